@@ -1,0 +1,54 @@
+// The shapes every Kubernetes object shares. Source: apimachinery pkg/apis/meta/v1.
+import type { ListMeta, ObjectMeta, OwnerReference, Status } from 'kubernetes-types/meta/v1.js';
+
+export type { LabelSelector, ListMeta, ObjectMeta, OwnerReference, Status } from 'kubernetes-types/meta/v1.js';
+
+export interface KubeObject {
+  apiVersion?: string;
+  kind?: string;
+  metadata?: ObjectMeta;
+}
+
+export interface KubeList<T> {
+  apiVersion?: string;
+  kind?: string;
+  metadata: ListMeta;
+  items: T[];
+}
+
+/** Namespace is absent for cluster-scoped kinds. */
+export interface ObjectName {
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+/** `ns/name`, or `name` for cluster-scoped objects: the key of stores and logs. */
+export function objectKey(object: KubeObject): string {
+  const { namespace, name } = object.metadata ?? {};
+  return namespace ? `${namespace}/${name ?? ''}` : (name ?? '');
+}
+
+export function nameKey(name: ObjectName): string {
+  return name.namespace ? `${name.namespace}/${name.name}` : name.name;
+}
+
+/** The owner with `controller: true`. */
+export function controllerOf(object: KubeObject): OwnerReference | undefined {
+  return object.metadata?.ownerReferences?.find((o) => o.controller === true);
+}
+
+/** An RFC 3339 UTC time with whole seconds, as metav1.Time prints. */
+export function formatTime(wallMs: number): string {
+  return `${new Date(wallMs).toISOString().slice(0, 19)}Z`;
+}
+
+/** An RFC 3339 UTC time with six fraction digits, as metav1.MicroTime prints. */
+export function formatMicroTime(wallMs: number): string {
+  return `${new Date(wallMs).toISOString().slice(0, 23)}000Z`;
+}
+
+export type WatchEventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+
+export type WatchEvent<T> =
+  | { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; object: T }
+  | { type: 'ERROR'; object: Status };

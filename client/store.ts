@@ -1,0 +1,139 @@
+// An indexed cache of one kind, filled by a reflector. Readers share the frozen objects it holds.
+import { type KubeObject, objectKey } from '../api/meta.ts';
+
+export interface StoreHandler<T> {
+  onAdd?(object: T): void;
+  onUpdate?(oldObject: T, newObject: T): void;
+  onDelete?(object: T): void;
+}
+
+export type IndexFunction<T> = (object: T) => readonly string[];
+
+export interface ReadonlyStore<T extends KubeObject> {
+  /** By `ns/name` or `name`. */
+  get(key: string): T | undefined;
+  list(): readonly T[];
+  readonly size: number;
+  /** Objects for which the named index function gave `value`. */
+  byIndex(index: string, value: string): readonly T[];
+  /** True once a whole list has been stored. */
+  readonly hasSynced: boolean;
+  /** Resolves once `hasSynced`, or when `signal` aborts. */
+  waitForSync(signal: AbortSignal): Promise<void>;
+  /** Handlers run in the order of changes, synchronously; objects already there are replayed as adds. */
+  subscribe(handler: StoreHandler<T>): Disposable;
+}
+
+export class Store<T extends KubeObject> implements ReadonlyStore<T> {
+  readonly #objects = new Map<string, T>();
+  readonly #indexFunctions: Readonly<Record<string, IndexFunction<T>>>;
+  readonly #indexes = new Map<string, Map<string, Set<string>>>();
+  readonly #handlers = new Set<StoreHandler<T>>();
+  #synced = Promise.withResolvers<void>();
+  #hasSynced = false;
+
+  constructor(indexes: Readonly<Record<string, IndexFunction<T>>> = {}) {
+    this.#indexFunctions = indexes;
+    for (const name of Object.keys(indexes)) this.#indexes.set(name, new Map());
+  }
+
+  get hasSynced(): boolean {
+    return this.#hasSynced;
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
+
+  list(): readonly T[] {
+    return [...this.#objects.values()];
+  }
+
+  byIndex(index: string, value: string): readonly T[] {
+    const keys = this.#indexes.get(index)?.get(value);
+    if (keys === undefined) return [];
+    return [...keys].map((key) => this.#objects.get(key)!);
+  }
+
+  async waitForSync(signal: AbortSignal): Promise<void> {
+    if (this.#hasSynced || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await Promise.race([this.#synced.promise, promise]);
+    signal.removeEventListener('abort', () => resolve());
+  }
+
+  subscribe(handler: StoreHandler<T>): Disposable {
+    this.#handlers.add(handler);
+    for (const object of this.#objects.values()) handler.onAdd?.(object);
+    return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
+  }
+
+  /** Adds or replaces. An object with the resourceVersion already held changes nothing. */
+  set(object: T): void {
+    const key = objectKey(object);
+    const old = this.#objects.get(key);
+    if (old !== undefined && sameVersion(old, object)) return;
+    if (old !== undefined) this.#unindex(key, old);
+    this.#objects.set(key, object);
+    this.#index(key, object);
+    // A deleted and recreated object must not look like an update of the old one.
+    if (old !== undefined && old.metadata?.uid !== object.metadata?.uid) {
+      for (const h of this.#handlers) h.onDelete?.(old);
+      for (const h of this.#handlers) h.onAdd?.(object);
+    } else if (old !== undefined) {
+      for (const h of this.#handlers) h.onUpdate?.(old, object);
+    } else {
+      for (const h of this.#handlers) h.onAdd?.(object);
+    }
+  }
+
+  /** Removes; `last` is the final state that the server sent, when it did. */
+  delete(key: string, last?: T): void {
+    const old = this.#objects.get(key);
+    if (old === undefined) return;
+    this.#unindex(key, old);
+    this.#objects.delete(key);
+    for (const h of this.#handlers) h.onDelete?.(last ?? old);
+  }
+
+  /** Makes the content equal to `objects`, as adds, updates and deletes, and marks the store synced. */
+  replace(objects: readonly T[]): void {
+    const keep = new Set(objects.map(objectKey));
+    for (const key of [...this.#objects.keys()]) if (!keep.has(key)) this.delete(key);
+    for (const object of objects) this.set(object);
+    this.#hasSynced = true;
+    this.#synced.resolve();
+  }
+
+  #index(key: string, object: T): void {
+    for (const [name, fn] of Object.entries(this.#indexFunctions)) {
+      const index = this.#indexes.get(name)!;
+      for (const value of fn(object)) {
+        let keys = index.get(value);
+        if (keys === undefined) index.set(value, (keys = new Set()));
+        keys.add(key);
+      }
+    }
+  }
+
+  #unindex(key: string, object: T): void {
+    for (const [name, fn] of Object.entries(this.#indexFunctions)) {
+      const index = this.#indexes.get(name)!;
+      for (const value of fn(object)) {
+        const keys = index.get(value);
+        keys?.delete(key);
+        if (keys?.size === 0) index.delete(value);
+      }
+    }
+  }
+}
+
+function sameVersion(a: KubeObject, b: KubeObject): boolean {
+  const version = a.metadata?.resourceVersion;
+  return version !== undefined && version !== '' && version === b.metadata?.resourceVersion && a.metadata?.uid === b.metadata?.uid;
+}

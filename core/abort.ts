@@ -1,0 +1,36 @@
+// Signals that let go of their parent. `AbortSignal.any` with a signal that lives as long as the process keeps every
+// composite alive: 200,000 of them held 237 MB on Node 20 (nodejs/node issues 54614, 55351).
+
+export interface LinkedSignal extends Disposable {
+  readonly signal: AbortSignal;
+  abort(reason?: unknown): void;
+}
+
+/**
+ * A signal that aborts with `parent`, when `abort` is called, or after `timeoutMs` (reason: DOMException TimeoutError).
+ * Disposing removes the listener and the timer and does not abort.
+ */
+export function linkedSignal(parent?: AbortSignal, timeoutMs?: number): LinkedSignal {
+  const controller = new AbortController();
+  const onParentAbort = () => controller.abort(parent?.reason);
+  if (parent?.aborted) controller.abort(parent.reason);
+  else parent?.addEventListener('abort', onParentAbort, { once: true });
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => controller.abort(new DOMException('The operation timed out', 'TimeoutError')), timeoutMs);
+  return {
+    signal: controller.signal,
+    abort: (reason) => controller.abort(reason),
+    [Symbol.dispose]() {
+      parent?.removeEventListener('abort', onParentAbort);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Resolves when `signal` aborts. For tasks that only hold a resource until the end. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
