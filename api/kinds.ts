@@ -1,5 +1,8 @@
 // Types of the kinds the node and the proxy read and write, besides Pod. From kubernetes-types; what v1.36 adds to
 // them is added here, so that the rest of the code has one place to import from.
+
+export type { TokenRequest } from 'kubernetes-types/authentication/v1.js';
+export type { Lease } from 'kubernetes-types/coordination/v1.js';
 export type {
   ConfigMap,
   Event as CoreEvent,
@@ -19,8 +22,6 @@ export type {
   ServiceSpec,
   Taint,
 } from 'kubernetes-types/core/v1.js';
-export type { Lease } from 'kubernetes-types/coordination/v1.js';
 export type { Endpoint, EndpointPort, EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 export type { RuntimeClass } from 'kubernetes-types/node/v1.js';
 export type { CSIDriver, CSINode } from 'kubernetes-types/storage/v1.js';
-export type { TokenRequest } from 'kubernetes-types/authentication/v1.js';

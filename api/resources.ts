@@ -1,6 +1,5 @@
 // Which path serves a kind: the typed handles that clients, stores and the API server use to name a resource.
-import type { KubeObject } from './meta.ts';
-import type { Pod } from './pod.ts';
+
 import type {
   ConfigMap,
   CoreEvent,
@@ -15,6 +14,8 @@ import type {
   Service,
   ServiceAccount,
 } from './kinds.ts';
+import type { KubeObject } from './meta.ts';
+import type { Pod } from './pod.ts';
 
 /** `T` is the type of the objects served; it exists at compile time only. */
 export interface ResourceType<T extends KubeObject = KubeObject> {
@@ -65,7 +66,11 @@ export function apiVersionOf(type: ResourceType): string {
 /** Path of a collection or, with a name, of an object: `/api/v1/namespaces/default/pods/web-0`. */
 export function resourcePath(
   type: ResourceType,
-  at: { readonly namespace?: string | undefined; readonly name?: string | undefined; readonly subresource?: string | undefined } = {},
+  at: {
+    readonly namespace?: string | undefined;
+    readonly name?: string | undefined;
+    readonly subresource?: string | undefined;
+  } = {},
 ): string {
   const root = type.group === '' ? `/api/${type.version}` : `/apis/${type.group}/${type.version}`;
   const scope = type.namespaced && at.namespace ? `/namespaces/${encodeURIComponent(at.namespace)}` : '';

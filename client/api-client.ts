@@ -54,12 +54,7 @@ export interface ApiClient {
     opts?: WriteOptions,
   ): Promise<B>;
   update<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, object: T, opts?: WriteOptions): Promise<T>;
-  patch<T extends KubeObject>(
-    type: ResourceType<T>,
-    name: ObjectName,
-    patch: Patch,
-    opts?: WriteOptions,
-  ): Promise<T>;
+  patch<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, patch: Patch, opts?: WriteOptions): Promise<T>;
   delete<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, opts?: DeleteOptions): Promise<void>;
   /**
    * Yields decoded events until the server ends the stream or `opts.signal` aborts (then it returns). A broken

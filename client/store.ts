@@ -135,5 +135,10 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
 
 function sameVersion(a: KubeObject, b: KubeObject): boolean {
   const version = a.metadata?.resourceVersion;
-  return version !== undefined && version !== '' && version === b.metadata?.resourceVersion && a.metadata?.uid === b.metadata?.uid;
+  return (
+    version !== undefined &&
+    version !== '' &&
+    version === b.metadata?.resourceVersion &&
+    a.metadata?.uid === b.metadata?.uid
+  );
 }

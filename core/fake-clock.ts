@@ -64,9 +64,7 @@ export class FakeClock implements Clock {
     const endMs = this.#monotonicMs + ms;
     await settle();
     for (;;) {
-      const next = this.#timers
-        .filter((t) => t.dueMs <= endMs)
-        .sort((a, b) => a.dueMs - b.dueMs || a.seq - b.seq)[0];
+      const next = this.#timers.filter((t) => t.dueMs <= endMs).sort((a, b) => a.dueMs - b.dueMs || a.seq - b.seq)[0];
       if (next === undefined) break;
       this.#timers = this.#timers.filter((t) => t !== next);
       this.#monotonicMs = Math.max(this.#monotonicMs, next.dueMs);

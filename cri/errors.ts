@@ -1,0 +1,42 @@
+// gRPC status → errors the program can decide on. Nobody above cri/ looks at gRPC numbers.
+import { AgentError } from '../core/errors.ts';
+
+/** Names of the gRPC status codes (grpc/grpc doc/statuscodes.md). */
+export type GrpcCode =
+  | 'CANCELLED'
+  | 'UNKNOWN'
+  | 'INVALID_ARGUMENT'
+  | 'DEADLINE_EXCEEDED'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'PERMISSION_DENIED'
+  | 'RESOURCE_EXHAUSTED'
+  | 'FAILED_PRECONDITION'
+  | 'ABORTED'
+  | 'OUT_OF_RANGE'
+  | 'UNIMPLEMENTED'
+  | 'INTERNAL'
+  | 'UNAVAILABLE'
+  | 'DATA_LOSS'
+  | 'UNAUTHENTICATED';
+
+/** A runtime call that failed. `message` is the runtime's own text, since it reaches users in container states. */
+export class CriError extends AgentError {
+  readonly grpcCode: GrpcCode;
+  readonly method: string;
+
+  constructor(method: string, grpcCode: GrpcCode, message: string, cause?: unknown) {
+    super(message, {
+      code: `CRI_${grpcCode}`,
+      cause,
+      retryable: grpcCode === 'UNAVAILABLE' || grpcCode === 'DEADLINE_EXCEEDED' || grpcCode === 'UNKNOWN',
+      details: { method },
+    });
+    this.grpcCode = grpcCode;
+    this.method = method;
+  }
+}
+
+export function isCriError(err: unknown, code?: GrpcCode): err is CriError {
+  return err instanceof CriError && (code === undefined || err.grpcCode === code);
+}

@@ -1,0 +1,91 @@
+// Processes without a shell: an argument array, input on stdin, a timeout. The one way in which this program starts
+// other programs; tests hand in a recorder.
+import { spawn } from 'node:child_process';
+import { linkedSignal } from '../core/abort.ts';
+import { AgentError } from '../core/errors.ts';
+
+export interface ExecOptions {
+  readonly input?: string | Uint8Array;
+  readonly signal?: AbortSignal;
+  /** The process is killed after this, ms. Default 30,000. */
+  readonly timeoutMs?: number;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  /** Bytes of stdout and of stderr that are kept; more is read and dropped. Default 1 MiB. */
+  readonly maxOutputBytes?: number;
+}
+
+export interface ExecResult {
+  /** Exit code; 128 + signal number is not used: see `signal`. */
+  readonly code: number;
+  readonly signal: NodeJS.Signals | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Resolves with whatever exit code came. @throws {AgentError} EXEC_NOT_FOUND, EXEC_TIMEOUT, EXEC_FAILED (not started). */
+export type Exec = (program: string, args: readonly string[], opts?: ExecOptions) => Promise<ExecResult>;
+
+export const systemExec: Exec = async (program, args, opts = {}) => {
+  using limit = linkedSignal(opts.signal, opts.timeoutMs ?? 30_000);
+  const maxBytes = opts.maxOutputBytes ?? 1 << 20;
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(opts.env === undefined ? {} : { env: opts.env }),
+    ...(opts.cwd === undefined ? {} : { cwd: opts.cwd }),
+  });
+  const kill = () => child.kill('SIGKILL');
+  limit.signal.addEventListener('abort', kill, { once: true });
+  if (limit.signal.aborted) kill();
+  const stdout = collect(child.stdout, maxBytes);
+  const stderr = collect(child.stderr, maxBytes);
+  child.stdin.on('error', () => {}); // EPIPE: the program ended without reading; its exit code tells
+  child.stdin.end(opts.input ?? '');
+  try {
+    const { code, signal } = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>(
+      (resolve, reject) => {
+        child.once('error', reject);
+        child.once('close', (code, signal) => resolve({ code, signal }));
+      },
+    );
+    if (limit.signal.aborted) {
+      const why = opts.signal?.aborted ? 'was cancelled' : `did not end within ${opts.timeoutMs ?? 30_000} ms`;
+      throw new AgentError(`${program} ${args.join(' ')} ${why}`, { code: 'EXEC_TIMEOUT', retryable: true });
+    }
+    return { code: code ?? -1, signal: signal ?? undefined, stdout: stdout(), stderr: stderr() };
+  } catch (cause) {
+    if (cause instanceof AgentError) throw cause;
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new AgentError(`cannot run ${program}: ${missing ? 'no such program on PATH' : (cause as Error).message}`, {
+      code: missing ? 'EXEC_NOT_FOUND' : 'EXEC_FAILED',
+      cause,
+    });
+  } finally {
+    limit.signal.removeEventListener('abort', kill);
+  }
+};
+
+/** @throws {AgentError} EXEC_STATUS with stderr when the program ends with another code than 0. */
+export async function execOk(
+  exec: Exec,
+  program: string,
+  args: readonly string[],
+  opts?: ExecOptions,
+): Promise<string> {
+  const r = await exec(program, args, opts);
+  if (r.code === 0) return r.stdout;
+  throw new AgentError(`${program} ${args.join(' ')} failed (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
+    code: 'EXEC_STATUS',
+    details: { exitCode: r.code },
+  });
+}
+
+function collect(stream: NodeJS.ReadableStream, maxBytes: number): () => string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on('data', (chunk: Buffer) => {
+    if (size < maxBytes) chunks.push(chunk.subarray(0, maxBytes - size));
+    size += chunk.length;
+  });
+  return () => Buffer.concat(chunks).toString('utf8');
+}
