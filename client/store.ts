@@ -29,7 +29,7 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   readonly #indexFunctions: Readonly<Record<string, IndexFunction<T>>>;
   readonly #indexes = new Map<string, Map<string, Set<string>>>();
   readonly #handlers = new Set<StoreHandler<T>>();
-  #synced = Promise.withResolvers<void>();
+  readonly #synced = Promise.withResolvers<void>();
   #hasSynced = false;
 
   constructor(indexes: Readonly<Record<string, IndexFunction<T>>> = {}) {
@@ -62,9 +62,10 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   async waitForSync(signal: AbortSignal): Promise<void> {
     if (this.#hasSynced || signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const onAbort = () => resolve();
+    signal.addEventListener('abort', onAbort, { once: true });
     await Promise.race([this.#synced.promise, promise]);
-    signal.removeEventListener('abort', () => resolve());
+    signal.removeEventListener('abort', onAbort);
   }
 
   subscribe(handler: StoreHandler<T>): Disposable {
@@ -115,7 +116,10 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
       const index = this.#indexes.get(name)!;
       for (const value of fn(object)) {
         let keys = index.get(value);
-        if (keys === undefined) index.set(value, (keys = new Set()));
+        if (keys === undefined) {
+          keys = new Set();
+          index.set(value, keys);
+        }
         keys.add(key);
       }
     }

@@ -86,7 +86,10 @@ export class DueQueue<K> implements Disposable {
     if (this.#draining) return;
     while (this.#heap[0] !== undefined && this.#current.get(this.#heap[0].key) !== this.#heap[0]) pop(this.#heap);
     const top = this.#heap[0];
-    if (top === undefined) return this.#disarm();
+    if (top === undefined) {
+      this.#disarm();
+      return;
+    }
     if (this.#timer !== undefined && this.#timerDueMs <= top.dueMs) return;
     this.#disarm();
     this.#timerDueMs = top.dueMs;
