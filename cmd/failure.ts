@@ -1,0 +1,10 @@
+// How a command that cannot go on says so: one line that names the thing and one that says what to do.
+import { AgentError, errorMessage } from '../core/errors.ts';
+
+export function printFailure(err: unknown): void {
+  process.stderr.write(`nodelet: ${errorMessage(err)}\n`);
+  if (err instanceof AgentError && err.hint !== undefined) process.stderr.write(`  ${err.hint}\n`);
+  if (!(err instanceof AgentError) && err instanceof Error && err.stack !== undefined) {
+    process.stderr.write(`${err.stack}\n`); // a fault of ours: whoever reports it needs the place
+  }
+}

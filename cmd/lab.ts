@@ -1,0 +1,187 @@
+// `nodelet lab`: a cluster on this machine.
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { nodes as nodeResource } from '../api/resources.ts';
+import type { ApiClient } from '../client/api-client.ts';
+import { isNotFound } from '../client/errors.ts';
+import { loadKubeconfig } from '../client/kubeconfig.ts';
+import { RestClient } from '../client/rest.ts';
+import { aborted } from '../core/abort.ts';
+import { systemClock } from '../core/clock.ts';
+import { systemExec } from '../host/exec.ts';
+import { Lab } from '../lab/lab.ts';
+import { preflight } from '../lab/preflight.ts';
+import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
+import { readLabState } from '../lab/state.ts';
+import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
+import { stopSignal } from './signals.ts';
+
+const DEFAULT_DIR = '/var/lib/nodelet-lab';
+
+interface DirOption {
+  readonly dir: string;
+}
+
+interface UpFlags extends DirOption {
+  readonly nodes: number;
+  readonly port: number;
+  readonly detach?: true;
+  readonly proxyMode?: string;
+  readonly networkBackend?: string;
+  readonly featureGates?: string;
+  readonly v?: number;
+  readonly apiserverArg: readonly string[];
+}
+
+export function addCommand(program: Command): void {
+  const lab = program
+    .command('lab')
+    .description('A Kubernetes cluster on this machine: an API server and N nodes, each in namespaces of its own.');
+  const add = (name: string, description: string): Command =>
+    lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+
+  add('up', 'Bring up a lab. Runs in the foreground and takes it down on Ctrl-C, unless --detach is given.')
+    .option('--nodes <n>', 'how many nodes', count, 2)
+    .option('--port <port>', 'port of the API server', port, 6443)
+    .option('--detach', 'return when all nodes are Ready and leave the lab running')
+    .option('--proxy-mode <mode>', 'iptables or nftables (handed to the agents)')
+    .option('--network-backend <backend>', 'vxlan, host-gw or none (handed to the agents)')
+    .option('--feature-gates <gates>', 'e.g. Name=true,Other=false (handed to the agents)')
+    .option('--v <level>', 'log verbosity of the agents, 0 to 10', verbosity)
+    .option('--apiserver-arg <flag>', 'a further flag for the API server; may be repeated', collect, [])
+    .action(up);
+  add('status', 'Show the API server and the nodes.')
+    .option('-o, --output <format>', 'json or text', 'text')
+    .action(status);
+  add('down', 'Take the lab down and remove everything it made.').action(async ({ dir }: DirOption) => {
+    const progress = createProgress(process.stderr, systemClock);
+    await progress.step('lab down', () => labIn(dir, silentProgress).down(stopSignal()));
+  });
+  add('load <image.tar>', 'Import an image archive (docker save, or OCI) into the nodes.')
+    .option('--node <name>', 'only into this node')
+    .action((tar: string, opts: DirOption & { node?: string }) => {
+      return labIn(opts.dir).load(path.resolve(tar), opts.node, stopSignal());
+    });
+  lab
+    .command('kubectl')
+    .description("Run kubectl with the lab's kubeconfig: nodelet lab kubectl [--dir DIR] -- get pods -A")
+    .option('--dir <dir>', 'directory of the lab', DEFAULT_DIR)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .argument('[args...]')
+    .action(kubectl);
+
+  const node = lab.command('node').description('Add, stop, start and remove nodes of a running lab.');
+  const addNode = (name: string, description: string): Command =>
+    node.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+  addNode('add [name]', 'Add a node; resolves when it is Ready.').action(
+    (name: string | undefined, { dir }: DirOption) => labIn(dir).addNode(name, stopSignal()),
+  );
+  addNode('stop <name>', 'Switch a node off, with all its pods. Its disk stays.').action(
+    (name: string, { dir }: DirOption) => labIn(dir).stopNode(name, stopSignal()),
+  );
+  addNode('start <name>', 'Start what does not run of a node: the machine, its containerd, its agent.').action(
+    (name: string, { dir }: DirOption) => labIn(dir).startNode(name, stopSignal()),
+  );
+  addNode('rm <name>', 'Stop a node, delete its Node object and remove its disk.').action(
+    async (name: string, { dir }: DirOption) => {
+      const client = await labClient(dir);
+      await labIn(dir).removeNode(name, (n) => deleteNode(client, n), stopSignal());
+    },
+  );
+}
+
+async function up(flags: UpFlags): Promise<void> {
+  const dir = path.resolve(flags.dir);
+  await preflight({ port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.') });
+  const progress = createProgress(process.stdout, systemClock);
+  const lab = labIn(dir, progress);
+  const stop = stopSignal();
+  const startMs = systemClock.monotonicMs();
+  const { proxyMode, networkBackend, featureGates, v } = flags;
+  await lab.up(
+    {
+      nodes: flags.nodes,
+      port: flags.port,
+      agentOptions: {
+        ...(proxyMode === undefined ? {} : { proxyMode }),
+        ...(networkBackend === undefined ? {} : { networkBackend }),
+        ...(featureGates === undefined ? {} : { featureGates }),
+        ...(v === undefined ? {} : { verbosity: v }),
+      },
+      apiserverArguments: flags.apiserverArg,
+    },
+    stop,
+  );
+  try {
+    const now = await currentStatus(dir);
+    for (const n of now.nodes) if (n.podCIDR !== null) await lab.routePods(n.name, n.podCIDR);
+    progress.note(`\nThe lab is up (${((systemClock.monotonicMs() - startMs) / 1000).toFixed(1)} s).`);
+    progress.note(formatLabStatus(now));
+    if (flags.detach) {
+      progress.note(`\nTake it down with: nodelet lab down --dir ${dir}`);
+      return;
+    }
+    progress.note('\nCtrl-C takes it down.');
+    await aborted(stop);
+  } finally {
+    if (!flags.detach) {
+      await progress.step('lab down', () => labIn(dir, silentProgress).down(AbortSignal.timeout(120_000)));
+    }
+  }
+}
+
+async function status(opts: DirOption & { output: string }): Promise<void> {
+  const now = await currentStatus(path.resolve(opts.dir));
+  console.log(opts.output === 'json' ? JSON.stringify(now, null, 2) : formatLabStatus(now));
+}
+
+async function currentStatus(dir: string): Promise<LabStatus> {
+  const state = await readLabState(dir);
+  const client = await labClient(dir).catch(() => undefined); // a lab that is half up has no kubeconfig yet
+  return await readLabStatus(dir, state, client);
+}
+
+async function kubectl(args: readonly string[], opts: DirOption): Promise<void> {
+  const dir = path.resolve(opts.dir);
+  await readLabState(dir);
+  const child = spawn('kubectl', args, {
+    stdio: 'inherit',
+    env: { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig') },
+  });
+  process.exitCode = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+}
+
+function labIn(dir: string, progress: Progress = createProgress(process.stdout, systemClock)): Lab {
+  const program = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
+  return new Lab(dir, { exec: systemExec, clock: systemClock, progress, self: [program] });
+}
+
+async function labClient(dir: string): Promise<ApiClient> {
+  return new RestClient(await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig')));
+}
+
+async function deleteNode(client: ApiClient, name: string): Promise<void> {
+  try {
+    await client.delete(nodeResource, { name });
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+  }
+}
+
+function wholeNumber(text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}.`);
+  }
+  return value;
+}
+
+const count = (text: string): number => wholeNumber(text, 1, 200);
+const port = (text: string): number => wholeNumber(text, 1, 65_535);
+const verbosity = (text: string): number => wholeNumber(text, 0, 10);
+const collect = (value: string, all: readonly string[]): string[] => [...all, value];

@@ -1,0 +1,42 @@
+// The one executable: sub-command → module, exit code, signals, nothing else. Every sub-command is imported when it is
+// asked for, so that the agent does not pay for the lab.
+import { Command, CommanderError } from 'commander';
+import { printFailure } from './failure.ts';
+import { versionText } from './version.ts';
+
+/** What every sub-command module exports as `command`. */
+export type AddCommand = (program: Command) => void;
+
+const modules: Readonly<Record<string, () => Promise<{ readonly addCommand: AddCommand }>>> = {
+  agent: () => import('./agent.ts'),
+  kubelet: () => import('./agent.ts'),
+  proxy: () => import('./agent.ts'),
+  network: () => import('./agent.ts'),
+  apiserver: () => import('./apiserver.ts'),
+  lab: () => import('./lab.ts'),
+  doctor: () => import('./doctor.ts'),
+  version: () => import('./version.ts'),
+};
+
+export async function main(argv: readonly string[]): Promise<number> {
+  const program = new Command('nodelet')
+    .description('The node of a Kubernetes cluster in one daemon: kubelet, service proxy and pod network.')
+    .version(versionText(), '--version')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true });
+  const named = modules[argv[0] ?? ''];
+  // For help on everything, all modules say what they have; else only the one that is asked for is loaded.
+  const wanted = named === undefined ? [...new Set(Object.values(modules))] : [named];
+  const loaded = new Set((await Promise.all(wanted.map((load) => load()))).map((m) => m.addCommand));
+  for (const addCommand of loaded) addCommand(program);
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+  } catch (err) {
+    if (err instanceof CommanderError) return err.exitCode; // help and usage errors have been printed
+    printFailure(err);
+    return 1;
+  }
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Installs what Nodelet needs on a Debian or Ubuntu machine and is missing: system packages and npm packages.
+# Usage: bootstrap.sh [start|test]. `start` is enough for a lab; `test` adds what the suites use. Says what it installs;
+# does nothing, fast, when everything is there. Safe to run again at any time.
+set -euo pipefail
+
+purpose=${1:-start}
+cd "$(dirname "$0")/.."
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+fail() {
+  say "$*"
+  exit 1
+}
+
+# A download can fail for a moment: three tries, with a pause between them.
+try_thrice() {
+  local attempt
+  for attempt in 1 2 3; do
+    "$@" && return 0
+    [ "$attempt" = 3 ] || { say "'$*' failed, trying again in $((attempt * 5)) s" && sleep $((attempt * 5)); }
+  done
+  return 1
+}
+
+# package:proof — a program on PATH, or a file when it begins with a slash.
+wanted=(
+  containerd:containerd
+  runc:runc
+  containernetworking-plugins:/usr/lib/cni/bridge
+  iptables:iptables-restore
+  iproute2:ip
+  conntrack:conntrack
+  util-linux:nsenter
+  mount:mount
+  busybox-static:/bin/busybox
+  catatonit:catatonit
+  ca-certificates:/etc/ssl/certs
+)
+if [ "$purpose" = test ]; then
+  wanted+=(
+    nftables:nft
+    socat:socat
+    curl:curl
+    procps:ps
+    xz-utils:xz
+    openssl:openssl
+  )
+fi
+
+present() {
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
+missing=()
+for entry in "${wanted[@]}"; do
+  present "${entry#*:}" || missing+=("${entry%%:*}")
+done
+# kubectl: Debian ships it as kubernetes-client; Ubuntu does not, so there it is only recommended.
+if ! command -v kubectl >/dev/null 2>&1 && command -v apt-cache >/dev/null 2>&1; then
+  want_kubectl=yes
+else
+  want_kubectl=no
+fi
+
+if [ ${#missing[@]} -gt 0 ] || [ "$want_kubectl" = yes ]; then
+  command -v apt-get >/dev/null 2>&1 || fail "missing: ${missing[*]:-kubectl}; install them with your package manager (only apt is known here)"
+  [ "$(id -u)" = 0 ] || fail "installing ${missing[*]:-kubectl} needs root: run 'sudo npm $purpose'"
+  try_thrice apt-get -qq update || fail "apt-get update failed; check the network and /etc/apt/sources.list"
+  if [ "$want_kubectl" = yes ] && apt-cache show kubernetes-client >/dev/null 2>&1; then
+    missing+=(kubernetes-client)
+  fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  say "installing system packages: ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive try_thrice apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    fail "apt-get could not install: ${missing[*]}"
+fi
+command -v kubectl >/dev/null 2>&1 || say "kubectl is not installed and this release has no package for it; the cluster works without"
+
+# npm packages: only when the lock file is newer than what is installed.
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  say "installing npm packages"
+  try_thrice npm ci --no-audit --no-fund --loglevel=error || fail "npm ci failed; check the network and 'npm config get registry'"
+fi
+[ -x node_modules/.bin/node ] || fail "the npm package with Node.js 26 was not installed: it exists for linux-x64 and linux-arm64 only"

@@ -1,0 +1,158 @@
+// Long-lived processes that outlive the one who starts them: labs start a node's containerd and agent, and a later
+// command stops them. A pid alone may have been given to somebody else by then, so a process is known by its pid and
+// the time at which it started.
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import type { Clock } from '../core/clock.ts';
+import { AgentError, errnoOf } from '../core/errors.ts';
+
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Start time in clock ticks since boot: field 22 of /proc/<pid>/stat (proc(5)). */
+  readonly startTicks: number;
+}
+
+export interface DetachedOptions {
+  /** Standard output and error are appended to this file. */
+  readonly logFile: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+export interface DetachedProcess {
+  readonly identity: ProcessIdentity;
+  /** Resolves when the process says that it is ready (see READY_FD_ENV). @throws {AgentError} PROCESS_ENDED. */
+  ready(signal: AbortSignal): Promise<void>;
+}
+
+/** The environment variable that names the file descriptor on which a started program writes one line when ready. */
+export const READY_FD_ENV = 'NODELET_READY_FD';
+
+/** Starts `program` in a session of its own, so that neither Ctrl-C nor the end of this process reaches it. */
+export async function spawnDetached(
+  program: string,
+  args: readonly string[],
+  opts: DetachedOptions,
+): Promise<DetachedProcess> {
+  const log = openSync(opts.logFile, 'a', 0o644);
+  try {
+    const child = spawn(program, args, {
+      detached: true,
+      stdio: ['ignore', log, log, 'pipe'],
+      env: { ...(opts.env ?? process.env), [READY_FD_ENV]: '3' },
+      ...(opts.cwd === undefined ? {} : { cwd: opts.cwd }),
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    const identity = await identifyProcess(child.pid!);
+    child.unref();
+    const readyPipe = child.stdio[3] as Readable;
+    (readyPipe as unknown as { unref?(): void }).unref?.();
+    if (identity === undefined) throw endedAtOnce(program, opts.logFile);
+    return { identity, ready: (signal) => waitReady(program, readyPipe, exited, opts.logFile, signal) };
+  } catch (cause) {
+    if (cause instanceof AgentError) throw cause;
+    throw new AgentError(`cannot start ${program}: ${(cause as Error).message}`, { code: 'EXEC_FAILED', cause });
+  } finally {
+    closeSync(log);
+  }
+}
+
+async function waitReady(
+  program: string,
+  pipe: Readable,
+  exited: Promise<void>,
+  logFile: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  signal.addEventListener('abort', () => stop(), { once: true });
+  const line = new Promise<'ready' | 'closed'>((resolve) => {
+    pipe.once('data', () => resolve('ready'));
+    pipe.once('close', () => resolve('closed'));
+  });
+  const first = await Promise.race([
+    line,
+    exited.then(() => 'closed' as const),
+    stopped.then(() => 'stopped' as const),
+  ]);
+  pipe.destroy();
+  if (first === 'closed') throw endedAtOnce(program, logFile);
+  if (first === 'stopped') throw signal.reason;
+}
+
+function endedAtOnce(program: string, logFile: string): AgentError {
+  return new AgentError(`${program} ended before it was ready`, { code: 'PROCESS_ENDED', hint: `see ${logFile}` });
+}
+
+/** The identity of a running process, undefined when there is none (or only a zombie). */
+export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    // The command name is in parentheses and may itself hold any character: fields are counted from the last ')'.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+    return { pid, startTicks: Number(fields[19]) };
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ESRCH') return undefined;
+    throw err;
+  }
+}
+
+export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
+  return (await identifyProcess(identity.pid))?.startTicks === identity.startTicks;
+}
+
+/** Children of `pid`, in this process's pid namespace. */
+export async function childrenOf(pid: number): Promise<number[]> {
+  try {
+    const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text
+      .split(' ')
+      .filter((s) => s !== '')
+      .map(Number);
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ESRCH') return [];
+    throw err;
+  }
+}
+
+const EXIT_POLL_MS = 20; // Node.js has no pidfd: the end of somebody else's child can only be looked for
+
+/**
+ * Asks with SIGTERM, waits up to `graceMs`, then SIGKILL. Resolves when the process is gone; a process that is not
+ * running any more is success. @throws {AgentError} PROCESS_STUCK when it survives SIGKILL for 10 s.
+ */
+export async function stopProcess(identity: ProcessIdentity, graceMs: number, clock: Clock): Promise<void> {
+  if (graceMs > 0 && (await signalProcess(identity, 'SIGTERM')) && (await waitForExit(identity, graceMs, clock)))
+    return;
+  await signalProcess(identity, 'SIGKILL');
+  if (await waitForExit(identity, 10_000, clock)) return;
+  throw new AgentError(`process ${identity.pid} does not end after SIGKILL`, { code: 'PROCESS_STUCK' });
+}
+
+/** False when the process is gone. */
+export async function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): Promise<boolean> {
+  if (!(await isRunning(identity))) return false;
+  try {
+    process.kill(identity.pid, signal);
+    return true;
+  } catch (err) {
+    if (errnoOf(err) === 'ESRCH') return false;
+    throw err;
+  }
+}
+
+export async function waitForExit(identity: ProcessIdentity, timeoutMs: number, clock: Clock): Promise<boolean> {
+  const endMs = clock.monotonicMs() + timeoutMs;
+  while (await isRunning(identity)) {
+    if (clock.monotonicMs() >= endMs) return false;
+    await clock.sleep(EXIT_POLL_MS);
+  }
+  return true;
+}

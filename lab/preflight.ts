@@ -1,0 +1,99 @@
+// Everything that would stop a lab, found before anything is changed and told in one go.
+import { access, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { AgentError, errnoOf } from '../core/errors.ts';
+
+/** Program or file → Debian package that brings it. */
+const NEEDS: readonly (readonly [string, string])[] = [
+  ['containerd', 'containerd'],
+  ['ctr', 'containerd'],
+  ['runc', 'runc'],
+  ['/usr/lib/cni/bridge', 'containernetworking-plugins'],
+  ['/usr/lib/cni/host-local', 'containernetworking-plugins'],
+  ['iptables-restore', 'iptables'],
+  ['ip', 'iproute2'],
+  ['bridge', 'iproute2'],
+  ['nsenter', 'util-linux'],
+  ['unshare', 'util-linux'],
+  ['catatonit', 'catatonit'],
+  ['/bin/busybox', 'busybox-static'],
+];
+
+export interface PreflightInput {
+  readonly port: number;
+  /** Addresses on which other labs may listen at the same port. */
+  readonly isLabAddress: (ip: string) => boolean;
+}
+
+/** @throws {AgentError} LAB_PREFLIGHT naming every fault. */
+export async function preflight(input: PreflightInput): Promise<void> {
+  const faults = [
+    ...(process.getuid?.() === 0 ? [] : ['root is needed to make namespaces and networks: run it with sudo']),
+    ...(await missingTools()),
+    ...(await portFaults(input)),
+  ];
+  if (faults.length === 0) return;
+  throw new AgentError(`a lab cannot start here: ${faults.join('; ')}`, {
+    code: 'LAB_PREFLIGHT',
+    hint: 'nothing was changed',
+  });
+}
+
+async function missingTools(): Promise<string[]> {
+  const missing = new Map<string, string[]>();
+  for (const [need, pkg] of NEEDS) {
+    if (!(await isPresent(need))) missing.set(pkg, [...(missing.get(pkg) ?? []), need]);
+  }
+  return [...missing].map(([pkg, needs]) => `${needs.join(' and ')} not found (apt-get install ${pkg})`);
+}
+
+async function isPresent(need: string): Promise<boolean> {
+  const candidates = need.startsWith('/')
+    ? [need]
+    : (process.env['PATH'] ?? '').split(':').map((dir) => path.join(dir, need));
+  for (const file of candidates) {
+    try {
+      await access(file);
+      return true;
+    } catch (err) {
+      if (errnoOf(err) === undefined) throw err;
+    }
+  }
+  return false;
+}
+
+async function portFaults({ port, isLabAddress }: PreflightInput): Promise<string[]> {
+  const listeners = [
+    ...parseListeners(await readFile('/proc/net/tcp', 'utf8')),
+    ...parseListeners(await readFile('/proc/net/tcp6', 'utf8').catch(() => '')),
+  ];
+  const taken = listeners.find((l) => l.port === port && !isLabAddress(l.ip));
+  return taken === undefined ? [] : [`port ${port} is in use on ${taken.ip}: choose another one with --port`];
+}
+
+export interface Listener {
+  /** Dotted IPv4, or the raw 32 hex digits of an IPv6 address. */
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** Listening sockets of a /proc/net/tcp or tcp6 table (proc_net_tcp(5)): addresses are in host byte order. */
+export function parseListeners(table: string): Listener[] {
+  const listeners: Listener[] = [];
+  for (const line of table.split('\n').slice(1)) {
+    const [, local, , state] = line.trim().split(/\s+/);
+    if (local === undefined || state !== '0A') continue;
+    const [address, port] = local.split(':');
+    if (address === undefined || port === undefined) continue;
+    const ip =
+      address.length === 8
+        ? address
+            .match(/../g)!
+            .reverse()
+            .map((h) => Number.parseInt(h, 16))
+            .join('.')
+        : address;
+    listeners.push({ ip, port: Number.parseInt(port, 16) });
+  }
+  return listeners;
+}
