@@ -1,0 +1,194 @@
+import { beforeEach, expect, test } from 'vitest';
+import type { Pod } from '../../api/pod.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { CriError } from '../../cri/errors.ts';
+import type { AuthConfig, Image, ImageSpec } from '../../cri/gen/messages.ts';
+import type { ImageService, Init } from '../../cri/runtime-service.ts';
+import { ImagePuller, type ImagePullerOptions } from './image-puller.ts';
+import { Keyring } from './registry-auth.ts';
+
+const pod: Pod = { metadata: { name: 'p', namespace: 'ns', uid: 'u' }, spec: { containers: [] } };
+const DEFAULTS: ImagePullerOptions = { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 };
+
+/** A registry and a node: pulls succeed for what the registry has. */
+class FakeImages implements ImageService {
+  readonly present = new Map<string, Image>();
+  readonly calls: string[] = [];
+  inspectError: Error | undefined;
+  pull: (image: string, auth: Init<AuthConfig> | undefined) => Promise<void> = async () => {};
+
+  add(name: string): void {
+    this.present.set(name, {
+      id: `sha256:${name}`,
+      repoTags: [name],
+      repoDigests: [],
+      size: 42,
+      username: '',
+      pinned: false,
+    });
+  }
+  async imageStatus(spec: Init<ImageSpec>) {
+    this.calls.push(`status ${spec.image}`);
+    if (this.inspectError) throw this.inspectError;
+    return this.present.get((spec.image ?? '').replace('sha256:', ''));
+  }
+  async pullImage(spec: Init<ImageSpec>, auth: Init<AuthConfig> | undefined) {
+    this.calls.push(`pull ${spec.image}${auth ? ` as ${auth.username}` : ''}`);
+    await this.pull(spec.image!, auth);
+    this.add(spec.image!);
+    return `sha256:${spec.image}`;
+  }
+  listImages = async () => [...this.present.values()];
+  removeImage = async () => {};
+  imageFsInfo = async () => ({ image: [], container: [] });
+}
+
+let clock: FakeClock;
+let images: FakeImages;
+let events: string[];
+let puller: ImagePuller;
+const setUp = (opts = DEFAULTS) => {
+  clock = new FakeClock();
+  images = new FakeImages();
+  events = [];
+  const recorder = {
+    event: (_: unknown, type: string, reason: string, message: string) =>
+      void events.push(`${type} ${reason} ${message}`),
+  };
+  puller = new ImagePuller(opts, { images, recorder, clock });
+};
+beforeEach(() => setUp());
+
+const ensure = (image: string, pullPolicy?: string, keys = new Keyring([])) =>
+  puller.ensureImage({ pod, about: {}, image, pullPolicy, sandboxConfig: {}, keyring: async () => keys });
+
+test('IfNotPresent uses what is there', async () => {
+  images.add('busybox:1');
+  expect(await ensure('busybox:1')).toMatchObject({ imageRef: 'sha256:busybox:1' });
+  expect(images.calls).toEqual(['status busybox:1']);
+  expect(events).toEqual([
+    'Normal Pulled Container image "busybox:1" already present on machine and can be accessed by the pod',
+  ]);
+});
+
+test('IfNotPresent pulls what is not there', async () => {
+  images.pull = () => clock.sleep(1234);
+  const result = ensure('busybox:1', 'IfNotPresent');
+  await clock.advance(1234);
+  expect(await result).toMatchObject({ imageRef: 'sha256:busybox:1', image: { size: 42 } });
+  expect(events).toEqual([
+    'Normal Pulling Pulling image "busybox:1"',
+    'Normal Pulled Successfully pulled image "busybox:1" in 1.234s (1.234s including waiting). Image size: 42 bytes.',
+  ]);
+});
+
+test('Always pulls without looking, and is the default for latest', async () => {
+  images.add('busybox:latest');
+  await ensure('busybox');
+  expect(images.calls[0]).toBe('pull busybox:latest');
+});
+
+test('Never does not pull', async () => {
+  const message = 'Container image "busybox" is not present with pull policy of Never';
+  expect(await ensure('busybox', 'Never')).toEqual({ reason: 'ErrImageNeverPull', message });
+  expect(events).toEqual([`Warning ErrImageNeverPull ${message}`]);
+  expect(images.calls).toEqual(['status busybox:latest']);
+});
+
+test('an unparsable name', async () => {
+  const message = 'Failed to apply default image tag "a b": couldn\'t parse image name "a b": invalid reference format';
+  expect(await ensure('a b')).toEqual({ reason: 'InvalidImageName', message });
+  expect(events).toEqual([`Warning InspectFailed ${message}`]);
+});
+
+test('an inspection that fails', async () => {
+  images.inspectError = new Error('no answer');
+  expect(await ensure('busybox:1')).toEqual({
+    reason: 'ImageInspectError',
+    message: 'Failed to inspect image "": no answer',
+  });
+});
+
+test('a failed pull backs off, then tries again with a longer wait; another pod starts afresh', async () => {
+  images.pull = async () => {
+    throw new CriError('PullImage', 'NOT_FOUND', 'not found');
+  };
+  expect(await ensure('nope:1')).toEqual({ reason: 'ErrImagePull', message: 'not found' });
+  expect(events.slice(1)).toEqual(['Warning Failed Failed to pull image "nope:1": not found']);
+  await clock.advance(9_999);
+  expect(await ensure('nope:1')).toEqual({
+    reason: 'ImagePullBackOff',
+    message: 'Back-off pulling image "nope:1": ErrImagePull: not found',
+  });
+  expect(events.at(-1)).toBe('Normal BackOff Back-off pulling image "nope:1"');
+  await clock.advance(1);
+  expect(await ensure('nope:1')).toMatchObject({ reason: 'ErrImagePull' });
+  await clock.advance(19_999);
+  expect(await ensure('nope:1')).toMatchObject({ reason: 'ImagePullBackOff' });
+  const other = { ...pod, metadata: { ...pod.metadata, uid: 'v' } };
+  const result = await puller.ensureImage({
+    pod: other,
+    about: {},
+    image: 'nope:1',
+    pullPolicy: undefined,
+    sandboxConfig: {},
+    keyring: async () => new Keyring([]),
+  });
+  expect(result).toMatchObject({ reason: 'ErrImagePull' });
+});
+
+test.each([
+  [
+    'RegistryUnavailable: timeout',
+    'RegistryUnavailable',
+    'image pull failed for a:1 because the registry is unavailable: timeout',
+  ],
+  [
+    'SignatureValidationFailed: bad',
+    'SignatureValidationFailed',
+    'image pull failed for a:1 because the signature validation failed: bad',
+  ],
+])('%s', async (text, reason, message) => {
+  images.pull = async () => {
+    throw new Error(text);
+  };
+  expect(await ensure('a:1')).toEqual({ reason, message });
+});
+
+test('each credential is tried until one works', async () => {
+  images.pull = async (_, auth) => {
+    if (auth?.username !== 'good') throw new Error('denied');
+  };
+  const keys = new Keyring([
+    { key: 'reg.io/team', credential: { username: 'bad', password: '' } },
+    { key: 'reg.io', credential: { username: 'good', password: '' } },
+  ]);
+  expect(await ensure('reg.io/team/x:1', 'Always', keys)).toMatchObject({ imageRef: 'sha256:reg.io/team/x:1' });
+  expect(images.calls.slice(0, 2)).toEqual(['pull reg.io/team/x:1 as bad', 'pull reg.io/team/x:1 as good']);
+});
+
+test('pulls follow one another by default, and the waiting is told apart', async () => {
+  images.pull = () => clock.sleep(1000);
+  const both = Promise.all([ensure('a:1'), ensure('b:1')]);
+  await clock.advance(1000);
+  expect(images.calls.filter((c) => c.startsWith('pull'))).toEqual(['pull a:1', 'pull b:1']);
+  await clock.advance(1000);
+  await both;
+  expect(events.at(-1)).toContain('"b:1" in 1s (2s including waiting)');
+});
+
+test('parallel pulls are bounded', async () => {
+  setUp({ ...DEFAULTS, maxParallelPulls: 2 });
+  images.pull = () => clock.sleep(1000);
+  const all = Promise.all([ensure('a:1'), ensure('b:1'), ensure('c:1')]);
+  await clock.advance(999);
+  expect(images.calls.filter((c) => c.startsWith('pull'))).toEqual(['pull a:1', 'pull b:1']);
+  await clock.advance(1001);
+  await all;
+});
+
+test('more pulls per second than allowed fail at once', async () => {
+  setUp({ ...DEFAULTS, pullsPerSecond: 1, pullBurst: 1 });
+  await ensure('a:1');
+  expect(await ensure('b:1')).toEqual({ reason: 'ErrImagePull', message: 'pull QPS exceeded' });
+});

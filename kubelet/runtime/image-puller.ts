@@ -1,0 +1,204 @@
+// Makes sure that an image is on the node before a container is created from it: pull policy, credentials, back-off,
+// and the reasons and Events a user sees (pkg/kubelet/images/image_manager.go).
+import type { ObjectReference } from '../../api/kinds.ts';
+import type { Pod } from '../../api/pod.ts';
+import type { EventRecorder } from '../../client/event-recorder.ts';
+import { KeyedBackoff } from '../../core/backoff.ts';
+import type { Clock } from '../../core/clock.ts';
+import { errorMessage } from '../../core/errors.ts';
+import { formatGoDuration } from '../../core/go-duration.ts';
+import type { Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
+import type { ImageService, Init } from '../../cri/runtime-service.ts';
+import { applyDefaultTag, defaultPullPolicy } from './image-ref.ts';
+import { Slots, TokenBucket } from './pull-limits.ts';
+import { authConfigOf, type Keyring } from './registry-auth.ts';
+
+const BACKOFF_INITIAL_MS = 10_000;
+const BACKOFF_MAX_MS = 300_000;
+
+export interface ImagePullerOptions {
+  /** Pulls at the same time; 1 is the kubelet's default (serializeImagePulls). */
+  readonly maxParallelPulls: number;
+  /** registryPullQPS: pulls that may begin per second, 0 for no limit. */
+  readonly pullsPerSecond: number;
+  /** registryBurst. */
+  readonly pullBurst: number;
+}
+
+export interface EnsureImageInput {
+  readonly pod: Pod;
+  /** What the Events are about: the pod with the container's field path. */
+  readonly about: ObjectReference;
+  /** As written in the spec. */
+  readonly image: string;
+  readonly pullPolicy: string | undefined;
+  readonly sandboxConfig: Init<PodSandboxConfig>;
+  /** Asked for only when something is pulled. */
+  readonly keyring: () => Promise<Keyring>;
+  /** An answer to ImageStatus that is already under way (`lookUp`), so that it costs no time here. */
+  readonly lookedUp?: Promise<ImageLookup> | undefined;
+  readonly signal?: AbortSignal;
+}
+
+export type ImageLookup = { readonly image: Image | undefined } | { readonly error: unknown };
+
+export type EnsureImageResult =
+  | { readonly imageRef: string; readonly image: Image | undefined }
+  /** Reason and message of `state.waiting`. */
+  | { readonly reason: string; readonly message: string };
+
+export class ImagePuller {
+  readonly #images: ImageService;
+  readonly #recorder: EventRecorder;
+  readonly #clock: Clock;
+  readonly #slots: Slots;
+  readonly #rate: TokenBucket;
+  readonly #backoff: KeyedBackoff<string>;
+  /** Why the last pull of a key failed, shown again while backing off. */
+  readonly #lastFailures = new Map<string, { reason: string; message: string }>();
+
+  constructor(opts: ImagePullerOptions, deps: { images: ImageService; recorder: EventRecorder; clock: Clock }) {
+    this.#images = deps.images;
+    this.#recorder = deps.recorder;
+    this.#clock = deps.clock;
+    this.#slots = new Slots(Math.max(1, opts.maxParallelPulls));
+    this.#rate = new TokenBucket({ ratePerSecond: opts.pullsPerSecond, burst: opts.pullBurst }, deps);
+    this.#backoff = new KeyedBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS }, deps);
+  }
+
+  /** True when the policy makes `ensureImage` begin with an ImageStatus call. */
+  static looksUp(image: string, pullPolicy: string | undefined): boolean {
+    return (pullPolicy ?? defaultPullPolicy(image)) !== 'Always';
+  }
+
+  /** ImageStatus, started early. Never rejects, so that nobody has to await it. Undefined for an unparsable name. */
+  lookUp(pod: Pod, image: string, signal?: AbortSignal): Promise<ImageLookup> | undefined {
+    let tagged: string;
+    try {
+      tagged = applyDefaultTag(image);
+    } catch {
+      return undefined; // ensureImage says so, with the Event
+    }
+    return this.#lookUp(pod, image, tagged, signal);
+  }
+
+  /** Never throws for what an image or a registry can cause. */
+  async ensureImage(input: EnsureImageInput): Promise<EnsureImageResult> {
+    const { image } = input;
+    let tagged: string;
+    try {
+      tagged = applyDefaultTag(image);
+    } catch (err) {
+      const message = `Failed to apply default image tag "${image}": ${errorMessage(err)}`;
+      this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
+      return { reason: 'InvalidImageName', message };
+    }
+    const policy = input.pullPolicy ?? defaultPullPolicy(image);
+    if (policy === 'Always') return this.#pull(input, tagged);
+    const found = await (input.lookedUp ?? this.#lookUp(input.pod, image, tagged, input.signal));
+    if ('error' in found) {
+      const message = `Failed to inspect image "": ${errorMessage(found.error)}`;
+      this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
+      return { reason: 'ImageInspectError', message };
+    }
+    if (found.image !== undefined) {
+      const message = `Container image "${image}" already present on machine and can be accessed by the pod`;
+      this.#recorder.event(input.about, 'Normal', 'Pulled', message);
+      return { imageRef: found.image.id, image: found.image };
+    }
+    if (policy === 'Never') {
+      const message = `Container image "${image}" is not present with pull policy of Never`;
+      this.#recorder.event(input.about, 'Warning', 'ErrImageNeverPull', message);
+      return { reason: 'ErrImageNeverPull', message };
+    }
+    return this.#pull(input, tagged);
+  }
+
+  /** Forgets failures of long ago; to be called now and then. */
+  collect(): void {
+    this.#backoff.collect();
+    for (const key of this.#lastFailures.keys()) if (this.#backoff.get(key) === 0) this.#lastFailures.delete(key);
+  }
+
+  async #pull(input: EnsureImageInput, tagged: string): Promise<EnsureImageResult> {
+    const { image, about } = input;
+    const key = `${input.pod.metadata?.uid ?? ''}_${image}`;
+    if (this.#backoff.isInBackoffSinceUpdate(key)) {
+      const text = `Back-off pulling image "${image}"`;
+      this.#recorder.event(about, 'Normal', 'BackOff', text);
+      const last = this.#lastFailures.get(key);
+      return { reason: 'ImagePullBackOff', message: last ? `${text}: ${last.reason}: ${last.message}` : text };
+    }
+    this.#recorder.event(about, 'Normal', 'Pulling', `Pulling image "${image}"`);
+    const startMs = this.#clock.monotonicMs();
+    try {
+      const pulled = await this.#pullWithLimits(input, tagged);
+      const took = (fromMs: number) => formatGoDuration(Math.trunc(this.#clock.monotonicMs() - fromMs));
+      const [alone, all] = [took(pulled.startMs), took(startMs)];
+      const status = await this.#lookUp(input.pod, image, pulled.imageRef, input.signal);
+      const local = 'error' in status ? undefined : status.image;
+      const text = `Successfully pulled image "${image}" in ${alone} (${all} including waiting). Image size: ${local?.size ?? 0} bytes.`;
+      this.#recorder.event(about, 'Normal', 'Pulled', text);
+      this.#backoff.delete(key);
+      this.#lastFailures.delete(key);
+      return { imageRef: pulled.imageRef, image: local };
+    } catch (err) {
+      const failure = pullFailure(image, err);
+      this.#recorder.event(about, 'Warning', 'Failed', `Failed to pull image "${image}": ${failure.message}`);
+      this.#backoff.next(key, this.#clock.now());
+      this.#lastFailures.set(key, failure);
+      return failure;
+    }
+  }
+
+  async #pullWithLimits(input: EnsureImageInput, tagged: string): Promise<{ imageRef: string; startMs: number }> {
+    if (!this.#rate.tryTake()) throw new Error('pull QPS exceeded');
+    const credentials = (await input.keyring()).lookup(tagged);
+    using _slot = await this.#slots.take(input.signal);
+    const startMs = this.#clock.monotonicMs();
+    const spec = imageSpec(input.pod, input.image, tagged);
+    const opts = input.signal === undefined ? {} : { signal: input.signal };
+    if (credentials.length === 0) {
+      return { imageRef: await this.#images.pullImage(spec, undefined, input.sandboxConfig, opts), startMs };
+    }
+    const failures: string[] = [];
+    for (const credential of credentials) {
+      try {
+        const imageRef = await this.#images.pullImage(spec, authConfigOf(credential), input.sandboxConfig, opts);
+        return { imageRef, startMs };
+      } catch (err) {
+        if (input.signal?.aborted) throw err;
+        failures.push(errorMessage(err));
+      }
+    }
+    const distinct = [...new Set(failures)];
+    throw new Error(distinct.length === 1 ? distinct[0] : `[${distinct.join(', ')}]`);
+  }
+
+  async #lookUp(pod: Pod, image: string, name: string, signal?: AbortSignal): Promise<ImageLookup> {
+    try {
+      const spec = imageSpec(pod, image, name);
+      return { image: await this.#images.imageStatus(spec, signal === undefined ? {} : { signal }) };
+    } catch (error) {
+      return { error };
+    }
+  }
+}
+
+function imageSpec(pod: Pod, userSpecifiedImage: string, image: string) {
+  return { image, userSpecifiedImage, annotations: pod.metadata?.annotations ?? {} };
+}
+
+/** Runtimes begin the text with one of two words when the cause is known (cri-api pkg/errors). */
+function pullFailure(image: string, err: unknown): { reason: string; message: string } {
+  const text = errorMessage(err);
+  for (const [reason, why] of [
+    ['RegistryUnavailable', 'the registry is unavailable'],
+    ['SignatureValidationFailed', 'the signature validation failed'],
+  ] as const) {
+    if (text.startsWith(reason)) {
+      return { reason, message: `image pull failed for ${image} because ${why}${text.slice(reason.length)}` };
+    }
+  }
+  return { reason: 'ErrImagePull', message: text };
+}
