@@ -1,0 +1,220 @@
+// The probe handlers against real sockets on loopback.
+
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createAttempt } from './attempt.ts';
+import { probeGrpc } from './grpc.ts';
+import { probeHttp } from './http.ts';
+import { formatGoDuration } from './outcome.ts';
+import { expandCommand, resolvePort } from './target.ts';
+import { probeTcp } from './tcp.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+const inTime = () => AbortSignal.timeout(5_000);
+
+async function listen(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => new Promise((resolve) => server.close(resolve)));
+  return (server.address() as AddressInfo).port;
+}
+
+const http = (handler: RequestListener) => listen(createServer(handler));
+const target = (port: number, path = '/') => ({ scheme: 'http' as const, host: '127.0.0.1', port, path, headers: [] });
+
+async function closedPort(): Promise<number> {
+  const server = createTcpServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe('http', () => {
+  test.each([
+    [200, 'success'],
+    [204, 'success'],
+    [399, 'success'],
+    [400, 'failure'],
+    [503, 'failure'],
+  ])('status %i is a %s', async (status, kind) => {
+    const port = await http((_req, res) => res.writeHead(status).end());
+    const outcome = await probeHttp(target(port), inTime());
+    expect(outcome.kind).toBe(kind);
+    if (kind === 'failure') expect(outcome).toEqual({ kind, output: `HTTP probe failed with statuscode: ${status}` });
+  });
+
+  test('sends the probe headers, repeats included, and its own name unless told otherwise', async () => {
+    const seen: string[][] = [];
+    const port = await http((req, res) => {
+      seen.push(req.rawHeaders);
+      res.end();
+    });
+    const headers = [
+      { name: 'X-Muffins-Or-Plums', value: 'Muffins' },
+      { name: 'x-muffins-or-plums', value: 'Plums' },
+      { name: 'Host', value: 'muffins.org' },
+    ];
+    await probeHttp({ ...target(port), headers }, inTime());
+    await probeHttp({ ...target(port), headers: [{ name: 'User-Agent', value: '' }] }, inTime());
+    expect(seen[0]).toEqual(expect.arrayContaining(['Muffins', 'Plums', 'muffins.org', 'kube-probe/1.36', '*/*']));
+    expect(seen[1]).not.toContain('kube-probe/1.36');
+  });
+
+  test('follows redirects on the same host and warns at one that leads away', async () => {
+    const port = await http((req, res) => {
+      if (req.url === '/here') res.writeHead(302, { Location: '/ok' }).end();
+      else if (req.url === '/away') res.writeHead(302, { Location: 'http://192.0.2.1/' }).end('gone');
+      else res.end('ok');
+    });
+    expect(await probeHttp(target(port, '/here'), inTime())).toEqual({ kind: 'success', output: 'ok' });
+    expect(await probeHttp(target(port, '/away'), inTime())).toEqual({
+      kind: 'warning',
+      output: 'Probe terminated redirects, Response body: gone',
+    });
+  });
+
+  test('a redirect in a circle ends', async () => {
+    const port = await http((_req, res) => res.writeHead(302, { Location: '/' }).end());
+    expect(await probeHttp(target(port), inTime())).toMatchObject({ kind: 'failure' });
+  });
+
+  test('a refused connection and a silent server are told as a Go client would', async () => {
+    const closed = await closedPort();
+    expect(await probeHttp(target(closed, '/x'), inTime())).toEqual({
+      kind: 'failure',
+      output: `Get "http://127.0.0.1:${closed}/x": dial tcp 127.0.0.1:${closed}: connect: connection refused`,
+    });
+    const stop = new AbortController();
+    const port = await http(() => stop.abort());
+    const outcome = await probeHttp(target(port), stop.signal);
+    expect(outcome).toMatchObject({ kind: 'failure', output: expect.stringContaining('Client.Timeout exceeded') });
+  });
+
+  test('a body larger than the limit is cut and not waited for', async () => {
+    const port = await http((_req, res) => {
+      res.write('x'.repeat(64 * 1024)); // and never ends
+    });
+    const outcome = await probeHttp(target(port), inTime());
+    expect(outcome).toMatchObject({ kind: 'success' });
+    expect('output' in outcome && outcome.output.length).toBe(10 * 1024);
+  });
+});
+
+describe('tcp', () => {
+  test('open and closed ports', async () => {
+    const port = await listen(createTcpServer((socket) => socket.end()));
+    expect(await probeTcp('127.0.0.1', port, inTime())).toMatchObject({ kind: 'success' });
+    const closed = await closedPort();
+    expect(await probeTcp('127.0.0.1', closed, inTime())).toEqual({
+      kind: 'failure',
+      output: `dial tcp 127.0.0.1:${closed}: connect: connection refused`,
+    });
+  });
+});
+
+describe('grpc', () => {
+  async function serve(status: number | undefined): Promise<string> {
+    const server = new GrpcServer();
+    const identity = (b: Buffer) => b;
+    if (status !== undefined) {
+      const check = {
+        path: '/grpc.health.v1.Health/Check',
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: identity,
+        requestDeserialize: identity,
+        responseSerialize: identity,
+        responseDeserialize: identity,
+      } as const;
+      server.addService(
+        { check },
+        {
+          check: (call: { request: Buffer }, reply: (err: null, b: Buffer) => void) => {
+            const service = call.request.subarray(2).toString();
+            reply(null, Buffer.from([0x08, service === 'sick' ? 2 : status]));
+          },
+        },
+      );
+    }
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (err, p) => (err ? reject(err) : resolve(p))),
+    );
+    cleanups.push(() => server.forceShutdown());
+    return `127.0.0.1:${port}`;
+  }
+
+  test('SERVING is healthy; anything else names the status', async () => {
+    const address = await serve(1);
+    expect(await probeGrpc(address, '', 2000, inTime())).toMatchObject({ kind: 'success' });
+    expect(await probeGrpc(address, 'sick', 2000, inTime())).toEqual({
+      kind: 'failure',
+      output: 'service unhealthy (responded with "NOT_SERVING")',
+    });
+  });
+
+  test('a server without the health service, and no server at all', async () => {
+    const address = await serve(undefined);
+    expect(await probeGrpc(address, '', 2000, inTime())).toMatchObject({
+      kind: 'failure',
+      output: expect.stringContaining('this server does not implement the grpc health protocol'),
+    });
+    const nobody = `127.0.0.1:${await closedPort()}`;
+    expect(await probeGrpc(nobody, '', 300, inTime())).toMatchObject({
+      kind: 'failure',
+      output: expect.stringContaining(`timeout: failed to connect service "${nobody}" within 300ms`),
+    });
+  });
+});
+
+describe('targets', () => {
+  const container = {
+    name: 'c',
+    ports: [{ name: 'web', containerPort: 8080 }],
+    env: [
+      { name: 'A', value: '1' },
+      { name: 'F', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+    ],
+  };
+
+  test('ports by number, by name and as text', () => {
+    expect(resolvePort(80, container)).toBe(80);
+    expect(resolvePort('web', container)).toBe(8080);
+    expect(resolvePort('81', container)).toBe(81);
+    expect(() => resolvePort('nope', container)).toThrow("couldn't find port: nope");
+    expect(() => resolvePort(70_000, container)).toThrow('invalid port number: 70000');
+  });
+
+  test('exec commands see literal env values only', () => {
+    expect(expandCommand(['$(A)', '$(F)', '$$(A)', '$(B'], container)).toEqual(['1', '$(F)', '$(A)', '$(B']);
+  });
+
+  test('exec outcomes: exit code, output limit, time-out, error', async () => {
+    const attempt = createAttempt((_id, command) => {
+      if (command[0] === 'slow') return Promise.resolve({ timedOut: true, message: 'command timed out' });
+      if (command[0] === 'lost') return Promise.reject(new Error('no such container'));
+      return Promise.resolve({ exitCode: Number(command[0]), output: 'x'.repeat(20_000) });
+    });
+    const run = (command: string) => attempt({}, container, {}, 'id', { exec: { command: [command] } }, inTime());
+    expect(await run('0')).toMatchObject({ kind: 'success', output: 'x'.repeat(10 * 1024) });
+    expect(await run('3')).toMatchObject({ kind: 'failure' });
+    expect(await run('slow')).toEqual({ kind: 'failure', output: 'command timed out' });
+    expect(await run('lost')).toEqual({ kind: 'error', message: 'no such container' });
+  });
+});
+
+test('durations read as in Go', () => {
+  expect([0, 300, 1000, 1500, 90_000, 3_661_000].map(formatGoDuration)).toEqual([
+    '0s',
+    '300ms',
+    '1s',
+    '1.5s',
+    '1m30s',
+    '1h1m1s',
+  ]);
+});

@@ -1,0 +1,211 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { ContainerStatus, Pod, PodStatus, Probe } from '../api/pod.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import type { ProbeOutcome } from './outcome.ts';
+import type { ProbeChange } from './probe-manager.ts';
+import { type Attempt, Prober } from './prober.ts';
+
+let clock: FakeClock;
+let outcomes: Map<string, ProbeOutcome>;
+let attempts: string[];
+let reports: string[];
+let changes: ProbeChange[];
+let prober: Prober;
+
+const ok: ProbeOutcome = { kind: 'success', output: '' };
+const bad: ProbeOutcome = { kind: 'failure', output: 'nope' };
+
+const attempt: Attempt = (_pod, container, _status, _id, probe) => {
+  const kind = probe.httpGet?.path ?? '';
+  attempts.push(`${clock.monotonicMs()} ${container.name}${kind}`);
+  return Promise.resolve(outcomes.get(kind) ?? ok);
+};
+
+beforeEach(() => {
+  clock = new FakeClock();
+  outcomes = new Map();
+  attempts = [];
+  reports = [];
+  changes = [];
+  prober = new Prober({
+    attempt,
+    report: (_pod, container, reason, message) => reports.push(`${container} ${reason} ${message}`),
+    clock,
+    log: silentLog,
+    random: () => 0.5,
+  });
+  prober.onChange((c) => changes.push(c));
+});
+
+const probe = (path: string, more: Partial<Probe> = {}): Probe => ({
+  httpGet: { path, port: 80 },
+  periodSeconds: 5,
+  ...more,
+});
+
+function podWith(probes: { liveness?: Probe; readiness?: Probe; startup?: Probe }): Pod {
+  return {
+    metadata: { uid: 'u1', name: 'web', namespace: 'default' },
+    spec: {
+      containers: [
+        {
+          name: 'c',
+          image: 'i',
+          ...(probes.liveness && { livenessProbe: probes.liveness }),
+          ...(probes.readiness && { readinessProbe: probes.readiness }),
+          ...(probes.startup && { startupProbe: probes.startup }),
+        },
+      ],
+    },
+  };
+}
+
+function running(more: Partial<ContainerStatus> = {}, id = 'id1'): PodStatus {
+  const startedAt = new Date(clock.now()).toISOString();
+  const c = { name: 'c', image: 'i', imageID: '', restartCount: 0, ready: false, started: true };
+  return {
+    phase: 'Running',
+    podIP: '10.0.0.1',
+    containerStatuses: [{ ...c, containerID: `containerd://${id}`, state: { running: { startedAt } }, ...more }],
+  };
+}
+
+const verdictsOf = (kind: string) => changes.filter((c) => c.kind === kind).map((c) => c.verdict);
+
+test('a readiness probe runs as soon as its container has started, then once per period', async () => {
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  await clock.advance(1000);
+  expect(attempts).toEqual([]);
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  expect(attempts).toEqual(['1000 c/r']);
+  prober.updatePodStatus('u1', running({ ready: true }));
+  await clock.advance(10_000);
+  expect(attempts).toEqual(['1000 c/r', '6000 c/r', '11000 c/r']);
+  expect(verdictsOf('readiness')).toEqual(['failure', 'success']);
+});
+
+test('initialDelaySeconds counts from the start of the container', async () => {
+  prober.addPod(podWith({ readiness: probe('/r', { initialDelaySeconds: 3 }) }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(2999);
+  expect(attempts).toEqual([]);
+  await clock.advance(1);
+  expect(attempts).toEqual(['3000 c/r']);
+});
+
+test('failures below the threshold change nothing; at the threshold liveness fails once and then holds', async () => {
+  outcomes.set('/l', bad);
+  prober.addPod(podWith({ liveness: probe('/l', { failureThreshold: 3 }) }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(9_999);
+  expect(verdictsOf('liveness')).toEqual(['success']);
+  await clock.advance(1);
+  expect(verdictsOf('liveness')).toEqual(['success', 'failure']);
+  await clock.advance(60_000);
+  expect(attempts).toHaveLength(3);
+  expect(reports).toHaveLength(3);
+  expect(reports[0]).toBe('c Unhealthy Liveness probe failed: nope');
+});
+
+test('a new container starts afresh after a liveness failure', async () => {
+  outcomes.set('/l', bad);
+  prober.addPod(podWith({ liveness: probe('/l', { failureThreshold: 1 }) }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  expect(prober.verdict('liveness', 'id1')).toBe('failure');
+  outcomes.set('/l', ok);
+  prober.updatePodStatus('u1', running({}, 'id2'));
+  await clock.advance(0);
+  expect(prober.verdict('liveness', 'id2')).toBe('success');
+  expect(prober.verdict('liveness', 'id1')).toBeUndefined();
+});
+
+test('liveness and readiness wait until the startup probe has succeeded', async () => {
+  outcomes.set('/s', bad);
+  prober.addPod(
+    podWith({ startup: probe('/s', { failureThreshold: 10 }), liveness: probe('/l'), readiness: probe('/r') }),
+  );
+  prober.updatePodStatus('u1', running({ started: false }));
+  await clock.advance(5_000);
+  expect(attempts).toEqual(['0 c/s', '5000 c/s']);
+  outcomes.set('/s', ok);
+  await clock.advance(5_000);
+  expect(prober.verdict('startup', 'id1')).toBe('success');
+  prober.updatePodStatus('u1', running({ started: true }));
+  await clock.advance(0);
+  expect(attempts.slice(3).sort()).toEqual(['10000 c/l', '10000 c/r']);
+  await clock.advance(5_000);
+  expect(attempts.filter((a) => a.endsWith('/s'))).toHaveLength(3);
+});
+
+test('an attempt that cannot be made is tried three times, reported once, and changes nothing', async () => {
+  outcomes.set('/r', { kind: 'error', message: 'no port' });
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  expect(attempts).toHaveLength(3);
+  expect(reports).toEqual(['c Unhealthy Readiness probe errored and resulted in unknown state: no port']);
+  expect(verdictsOf('readiness')).toEqual(['failure']);
+});
+
+test('a container that ran long before the agent keeps its readiness until it is probed', async () => {
+  const startedAt = new Date(clock.now() - 60_000).toISOString();
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  outcomes.set('/r', bad);
+  prober.updatePodStatus('u1', running({ ready: true, state: { running: { startedAt } } }));
+  await clock.advance(0);
+  expect(prober.verdict('readiness', 'id1')).toBeUndefined();
+  await clock.advance(10_000);
+  expect(prober.verdict('readiness', 'id1')).toBe('failure');
+});
+
+test('a container that ends is not ready, and is not probed', async () => {
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  const terminated = { exitCode: 1, reason: 'Error', startedAt: '', finishedAt: '' };
+  prober.updatePodStatus('u1', running({ started: false, state: { terminated } }));
+  await clock.advance(5_000);
+  expect(prober.verdict('readiness', 'id1')).toBe('failure');
+  expect(attempts).toHaveLength(1);
+});
+
+test('termination stops liveness but not readiness; removal stops all and forgets', async () => {
+  prober.addPod(podWith({ liveness: probe('/l'), readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running({ ready: true }));
+  await clock.advance(0);
+  prober.stopLivenessAndStartup('u1');
+  await clock.advance(5_000);
+  expect(attempts.filter((a) => a.endsWith('/l'))).toHaveLength(1);
+  expect(attempts.filter((a) => a.endsWith('/r'))).toHaveLength(2);
+  prober.removePod('u1');
+  await clock.advance(60_000);
+  expect(attempts).toHaveLength(3);
+  expect(prober.verdict('readiness', 'id1')).toBeUndefined();
+  expect(clock.sleeping).toBe(0);
+});
+
+describe('spreading', () => {
+  test('pods that arrive together just after the start are probed over their period', async () => {
+    const other = podWith({ readiness: probe('/x') });
+    other.metadata = { ...other.metadata, uid: 'u2' };
+    prober.addPod(podWith({ readiness: probe('/r') }));
+    prober.addPod(other);
+    prober.updatePodStatus('u2', { ...running(), phase: 'Running' });
+    await clock.advance(0);
+    expect(attempts).toEqual(['0 c/x']); // a running container is not kept waiting by the spread
+  });
+});
+
+test('the end of the run leaves no timer behind', async () => {
+  const stop = new AbortController();
+  const ended = prober.run(stop.signal);
+  prober.addPod(podWith({ liveness: probe('/l') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
