@@ -1,5 +1,6 @@
 // Which path serves a kind: the typed handles that clients, stores and the API server use to name a resource.
 
+import type { Deployment, ReplicaSet } from './apps.ts';
 import type {
   ConfigMap,
   CoreEvent,
@@ -57,6 +58,9 @@ export const leases = resource<Lease>('coordination.k8s.io', 'v1', 'leases', 'Le
 export const runtimeClasses = resource<RuntimeClass>('node.k8s.io', 'v1', 'runtimeclasses', 'RuntimeClass', false);
 export const csiDrivers = resource<CSIDriver>('storage.k8s.io', 'v1', 'csidrivers', 'CSIDriver', false);
 export const csiNodes = resource<CSINode>('storage.k8s.io', 'v1', 'csinodes', 'CSINode', false);
+
+export const deployments = resource<Deployment>('apps', 'v1', 'deployments', 'Deployment', true);
+export const replicaSets = resource<ReplicaSet>('apps', 'v1', 'replicasets', 'ReplicaSet', true);
 
 /** `v1` or `apps/v1`. */
 export function apiVersionOf(type: ResourceType): string {
