@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import type { Exec } from './exec.ts';
+import { mountsUnder, parseMountInfo, systemMounter } from './mounts.ts';
+
+const TABLE = [
+  '24 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw',
+  '40 24 0:30 / /var/lib/kubelet/pods/u/volumes/a\\040b rw,relatime - tmpfs tmpfs rw,size=1024k',
+  '41 40 0:31 /sub /var/lib/kubelet/pods/u/volumes/a\\040b/in ro master:1 shared:7 - tmpfs none rw',
+  '42 24 0:32 / /var/lib/kubelet/pods/u2 rw - tmpfs tmpfs rw',
+  '',
+].join('\n');
+
+test('mountinfo with escapes and optional fields', () => {
+  const mounts = parseMountInfo(TABLE);
+  expect(mounts).toHaveLength(4);
+  expect(mounts[1]).toMatchObject({ mountId: 40, mountPoint: '/var/lib/kubelet/pods/u/volumes/a b', fsType: 'tmpfs' });
+  expect(mounts[2]).toMatchObject({ root: '/sub', options: 'ro', source: 'none' });
+});
+
+test('a line of another format is refused, not skipped', () => {
+  expect(() => parseMountInfo('24 1 254:0 / / rw')).toThrow(/cannot read mountinfo line/);
+});
+
+test('mounts under a directory come innermost first and siblings with a longer name are left out', () => {
+  const under = mountsUnder(parseMountInfo(TABLE), '/var/lib/kubelet/pods/u');
+  expect(under.map((m) => m.mountId)).toEqual([41, 40]);
+});
+
+test('an unmount that failed because the mount is gone is a success', async () => {
+  const failing: Exec = async () => ({ code: 32, signal: undefined, stdout: '', stderr: 'umount: not mounted' });
+  await systemMounter(failing).unmount('/not/there');
+  await expect(systemMounter(failing).unmount('/proc')).rejects.toMatchObject({ code: 'UNMOUNT_FAILED' });
+});

@@ -1,0 +1,93 @@
+// The mount table of this process, and mounting through util-linux. Node.js has no mount(2); a `mount` process takes
+// about 2 ms here, so nothing on the usual path of a pod start may need one (docs/decisions/0010).
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import { type Exec, execOk } from './exec.ts';
+
+export interface MountPoint {
+  readonly mountId: number;
+  /** Path inside the mounted file system that is visible here; `/` unless it is a bind mount. */
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly options: string;
+  readonly fsType: string;
+  readonly source: string;
+  readonly superOptions: string;
+}
+
+/**
+ * Reads the format of /proc/self/mountinfo (proc(5)): space, tab, newline and backslash are octal escapes.
+ * @throws {AgentError} MOUNTINFO_INVALID naming the line.
+ */
+export function parseMountInfo(text: string): MountPoint[] {
+  const mounts: MountPoint[] = [];
+  for (const line of text.split('\n')) {
+    if (line === '') continue;
+    const fields = line.split(' ');
+    const separator = fields.indexOf('-', 6); // optional fields end at a lone dash
+    if (separator === -1 || fields.length < separator + 3) {
+      throw new AgentError(`cannot read mountinfo line ${JSON.stringify(line)}`, { code: 'MOUNTINFO_INVALID' });
+    }
+    mounts.push({
+      mountId: Number(fields[0]),
+      root: unescapeOctal(fields[3]!),
+      mountPoint: unescapeOctal(fields[4]!),
+      options: fields[5]!,
+      fsType: fields[separator + 1]!,
+      source: unescapeOctal(fields[separator + 2]!),
+      superOptions: fields[separator + 3] ?? '',
+    });
+  }
+  return mounts;
+}
+
+function unescapeOctal(field: string): string {
+  if (!field.includes('\\')) return field;
+  // Octal escapes are bytes; names that are not ASCII stand unescaped beside them.
+  return field.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+}
+
+/** The mounts at `dir` or below it, innermost and newest first: the order in which they can be unmounted. */
+export function mountsUnder(mounts: readonly MountPoint[], dir: string): MountPoint[] {
+  const prefix = dir.endsWith('/') ? dir : `${dir}/`;
+  return mounts.filter((m) => m.mountPoint === dir || m.mountPoint.startsWith(prefix)).reverse();
+}
+
+/** Mounting as the rest of the program sees it; tests hand in a fake. */
+export interface Mounter {
+  list(): Promise<MountPoint[]>;
+  /** @throws {AgentError} MOUNT_FAILED with mount's own words. */
+  mountTmpfs(dir: string, options: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
+  unmount(dir: string, signal?: AbortSignal): Promise<void>;
+}
+
+const MOUNT_TIMEOUT_MS = 30_000;
+
+/** Works in the mount namespace of this process. `procRoot` is `/proc` but in tests. */
+export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
+  const list = async () => parseMountInfo(await readFile(path.join(procRoot, 'self/mountinfo'), 'utf8'));
+  const run = async (code: string, program: string, args: string[], signal?: AbortSignal) => {
+    try {
+      await execOk(exec, program, args, { timeoutMs: MOUNT_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) });
+    } catch (cause) {
+      throw new AgentError(`${(cause as Error).message}`, { code, cause, retryable: true });
+    }
+  };
+  return {
+    list,
+    mountTmpfs: (dir, options, signal) =>
+      // -i: no mount.<type> helper; -n: no /etc/mtab, which is a link to /proc on every system we support.
+      run('MOUNT_FAILED', 'mount', ['-i', '-n', '-t', 'tmpfs', '-o', options.join(','), '--', 'tmpfs', dir], signal),
+    async unmount(dir, signal) {
+      try {
+        // -c: the path is canonical (it comes from mountinfo), so that umount follows no symlink put in its way.
+        await run('UNMOUNT_FAILED', 'umount', ['-i', '-n', '-c', '--', dir], signal);
+      } catch (err) {
+        // Lost answer of an earlier unmount, or somebody else was faster: the table decides.
+        if ((await list()).some((m) => m.mountPoint === dir)) throw err;
+      }
+    },
+  };
+}
