@@ -44,8 +44,8 @@ export type ImageLookup = { readonly image: Image | undefined } | { readonly err
 
 export type EnsureImageResult =
   | { readonly imageRef: string; readonly image: Image | undefined }
-  /** Reason and message of `state.waiting`. */
-  | { readonly reason: string; readonly message: string };
+  /** Reason and message of `state.waiting`; wall ms at which another try makes sense, where that is known. */
+  | { readonly reason: string; readonly message: string; readonly retryAtMs?: number };
 
 export class ImagePuller {
   readonly #images: ImageService;
@@ -127,7 +127,8 @@ export class ImagePuller {
       const text = `Back-off pulling image "${image}"`;
       this.#recorder.event(about, 'Normal', 'BackOff', text);
       const last = this.#lastFailures.get(key);
-      return { reason: 'ImagePullBackOff', message: last ? `${text}: ${last.reason}: ${last.message}` : text };
+      const message = last ? `${text}: ${last.reason}: ${last.message}` : text;
+      return { reason: 'ImagePullBackOff', message, ...this.#retryAt(key) };
     }
     this.#recorder.event(about, 'Normal', 'Pulling', `Pulling image "${image}"`);
     const startMs = this.#clock.monotonicMs();
@@ -147,8 +148,13 @@ export class ImagePuller {
       this.#recorder.event(about, 'Warning', 'Failed', `Failed to pull image "${image}": ${failure.message}`);
       this.#backoff.next(key, this.#clock.now());
       this.#lastFailures.set(key, failure);
-      return failure;
+      return { ...failure, ...this.#retryAt(key) };
     }
+  }
+
+  #retryAt(key: string): { retryAtMs?: number } {
+    const retryAtMs = this.#backoff.untilMs(key);
+    return retryAtMs === undefined ? {} : { retryAtMs };
   }
 
   async #pullWithLimits(input: EnsureImageInput, tagged: string): Promise<{ imageRef: string; startMs: number }> {

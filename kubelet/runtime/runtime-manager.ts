@@ -34,6 +34,8 @@ export interface SyncPodInput {
   readonly verdicts: ProbeVerdicts;
   /** Called as soon as a new sandbox is up: sets PodReadyToStartContainers and the pod IPs without waiting. */
   readonly onSandboxReady: (ips: readonly string[]) => void;
+  /** Aborts when the pod is to end (or its grace period got shorter): nothing further is started. */
+  readonly signal?: AbortSignal;
 }
 
 export interface KillPodInput {

@@ -1,0 +1,50 @@
+// Container spec → ContainerConfig (pkg/kubelet/kuberuntime/kuberuntime_container.go generateContainerConfig). Pure.
+import type { Pod } from '../../api/pod.ts';
+import type { ContainerConfig, Image, Mount } from '../../cri/gen/messages.ts';
+import type { Init } from '../../cri/runtime-service.ts';
+import { expandVariables } from './expand.ts';
+import { type AnyContainer, containerAnnotations, containerLabels } from './labels.ts';
+import { containerLogPath } from './pod-paths.ts';
+import { containerResources, type ResourceSettings } from './resources.ts';
+import { containerSecurityContext, type SecuritySettings } from './security-context.ts';
+
+export interface ContainerConfigInput {
+  readonly pod: Pod;
+  readonly container: AnyContainer;
+  readonly restartCount: number;
+  /** What the ensure step resolved the image to. */
+  readonly imageRef: string;
+  /** Tells the image's user; undefined when that is not known. */
+  readonly image: Image | undefined;
+  readonly env: ReadonlyMap<string, string>;
+  readonly mounts: readonly Init<Mount>[];
+  /** Container whose processes an ephemeral container sees, '' for none. */
+  readonly targetId: string;
+  readonly resources: ResourceSettings;
+  readonly security: SecuritySettings;
+}
+
+/** @throws {ContainerConfigError} when the security context cannot be met. */
+export function containerConfig(input: ContainerConfigInput): Init<ContainerConfig> {
+  const { pod, container, env } = input;
+  const expand = (text: string) => expandVariables(text, (name) => env.get(name));
+  return {
+    metadata: { name: container.name, attempt: input.restartCount },
+    image: { image: input.imageRef, userSpecifiedImage: container.image ?? '' },
+    command: (container.command ?? []).map(expand),
+    args: (container.args ?? []).map(expand),
+    workingDir: container.workingDir ?? '',
+    envs: [...env].map(([key, value]) => ({ key, value: Buffer.from(value, 'utf8') })),
+    mounts: input.mounts,
+    labels: containerLabels(pod, container.name),
+    annotations: containerAnnotations(pod, container, input.restartCount),
+    logPath: containerLogPath(container.name, input.restartCount),
+    stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
+    tty: container.tty ?? false,
+    linux: {
+      resources: containerResources(pod, container, input.resources),
+      securityContext: containerSecurityContext(pod, container, input.image, input.targetId, input.security),
+    },
+  };
+}

@@ -1,0 +1,123 @@
+// A container's environment: envFrom, env with expansion and references, service variables
+// (pkg/kubelet/kubelet_pods.go makeEnvironmentVariables). Pure: the objects referred to are handed in.
+import type { ConfigMap, Secret, Service } from '../../api/kinds.ts';
+import type { EnvVar, EnvVarSource, Pod } from '../../api/pod.ts';
+import { ContainerConfigError } from './config-error.ts';
+import { expandVariables } from './expand.ts';
+import { fieldValue, type PodFieldFacts, resourceFieldValue } from './field-ref.ts';
+import type { AnyContainer } from './labels.ts';
+import { serviceVariables } from './service-env.ts';
+
+export interface EnvSources extends PodFieldFacts {
+  /** By name, in the pod's namespace; undefined when there is none. */
+  configMap(name: string): ConfigMap | undefined;
+  secret(name: string): Secret | undefined;
+  /** Undefined until the Services have been read once. */
+  readonly services: readonly Service[] | undefined;
+}
+
+/** Names of the objects that `makeEnvironment` will ask for. */
+export function envReferences(container: AnyContainer): { configMaps: Set<string>; secrets: Set<string> } {
+  const configMaps = new Set<string>();
+  const secrets = new Set<string>();
+  for (const { configMapRef, secretRef } of container.envFrom ?? []) {
+    if (configMapRef?.name) configMaps.add(configMapRef.name);
+    if (secretRef?.name) secrets.add(secretRef.name);
+  }
+  for (const { value, valueFrom } of container.env ?? []) {
+    if (value) continue;
+    if (valueFrom?.configMapKeyRef?.name) configMaps.add(valueFrom.configMapKeyRef.name);
+    if (valueFrom?.secretKeyRef?.name) secrets.add(valueFrom.secretKeyRef.name);
+  }
+  return { configMaps, secrets };
+}
+
+/** @throws {ContainerConfigError} for what the container cannot be created without. */
+export function makeEnvironment(pod: Pod, container: AnyContainer, sources: EnvSources): Map<string, string> {
+  const links = pod.spec?.enableServiceLinks ?? true;
+  if (sources.services === undefined) {
+    throw new ContainerConfigError('services have not yet been read at least once, cannot construct envvars');
+  }
+  const services = serviceVariables(sources.services, pod.metadata?.namespace ?? '', links);
+  const env = new Map<string, string>();
+  addEnvFrom(env, pod, container, sources);
+  for (const variable of container.env ?? []) {
+    const value = variableValue(pod, container, variable, env, services, sources);
+    if (value !== undefined) env.set(variable.name, value);
+  }
+  for (const [name, value] of services) if (!env.has(name)) env.set(name, value);
+  return env;
+}
+
+function addEnvFrom(env: Map<string, string>, pod: Pod, container: AnyContainer, sources: EnvSources): void {
+  const namespace = pod.metadata?.namespace ?? '';
+  for (const from of container.envFrom ?? []) {
+    const prefix = from.prefix ?? '';
+    if (from.configMapRef !== undefined) {
+      const { name = '', optional } = from.configMapRef;
+      const object = sources.configMap(name);
+      if (object === undefined && !optional) throw notFound('configmap', name);
+      for (const [key, value] of Object.entries(object?.data ?? {})) env.set(prefix + key, value);
+    } else if (from.secretRef !== undefined) {
+      const { name = '', optional } = from.secretRef;
+      const object = sources.secret(name);
+      if (object === undefined && !optional) throw notFound('secret', name);
+      for (const [key, value] of Object.entries(object?.data ?? {})) env.set(prefix + key, decodeBase64(value));
+    } else {
+      throw new ContainerConfigError(
+        `envFrom of container ${container.name} in namespace ${namespace} names no source`,
+      );
+    }
+  }
+}
+
+/** Undefined: an optional source that is not there leaves the variable out. */
+function variableValue(
+  pod: Pod,
+  container: AnyContainer,
+  variable: EnvVar,
+  env: ReadonlyMap<string, string>,
+  services: ReadonlyMap<string, string>,
+  sources: EnvSources,
+): string | undefined {
+  if (variable.value) return expandVariables(variable.value, (name) => env.get(name) ?? services.get(name));
+  if (variable.valueFrom === undefined) return '';
+  return referencedValue(pod, container, variable.valueFrom, sources);
+}
+
+function referencedValue(
+  pod: Pod,
+  container: AnyContainer,
+  from: EnvVarSource,
+  sources: EnvSources,
+): string | undefined {
+  const namespace = pod.metadata?.namespace ?? '';
+  if (from.fieldRef !== undefined) return fieldValue(pod, from.fieldRef.fieldPath, sources);
+  if (from.resourceFieldRef !== undefined) return resourceFieldValue(pod, container, from.resourceFieldRef, sources);
+  if (from.configMapKeyRef !== undefined) {
+    const { name = '', key, optional } = from.configMapKeyRef;
+    const object = sources.configMap(name);
+    const value = object?.data?.[key];
+    if (value !== undefined || optional) return value;
+    if (object === undefined) throw notFound('configmap', name);
+    throw new ContainerConfigError(`couldn't find key ${key} in ConfigMap ${namespace}/${name}`);
+  }
+  if (from.secretKeyRef !== undefined) {
+    const { name = '', key, optional } = from.secretKeyRef;
+    const object = sources.secret(name);
+    const value = object?.data?.[key];
+    if (value !== undefined) return decodeBase64(value);
+    if (optional) return undefined;
+    if (object === undefined) throw notFound('secret', name);
+    throw new ContainerConfigError(`couldn't find key ${key} in Secret ${namespace}/${name}`);
+  }
+  throw new ContainerConfigError(`env of container ${container.name} has a source of an unknown kind`);
+}
+
+function notFound(kind: 'configmap' | 'secret', name: string): ContainerConfigError {
+  return new ContainerConfigError(`${kind} "${name}" not found`);
+}
+
+function decodeBase64(value: string): string {
+  return Buffer.from(value, 'base64').toString('utf8');
+}
