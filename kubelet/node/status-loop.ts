@@ -1,0 +1,205 @@
+// Keeps Node.status true on the API server: registers once, computes every 10 s and on request, sends when something
+// changed or the last report is old. After pkg/kubelet/kubelet_node_status.go.
+import type { Node, ObjectReference } from '../../api/kinds.ts';
+import { nodes } from '../../api/resources.ts';
+import type { ApiClient } from '../../client/api-client.ts';
+import type { EventRecorder } from '../../client/event-recorder.ts';
+import type { ReadonlyStore } from '../../client/store.ts';
+import { Backoff } from '../../core/backoff.ts';
+import type { Clock } from '../../core/clock.ts';
+import { AgentError } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import { SyncRunner } from '../../core/sync-runner.ts';
+import { computeNodeStatus, isStatusChanged, type NodeFacts } from './node-status.ts';
+import { initialNode, type NodeIdentity, nodePatch, registerOnce } from './registration.ts';
+
+export interface StatusLoopOptions {
+  readonly identity: NodeIdentity;
+  readonly registerNode: boolean;
+  /** nodeStatusUpdateFrequency, ms; default 10,000. Also the deadline of one call. */
+  readonly updateMs: number;
+  /** nodeStatusReportFrequency, ms; default 300,000. */
+  readonly reportMs: number;
+}
+
+export interface StatusLoopDeps {
+  readonly client: ApiClient;
+  /** The informer on the own Node (`metadata.name=<name>`); read on the first try of a round. */
+  readonly ownNode: ReadonlyStore<Node>;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Gathers what is known now. */
+  readonly facts: () => Promise<NodeFacts>;
+  readonly random?: () => number;
+}
+
+const TRIES_PER_ROUND = 5;
+const REGISTER_FIRST_WAIT_MS = 100;
+const REGISTER_MAX_WAIT_MS = 7000;
+/** Labels repaired on every round, not only at registration. */
+const KEPT_LABELS = ['kubernetes.io/os', 'kubernetes.io/arch'];
+
+export class NodeStatusLoop {
+  readonly #opts: StatusLoopOptions;
+  readonly #deps: StatusLoopDeps;
+  readonly #log: Logger;
+  readonly #random: () => number;
+  readonly #runner: SyncRunner;
+  readonly #about: ObjectReference;
+  readonly #registered = Promise.withResolvers<void>();
+  #isRegistered = false;
+  #signal = AbortSignal.abort();
+  #lastReportMs: number | undefined;
+  #reportDelayMs = 0;
+  /** The Node as our own last write left it: newer than what the informer may still hold. */
+  #lastWritten: Node | undefined;
+  #rebootReported = false;
+  #unschedulable: boolean | undefined;
+
+  constructor(opts: StatusLoopOptions, deps: StatusLoopDeps) {
+    this.#opts = opts;
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'node-status' });
+    this.#random = deps.random ?? Math.random;
+    this.#about = { kind: 'Node', name: opts.identity.nodeName, uid: opts.identity.nodeName };
+    const jitter = 1 + 0.04 * this.#random();
+    this.#runner = new SyncRunner(
+      () => this.#sync(),
+      {
+        name: 'node-status',
+        minIntervalMs: 50,
+        retryIntervalMs: opts.updateMs * jitter,
+        maxIntervalMs: opts.updateMs * jitter,
+      },
+      deps,
+    );
+  }
+
+  /** Computes and, when something changed, sends now: call it when readiness or pressure may have changed. */
+  request(): void {
+    this.#runner.request();
+  }
+
+  /** Resolves once the Node exists. */
+  get registered(): Promise<void> {
+    return this.#registered.promise;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    await this.#runner.run(signal);
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#opts.registerNode && !this.#isRegistered) await this.#register();
+    if (this.#signal.aborted) return;
+    this.#isRegistered = true;
+    this.#registered.resolve();
+    for (let attempt = 0; attempt < TRIES_PER_ROUND && !this.#signal.aborted; attempt++) {
+      try {
+        await this.#trySync(attempt);
+        return;
+      } catch (err) {
+        // A dead connection would hold up every further try.
+        if (attempt > 0) this.#deps.client.closeIdleConnections();
+        this.#log.warn({ err, attempt }, 'node status not updated, will retry');
+      }
+    }
+    if (!this.#signal.aborted) {
+      throw new AgentError('update node status exceeds retry count', { code: 'NODE_STATUS_FAILED', retryable: true });
+    }
+  }
+
+  async #register(): Promise<void> {
+    const backoff = new Backoff({ initialMs: REGISTER_FIRST_WAIT_MS * 2, maxMs: REGISTER_MAX_WAIT_MS });
+    for (let attempt = 0; !this.#signal.aborted; attempt++) {
+      try {
+        const { status } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
+        const initial: Node = { ...initialNode(this.#opts.identity), status };
+        this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, this.#opts.updateMs);
+        this.#log.info({ node: this.#opts.identity.nodeName }, 'node registered');
+        return;
+      } catch (err) {
+        if (this.#signal.aborted) return;
+        if (attempt > 0) this.#deps.client.closeIdleConnections();
+        this.#log.warn({ err, attempt }, 'node not registered, will retry');
+        await this.#deps.clock.sleep(attempt === 0 ? REGISTER_FIRST_WAIT_MS : backoff.next(), this.#signal);
+      }
+    }
+  }
+
+  async #trySync(attempt: number): Promise<void> {
+    const { client, clock } = this.#deps;
+    const { nodeName } = this.#opts.identity;
+    const call = { signal: this.#signal, timeoutMs: this.#opts.updateMs };
+    const cached = attempt === 0 ? this.#newestKnown() : undefined;
+    const node = cached ?? (await client.get(nodes, { name: nodeName }, call));
+    const facts = await this.#deps.facts();
+    const computed = computeNodeStatus(node.status ?? {}, facts, clock.now());
+    const changed = this.#withKeptLabels({ ...node, status: computed.status });
+    this.#noticeSchedulability(node);
+    const isChanged = isStatusChanged(node.status ?? {}, computed.status) || changed.metadata !== node.metadata;
+    if (!isChanged && !this.#isReportDue()) return;
+    this.#noticeReboot(node, facts);
+    const patch = nodePatch(node, changed);
+    if (patch !== undefined) {
+      const opts = { ...call, subresource: 'status' };
+      this.#lastWritten = await client.patch(nodes, { name: nodeName }, { type: 'strategic', body: patch }, opts);
+    }
+    // The spread keeps a cluster that came up at once from reporting in step for ever.
+    const spread = isChanged || this.#lastReportMs === undefined;
+    this.#reportDelayMs = spread ? (this.#random() - 0.5) * this.#opts.reportMs : 0;
+    this.#lastReportMs = clock.monotonicMs();
+    for (const reason of computed.eventReasons) this.#statusEvent(reason);
+  }
+
+  /** What the informer holds, unless our own last answer is newer. Versions of one object on one server only grow. */
+  #newestKnown(): Node | undefined {
+    const informed = this.#deps.ownNode.get(this.#opts.identity.nodeName);
+    const written = this.#lastWritten;
+    if (informed === undefined || written === undefined) return informed ?? written;
+    if (informed.metadata?.uid !== written.metadata?.uid) return undefined; // recreated: ask
+    const [a, b] = [informed, written].map((n) => BigInt(n.metadata?.resourceVersion ?? '0'));
+    return a! >= b! ? informed : written;
+  }
+
+  #withKeptLabels(node: Node): Node {
+    const wanted = initialNode(this.#opts.identity).metadata!.labels!;
+    const labels = node.metadata?.labels ?? {};
+    if (KEPT_LABELS.every((key) => labels[key] === wanted[key])) return node;
+    const repaired = { ...labels, ...Object.fromEntries(KEPT_LABELS.map((key) => [key, wanted[key]!])) };
+    return { ...node, metadata: { ...node.metadata, labels: repaired } };
+  }
+
+  #isReportDue(): boolean {
+    if (this.#lastReportMs === undefined) return true;
+    return this.#deps.clock.monotonicMs() - this.#lastReportMs >= this.#opts.reportMs + this.#reportDelayMs;
+  }
+
+  #noticeReboot(node: Node, facts: NodeFacts): void {
+    const before = node.status?.nodeInfo?.bootID ?? '';
+    const { bootId } = facts.machine;
+    if (this.#rebootReported || before === '' || before === bootId) return;
+    this.#rebootReported = true;
+    const { nodeName } = this.#opts.identity;
+    this.#deps.events.event(
+      this.#about,
+      'Warning',
+      'Rebooted',
+      `Node ${nodeName} has been rebooted, boot id: ${bootId}`,
+    );
+  }
+
+  #noticeSchedulability(node: Node): void {
+    const unschedulable = node.spec?.unschedulable ?? false;
+    const before = this.#unschedulable ?? false;
+    this.#unschedulable = unschedulable;
+    if (unschedulable !== before) this.#statusEvent(unschedulable ? 'NodeNotSchedulable' : 'NodeSchedulable');
+  }
+
+  #statusEvent(reason: string): void {
+    const { nodeName } = this.#opts.identity;
+    this.#deps.events.event(this.#about, 'Normal', reason, `Node ${nodeName} status is now: ${reason}`);
+  }
+}
