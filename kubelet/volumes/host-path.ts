@@ -1,0 +1,46 @@
+// hostPath volumes: the checks and creations that `type` asks for. After pkg/volume/host_path.
+
+import type { Stats } from 'node:fs';
+import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
+import type { HostPathVolumeSource } from '../../api/pod.ts';
+import { AgentError, errnoOf } from '../../core/errors.ts';
+
+const CHECKS: Readonly<Record<string, { readonly is: (s: Stats) => boolean; readonly not: string }>> = {
+  Directory: { is: (s) => s.isDirectory(), not: 'a directory' },
+  File: { is: (s) => s.isFile(), not: 'a file' },
+  Socket: { is: (s) => s.isSocket(), not: 'a socket file' },
+  CharDevice: { is: (s) => s.isCharacterDevice(), not: 'a character device' },
+  BlockDevice: { is: (s) => s.isBlockDevice(), not: 'a block device' },
+};
+
+/** @throws {AgentError} HOST_PATH_INVALID with upstream's words. */
+export async function prepareHostPath(source: HostPathVolumeSource): Promise<string> {
+  const { path, type = '' } = source;
+  if (path.split('/').includes('..')) throw invalid(`invalid HostPath \`${path}\`: must not contain '..'`);
+  if (type === '') return path;
+  if (type === 'DirectoryOrCreate' && (await statOf(path)) === undefined) {
+    await mkdir(path, { recursive: true, mode: 0o755 });
+  }
+  if (type === 'FileOrCreate' && (await statOf(path)) === undefined) {
+    await writeFile(path, '', { flag: 'wx' }); // parents are not made
+    await chmod(path, 0o644);
+  }
+  const check = CHECKS[type.replace(/OrCreate$/, '')];
+  if (check === undefined) throw invalid(`hostPath type check failed: unknown type ${type}`);
+  const stats = await statOf(path);
+  if (stats === undefined || !check.is(stats)) throw invalid(`hostPath type check failed: ${path} is not ${check.not}`);
+  return path;
+}
+
+async function statOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path); // follows symlinks, as the runtime will
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ENOTDIR') return undefined;
+    throw err;
+  }
+}
+
+function invalid(message: string): AgentError {
+  return new AgentError(message, { code: 'HOST_PATH_INVALID', retryable: true });
+}

@@ -1,0 +1,29 @@
+// fsGroup: gives a volume's files to a group, children before their directory. After pkg/volume/volume_linux.go.
+import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Logger } from '../../core/log.ts';
+
+/** Faults are logged and passed over, as upstream: a file that vanished or a refusing file system stops no pod. */
+export async function applyFsGroup(root: string, gid: number, readOnly: boolean, log: Logger): Promise<void> {
+  const entries = await readdir(root, { withFileTypes: true });
+  for (const entry of entries) {
+    const child = path.join(root, entry.name);
+    if (entry.isDirectory()) await applyFsGroup(child, gid, readOnly, log);
+    else await giveToGroup(child, gid, readOnly, log);
+  }
+  await giveToGroup(root, gid, readOnly, log);
+}
+
+/** One file or directory; of a symlink only the link itself changes its group. */
+export async function giveToGroup(file: string, gid: number, readOnly: boolean, log: Logger): Promise<void> {
+  try {
+    const stats = await lstat(file);
+    await lchown(file, -1, gid);
+    if (stats.isSymbolicLink()) return;
+    let mode = (stats.mode & 0o7777) | (readOnly ? 0o440 : 0o660);
+    if (stats.isDirectory()) mode |= 0o2110;
+    await chmod(file, mode); // after lchown, which clears setgid
+  } catch (err) {
+    log.warn({ err, file }, 'volume ownership not changed');
+  }
+}
