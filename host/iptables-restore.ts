@@ -1,0 +1,102 @@
+// iptables rules in bulk: one process for the whole change, all or nothing per table.
+import { AgentError } from '../core/errors.ts';
+import type { Exec } from './exec.ts';
+
+export type IptablesFamily = 4 | 6;
+
+export interface TablePayload {
+  readonly table: 'filter' | 'nat' | 'mangle';
+  /** Created when missing, emptied when not. */
+  readonly chains: readonly string[];
+  /** Whole commands: `-A CHAIN …`, `-I …`, `-D …`, `-X CHAIN`. */
+  readonly rules: readonly string[];
+}
+
+/** A whole ruleset of 75,000 rules is about 12 MB of text. */
+const MAX_SAVE_BYTES = 256 << 20;
+
+/** Pure: one `iptables-restore --noflush` document. Tables without content are left out. */
+export function renderRestore(tables: readonly TablePayload[]): string {
+  const lines: string[] = [];
+  for (const t of tables) {
+    if (t.chains.length === 0 && t.rules.length === 0) continue;
+    lines.push(`*${t.table}`);
+    for (const chain of t.chains) lines.push(`:${chain} - [0:0]`);
+    for (const rule of t.rules) lines.push(rule); // not push(...): a full sync has 75,000 of them
+    lines.push('COMMIT');
+  }
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
+
+/**
+ * Applies `payload` in one process; an empty one costs nothing. Each table changes as a whole or not at all, but an
+ * earlier table stays changed when a later one is refused.
+ * @throws {AgentError} RULES_REJECTED, with the refused line in `details`.
+ */
+export async function applyRestore(
+  exec: Exec,
+  payload: string,
+  opts: { readonly family?: IptablesFamily; readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  if (payload === '') return;
+  const program = opts.family === 6 ? 'ip6tables-restore' : 'iptables-restore';
+  const args = ['-w', '5', '--noflush', '--counters']; // up to 5 s for the xtables lock, as upstream waits
+  const r = await exec(program, args, {
+    input: payload,
+    timeoutMs: 120_000,
+    ...(opts.signal === undefined ? {} : { signal: opts.signal }),
+  });
+  if (r.code === 0) return;
+  const line = Number(/line:? (\d+)/i.exec(r.stderr)?.[1] ?? 0);
+  const rule = payload.split('\n')[line - 1];
+  const refused = rule === undefined ? '' : `, at ${JSON.stringify(rule.slice(0, 300))}`;
+  throw new AgentError(
+    `${program} refused the rules (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim().slice(0, 1000)}${refused}`,
+    { code: 'RULES_REJECTED', retryable: true, details: { line, rule } },
+  );
+}
+
+export interface SavedTable {
+  readonly chains: ReadonlySet<string>;
+  /** As `iptables-save` prints them, `-A CHAIN …`. */
+  readonly rules: readonly string[];
+}
+
+/** What the kernel holds, by table; only tables in use appear. @throws {AgentError} RULES_UNREADABLE. */
+export async function saveRules(
+  exec: Exec,
+  opts: { readonly family?: IptablesFamily; readonly signal?: AbortSignal } = {},
+): Promise<ReadonlyMap<string, SavedTable>> {
+  const program = opts.family === 6 ? 'ip6tables-save' : 'iptables-save';
+  const r = await exec(program, [], {
+    maxOutputBytes: MAX_SAVE_BYTES,
+    timeoutMs: 120_000,
+    ...(opts.signal === undefined ? {} : { signal: opts.signal }),
+  });
+  if (r.code !== 0) {
+    throw new AgentError(`${program} failed (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
+      code: 'RULES_UNREADABLE',
+      retryable: true,
+    });
+  }
+  return parseSave(r.stdout);
+}
+
+/** Pure: the output of `iptables-save`. */
+export function parseSave(text: string): ReadonlyMap<string, SavedTable> {
+  const tables = new Map<string, { chains: Set<string>; rules: string[] }>();
+  let table: { chains: Set<string>; rules: string[] } | undefined;
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) {
+      table = { chains: new Set(), rules: [] };
+      tables.set(line.slice(1).trim(), table);
+    } else if (line.startsWith(':')) table?.chains.add(line.slice(1, line.indexOf(' ')));
+    else if (line.startsWith('-A ')) table?.rules.push(line);
+  }
+  return tables;
+}
+
+/** True when some rule of built-in chain `from` jumps to `to`, whatever it matches. */
+export function hasJump(table: SavedTable | undefined, from: string, to: string): boolean {
+  return table?.rules.some((r) => r.startsWith(`-A ${from} `) && r.endsWith(` -j ${to}`)) ?? false;
+}

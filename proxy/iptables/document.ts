@@ -1,0 +1,232 @@
+// Rules of all Services → restore documents, pure: everything, or the difference between two states.
+import { hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
+import { isServiceChain } from './names.ts';
+import { markText, type RuleOptions } from './options.ts';
+import type { DispatchRule, ServiceRules } from './service-rules.ts';
+
+type Table = 'filter' | 'nat';
+
+const TOP_CHAINS: Readonly<Record<Table, readonly string[]>> = {
+  filter: ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-FORWARD', 'KUBE-NODEPORTS', 'KUBE-PROXY-FIREWALL'],
+  nat: ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'],
+};
+
+interface Jump {
+  readonly table: Table;
+  readonly from: string;
+  readonly to: string;
+  readonly match: string;
+}
+
+const NEW = '-m conntrack --ctstate NEW ';
+const PORTALS = '-m comment --comment "kubernetes service portals"';
+const EXTERNAL = '-m comment --comment "kubernetes externally-visible service portals"';
+const FIREWALL = '-m comment --comment "kubernetes load balancer firewall"';
+
+/** Inserted at the head one after the other, so that the last of a hook comes first. */
+const JUMPS: readonly Jump[] = [
+  { table: 'filter', from: 'INPUT', to: 'KUBE-EXTERNAL-SERVICES', match: NEW + EXTERNAL },
+  { table: 'filter', from: 'FORWARD', to: 'KUBE-EXTERNAL-SERVICES', match: NEW + EXTERNAL },
+  {
+    table: 'filter',
+    from: 'INPUT',
+    to: 'KUBE-NODEPORTS',
+    match: '-m comment --comment "kubernetes health check service ports"',
+  },
+  { table: 'filter', from: 'FORWARD', to: 'KUBE-SERVICES', match: NEW + PORTALS },
+  { table: 'filter', from: 'OUTPUT', to: 'KUBE-SERVICES', match: NEW + PORTALS },
+  { table: 'filter', from: 'FORWARD', to: 'KUBE-FORWARD', match: '-m comment --comment "kubernetes forwarding rules"' },
+  { table: 'filter', from: 'INPUT', to: 'KUBE-PROXY-FIREWALL', match: NEW + FIREWALL },
+  { table: 'filter', from: 'OUTPUT', to: 'KUBE-PROXY-FIREWALL', match: NEW + FIREWALL },
+  { table: 'filter', from: 'FORWARD', to: 'KUBE-PROXY-FIREWALL', match: NEW + FIREWALL },
+  { table: 'nat', from: 'OUTPUT', to: 'KUBE-SERVICES', match: PORTALS },
+  { table: 'nat', from: 'PREROUTING', to: 'KUBE-SERVICES', match: PORTALS },
+  {
+    table: 'nat',
+    from: 'POSTROUTING',
+    to: 'KUBE-POSTROUTING',
+    match: '-m comment --comment "kubernetes postrouting rules"',
+  },
+  { table: 'filter', from: 'INPUT', to: 'KUBE-FIREWALL', match: '' },
+  { table: 'filter', from: 'OUTPUT', to: 'KUBE-FIREWALL', match: '' },
+];
+
+const SHARED_WITH_KUBELET = 'KUBE-FIREWALL';
+
+export type SavedRules = ReadonlyMap<string, SavedTable>;
+
+/**
+ * Everything: top-level chains, all Services, jumps from the built-in chains where `saved` has none, and the removal of
+ * chains that `saved` has and no Service uses any more.
+ */
+export function renderFull(services: Iterable<ServiceRules>, opts: RuleOptions, saved: SavedRules): string {
+  const filter = { chains: [...TOP_CHAINS.filter], rules: missingJumps('filter', saved) };
+  const nat = { chains: [...TOP_CHAINS.nat], rules: missingJumps('nat', saved) };
+  addLocalnetGuard(filter, opts, saved);
+  nat.rules.push(...masqueradeRules(opts));
+  const used = new Set<string>();
+  for (const service of services) {
+    for (const d of service.dispatch) {
+      const [table, chain] = splitChain(d);
+      (table === 'filter' ? filter : nat).rules.push(`-A ${chain} ${d.spec}`);
+    }
+    for (const [chain, rules] of service.chains) {
+      used.add(chain);
+      nat.chains.push(chain);
+      for (const rule of rules) nat.rules.push(`-A ${chain} ${rule}`);
+    }
+  }
+  for (const chain of saved.get('nat')?.chains ?? []) {
+    if (!isServiceChain(chain) || used.has(chain)) continue;
+    nat.chains.push(chain); // declaring it empties it
+    nat.rules.push(`-X ${chain}`);
+  }
+  nat.rules.push(...nodePortJumps(opts));
+  filter.rules.push(...forwardRules(opts));
+  return renderRestore([
+    { table: 'filter', ...filter },
+    { table: 'nat', ...nat },
+  ]);
+}
+
+export interface ServiceChange {
+  readonly before: ServiceRules | undefined;
+  readonly after: ServiceRules | undefined;
+}
+
+/**
+ * The difference only; empty when there is none. New dispatch rules go to the head of their chain, where the order does
+ * not matter, so that the cost follows the change: rewriting a KUBE-SERVICES of 5,000 rules takes 280 ms, this 10 ms.
+ */
+export function renderDelta(changes: Iterable<ServiceChange>): string {
+  const filter = { chains: [] as string[], rules: [] as string[] };
+  const nat = { chains: [] as string[], rules: [] as string[] };
+  const removed: string[] = [];
+  const kept = new Set<string>();
+  const dispatch: string[][] = [[], []];
+  for (const { before, after } of changes) {
+    diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch as [string[], string[]]);
+    for (const [chain, rules] of after?.chains ?? []) {
+      kept.add(chain);
+      if (sameRules(before?.chains.get(chain), rules)) continue;
+      nat.chains.push(chain);
+      for (const rule of rules) nat.rules.push(`-A ${chain} ${rule}`);
+    }
+    for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) removed.push(chain);
+  }
+  filter.rules.push(...dispatch[0]!);
+  nat.rules.push(...dispatch[1]!);
+  for (const chain of removed) {
+    if (kept.has(chain)) continue;
+    nat.chains.push(chain);
+    nat.rules.push(`-X ${chain}`);
+  }
+  return renderRestore([
+    { table: 'filter', ...filter },
+    { table: 'nat', ...nat },
+  ]);
+}
+
+/** Removes all that the proxy made, as far as `saved` shows it; what is shared with the kubelet stays. */
+export function renderCleanup(saved: SavedRules): string {
+  return renderRestore(
+    (['filter', 'nat', 'mangle'] as const).map((table) => {
+      const there = saved.get(table);
+      const own = table === 'mangle' ? [] : TOP_CHAINS[table];
+      const chains = [...(there?.chains ?? [])].filter(
+        (c) => own.includes(c) || c === 'KUBE-PROXY-CANARY' || (table === 'nat' && isServiceChain(c)),
+      );
+      const gone = new Set(chains);
+      const jumps = (there?.rules ?? []).filter((r) => {
+        const [, from] = r.split(' ', 2);
+        return !gone.has(from!) && gone.has(/ -j (\S+)$/.exec(r)?.[1] ?? '');
+      });
+      return {
+        table,
+        chains,
+        rules: [...jumps.map((r) => r.replace(/^-A/, '-D')), ...chains.map((c) => `-X ${c}`)],
+      };
+    }),
+  );
+}
+
+function splitChain(rule: DispatchRule): [Table, string] {
+  const slash = rule.chain.indexOf('/');
+  return [rule.chain.slice(0, slash) as Table, rule.chain.slice(slash + 1)];
+}
+
+function diffDispatch(
+  before: readonly DispatchRule[],
+  after: readonly DispatchRule[],
+  out: [string[], string[]],
+): void {
+  const textOf = (d: DispatchRule) => `${d.chain} ${d.spec}`;
+  const old = new Set(before.map(textOf));
+  const wanted = new Set(after.map(textOf));
+  const put = (op: '-D' | '-I', d: DispatchRule) => {
+    const [table, chain] = splitChain(d);
+    out[table === 'filter' ? 0 : 1].push(`${op} ${chain} ${d.spec}`);
+  };
+  for (const d of before) if (!wanted.has(textOf(d))) put('-D', d);
+  for (const d of after) if (!old.has(textOf(d))) put('-I', d);
+}
+
+function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((rule, i) => rule === b[i]);
+}
+
+function missingJumps(table: Table, saved: SavedRules): string[] {
+  return JUMPS.filter((j) => j.table === table && !hasJump(saved.get(table), j.from, j.to)).map(
+    (j) => `-I ${j.from} ${j.match}${j.match === '' ? '' : ' '}-j ${j.to}`,
+  );
+}
+
+/** route_localnet opens 127.0.0.0/8 to neighbours (CVE-2020-8558): this closes it again. */
+function addLocalnetGuard(
+  filter: { readonly chains: string[]; readonly rules: string[] },
+  opts: RuleOptions,
+  saved: SavedRules,
+): void {
+  if (opts.family === 4 && opts.localhostNodePorts) {
+    filter.chains.push(SHARED_WITH_KUBELET);
+    filter.rules.push(
+      `-A ${SHARED_WITH_KUBELET} -m comment --comment "block incoming localnet connections" -d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP`,
+    );
+  } else if (!saved.get('filter')?.chains.has(SHARED_WITH_KUBELET)) {
+    filter.chains.push(SHARED_WITH_KUBELET); // the jumps need it; the kubelet's rule in it is left alone
+  }
+}
+
+function masqueradeRules(opts: RuleOptions): string[] {
+  const mark = markText(opts.masqueradeBit);
+  const random = opts.randomFully ? ' --random-fully' : '';
+  return [
+    `-A KUBE-POSTROUTING -m mark ! --mark ${mark}/${mark} -j RETURN`,
+    `-A KUBE-POSTROUTING -j MARK --xor-mark ${mark}`, // a second pass must not masquerade again
+    `-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE${random}`,
+    `-A KUBE-MARK-MASQ -j MARK --or-mark ${mark}`,
+  ];
+}
+
+function forwardRules(opts: RuleOptions): string[] {
+  const mark = markText(opts.masqueradeBit);
+  return [
+    ...(opts.dropInvalid ? ['-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP'] : []),
+    `-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark ${mark}/${mark} -j ACCEPT`,
+    '-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+  ];
+}
+
+/** Last in KUBE-SERVICES, so that a Service address that is also a node address is matched first. */
+function nodePortJumps(opts: RuleOptions): string[] {
+  const rule =
+    '-A KUBE-SERVICES -m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain"';
+  if (opts.nodePortIps !== undefined) {
+    const loopbackToo = opts.family === 4 && opts.localhostNodePorts;
+    return opts.nodePortIps
+      .filter((ip) => loopbackToo || !(ip.startsWith('127.') || ip === '::1'))
+      .map((ip) => `${rule} -d ${ip} -j KUBE-NODEPORTS`);
+  }
+  const notLoopback = opts.family === 6 ? ' ! -d ::1/128' : opts.localhostNodePorts ? '' : ' ! -d 127.0.0.0/8';
+  return [`${rule} -m addrtype --dst-type LOCAL${notLoopback} -j KUBE-NODEPORTS`];
+}

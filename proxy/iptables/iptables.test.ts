@@ -1,0 +1,193 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { EndpointSlice, Service } from '../../api/kinds.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { FakeIptables } from '../../host/fake-iptables.ts';
+import { cleanupIptables, IptablesProxier } from './iptables.ts';
+import { chainHash } from './names.ts';
+import { detectLocalByCidr, type RuleOptions } from './options.ts';
+
+const signal = new AbortController().signal;
+
+const rules: RuleOptions = {
+  family: 4,
+  masqueradeBit: 14,
+  masqueradeAll: false,
+  detectLocal: detectLocalByCidr('10.244.0.0/16'),
+  localhostNodePorts: true,
+  nodePortIps: undefined,
+  nodeIps: ['192.0.2.10'],
+  randomFully: true,
+  dropInvalid: true,
+};
+
+function setUp(): { kernel: FakeIptables; clock: FakeClock; proxier: IptablesProxier } {
+  const kernel = new FakeIptables(['192.0.2.10']);
+  const clock = new FakeClock();
+  const opts = { rules, nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
+  return { kernel, clock, proxier: new IptablesProxier(opts, { exec: kernel.exec, clock, log: silentLog }) };
+}
+
+const NAMES = ['a', 'b', 'c'];
+
+interface State {
+  readonly service?: { readonly nodePort: boolean; readonly local: boolean; readonly affinity: boolean };
+  readonly hosts: readonly number[];
+}
+
+function serviceOf(name: string, s: NonNullable<State['service']>): Service {
+  const at = NAMES.indexOf(name);
+  return {
+    metadata: { namespace: 'ns', name },
+    spec: {
+      type: s.nodePort ? 'NodePort' : 'ClusterIP',
+      clusterIP: `10.96.0.${at + 1}`,
+      externalTrafficPolicy: s.local ? 'Local' : 'Cluster',
+      sessionAffinity: s.affinity ? 'ClientIP' : 'None',
+      ports: [{ name: 'p', port: 80, ...(s.nodePort ? { nodePort: 30000 + at } : {}) }],
+    },
+  };
+}
+
+function sliceOf(name: string, hosts: readonly number[]): EndpointSlice {
+  return {
+    metadata: { namespace: 'ns', name: `${name}-1`, labels: { 'kubernetes.io/service-name': name } },
+    addressType: 'IPv4',
+    ports: [{ name: 'p', port: 8080, protocol: 'TCP' }],
+    endpoints: hosts.map((h) => ({ addresses: [`10.244.1.${h}`], nodeName: h % 2 ? 'node-a' : 'node-b' })),
+  };
+}
+
+function put(proxier: IptablesProxier, name: string, state: State): void {
+  proxier.handleService(`ns/${name}`, state.service === undefined ? undefined : serviceOf(name, state.service));
+  const slice = sliceOf(name, state.hosts);
+  if (state.hosts.length === 0) proxier.endpoints.handleGone(slice);
+  else proxier.handleSlice(slice);
+}
+
+/** Rules by chain; where the order of rules cannot matter it is left out of account. */
+function stateOf(kernel: FakeIptables): unknown {
+  return ['filter', 'nat'].map((table) =>
+    Object.fromEntries(
+      [...kernel.chains(table)].sort().map((chain) => {
+        const list = [...kernel.rules(table, chain)];
+        const top = /^KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS)$/.test(chain);
+        return [chain, top ? list.sort() : list];
+      }),
+    ),
+  );
+}
+
+const stateArbitrary: fc.Arbitrary<State> = fc.record({
+  service: fc.option(fc.record({ nodePort: fc.boolean(), local: fc.boolean(), affinity: fc.boolean() }), {
+    nil: undefined,
+  }) as fc.Arbitrary<NonNullable<State['service']>>,
+  hosts: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 4 }),
+});
+
+test('changes applied one by one leave the rules that the end state alone would give', async () => {
+  const step = fc.record({
+    name: fc.constantFrom(...NAMES),
+    state: stateArbitrary,
+    sync: fc.boolean(),
+    fails: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
+      const stepped = setUp();
+      const end = new Map<string, State>();
+      for (const { name, state, sync, fails } of steps) {
+        put(stepped.proxier, name, state);
+        end.set(name, state);
+        if (!sync) continue;
+        if (fails) stepped.kernel.failNext('line 3 failed');
+        await stepped.proxier.sync(signal).catch(() => {});
+      }
+      await stepped.proxier.sync(signal).catch(() => {});
+      await stepped.proxier.sync(signal);
+      const direct = setUp();
+      for (const [name, state] of end) put(direct.proxier, name, state);
+      await direct.proxier.sync(signal);
+      expect(stateOf(stepped.kernel)).toEqual(stateOf(direct.kernel));
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('a sync without a change starts no process', async () => {
+  const { proxier, kernel } = setUp();
+  put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [1, 2] });
+  await proxier.sync(signal);
+  const ran = kernel.programs.length;
+  put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [1, 2] });
+  await proxier.sync(signal);
+  expect(kernel.programs.length).toBe(ran);
+});
+
+test('rules flushed by somebody else come back with the next full sync', async () => {
+  const { proxier, kernel, clock } = setUp();
+  put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [1] });
+  await proxier.sync(signal);
+  const before = stateOf(kernel);
+  kernel.flush('nat');
+  kernel.flush('filter');
+  await clock.advance(3_600_000);
+  expect(await proxier.sync(signal)).toBe('full');
+  expect(stateOf(kernel)).toEqual(before);
+});
+
+test('chains of an earlier run that no Service uses are removed, other chains are left', async () => {
+  const { proxier, kernel } = setUp();
+  kernel.restore('*nat\n:KUBE-SVC-OLD - [0:0]\n:MINE - [0:0]\n-A MINE -j ACCEPT\n-A KUBE-SVC-OLD -j ACCEPT\nCOMMIT\n');
+  await proxier.sync(signal);
+  expect(kernel.chains('nat')).not.toContain('KUBE-SVC-OLD');
+  expect(kernel.rules('nat', 'MINE')).toEqual(['-j ACCEPT']);
+});
+
+test('cleanup leaves what it found before', async () => {
+  const { proxier, kernel } = setUp();
+  kernel.restore('*nat\n:MINE - [0:0]\n-A MINE -j ACCEPT\n-A POSTROUTING -j MINE\nCOMMIT\n');
+  put(proxier, 'a', { service: { nodePort: true, local: true, affinity: true }, hosts: [1, 2] });
+  await proxier.sync(signal);
+  await cleanupIptables(kernel.exec, 4, signal);
+  expect(kernel.chains('nat').filter((c) => c.startsWith('KUBE'))).toEqual([]);
+  expect(kernel.rules('nat', 'POSTROUTING')).toEqual(['-j MINE']);
+  // KUBE-FIREWALL is the kubelet's too.
+  expect(kernel.chains('filter').filter((c) => c.startsWith('KUBE'))).toEqual(['KUBE-FIREWALL']);
+});
+
+test('hostile addresses, ports and names never reach the kernel, and their neighbours do', async () => {
+  const { proxier, kernel } = setUp();
+  put(proxier, 'a', { service: { nodePort: false, local: false, affinity: false }, hosts: [] });
+  const evil = ['127.0.0.1', '169.254.169.254', '10.0.0.1 -j ACCEPT', '::1', '300.1.1.1', '0.0.0.0', '224.0.0.1', ''];
+  proxier.handleSlice({
+    ...sliceOf('a', []),
+    ports: [
+      { name: 'p', port: 8080 },
+      { name: 'p', port: 70000 },
+      { name: 'p', port: 1, protocol: 'ICMP\n-A INPUT' },
+    ],
+    endpoints: [...evil, '010.244.001.007'].map((ip) => ({ addresses: [ip] })),
+  });
+  proxier.handleService('ns/x', {
+    metadata: { namespace: 'ns', name: 'x"\n-A INPUT -j ACCEPT' },
+    spec: { clusterIP: '10.96.0.9', ports: [{ port: 80 }] },
+  });
+  proxier.handleService('ns/y', {
+    metadata: { namespace: 'ns', name: 'y' },
+    spec: { clusterIP: '10.96.0.8', ports: [{ name: 'a" b', port: 80 }, { port: 99999 }, { name: 'ok', port: 81 }] },
+  });
+  await proxier.sync(signal);
+  expect(kernel.trace({ src: '10.244.1.9', dst: '10.96.0.1', proto: 'tcp', dport: 80 })).toEqual([
+    { verdict: 'accept', to: '10.244.1.7:8080', masqueraded: false },
+  ]);
+  const all = kernel.save();
+  for (const text of ['169.254', '-j ACCEPT"', '70000', '99999', 'a" b', '10.96.0.9']) expect(all).not.toContain(text);
+  expect(all).toContain('ns/y:ok has no endpoints');
+});
+
+test('chain hashes are those of upstream', () => {
+  expect(chainHash('ns1/svc1:p80tcp')).toBe('XPGD46QRK7WJZT7O');
+  expect(chainHash('ns1/svc1:p80tcp10.180.0.1:80')).toBe('SXIVWICOYRO3J4NJ');
+});

@@ -1,0 +1,127 @@
+// The iptables mode for one IP family: takes changes, keeps what it believes to be in the kernel, and brings the kernel
+// from one to the next state with one process per sync (two for a full one, which also reads what is there).
+import type { EndpointSlice, Service } from '../../api/kinds.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Exec } from '../../host/exec.ts';
+import { applyRestore, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
+import { EndpointChanges } from '../endpoint-changes.ts';
+import { ServiceChanges } from '../service-changes.ts';
+import type { NodeTopology } from '../topology.ts';
+import { renderCleanup, renderDelta, renderFull, type ServiceChange } from './document.ts';
+import type { RuleOptions } from './options.ts';
+import { renderService, type ServiceRules } from './service-rules.ts';
+
+/** Above so many endpoints, comments of single endpoints are left out (upstream's large-cluster mode). */
+const LARGE_CLUSTER_ENDPOINTS = 1000;
+
+export interface IptablesProxierOptions {
+  readonly rules: RuleOptions;
+  readonly nodeName: string;
+  /** Everything is written anew after so long, ms. */
+  readonly fullSyncIntervalMs: number;
+}
+
+export type SyncKind = 'full' | 'partial';
+
+export class IptablesProxier {
+  readonly services: ServiceChanges;
+  readonly endpoints: EndpointChanges;
+  readonly #opts: IptablesProxierOptions;
+  readonly #exec: Exec;
+  readonly #clock: Clock;
+  #node: NodeTopology;
+  /** What the kernel holds, provided that `#needFull` is false. */
+  readonly #rendered = new Map<string, ServiceRules>();
+  #needFull = true;
+  #lastFullMs = 0;
+  #largeCluster = false;
+
+  constructor(opts: IptablesProxierOptions, deps: { exec: Exec; clock: Clock; log: Logger }) {
+    this.#opts = opts;
+    this.#exec = deps.exec;
+    this.#clock = deps.clock;
+    this.#node = { nodeName: opts.nodeName, zone: undefined };
+    this.services = new ServiceChanges(opts.rules.family, deps.log);
+    this.endpoints = new EndpointChanges(opts.rules.family, opts.nodeName, deps.log);
+  }
+
+  get family(): IptablesFamily {
+    return this.#opts.rules.family;
+  }
+
+  handleService(key: string, service: Service | undefined): boolean {
+    return this.services.handle(key, service);
+  }
+
+  handleSlice(slice: EndpointSlice): boolean {
+    return this.endpoints.handle(slice);
+  }
+
+  /** True when the zone is another one: every rule may differ then, and the next sync is a full one. */
+  setZone(zone: string | undefined): boolean {
+    if (zone === this.#node.zone) return false;
+    this.#node = { ...this.#node, zone };
+    this.#needFull = true;
+    return true;
+  }
+
+  /** The next sync writes everything. */
+  forceFull(): void {
+    this.#needFull = true;
+  }
+
+  /** @throws {AgentError} RULES_REJECTED and the like; the next sync then is a full one. */
+  async sync(signal: AbortSignal): Promise<SyncKind> {
+    const changed = new Set([...this.services.checkout(), ...this.endpoints.checkout()]);
+    const large = this.endpoints.endpointCount > LARGE_CLUSTER_ENDPOINTS;
+    if (large !== this.#largeCluster) this.#needFull = true;
+    this.#largeCluster = large;
+    if (this.#clock.monotonicMs() - this.#lastFullMs >= this.#opts.fullSyncIntervalMs) this.#needFull = true;
+    return this.#needFull ? this.#syncAll(signal) : this.#syncChanged(changed, signal);
+  }
+
+  async #syncAll(signal: AbortSignal): Promise<SyncKind> {
+    this.#needFull = true;
+    const saved = await saveRules(this.#exec, { family: this.family, signal });
+    this.#rendered.clear();
+    for (const key of this.services.current.keys()) this.#rendered.set(key, this.#render(key)!);
+    const payload = renderFull(this.#rendered.values(), this.#opts.rules, saved);
+    await applyRestore(this.#exec, payload, { family: this.family, signal });
+    this.#needFull = false;
+    this.#lastFullMs = this.#clock.monotonicMs();
+    return 'full';
+  }
+
+  async #syncChanged(changed: ReadonlySet<string>, signal: AbortSignal): Promise<SyncKind> {
+    const changes: ServiceChange[] = [];
+    for (const key of changed) {
+      const after = this.#render(key);
+      changes.push({ before: this.#rendered.get(key), after });
+      if (after === undefined) this.#rendered.delete(key);
+      else this.#rendered.set(key, after);
+    }
+    // Until the kernel has confirmed, nobody knows what it holds: an abort or error here must lead to a full sync.
+    this.#needFull = true;
+    await applyRestore(this.#exec, renderDelta(changes), { family: this.family, signal });
+    this.#needFull = false;
+    return 'partial';
+  }
+
+  #render(key: string): ServiceRules | undefined {
+    const ports = this.services.current.get(key);
+    if (ports === undefined) return undefined;
+    const endpoints = this.endpoints.current.get(key);
+    return renderService(ports, (port) => endpoints?.get(port.portId) ?? [], {
+      opts: this.#opts.rules,
+      node: this.#node,
+      endpointComments: !this.#largeCluster,
+    });
+  }
+}
+
+/** Removes every rule and chain of the iptables mode, of this run or an earlier one. */
+export async function cleanupIptables(exec: Exec, family: IptablesFamily, signal: AbortSignal): Promise<void> {
+  const saved = await saveRules(exec, { family, signal });
+  await applyRestore(exec, renderCleanup(saved), { family, signal });
+}

@@ -1,0 +1,36 @@
+// What the rules of one IP family depend on besides Services, endpoints and the node's topology.
+import type { IpVersion } from '../../api/cidr.ts';
+
+export interface LocalTrafficDetector {
+  /** Matches packets of pods on this node, e.g. `-s 10.244.0.0/16`. */
+  readonly local: string;
+  readonly notLocal: string;
+}
+
+export interface RuleOptions {
+  readonly family: IpVersion;
+  /** The bit of the packet mark that asks for masquerading; upstream's default is 14. */
+  readonly masqueradeBit: number;
+  readonly masqueradeAll: boolean;
+  /** Undefined: nothing is known about pod addresses, rules that need it are left out. */
+  readonly detectLocal: LocalTrafficDetector | undefined;
+  /** IPv4 only: node ports answer on 127.0.0.1. */
+  readonly localhostNodePorts: boolean;
+  /** Addresses on which node ports answer; undefined means all of the node. */
+  readonly nodePortIps: readonly string[] | undefined;
+  /** Addresses of this node in this family. */
+  readonly nodeIps: readonly string[];
+  /** `MASQUERADE --random-fully`: iptables 1.6.2 and later. */
+  readonly randomFully: boolean;
+  /** False when nf_conntrack_tcp_be_liberal is set: then INVALID packets are let through. */
+  readonly dropInvalid: boolean;
+}
+
+export function detectLocalByCidr(cidr: string): LocalTrafficDetector {
+  return { local: `-s ${cidr}`, notLocal: `! -s ${cidr}` };
+}
+
+/** `0x004000` for bit 14. */
+export function markText(bit: number): string {
+  return `0x${(2 ** bit).toString(16).padStart(6, '0')}`;
+}

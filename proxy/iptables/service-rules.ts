@@ -1,0 +1,223 @@
+// The rules of one Service port, pure. What top-level chains hold for it (dispatch) is apart from its own chains, so
+// that a sync can write only what differs from the one before.
+import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
+import type { Endpoint, ServicePort } from '../service-map.ts';
+import { isExternallyAccessible, usesClusterEndpoints, usesLocalEndpoints } from '../service-map.ts';
+import { chooseEndpoints, type NodeTopology, type UsableEndpoints } from '../topology.ts';
+import { endpointChain, servicePortHash } from './names.ts';
+import type { RuleOptions } from './options.ts';
+
+/** `filter/KUBE-SERVICES` and the like. */
+export type TopChain =
+  | 'filter/KUBE-SERVICES'
+  | 'filter/KUBE-EXTERNAL-SERVICES'
+  | 'filter/KUBE-NODEPORTS'
+  | 'filter/KUBE-PROXY-FIREWALL'
+  | 'nat/KUBE-SERVICES'
+  | 'nat/KUBE-NODEPORTS';
+
+export interface DispatchRule {
+  readonly chain: TopChain;
+  /** Everything after `-A CHAIN `. */
+  readonly spec: string;
+}
+
+export interface ServiceRules {
+  readonly dispatch: readonly DispatchRule[];
+  /** Chains of table nat with their rules, each without `-A CHAIN `. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+}
+
+export interface RenderContext {
+  readonly opts: RuleOptions;
+  readonly node: NodeTopology;
+  /** False in large clusters, where they cost more than they tell. */
+  readonly endpointComments: boolean;
+}
+
+/** All ports of one Service. */
+export function renderService(
+  ports: readonly ServicePort[],
+  endpointsOf: (port: ServicePort) => readonly Endpoint[],
+  ctx: RenderContext,
+): ServiceRules {
+  const dispatch: DispatchRule[] = [];
+  const chains = new Map<string, string[]>();
+  for (const port of ports) {
+    const p = decide(port, chooseEndpoints(port, endpointsOf(port), ctx.node));
+    renderDispatch(p, dispatch);
+    renderChains(p, ctx, chains);
+  }
+  return { dispatch, chains };
+}
+
+interface PortPlan {
+  readonly port: ServicePort;
+  readonly usable: UsableEndpoints;
+  readonly svc: string;
+  readonly svl: string;
+  readonly ext: string;
+  readonly fw: string;
+  readonly internalChain: string;
+  readonly externalChain: string;
+  readonly usesExt: boolean;
+  readonly usesFw: boolean;
+  /** Why traffic to the cluster IP or from outside goes nowhere; undefined when it does not. */
+  readonly internalBlock: Block | undefined;
+  readonly externalBlock: Block | undefined;
+  /** `-m tcp -p tcp`. */
+  readonly proto: string;
+}
+
+interface Block {
+  readonly comment: string;
+  readonly target: 'REJECT' | 'DROP';
+}
+
+function decide(port: ServicePort, usable: UsableEndpoints): PortPlan {
+  const id = servicePortHash(port);
+  const usesExt = usable.hasAny && isExternallyAccessible(port);
+  const proto = port.protocol.toLowerCase();
+  const block = (policyLocal: boolean): Block | undefined => {
+    if (!usable.hasAny) return { comment: `"${port.nameString} has no endpoints"`, target: 'REJECT' };
+    if (!policyLocal || usable.local.length > 0) return undefined;
+    return { comment: `"${port.nameString} has no local endpoints"`, target: 'DROP' };
+  };
+  return {
+    port,
+    usable,
+    svc: `KUBE-SVC-${id}`,
+    svl: `KUBE-SVL-${id}`,
+    ext: `KUBE-EXT-${id}`,
+    fw: `KUBE-FW-${id}`,
+    internalChain: `KUBE-${port.internalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
+    externalChain: `KUBE-${port.externalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
+    usesExt,
+    usesFw: usable.hasAny && port.loadBalancerVips.length > 0 && port.sourceRanges.length > 0,
+    internalBlock: block(port.internalPolicyLocal),
+    externalBlock: block(port.externalPolicyLocal),
+    proto: `-m ${proto} -p ${proto}`,
+  };
+}
+
+function renderDispatch(p: PortPlan, out: DispatchRule[]): void {
+  const { port, proto, usable, externalBlock: blocked } = p;
+  const name = port.nameString;
+  const add = (chain: TopChain, spec: string) => out.push({ chain, spec });
+  const to = (ip: string) => `${proto} -d ${ip} --dport ${port.port}`;
+
+  if (p.internalBlock === undefined) {
+    add('nat/KUBE-SERVICES', `${comment(`"${name} cluster IP"`)} ${to(port.clusterIp)} -j ${p.internalChain}`);
+  } else {
+    const { comment: why, target } = p.internalBlock;
+    add('filter/KUBE-SERVICES', `${comment(why)} ${to(port.clusterIp)} -j ${target}`);
+  }
+  for (const ip of port.externalIps) {
+    if (usable.hasAny) add('nat/KUBE-SERVICES', `${comment(`"${name} external IP"`)} ${to(ip)} -j ${p.ext}`);
+    if (blocked) add('filter/KUBE-EXTERNAL-SERVICES', `${comment(blocked.comment)} ${to(ip)} -j ${blocked.target}`);
+  }
+  for (const ip of port.loadBalancerVips) {
+    const entry = p.usesFw ? p.fw : p.ext;
+    if (usable.hasAny) add('nat/KUBE-SERVICES', `${comment(`"${name} loadbalancer IP"`)} ${to(ip)} -j ${entry}`);
+    if (p.usesFw) {
+      add('filter/KUBE-PROXY-FIREWALL', `${comment(`"${name} traffic not accepted by ${p.fw}"`)} ${to(ip)} -j DROP`);
+    }
+    if (blocked) add('filter/KUBE-EXTERNAL-SERVICES', `${comment(blocked.comment)} ${to(ip)} -j ${blocked.target}`);
+  }
+  if (port.nodePort !== undefined) {
+    const nodePort = `${proto} --dport ${port.nodePort}`;
+    if (usable.hasAny) add('nat/KUBE-NODEPORTS', `${comment(name)} ${nodePort} -j ${p.ext}`);
+    if (blocked) {
+      const local = `${comment(blocked.comment)} -m addrtype --dst-type LOCAL`;
+      add('filter/KUBE-EXTERNAL-SERVICES', `${local} ${nodePort} -j ${blocked.target}`);
+    }
+  }
+  if (port.healthCheckNodePort !== undefined) {
+    const health = `-m tcp -p tcp --dport ${port.healthCheckNodePort}`;
+    add('filter/KUBE-NODEPORTS', `${comment(`"${name} health check node port"`)} ${health} -j ACCEPT`);
+  }
+}
+
+function renderChains(p: PortPlan, ctx: RenderContext, out: Map<string, string[]>): void {
+  const { port, usable } = p;
+  if (usesClusterEndpoints(port) && usable.cluster.length > 0) out.set(p.svc, []);
+  if (usesLocalEndpoints(port) && usable.local.length > 0) out.set(p.svl, []);
+  // Every cluster IP flow that does not start in a local pod must come back through this node.
+  if (p.internalBlock === undefined) {
+    const match = masqueradeMatch(ctx.opts);
+    const flow = `${p.proto} -d ${port.clusterIp} --dport ${port.port}`;
+    if (match !== undefined) {
+      const rule = `${comment(`"${port.nameString} cluster IP"`)} ${flow}${match} -j KUBE-MARK-MASQ`;
+      out.get(p.internalChain)?.push(rule);
+    }
+  }
+  if (p.usesExt) out.set(p.ext, externalRules(p, ctx.opts));
+  if (p.usesFw) out.set(p.fw, firewallRules(p, ctx.opts));
+  out.get(p.svc)?.push(...balancingRules(port, usable.cluster, ctx));
+  out.get(p.svl)?.push(...balancingRules(port, usable.local, ctx));
+  for (const e of usable.reachable) out.set(endpointChain(port, e), endpointRules(p, e, ctx));
+}
+
+function masqueradeMatch(opts: RuleOptions): string | undefined {
+  if (opts.masqueradeAll) return '';
+  return opts.detectLocal === undefined ? undefined : ` ${opts.detectLocal.notLocal}`;
+}
+
+function externalRules(p: PortPlan, opts: RuleOptions): string[] {
+  const rules: string[] = [];
+  const what = `${p.port.nameString} external destinations"`;
+  if (!p.port.externalPolicyLocal) {
+    rules.push(`${comment(`"masquerade traffic for ${what}`)} -j KUBE-MARK-MASQ`);
+  } else {
+    // Pods and the node itself are inside the cluster: the Local policy is about clients outside.
+    const fromNode = '-m addrtype --src-type LOCAL';
+    if (opts.detectLocal) rules.push(`${comment(`"pod traffic for ${what}`)} ${opts.detectLocal.local} -j ${p.svc}`);
+    rules.push(`${comment(`"masquerade LOCAL traffic for ${what}`)} ${fromNode} -j KUBE-MARK-MASQ`);
+    rules.push(`${comment(`"route LOCAL traffic for ${what}`)} ${fromNode} -j ${p.svc}`);
+  }
+  if (p.externalBlock === undefined) rules.push(`-j ${p.externalChain}`);
+  return rules;
+}
+
+function firewallRules(p: PortPlan, opts: RuleOptions): string[] {
+  const { port } = p;
+  const label = comment(`"${port.nameString} loadbalancer IP"`);
+  const rules = port.sourceRanges.map((range) => `${label} -s ${range} -j ${p.ext}`);
+  const nodeIps = opts.nodeIps.map(parseIp);
+  const admitsNode = port.sourceRanges.some((r) => nodeIps.some((ip) => cidrContains(parseCidr(r), ip)));
+  // Some balancers hand packets on with the VIP as the source when a node talks to its own VIP.
+  if (admitsNode) rules.push(...port.loadBalancerVips.map((vip) => `${label} -s ${vip} -j ${p.ext}`));
+  rules.push(comment(`"other traffic to ${port.nameString} will be dropped by KUBE-PROXY-FIREWALL"`));
+  return rules;
+}
+
+function balancingRules(port: ServicePort, endpoints: readonly Endpoint[], ctx: RenderContext): string[] {
+  const rules: string[] = [];
+  const rule = (e: Endpoint, match: string) => {
+    const note = ctx.endpointComments ? `${comment(`"${port.nameString} -> ${e.address}"`)} ` : '';
+    rules.push(`${note}${match}-j ${endpointChain(port, e)}`);
+  };
+  if (port.affinitySeconds !== undefined) {
+    for (const e of endpoints) {
+      rule(e, `-m recent --name ${endpointChain(port, e)} --rcheck --seconds ${port.affinitySeconds} --reap `);
+    }
+  }
+  for (const [i, e] of endpoints.entries()) {
+    const left = endpoints.length - i;
+    rule(e, left === 1 ? '' : `-m statistic --mode random --probability ${(1 / left).toFixed(10)} `);
+  }
+  return rules;
+}
+
+function endpointRules(p: PortPlan, e: Endpoint, ctx: RenderContext): string[] {
+  const note = ctx.endpointComments ? `${comment(p.port.nameString)} ` : '';
+  const remember = p.port.affinitySeconds === undefined ? '' : `-m recent --name ${endpointChain(p.port, e)} --set `;
+  return [
+    `${note}-s ${e.ip} -j KUBE-MARK-MASQ`, // hairpin: the answer must not go straight back to itself
+    `${note}${remember}${p.proto} -j DNAT --to-destination ${e.address}`,
+  ];
+}
+
+function comment(text: string): string {
+  return `-m comment --comment ${text}`;
+}

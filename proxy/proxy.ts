@@ -1,0 +1,190 @@
+// The service proxy: follows Services and EndpointSlices and keeps the node's rules equal to them.
+import type { EndpointSlice, Node, Service } from '../api/kinds.ts';
+import { objectKey } from '../api/meta.ts';
+import type { ReadonlyStore } from '../client/store.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import type { Registry } from '../core/metrics.ts';
+import { SyncRunner } from '../core/sync-runner.ts';
+import { runTasks } from '../core/tasks.ts';
+import type { Exec } from '../host/exec.ts';
+import { serviceKeyOf } from './endpoint-changes.ts';
+import { ProxyHealth } from './health.ts';
+import { cleanupIptables, IptablesProxier } from './iptables/iptables.ts';
+import type { RuleOptions } from './iptables/options.ts';
+import { ProxyMetrics } from './metrics.ts';
+
+/** What the reflectors that fill the stores must select. Headless Services are left out by the proxy itself. */
+export const SERVICE_SELECTOR = { labelSelector: '!service.kubernetes.io/service-proxy-name' } as const;
+export const ENDPOINT_SLICE_SELECTOR = { labelSelector: '!service.kubernetes.io/headless' } as const;
+
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
+export interface ServiceProxyOptions {
+  readonly nodeName: string;
+  /** One entry per IP family that is served. */
+  readonly families: readonly RuleOptions[];
+  /** Pause between syncs, ms; upstream's default is 1,000. */
+  readonly minSyncPeriodMs: number;
+  /** Retry after a failed sync, ms; twice this without a sync is unhealthy. Upstream's default is 30,000. */
+  readonly syncPeriodMs: number;
+  /** Everything is written anew after so long, ms; upstream: one hour. */
+  readonly fullSyncIntervalMs: number;
+  /** `host:port`, undefined switches the server off. Defaults upstream: 0.0.0.0:10256 and 127.0.0.1:10249. */
+  readonly healthzAddress?: string;
+  readonly metricsAddress?: string;
+}
+
+export interface ServiceProxyDeps {
+  readonly services: ReadonlyStore<Service>;
+  readonly endpointSlices: ReadonlyStore<EndpointSlice>;
+  readonly nodes: ReadonlyStore<Node>;
+  readonly exec: Exec;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly registry: Registry;
+}
+
+export class ServiceProxy {
+  readonly health: ProxyHealth;
+  readonly #opts: ServiceProxyOptions;
+  readonly #deps: ServiceProxyDeps;
+  readonly #log: Logger;
+  readonly #metrics: ProxyMetrics;
+  readonly #families: readonly { proxier: IptablesProxier; runner: SyncRunner; label: 'IPv4' | 'IPv6' }[];
+  readonly #firstSync = Promise.withResolvers<void>();
+
+  constructor(opts: ServiceProxyOptions, deps: ServiceProxyDeps) {
+    this.#opts = opts;
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'proxy' });
+    this.#metrics = new ProxyMetrics(deps.registry);
+    this.health = new ProxyHealth(
+      { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: 'iptables' },
+      { clock: deps.clock, log: this.#log, nodes: deps.nodes, metrics: this.#metrics, registry: deps.registry },
+    );
+    this.#families = opts.families.map((rules) => this.#createFamily(rules));
+  }
+
+  /** Resolves once all rules have been in place for the first time. */
+  get synced(): Promise<void> {
+    return this.#firstSync.promise;
+  }
+
+  /** Runs until `signal` aborts. Rules stay, so that connections survive a restart. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { services, endpointSlices } = this.#deps;
+    using _subscriptions = this.#subscribe();
+    const { healthzAddress, metricsAddress } = this.#opts;
+    await runTasks(signal, {
+      ...(healthzAddress === undefined ? {} : { healthz: (s) => this.health.serveHealthz(healthzAddress, s) }),
+      ...(metricsAddress === undefined ? {} : { metrics: (s) => this.health.serveMetrics(metricsAddress, s) }),
+      rules: async (s) => {
+        // Rules made from half a list would cut off Services that the node already serves.
+        await Promise.all([services.waitForSync(s), endpointSlices.waitForSync(s)]);
+        await Promise.all(this.#families.map((f) => f.runner.run(s)));
+      },
+    });
+  }
+
+  /** Removes all rules that the proxy ever made in the families it serves. */
+  async cleanup(signal: AbortSignal): Promise<void> {
+    for (const { proxier } of this.#families) await cleanupIptables(this.#deps.exec, proxier.family, signal);
+  }
+
+  #createFamily(rules: RuleOptions) {
+    const { exec, clock } = this.#deps;
+    const label = rules.family === 4 ? ('IPv4' as const) : ('IPv6' as const);
+    const log = this.#log.child({ ipFamily: label });
+    const { nodeName, fullSyncIntervalMs, minSyncPeriodMs, syncPeriodMs } = this.#opts;
+    const proxier = new IptablesProxier({ rules, nodeName, fullSyncIntervalMs }, { exec, clock, log });
+    const runner = new SyncRunner(
+      (signal) => this.#syncFamily(proxier, label, signal),
+      {
+        name: `proxy-${label}`,
+        minIntervalMs: minSyncPeriodMs,
+        retryIntervalMs: syncPeriodMs,
+        maxIntervalMs: fullSyncIntervalMs,
+      },
+      { clock, log },
+    );
+    return { proxier, runner, label };
+  }
+
+  async #syncFamily(proxier: IptablesProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+    const m = this.#metrics;
+    const startMs = this.#deps.clock.monotonicMs();
+    try {
+      const kind = await proxier.sync(signal);
+      const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
+      m.syncSeconds.observe({ ip_family: label }, seconds);
+      (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
+      m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
+      if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
+    } catch (err) {
+      if (!signal.aborted) m.restoreFailures.inc({ ip_family: label });
+      throw err;
+    } finally {
+      this.#showPending();
+    }
+  }
+
+  #subscribe(): Disposable {
+    const { services, endpointSlices, nodes } = this.#deps;
+    const stack = new DisposableStack();
+    const service = (key: string, s: Service | undefined) => {
+      this.#metrics.serviceChanges.inc();
+      for (const f of this.#families) if (f.proxier.handleService(key, s)) this.#request(f);
+      this.#showPending();
+    };
+    stack.use(
+      services.subscribe({
+        onAdd: (s) => service(objectKey(s), s),
+        onUpdate: (_, s) => service(objectKey(s), s),
+        onDelete: (s) => service(objectKey(s), undefined),
+      }),
+    );
+    const slice = (s: EndpointSlice, gone: boolean) => {
+      this.#metrics.endpointChanges.inc();
+      for (const f of this.#families) {
+        const pending = gone ? f.proxier.endpoints.handleGone(s) : f.proxier.handleSlice(s);
+        if (pending) this.#request(f);
+      }
+      this.#showPending();
+    };
+    stack.use(
+      endpointSlices.subscribe({
+        onAdd: (s) => slice(s, false),
+        onUpdate: (old, s) => {
+          if (serviceKeyOf(old) !== serviceKeyOf(s)) slice(old, true);
+          slice(s, false);
+        },
+        onDelete: (s) => slice(s, true),
+      }),
+    );
+    const node = (n: Node) => {
+      if (n.metadata?.name !== this.#opts.nodeName) return;
+      const zone = n.metadata.labels?.[ZONE_LABEL];
+      for (const f of this.#families) if (f.proxier.setZone(zone)) this.#request(f);
+    };
+    stack.use(nodes.subscribe({ onAdd: node, onUpdate: (_, n) => node(n) }));
+    return stack;
+  }
+
+  #request(f: { readonly runner: SyncRunner; readonly label: 'IPv4' | 'IPv6' }): void {
+    this.#metrics.lastQueued.set({ ip_family: f.label }, this.#deps.clock.now() / 1000);
+    this.health.queued(f.label);
+    f.runner.request();
+  }
+
+  #showPending(): void {
+    let services = 0;
+    let endpoints = 0;
+    for (const { proxier } of this.#families) {
+      services += proxier.services.pendingCount;
+      endpoints += proxier.endpoints.pendingCount;
+    }
+    this.#metrics.servicesPending.set(services);
+    this.#metrics.endpointsPending.set(endpoints);
+  }
+}
