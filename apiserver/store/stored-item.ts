@@ -39,9 +39,9 @@ export class StoredItem {
     return this.#object;
   }
 
-  /** JSON with metadata.resourceVersion. */
+  /** JSON with metadata.resourceVersion; without one when the revision is 0 (a creation that was only tried). */
   get text(): string {
-    this.#text ??= insertRevision(this.body, this.revision);
+    this.#text ??= this.revision === 0 ? this.body : insertRevision(this.body, this.revision);
     return this.#text;
   }
 }

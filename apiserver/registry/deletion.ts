@@ -1,0 +1,81 @@
+// What a DELETE does to an object: at once, after a grace, or when its finalizers are done. After apiserver
+// pkg/registry/rest/delete.go.
+import { formatTime } from '../../api/meta.ts';
+import { conflict, type GroupResource } from '../status-error.ts';
+import type { StoredItem } from '../store/stored-item.ts';
+import type { AnyObject, KindDefinition } from './definition.ts';
+
+export interface DeleteRequest {
+  readonly gracePeriodSeconds?: number | undefined;
+  readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string } | undefined;
+}
+
+const ORPHAN = 'orphan';
+const FOREGROUND = 'foregroundDeletion';
+
+/** @throws {StatusError} 409 */
+export function checkPreconditions(resource: GroupResource, current: StoredItem, request: DeleteRequest): void {
+  const name = current.object.metadata?.name ?? '';
+  const check = (what: string, wanted: string | undefined, found: string) => {
+    if (wanted === undefined || wanted === found) return;
+    const why = `the ${what} in the precondition (${wanted}) does not match the ${what} in record (${found}). The object might have been deleted and then recreated`;
+    throw conflict(resource, name, why);
+  };
+  check('UID', request.preconditions?.uid, current.object.metadata?.uid ?? '');
+  check('ResourceVersion', request.preconditions?.resourceVersion, String(current.revision));
+}
+
+/**
+ * A copy of the object as it is once deletion began; undefined when it is terminating already and this request changes
+ * nothing.
+ */
+export function beginDeletion(
+  definition: KindDefinition,
+  current: StoredItem,
+  request: DeleteRequest,
+  nowMs: number,
+): AnyObject | undefined {
+  const object = JSON.parse(current.text) as AnyObject;
+  const meta = object.metadata!;
+  const asked = request.gracePeriodSeconds === undefined ? undefined : normaliseGrace(request.gracePeriodSeconds);
+  const grace = definition.grace?.(object, asked) ?? 0;
+  if (meta.deletionTimestamp !== undefined) {
+    const stored = meta.deletionGracePeriodSeconds ?? 0;
+    if (stored === 0) return object;
+    return shorten(object, stored, asked === undefined ? stored : grace, nowMs);
+  }
+  meta.deletionTimestamp = formatTime(nowMs + grace * 1000);
+  meta.deletionGracePeriodSeconds = grace;
+  if (meta.generation !== undefined && meta.generation > 0) meta.generation++;
+  definition.startDeletion?.(object);
+  return object;
+}
+
+function normaliseGrace(seconds: number): number {
+  return seconds < 0 ? 1 : Math.trunc(seconds);
+}
+
+/** A later DELETE can only bring the end forward. */
+function shorten(object: AnyObject, stored: number, grace: number, nowMs: number): AnyObject | undefined {
+  if (grace >= stored) return undefined;
+  const meta = object.metadata!;
+  const startedMs = Date.parse(meta.deletionTimestamp!) - stored * 1000;
+  const endMs = startedMs + grace * 1000;
+  meta.deletionTimestamp = formatTime(Math.max(endMs, nowMs));
+  meta.deletionGracePeriodSeconds = endMs < nowMs && grace !== 0 ? 1 : grace;
+  return object;
+}
+
+/** Orphan and foreground deletion leave their finalizer for the garbage collector; each takes the other's away. */
+export function finalizersAfterPolicy(
+  finalizers: readonly string[],
+  request: DeleteRequest,
+  definition: KindDefinition,
+): string[] {
+  const policy = request.propagationPolicy ?? (definition.orphansByDefault ? 'Orphan' : undefined);
+  if (policy === undefined) return [...finalizers];
+  const others = finalizers.filter((f) => f !== ORPHAN && f !== FOREGROUND);
+  if (policy === 'Orphan') return [...others, ORPHAN];
+  return policy === 'Foreground' ? [...others, FOREGROUND] : others;
+}

@@ -1,0 +1,99 @@
+// Pods and what may change in them. Source: pkg/apis/core/validation ValidatePod, ValidatePodUpdate.
+import { isDeepStrictEqual } from 'node:util';
+import type { Pod, PodSpec, Toleration } from '../../../api/pod.ts';
+import type { AnyObject } from '../definition.ts';
+import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
+import { podSpecFaults } from './pod-spec.ts';
+
+const UPDATE_TEXT =
+  'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,' +
+  '`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),' +
+  '`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
+
+export function podFaults(object: AnyObject): FieldError[] {
+  return podSpecFaults((object as Pod).spec, 'spec');
+}
+
+export function podUpdateFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
+  const next = (nextObject as Pod).spec;
+  const old = (oldObject as Pod).spec;
+  if (next === undefined || old === undefined || isDeepStrictEqual(next, old)) return [];
+  const faults = [...deadlineFaults(next, old), ...gateFaults(next, old), ...tolerationFaults(next, old)];
+  if (next.containers.length !== old.containers.length) {
+    faults.push(forbiddenField('spec.containers', 'pod updates may not add or remove containers'));
+  }
+  if ((next.initContainers?.length ?? 0) !== (old.initContainers?.length ?? 0)) {
+    faults.push(forbiddenField('spec.initContainers', 'pod updates may not add or remove containers'));
+  }
+  if (faults.length === 0 && !isDeepStrictEqual(withoutMutable(next, old), withoutMutable(old, old))) {
+    faults.push(forbiddenField('spec', UPDATE_TEXT));
+  }
+  return faults;
+}
+
+function deadlineFaults(next: PodSpec, old: PodSpec): FieldError[] {
+  const [wanted, known] = [next.activeDeadlineSeconds, old.activeDeadlineSeconds];
+  if (known === undefined || wanted === known) return [];
+  if (wanted === undefined) {
+    return [invalid('spec.activeDeadlineSeconds', wanted, 'must not update from a positive integer to nil value')];
+  }
+  return wanted > known
+    ? [invalid('spec.activeDeadlineSeconds', wanted, 'must be less than or equal to previous value')]
+    : [];
+}
+
+function gateFaults(next: PodSpec, old: PodSpec): FieldError[] {
+  const known = new Set((old.schedulingGates ?? []).map((gate) => gate.name));
+  return (next.schedulingGates ?? [])
+    .filter((gate) => !known.has(gate.name))
+    .map((gate) =>
+      forbiddenField('spec.schedulingGates', `only deletion is allowed, but found new scheduling gate '${gate.name}'`),
+    );
+}
+
+/** Of a kept toleration only tolerationSeconds may differ. */
+function tolerationFaults(next: PodSpec, old: PodSpec): FieldError[] {
+  const same = (a: Toleration, b: Toleration) =>
+    isDeepStrictEqual({ ...a, tolerationSeconds: 0 }, { ...b, tolerationSeconds: 0 });
+  const lost = (old.tolerations ?? []).some((t) => !(next.tolerations ?? []).some((n) => same(t, n)));
+  if (!lost) return [];
+  return [forbiddenField('spec.tolerations', 'existing toleration can not be modified except its tolerationSeconds')];
+}
+
+/** `spec` with what may change taken from `old`, so that the rest can be compared. */
+function withoutMutable(spec: PodSpec, old: PodSpec): PodSpec {
+  const gated = (old.schedulingGates?.length ?? 0) > 0;
+  const images = <T extends { image?: string; imagePullPolicy?: string }>(list: readonly T[] | undefined) =>
+    list?.map((c) => ({ ...c, image: '' }));
+  const { containers, initContainers, activeDeadlineSeconds: _d, tolerations: _t, schedulingGates: _g, ...rest } = spec;
+  const fixed: Record<string, unknown> = {
+    ...rest,
+    containers: images(containers),
+    initContainers: images(initContainers),
+  };
+  if (spec.terminationGracePeriodSeconds === 1 && (old.terminationGracePeriodSeconds ?? 0) < 0) {
+    fixed.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds;
+  }
+  if (gated) {
+    delete fixed.nodeSelector;
+    delete fixed.affinity;
+  }
+  return fixed as unknown as PodSpec;
+}
+
+/** What is there stays as it is; further ones may follow. */
+export function ephemeralContainerFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
+  const next = (nextObject as Pod).spec?.ephemeralContainers ?? [];
+  const faults: FieldError[] = [];
+  for (const known of (oldObject as Pod).spec?.ephemeralContainers ?? []) {
+    const same = next.find((c) => c.name === known.name);
+    if (same === undefined) {
+      const text = `existing ephemeral containers "${known.name}" may not be removed`;
+      faults.push(forbiddenField('spec.ephemeralContainers', text));
+    } else if (!isDeepStrictEqual(same, known)) {
+      const text = `existing ephemeral containers "${known.name}" may not be changed`;
+      faults.push(forbiddenField('spec.ephemeralContainers', text));
+    }
+  }
+  return [...faults, ...podSpecFaults((nextObject as Pod).spec, 'spec', { allowEphemeral: true })];
+}
