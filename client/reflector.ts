@@ -1,26 +1,258 @@
-// Keeps a Store equal to a collection on the API server: list, then watch, for ever.
-import type { KubeObject } from '../api/meta.ts';
+// Keeps a Store equal to a collection on the API server: list, then watch, for ever. After client-go
+// tools/cache/reflector.go. Nothing polls: between changes it waits on one open watch.
+import { type KubeObject, objectKey, type WatchEvent } from '../api/meta.ts';
 import type { ResourceType } from '../api/resources.ts';
+import { linkedSignal } from '../core/abort.ts';
+import { Backoff } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import type { ApiClient } from './api-client.ts';
+import type { ApiClient, ListOptions, WatchOptions } from './api-client.ts';
+import { ApiError, isBadRequest, isExpired, isForbidden, isInvalid, isUnauthorized } from './errors.ts';
 import type { Store } from './store.ts';
 
-export interface ReflectorOptions {
+/** Objects per page of a list, as client-go asks. */
+const PAGE_SIZE = 500;
+const BACKOFF = { initialMs: 800, maxMs: 30_000, jitter: 1 } as const;
+/** Servers are asked to end a watch after 5 to 10 minutes, so that load spreads again after a restart. */
+const MIN_WATCH_SECONDS = 300;
+/** A watch that ends sooner and brought nothing is a failure, or a broken server would be asked in a tight loop. */
+const SHORTEST_WATCH_MS = 1_000;
+/** Initial events come without pause; a server silent for this long before their end does not serve watch-lists. */
+const WATCH_LIST_QUIET_MS = 3_000;
+const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
+
+export interface ReflectorOptions<T extends KubeObject = KubeObject> {
+  /** All namespaces when absent. */
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /** Shrinks each object before it is stored. Must not change its argument. */
+  readonly transform?: (object: T) => T;
+  /** False: always list in pages, never ask for the list as a watch. Default true. */
+  readonly watchList?: boolean;
 }
 
-/** Implementation pending in this commit: see client-go tools/cache/reflector.go. */
-export declare class Reflector<T extends KubeObject> {
+/** The watch-list did not come about on this server: list instead. */
+class NoWatchList extends Error {
+  override readonly name = 'NoWatchList';
+}
+
+export class Reflector<T extends KubeObject> {
+  readonly #client: ApiClient;
+  readonly #type: ResourceType<T>;
+  readonly #store: Store<T>;
+  readonly #selection: ListOptions;
+  readonly #transform: (object: T) => T;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #random: () => number;
+  readonly #backoff: Backoff;
+  #watchList: boolean;
+  /** Where to resume; undefined: the store must be filled anew. */
+  #version: string | undefined;
+
   constructor(
     client: ApiClient,
     type: ResourceType<T>,
     store: Store<T>,
-    opts: ReflectorOptions,
+    opts: ReflectorOptions<T>,
     deps: { clock: Clock; log: Logger; random?: () => number },
-  );
+  ) {
+    const { namespace, labelSelector, fieldSelector } = opts;
+    this.#client = client;
+    this.#type = type;
+    this.#store = store;
+    this.#selection = {
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+    };
+    this.#transform = opts.transform ?? ((object) => object);
+    this.#watchList = opts.watchList ?? true;
+    this.#clock = deps.clock;
+    this.#log = deps.log.child({ component: 'reflector', resource: type.plural });
+    this.#random = deps.random ?? Math.random;
+    this.#backoff = new Backoff(BACKOFF, this.#random);
+  }
+
   /** Lists and watches until `signal` aborts. Failures are logged and retried with jittered back-off, never thrown. */
-  run(signal: AbortSignal): Promise<void>;
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        if (this.#version === undefined && !this.#watchList) await this.#list(signal);
+        await this.#watch(signal);
+      } catch (err) {
+        if (!signal.aborted) await this.#recover(err, signal);
+      }
+    }
+  }
+
+  async #recover(err: unknown, signal: AbortSignal): Promise<void> {
+    if (err instanceof NoWatchList || (this.#version === undefined && this.#watchList && isRefusal(err))) {
+      this.#watchList = false;
+      this.#log.debug({ err }, 'server does not serve watch-lists, listing instead');
+      return;
+    }
+    if (isExpired(err)) {
+      // The first time at once; a server that only ever says so must not be asked without pause.
+      const isFirst = this.#version !== undefined;
+      this.#version = undefined;
+      this.#log.info({ err }, 'resourceVersion too old, listing again');
+      if (isFirst) return;
+    }
+    const retryInMs = Math.max(this.#backoff.next(), retryAfterMs(err));
+    this.#log.warn({ err, hint: hintOf(err), retryInMs }, 'list and watch failed, will retry');
+    await this.#clock.sleep(retryInMs, signal);
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    const { items, version } = await this.#pages(PAGE_SIZE, signal);
+    this.#store.replace(items.map(this.#transform));
+    this.#version = version;
+  }
+
+  async #pages(limit: number, signal: AbortSignal): Promise<{ items: T[]; version: string }> {
+    const items: T[] = [];
+    let next: { readonly continue?: string } = {};
+    try {
+      for (;;) {
+        const page = await this.#client.list(this.#type, { ...this.#selection, ...next, limit, signal });
+        for (const item of page.items) items.push(item);
+        if (!page.metadata.continue) return { items, version: page.metadata.resourceVersion ?? '' };
+        next = { continue: page.metadata.continue };
+      }
+    } catch (err) {
+      // The first page's revision was compacted meanwhile: only a list in one piece is sure to end.
+      if (next.continue === undefined || !isExpired(err)) throw err;
+      return this.#pages(0, signal);
+    }
+  }
+
+  /** One watch, from the last version or as a watch-list. Returns on a clean end. */
+  async #watch(signal: AbortSignal): Promise<void> {
+    using scope = linkedSignal(signal);
+    const initial = this.#version === undefined ? new InitialEvents<T>(this.#clock, () => scope.abort()) : undefined;
+    const startMs = this.#clock.monotonicMs();
+    let events = 0;
+    try {
+      const stream = this.#client.watch(this.#type, {
+        ...this.#selection,
+        ...this.#startOptions(),
+        allowWatchBookmarks: true,
+        timeoutSeconds: Math.round(MIN_WATCH_SECONDS * (1 + this.#random())),
+        signal: scope.signal,
+      });
+      for await (const event of stream) {
+        if (scope.signal.aborted) break;
+        this.#handle(event, initial);
+        events++;
+      }
+    } catch (err) {
+      if (initial?.gaveUp && !signal.aborted) throw new NoWatchList('initial events did not end', { cause: err });
+      throw err;
+    } finally {
+      initial?.[Symbol.dispose]();
+      const stoodMs = this.#clock.monotonicMs() - startMs;
+      if ((events > 0 && this.#version !== undefined) || stoodMs >= BACKOFF.maxMs) this.#backoff.reset();
+    }
+    if (signal.aborted) return;
+    if (initial?.gaveUp) throw new NoWatchList('initial events did not end');
+    if (events === 0 && this.#clock.monotonicMs() - startMs < SHORTEST_WATCH_MS) {
+      throw new Error('the server ended the watch at once');
+    }
+    if (this.#version === undefined)
+      throw new Error('the server ended the watch before the initial events were complete');
+  }
+
+  #startOptions(): WatchOptions {
+    if (this.#version !== undefined) return { resourceVersion: this.#version };
+    return { sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' };
+  }
+
+  #handle(event: WatchEvent<T>, initial: InitialEvents<T> | undefined): void {
+    if (event.type === 'ERROR') throw new ApiError(event.object);
+    const version = event.object.metadata?.resourceVersion;
+    if (initial !== undefined && !initial.isComplete) {
+      if (!initial.accept(event, this.#transform)) return;
+      this.#store.replace(initial.take());
+    } else if (event.type !== 'BOOKMARK') this.#apply(event.type, event.object);
+    if (version) this.#version = version;
+  }
+
+  #apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T): void {
+    const key = objectKey(object);
+    const known = this.#store.get(key);
+    if (known !== undefined && isOlder(object, known)) return;
+    if (type !== 'DELETED') this.#store.set(this.#transform(object));
+    // The end of an earlier object of this name must not remove its successor.
+    else if (known?.metadata?.uid === object.metadata?.uid) this.#store.delete(key, this.#transform(object));
+  }
+}
+
+/** Gathers what a watch-list sends before its closing bookmark, and gives up when the server falls silent. */
+class InitialEvents<T extends KubeObject> implements Disposable {
+  readonly #clock: Clock;
+  readonly #onQuiet: () => void;
+  #objects = new Map<string, T>();
+  #timer: Disposable | undefined;
+  isComplete = false;
+  gaveUp = false;
+
+  constructor(clock: Clock, onQuiet: () => void) {
+    this.#clock = clock;
+    this.#onQuiet = onQuiet;
+    this.#arm();
+  }
+
+  /** True when this event completed the list. */
+  accept(event: Exclude<WatchEvent<T>, { type: 'ERROR' }>, transform: (object: T) => T): boolean {
+    if (event.type === 'BOOKMARK') {
+      this.isComplete = event.object.metadata?.annotations?.[INITIAL_EVENTS_END] === 'true';
+    } else if (event.type === 'DELETED') this.#objects.delete(objectKey(event.object));
+    else this.#objects.set(objectKey(event.object), transform(event.object));
+    if (this.isComplete) this[Symbol.dispose]();
+    else this.#arm();
+    return this.isComplete;
+  }
+
+  take(): T[] {
+    const objects = [...this.#objects.values()];
+    this.#objects = new Map();
+    return objects;
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = undefined;
+  }
+
+  #arm(): void {
+    this[Symbol.dispose]();
+    this.#timer = this.#clock.setTimer(WATCH_LIST_QUIET_MS, () => {
+      this.gaveUp = true;
+      this.#onQuiet();
+    });
+  }
+}
+
+/** Refused for what it asks, not for who asks: a server that does not know sendInitialEvents. */
+function isRefusal(err: unknown): boolean {
+  return isInvalid(err) || isBadRequest(err);
+}
+
+/** True when `object` is an earlier state of `known`. Since v1.35 resourceVersions may be compared as integers. */
+function isOlder(object: KubeObject, known: KubeObject): boolean {
+  const [a, b] = [object.metadata, known.metadata];
+  if (a?.uid !== b?.uid) return false;
+  const [version, knownVersion] = [a?.resourceVersion ?? '', b?.resourceVersion ?? ''];
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(knownVersion)) return false;
+  return version.length === knownVersion.length ? version < knownVersion : version.length < knownVersion.length;
+}
+
+function retryAfterMs(err: unknown): number {
+  return err instanceof ApiError ? (err.retryAfterSeconds ?? 0) * 1000 : 0;
+}
+
+function hintOf(err: unknown): string | undefined {
+  return isForbidden(err) || isUnauthorized(err) ? err.hint : undefined;
 }

@@ -1,0 +1,221 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Pod } from '../api/pod.ts';
+import { pods } from '../api/resources.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { FakeApi, failure } from './fake-client.ts';
+import { Reflector, type ReflectorOptions } from './reflector.ts';
+import { Store } from './store.ts';
+
+const pod = (name: string, more: Partial<Pod> = {}): Pod => ({ metadata: { name, namespace: 'default' }, ...more });
+const verbs = (api: FakeApi) => api.requests.map((r) => r.verb);
+
+let clock: FakeClock;
+let api: FakeApi;
+let store: Store<Pod>;
+let stop: AbortController;
+let ended: Promise<void>;
+let seen: string[];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  api = new FakeApi({ now: () => clock.now() });
+  store = new Store();
+  stop = new AbortController();
+  ended = Promise.resolve();
+  seen = [];
+  store.subscribe({
+    onAdd: (p) => void seen.push(`+${p.metadata?.name}`),
+    onUpdate: (_, p) => void seen.push(`~${p.metadata?.name}`),
+    onDelete: (p) => void seen.push(`-${p.metadata?.name}`),
+  });
+});
+
+afterEach(async () => {
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
+  expect(api.watching).toBe(0);
+});
+
+async function start(opts: ReflectorOptions<Pod> = {}): Promise<void> {
+  const reflector = new Reflector(api, pods, store, opts, { clock, log: silentLog, random: () => 0 });
+  ended = reflector.run(stop.signal);
+  await clock.advance(0);
+}
+
+test('fills the store from one watch where the server serves watch-lists', async () => {
+  api.seed(pods, pod('a'), pod('b'));
+  await start();
+  expect(verbs(api)).toEqual(['watch']);
+  expect(store.hasSynced).toBe(true);
+  api.seed(pods, pod('c'));
+  await api.patch(pods, { namespace: 'default', name: 'a' }, { type: 'merge', body: { spec: {} } });
+  await api.delete(pods, { namespace: 'default', name: 'b' });
+  await clock.advance(0);
+  expect(seen).toEqual(['+a', '+b', '+c', '~a', '-b']);
+});
+
+test('a server that ignores sendInitialEvents is listed after a short silence, and never asked again', async () => {
+  api = new FakeApi({ servesWatchList: false });
+  api.seed(pods, pod('a'));
+  await start();
+  expect(store.hasSynced).toBe(false);
+  await clock.advance(3_000);
+  expect(store.hasSynced).toBe(true);
+  expect(verbs(api)).toEqual(['watch', 'list', 'watch']);
+  api.compact();
+  api.endWatches();
+  await clock.advance(60_000);
+  expect(api.requests.length).toBeGreaterThan(3);
+  expect(api.requests.slice(3).every((r) => !('sendInitialEvents' in (r.body as object)))).toBe(true);
+});
+
+test('a server that refuses sendInitialEvents is listed at once', async () => {
+  api.failNext('watch', failure(422, 'sendInitialEvents is forbidden'));
+  await start();
+  expect(verbs(api)).toEqual(['watch', 'list', 'watch']);
+  expect(store.hasSynced).toBe(true);
+});
+
+test('lists come page by page; a token that expired makes it one piece', async () => {
+  api.seed(pods, ...Array.from({ length: 1200 }, (_, i) => pod(`p${i}`)));
+  await start({ watchList: false });
+  expect(store.size).toBe(1200);
+  expect(verbs(api)).toEqual(['list', 'list', 'list', 'watch']);
+});
+
+test('a continue token that expired falls back to a list in one piece', async () => {
+  api.seed(pods, ...Array.from({ length: 600 }, (_, i) => pod(`p${i}`)));
+  const list = api.list.bind(api);
+  api.list = async (type, opts = {}) => {
+    if (opts.continue !== undefined) throw failure(410, 'too old', undefined, undefined, 'Expired');
+    return list(type, opts);
+  };
+  await start({ watchList: false });
+  expect(store.size).toBe(600);
+});
+
+test('a clean end is followed at once by a watch from the last version', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  await clock.advance(300_000);
+  api.endWatches();
+  await clock.advance(0);
+  expect(verbs(api)).toEqual(['watch', 'watch']);
+  expect(api.requests[1]?.body).toMatchObject({ resourceVersion: '1' });
+  expect(seen).toEqual(['+a']);
+});
+
+test('a bookmark moves the place to resume from', async () => {
+  await start({ fieldSelector: 'spec.nodeName=n1' });
+  api.seed(pods, pod('elsewhere'));
+  api.bookmark(pods);
+  await clock.advance(1_000);
+  api.compact(); // version 0 is gone now, the bookmark's is not
+  api.endWatches();
+  await clock.advance(0);
+  expect(api.requests.at(-1)?.body).toMatchObject({ resourceVersion: '1' });
+  expect(verbs(api)).toEqual(['watch', 'watch']);
+});
+
+test('a version too old means a new list, and what vanished meanwhile is deleted', async () => {
+  api.seed(pods, pod('a'), pod('b'));
+  await start({ watchList: false });
+  const cut = new Error('connection lost');
+  api.endWatches(cut);
+  await clock.advance(0);
+  await api.delete(pods, { namespace: 'default', name: 'a' });
+  api.compact();
+  await clock.advance(800);
+  expect(verbs(api)).toEqual(['list', 'watch', 'delete', 'watch', 'list', 'watch']);
+  expect(seen).toEqual(['+a', '+b', '-a']);
+});
+
+test('failures back off from 0.8 s up to 30 s and start anew after a success', async () => {
+  for (let i = 0; i < 8; i++) api.failNext('list', failure(503, 'down'));
+  await start({ watchList: false });
+  const waits: number[] = [];
+  let lastMs = 0;
+  for (let count = 1; count < 8; ) {
+    await clock.advance(100);
+    if (verbs(api).length === count) continue;
+    waits.push(clock.monotonicMs() - lastMs);
+    lastMs = clock.monotonicMs();
+    count = verbs(api).length;
+  }
+  expect(waits).toEqual([800, 1600, 3200, 6400, 12_800, 25_600, 30_000]);
+  await clock.advance(30_000);
+  expect(store.hasSynced).toBe(true);
+  api.seed(pods, pod('a')); // an event: the connection works
+  await clock.advance(0);
+  const before = verbs(api).length;
+  api.endWatches(new Error('cut'));
+  await clock.advance(799);
+  expect(verbs(api).length).toBe(before);
+  await clock.advance(1);
+  expect(verbs(api).length).toBe(before + 1);
+});
+
+test('a server that ends every watch at once is not asked in a tight loop', async () => {
+  await start({ watchList: false });
+  api.endWatches();
+  await clock.advance(799);
+  expect(verbs(api)).toEqual(['list', 'watch']);
+  await clock.advance(1);
+  expect(verbs(api)).toEqual(['list', 'watch', 'watch']);
+});
+
+test('the wait that the server asks for is kept', async () => {
+  const busy = failure(429, 'busy');
+  Object.assign(busy, { retryAfterSeconds: 7 });
+  api.failNext('watch', busy);
+  await start();
+  await clock.advance(6_999);
+  expect(store.hasSynced).toBe(false);
+  await clock.advance(1);
+  expect(store.hasSynced).toBe(true);
+});
+
+test('doubled and late events change nothing', async () => {
+  const [old] = api.seed(pods, pod('a'));
+  await start();
+  await api.patch(pods, { namespace: 'default', name: 'a' }, { type: 'merge', body: { spec: { hostname: 'new' } } });
+  await clock.advance(0);
+  const current = api.all(pods)[0]!;
+  api.inject(pods, { type: 'MODIFIED', object: current });
+  api.inject(pods, { type: 'ADDED', object: old! });
+  api.inject(pods, { type: 'DELETED', object: old! });
+  api.inject(pods, { type: 'DELETED', object: { ...current, metadata: { ...current.metadata!, uid: 'earlier' } } });
+  api.inject(pods, { type: 'DELETED', object: pod('stranger') });
+  await clock.advance(0);
+  expect(seen).toEqual(['+a', '~a']);
+  expect(store.get('default/a')?.spec?.hostname).toBe('new');
+});
+
+test('an object deleted and made again is a removal and an addition', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  await api.delete(pods, { namespace: 'default', name: 'a' });
+  api.seed(pods, pod('a'));
+  await clock.advance(0);
+  expect(seen).toEqual(['+a', '-a', '+a']);
+});
+
+test('selectors and namespace are passed on, and objects are transformed before they are stored', async () => {
+  api.seed(pods, pod('a', { spec: { nodeName: 'n1', containers: [] } }), pod('b'));
+  await start({
+    namespace: 'default',
+    fieldSelector: 'spec.nodeName=n1',
+    transform: (p) => ({ metadata: p.metadata! }),
+  });
+  expect(store.list().map((p) => [p.metadata?.name, p.spec])).toEqual([['a', undefined]]);
+});
+
+test('unauthorized is retried: credentials may be renewed', async () => {
+  api.failNext('watch', failure(401, 'Unauthorized'));
+  await start();
+  expect(store.hasSynced).toBe(false);
+  await clock.advance(800);
+  expect(store.hasSynced).toBe(true);
+});
