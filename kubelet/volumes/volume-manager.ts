@@ -1,4 +1,5 @@
-// The seam between pods and what is mounted for them (pkg/kubelet/volumemanager). Implemented by local-volumes.ts.
+// The seam between pods and what is mounted for them (pkg/kubelet/volumemanager). Implemented by LocalVolumes
+// (local-volumes.ts).
 import type { Pod } from '../../api/pod.ts';
 
 /** Where a volume of a pod is on the host, for the container's mounts. */
@@ -18,6 +19,8 @@ export interface VolumeManager {
   mountPod(pod: Pod, signal: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>>;
   /** Unmounts and removes the pod's volumes. Idempotent. @throws when something is still mounted. */
   unmountPod(podUid: string, signal: AbortSignal): Promise<void>;
+  /** `unmountPod`, then removes all else in the pod's directory (termination logs, hosts file). Idempotent. */
+  removePodDir(podUid: string, signal: AbortSignal): Promise<void>;
   /** Volumes of a mounted pod, undefined before `mountPod` succeeded. */
   volumesOf(podUid: string): ReadonlyMap<string, MountedVolume> | undefined;
   /** Pods whose configMap or secret volumes must be refreshed now (a referenced object changed). */

@@ -1,0 +1,289 @@
+// The volumes that need nothing but this node and its API server: emptyDir, hostPath, configMap, secret, downwardAPI and
+// projected. All state is the directory tree and the mount table, so that a killed agent finds its way back.
+import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Pod, Volume } from '../../api/pod.ts';
+import type { EventRecorder } from '../../client/event-recorder.ts';
+import { KeyedBackoff } from '../../core/backoff.ts';
+import type { Clock } from '../../core/clock.ts';
+import { DueQueue } from '../../core/due-queue.ts';
+import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import { type Mounter, mountsUnder } from '../../host/mounts.ts';
+import { podReference } from '../runtime/runtime-deps.ts';
+import { writeAtomically } from './atomic-writer.ts';
+import { isMountPoint, mountNoSwap, setUpEmptyDir } from './empty-dir.ts';
+import { prepareHostPath } from './host-path.ts';
+import type { ObjectCache } from './object-cache.ts';
+import { applyFsGroup, giveToGroup } from './ownership.ts';
+import { buildPayload, type PayloadDeps } from './payload.ts';
+import type { TokenManager } from './token-manager.ts';
+import type { MountedVolume, VolumeManager } from './volume-manager.ts';
+import { type PluginDir, VolumePaths } from './volume-paths.ts';
+
+export interface LocalVolumesOptions {
+  /** The kubelet's root directory; canonical, since mount points are compared by path. */
+  readonly rootDir: string;
+  /** Memory that pods of this node may use, bytes; bounds tmpfs volumes. */
+  readonly nodeMemoryBytes: number;
+}
+
+export interface LocalVolumesDeps {
+  readonly objects: ObjectCache;
+  readonly tokens: TokenManager;
+  readonly fieldFacts: PayloadDeps['fieldFacts'];
+  readonly mounter: Mounter;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const RETRY_INITIAL_MS = 500;
+const RETRY_MAX_MS = 122_000;
+
+export class LocalVolumes implements VolumeManager, Disposable {
+  readonly #opts: LocalVolumesOptions;
+  readonly #deps: LocalVolumesDeps;
+  readonly #log: Logger;
+  readonly #paths: VolumePaths;
+  readonly #mounted = new Map<string, ReadonlyMap<string, MountedVolume>>();
+  readonly #handlers = new Set<(podUid: string) => void>();
+  readonly #backoff: KeyedBackoff<string>;
+  readonly #retries: DueQueue<string>;
+  readonly #onObjectChange: Disposable;
+  #volatile: Promise<void> | undefined;
+
+  constructor(opts: LocalVolumesOptions, deps: LocalVolumesDeps) {
+    this.#opts = opts;
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'volumes' });
+    this.#paths = new VolumePaths(opts.rootDir);
+    this.#backoff = new KeyedBackoff({ initialMs: RETRY_INITIAL_MS, maxMs: RETRY_MAX_MS }, deps);
+    this.#retries = new DueQueue<string>(deps.clock, (uid) => this.notifyPod(uid));
+    this.#onObjectChange = deps.objects.onChange((uid) => this.notifyPod(uid));
+  }
+
+  async mountPod(pod: Pod, signal: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>> {
+    const uid = pod.metadata?.uid ?? '';
+    this.#deps.objects.registerPod(pod);
+    await mkdir(this.#paths.podDir(uid), { recursive: true, mode: 0o750 });
+    const mounted = new Map<string, MountedVolume>();
+    const failures = new Map<string, string>();
+    await Promise.all(
+      usedVolumes(pod).map(async (volume) => {
+        try {
+          const result = await this.#setUp(pod, volume, signal);
+          if (result !== undefined) mounted.set(volume.name, result);
+        } catch (err) {
+          failures.set(volume.name, errorMessage(err));
+          if (!signal.aborted) this.#reportFailure(pod, volume, err);
+        }
+      }),
+    );
+    if (failures.size > 0) throw this.#mountFailure(uid, failures);
+    this.#retries.delete(uid);
+    this.#backoff.delete(uid);
+    this.#mounted.set(uid, mounted);
+    return mounted;
+  }
+
+  async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
+    this.#mounted.delete(podUid);
+    this.#deps.tokens.forgetPod(podUid);
+    this.#retries.delete(podUid);
+    this.#backoff.delete(podUid);
+    const dirs = [this.#paths.podDir(podUid), this.#paths.volatilePodDir(podUid)];
+    await this.#unmountUnder(dirs, signal);
+    // rm does not follow symlinks, and nothing is mounted below any more: only our own files go.
+    const remove = (dir: string) => rm(dir, { recursive: true, force: true });
+    await remove(this.#paths.volatilePodDir(podUid));
+    for (const name of ['volume-subpaths', 'volumes', 'plugins']) {
+      await remove(path.join(this.#paths.podDir(podUid), name));
+    }
+  }
+
+  /** Unmounts what is left and removes the whole pod directory, termination logs included. Idempotent. */
+  async removePodDir(podUid: string, signal: AbortSignal): Promise<void> {
+    await this.unmountPod(podUid, signal);
+    await rm(this.#paths.podDir(podUid), { recursive: true, force: true });
+  }
+
+  volumesOf(podUid: string): ReadonlyMap<string, MountedVolume> | undefined {
+    return this.#mounted.get(podUid);
+  }
+
+  onPodVolumesChanged(handler: (podUid: string) => void): Disposable {
+    this.#handlers.add(handler);
+    return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
+  }
+
+  /** Tells that the pod's volumes should be brought up to date now, e.g. because a token is due. */
+  notifyPod(podUid: string): void {
+    for (const handler of this.#handlers) handler(podUid);
+  }
+
+  async listPodDirs(): Promise<string[]> {
+    const found = new Set<string>();
+    for (const dir of [this.#paths.podsDir, this.#paths.volatileDir]) {
+      for (const name of await readdirIfThere(dir)) found.add(name);
+    }
+    return [...found];
+  }
+
+  forgetPod(podUid: string): void {
+    this.#deps.objects.forgetPod(podUid);
+    this.#deps.tokens.forgetPod(podUid);
+    this.#retries.delete(podUid);
+    this.#backoff.delete(podUid);
+  }
+
+  [Symbol.dispose](): void {
+    this.#retries[Symbol.dispose]();
+    this.#onObjectChange[Symbol.dispose]();
+  }
+
+  async #setUp(pod: Pod, volume: Volume, signal: AbortSignal): Promise<MountedVolume | undefined> {
+    const uid = pod.metadata?.uid ?? '';
+    const { name } = volume;
+    if (volume.hostPath !== undefined) {
+      return { name, hostPath: await prepareHostPath(volume.hostPath), readOnly: false, selinuxRelabel: false };
+    }
+    if (volume.emptyDir !== undefined) {
+      const plugin = 'kubernetes.io~empty-dir';
+      const dir = this.#paths.volumeDir(uid, plugin, name);
+      const readyFile = this.#paths.readyFile(uid, plugin, name);
+      const { nodeMemoryBytes } = this.#opts;
+      await setUpEmptyDir({ pod, source: volume.emptyDir, dir, readyFile, nodeMemoryBytes }, this.#deps, signal);
+      return { name, hostPath: dir, readOnly: false, selinuxRelabel: true };
+    }
+    const plugin = payloadPlugin(volume);
+    if (plugin !== undefined) return await this.#setUpPayload(pod, volume, plugin, signal);
+    if (volume.image !== undefined) return undefined; // the runtime mounts images itself
+    throw new AgentError('no volume plugin matched', { code: 'VOLUME_UNSUPPORTED' });
+  }
+
+  async #setUpPayload(pod: Pod, volume: Volume, plugin: PluginDir, signal: AbortSignal): Promise<MountedVolume> {
+    const uid = pod.metadata?.uid ?? '';
+    // First the content: without it nothing is made that would have to be taken down again.
+    const payload = await buildPayload(pod, volume, this.#deps, signal);
+    const isVolatile = plugin !== 'kubernetes.io~configmap';
+    if (isVolatile) await this.#ensureVolatile(signal);
+    const dir = isVolatile
+      ? this.#paths.volatileVolumeDir(uid, plugin, volume.name)
+      : this.#paths.volumeDir(uid, plugin, volume.name);
+    await mkdir(dir, { recursive: true, mode: 0o750 });
+    await chmod(dir, 0o777); // as the emptyDir that upstream wraps around the content
+    await makeNestedMountPoints(pod, volume.name, dir);
+    const fsGroup = pod.spec?.securityContext?.fsGroup;
+    const own = fsGroup === undefined ? undefined : (d: string) => applyFsGroup(d, fsGroup, true, this.#log);
+    await writeAtomically(dir, payload, this.#deps.clock.now(), own);
+    if (fsGroup !== undefined) await giveToGroup(dir, fsGroup, true, this.#log);
+    return { name: volume.name, hostPath: dir, readOnly: true, selinuxRelabel: true };
+  }
+
+  /** Mounts the tmpfs of all pods' secrets once. One that an earlier process of ours left is used on. */
+  #ensureVolatile(signal: AbortSignal): Promise<void> {
+    this.#volatile ??= this.#mountVolatile(signal).catch((err: unknown) => {
+      this.#volatile = undefined; // the next volume tries again
+      throw err;
+    });
+    return this.#volatile;
+  }
+
+  async #mountVolatile(signal: AbortSignal): Promise<void> {
+    const dir = this.#paths.volatileDir;
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    if (await isMountPoint(this.#deps.mounter, dir)) return;
+    await mountNoSwap(this.#deps.mounter, dir, ['mode=0700'], signal);
+  }
+
+  async #unmountUnder(dirs: readonly string[], signal: AbortSignal): Promise<void> {
+    const find = async () => {
+      const mounts = await this.#deps.mounter.list();
+      return dirs.flatMap((dir) => mountsUnder(mounts, dir));
+    };
+    for (const mount of await find()) await this.#deps.mounter.unmount(mount.mountPoint, signal);
+    const left = await find();
+    if (left.length === 0) return;
+    throw new AgentError(`still mounted: ${left.map((m) => m.mountPoint).join(', ')}`, {
+      code: 'VOLUME_UNMOUNT_FAILED',
+      retryable: true,
+    });
+  }
+
+  #reportFailure(pod: Pod, volume: Volume, err: unknown): void {
+    const unsupported = err instanceof AgentError && err.code === 'VOLUME_UNSUPPORTED';
+    const step = unsupported ? 'MountVolume.FindPluginBySpec' : 'MountVolume.SetUp';
+    const message = `${step} failed for volume "${volume.name}" : ${errorMessage(err)}`;
+    this.#deps.events.event(podReference(pod), 'Warning', 'FailedMount', message);
+  }
+
+  #mountFailure(uid: string, failures: ReadonlyMap<string, string>): AgentError {
+    this.#backoff.next(uid, this.#deps.clock.now());
+    this.#retries.set(uid, this.#backoff.get(uid));
+    const names = [...failures.keys()].sort().join(' ');
+    const causes = [...new Set(failures.values())].join('; ');
+    return new AgentError(
+      `unmounted volumes=[${names}], unattached volumes=[], failed to process volumes=[]: ${causes}`,
+      {
+        code: 'VOLUME_MOUNT_FAILED',
+        retryable: true,
+        details: { retryInMs: this.#backoff.get(uid) },
+      },
+    );
+  }
+}
+
+/** Volumes that some container mounts; others are neither made nor waited for. */
+export function usedVolumes(pod: Pod): Volume[] {
+  const used = new Set(allMounts(pod).flatMap((mounts) => mounts.map((m) => m.name)));
+  return (pod.spec?.volumes ?? []).filter((v) => used.has(v.name));
+}
+
+function allMounts(pod: Pod): { name: string; mountPath: string }[][] {
+  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
+  return [...containers, ...initContainers, ...ephemeralContainers].map((c) => c.volumeMounts ?? []);
+}
+
+function payloadPlugin(volume: Volume): PluginDir | undefined {
+  if (volume.configMap !== undefined) return 'kubernetes.io~configmap';
+  if (volume.secret !== undefined) return 'kubernetes.io~secret';
+  if (volume.downwardAPI !== undefined) return 'kubernetes.io~downward-api';
+  return volume.projected === undefined ? undefined : 'kubernetes.io~projected';
+}
+
+/** Where containers mount another volume inside this read-only one, the runtime needs the directory to be there. */
+async function makeNestedMountPoints(pod: Pod, volume: string, dir: string): Promise<void> {
+  for (const mounts of allMounts(pod)) {
+    for (const outer of mounts.filter((m) => m.name === volume)) {
+      for (const inner of mounts) {
+        const relative = path.posix.relative(outer.mountPath, inner.mountPath);
+        if (relative === '' || relative === '..' || relative.startsWith('../')) continue;
+        await makeDirsInside(dir, relative);
+      }
+    }
+  }
+}
+
+/** Stops at anything that is there and no directory: a file of the volume, or a link to one. */
+async function makeDirsInside(root: string, relative: string): Promise<void> {
+  let dir = root;
+  for (const part of relative.split('/')) {
+    dir = path.join(dir, part);
+    try {
+      await mkdir(dir, { mode: 0o755 });
+    } catch (err) {
+      if (errnoOf(err) !== 'EEXIST') throw err;
+      if (!(await lstat(dir)).isDirectory()) return;
+    }
+  }
+}
+
+async function readdirIfThere(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT') return [];
+    throw err;
+  }
+}
