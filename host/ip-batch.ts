@@ -1,0 +1,94 @@
+// iproute2 in bulk: one `ip -batch` or `bridge -batch` for all changes of a kind.
+import { AgentError } from '../core/errors.ts';
+import type { Exec } from './exec.ts';
+
+export interface BatchOptions {
+  /** Name of a network namespace to work in, see netns.ts; the process's own when absent. */
+  readonly netns?: string;
+  readonly signal?: AbortSignal;
+  /** Go on after a refused line; the error then comes at the end. */
+  readonly force?: boolean;
+}
+
+/**
+ * Runs `lines` (commands without the leading `ip`) in one process; none costs nothing. Lines before a refused one have
+ * taken effect. @throws {AgentError} IP_REFUSED, with the first refused line in `details`.
+ */
+export function ipBatch(exec: Exec, lines: readonly string[], opts: BatchOptions = {}): Promise<void> {
+  return batch(exec, 'ip', lines, opts);
+}
+
+/** The same for `bridge`, e.g. `fdb replace …`. */
+export function bridgeBatch(exec: Exec, lines: readonly string[], opts: BatchOptions = {}): Promise<void> {
+  return batch(exec, 'bridge', lines, opts);
+}
+
+async function batch(
+  exec: Exec,
+  program: 'ip' | 'bridge',
+  lines: readonly string[],
+  opts: BatchOptions,
+): Promise<void> {
+  if (lines.length === 0) return;
+  const args = [...netnsArgs(opts), ...(opts.force ? ['-force'] : []), '-batch', '-'];
+  const signal = opts.signal === undefined ? {} : { signal: opts.signal };
+  const r = await exec(program, args, { input: `${lines.join('\n')}\n`, ...signal });
+  if (r.code === 0) return;
+  const number = Number(/Command failed -:(\d+)/.exec(r.stderr)?.[1] ?? 0);
+  const line = lines[number - 1];
+  throw new AgentError(`${program} refused ${line ?? 'the batch'}: ${r.stderr.trim().slice(0, 500)}`, {
+    code: 'IP_REFUSED',
+    retryable: true,
+    details: { line },
+  });
+}
+
+/** The answer of `ip -j …` or `bridge -j …`. Undefined when a device that it names does not exist. */
+export async function readJson<T>(
+  exec: Exec,
+  program: 'ip' | 'bridge',
+  args: readonly string[],
+  opts: BatchOptions = {},
+): Promise<readonly T[] | undefined> {
+  const signal = opts.signal === undefined ? {} : { signal: opts.signal };
+  const r = await exec(program, [...netnsArgs(opts), '-j', ...args], { maxOutputBytes: 64 << 20, ...signal });
+  if (r.code === 0) return r.stdout.trim() === '' ? [] : (JSON.parse(r.stdout) as T[]);
+  if (/does not exist|Cannot find device/i.test(r.stderr)) return undefined;
+  throw new AgentError(`${program} ${args.join(' ')} failed (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
+    code: 'EXEC_STATUS',
+    retryable: true,
+  });
+}
+
+function netnsArgs(opts: BatchOptions): string[] {
+  return opts.netns === undefined ? [] : ['-n', opts.netns];
+}
+
+/** A link as `ip -j -d link` or `ip -j address` shows it: the part that is used. */
+export interface IpLink {
+  readonly ifname: string;
+  readonly mtu: number;
+  readonly address?: string;
+  readonly flags?: readonly string[];
+  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: Readonly<Record<string, unknown>> };
+  readonly addr_info?: readonly { readonly family: string; readonly local: string; readonly prefixlen: number }[];
+}
+
+export interface IpRoute {
+  readonly dst: string;
+  readonly gateway?: string;
+  readonly dev?: string;
+  readonly flags?: readonly string[];
+}
+
+export interface IpNeighbour {
+  readonly dst: string;
+  readonly lladdr?: string;
+  readonly state?: readonly string[];
+}
+
+export interface FdbEntry {
+  readonly mac: string;
+  readonly dst?: string;
+  readonly state?: string;
+}
