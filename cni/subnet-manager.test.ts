@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest';
+import type { Node } from '../api/kinds.ts';
+import { annotation, leasePatch, podSubnetOf, publishedMac, readLease } from './subnet-manager.ts';
+
+const MAC = 'c6:d2:32:6f:8f:44';
+const peer: Node = {
+  metadata: {
+    name: 'b',
+    annotations: {
+      [annotation.managed]: 'true',
+      [annotation.backendType]: 'vxlan',
+      [annotation.backendData]: `{"VNI":1,"VtepMAC":"${MAC}"}`,
+      [annotation.publicIp]: '192.0.2.2',
+    },
+  },
+  spec: { podCIDR: '10.244.2.0/24' },
+};
+
+function withAnnotation(key: string, value: string): Node {
+  return { ...peer, metadata: { ...peer.metadata, annotations: { ...peer.metadata!.annotations, [key]: value } } };
+}
+
+test('a lease that flanneld wrote is read', () => {
+  expect(readLease(peer, '10.244.0.0/16')).toEqual({
+    nodeName: 'b',
+    subnet: '10.244.2.0/24',
+    publicIp: '192.0.2.2',
+    backendType: 'vxlan',
+    backendData: { VNI: 1, VtepMAC: MAC },
+  });
+  expect(publishedMac(peer, 1)).toBe(MAC);
+  expect(publishedMac(peer, 2)).toBeUndefined();
+});
+
+test.each([
+  ['unmanaged', withAnnotation(annotation.managed, 'false')],
+  ['address with a command in it', withAnnotation(annotation.publicIp, '192.0.2.2\nlink delete eth0')],
+  ['broken JSON', withAnnotation(annotation.backendData, '{')],
+  ['subnet outside the pod network', { ...peer, spec: { podCIDR: '0.0.0.0/0' } }],
+  ['no subnet', { ...peer, spec: {} }],
+] as const)('no lease: %s', (_what, node) => {
+  expect(readLease(node as Node, '10.244.0.0/16')).toBeUndefined();
+});
+
+test('what is published has the form flanneld reads, an overwrite wins, and nothing is written twice', () => {
+  const lease = { backendType: 'vxlan', backendData: { VNI: 1, VtepMAC: MAC }, publicIp: '192.0.2.2' };
+  expect(leasePatch(peer, lease)).toBeUndefined();
+  const patch = leasePatch(withAnnotation(annotation.publicIpOverwrite, '198.51.100.1'), lease);
+  expect(patch?.body).toEqual({
+    metadata: { annotations: { ...peer.metadata!.annotations, [annotation.publicIp]: '198.51.100.1' } },
+  });
+});
+
+test('the IPv4 network is found among several', () => {
+  expect(podSubnetOf({ spec: { podCIDRs: ['fd00:1::/64', '10.244.3.0/24'] } })).toBe('10.244.3.0/24');
+  expect(podSubnetOf({ spec: { podCIDR: 'nonsense' } })).toBeUndefined();
+});
