@@ -1,0 +1,62 @@
+// The runtime manager: puts the parts of this directory together behind one interface and owns no logic of its own.
+import { RuntimeGarbage } from './gc.ts';
+import { ImagePuller } from './image-puller.ts';
+import { PodKiller } from './kill-pod.ts';
+import type { PodRuntimeStatus, RuntimePod } from './pod-runtime-status.ts';
+import { PodStatusReader } from './pod-status-reader.ts';
+import { RestartBackoff } from './restart-backoff.ts';
+import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
+import type { KillPodInput, PodSyncResult, RuntimeManager, SyncPodInput } from './runtime-manager.ts';
+import { ContainerStarter } from './start-container.ts';
+import { PodSyncer } from './sync-pod.ts';
+
+export class KubeRuntime implements RuntimeManager {
+  readonly #reader: PodStatusReader;
+  readonly #syncer: PodSyncer;
+  readonly #killer: PodKiller;
+  readonly #garbage: RuntimeGarbage;
+  readonly #puller: ImagePuller;
+  readonly #backoff: RestartBackoff;
+
+  constructor(settings: RuntimeSettings, given: RuntimeDeps) {
+    const deps: RuntimeDeps = { ...given, log: given.log.child({ component: 'runtime' }) };
+    this.#reader = new PodStatusReader(deps);
+    this.#killer = new PodKiller(deps);
+    this.#garbage = new RuntimeGarbage(settings, deps);
+    this.#puller = new ImagePuller(settings.pulls, deps);
+    this.#backoff = new RestartBackoff({ maxMs: settings.maxRestartBackoffMs }, deps);
+    const starter = new ContainerStarter(settings, deps, { puller: this.#puller, killer: this.#killer });
+    const parts = { starter, killer: this.#killer, garbage: this.#garbage, backoff: this.#backoff };
+    this.#syncer = new PodSyncer(settings, deps, parts);
+  }
+
+  listPods(signal?: AbortSignal): Promise<RuntimePod[]> {
+    return this.#reader.listPods(signal);
+  }
+
+  getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus> {
+    return this.#reader.getPodStatus(uid, name, namespace, signal);
+  }
+
+  syncPod(input: SyncPodInput): Promise<PodSyncResult> {
+    return this.#syncer.sync(input);
+  }
+
+  killPod(input: KillPodInput): Promise<void> {
+    return this.#killer.killPod(input);
+  }
+
+  async collectGarbage(
+    opts: { mayRemoveAll(podUid: string): boolean; allSourcesReady: boolean },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    this.#backoff.collect();
+    this.#puller.collect();
+    await this.#garbage.collect(opts, signal);
+  }
+
+  async removePod(uid: string, signal?: AbortSignal): Promise<void> {
+    await this.#garbage.removePod(uid, signal);
+    this.#reader.forget(uid);
+  }
+}

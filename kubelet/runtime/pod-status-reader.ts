@@ -1,0 +1,271 @@
+// What the runtime says about pods, in the kubelet's terms, with as few calls as will do.
+import { open } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import type { Clock } from '../../core/clock.ts';
+import { errnoOf } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import { isCriError } from '../../cri/errors.ts';
+import type {
+  Container,
+  ContainerState,
+  ContainerStatus,
+  PodSandbox,
+  PodSandboxStatus,
+} from '../../cri/gen/messages.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
+import { POD_UID_LABEL, parseContainerMeta } from './labels.ts';
+import type { PodRuntimeStatus, RuntimeContainer, RuntimePod } from './pod-runtime-status.ts';
+import type { RuntimeDeps } from './runtime-deps.ts';
+
+const MAX_MESSAGE_BYTES = 4096;
+const MAX_LOG_MESSAGE_LINES = 80;
+const MAX_LOG_MESSAGE_BYTES = 2048;
+/** A ready sandbox's addresses do not change; asking again now and then finds a network that somebody took away. */
+const SANDBOX_STATUS_MAX_AGE_MS = 30_000;
+
+interface Remembered {
+  /** Ended containers: the runtime will never say anything else about them. */
+  readonly ended: Map<string, RuntimeContainer>;
+  readonly sandboxes: Map<string, { readonly status: PodSandboxStatus; readonly atMs: number }>;
+}
+
+export interface StatusReaderDeps extends Pick<RuntimeDeps, 'tailLog'> {
+  readonly runtime: RuntimeService;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class PodStatusReader {
+  readonly #deps: StatusReaderDeps;
+  readonly #remembered = new Map<string, Remembered>();
+
+  constructor(deps: StatusReaderDeps) {
+    this.#deps = deps;
+  }
+
+  /** Two calls, whatever the number of pods. */
+  async listPods(signal?: AbortSignal): Promise<RuntimePod[]> {
+    const opts = signal === undefined ? {} : { signal };
+    const { runtime } = this.#deps;
+    const [sandboxes, containers] = await Promise.all([
+      runtime.listPodSandboxes(undefined, opts),
+      runtime.listContainers(undefined, opts),
+    ]);
+    const pods = groupByPod(sandboxes, containers);
+    for (const uid of this.#remembered.keys()) if (!pods.has(uid)) this.#remembered.delete(uid);
+    return [...pods.values()];
+  }
+
+  /** Two list calls, then one status call per container that has not been seen ended, all at once. */
+  async getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus> {
+    const opts = signal === undefined ? {} : { signal };
+    const observedAtMs = this.#deps.clock.monotonicMs();
+    const filter = { labelSelector: { [POD_UID_LABEL]: uid } };
+    const [sandboxList, containerList] = await Promise.all([
+      this.#deps.runtime.listPodSandboxes(filter, opts),
+      this.#deps.runtime.listContainers(filter, opts),
+    ]);
+    const before = this.#remembered.get(uid);
+    const [sandboxes, containers] = await Promise.all([
+      Promise.all(sandboxList.map((s) => this.#sandboxStatus(s, before, opts))),
+      Promise.all(containerList.map((c) => this.#containerStatus(c, before, opts))),
+    ]);
+    const status = assemble(
+      uid,
+      name,
+      namespace,
+      observedAtMs,
+      sandboxes.filter(isPresent),
+      containers.filter(isPresent),
+    );
+    this.#remember(status, before);
+    return status;
+  }
+
+  forget(uid: string): void {
+    this.#remembered.delete(uid);
+  }
+
+  #remember(status: PodRuntimeStatus, before: Remembered | undefined): void {
+    if (status.sandboxes.length === 0 && status.containers.length === 0) {
+      this.#remembered.delete(status.uid);
+      return;
+    }
+    const nowMs = this.#deps.clock.monotonicMs();
+    const ended = new Map(status.containers.filter((c) => c.state === 'exited').map((c) => [c.id, c]));
+    const withAddress = status.sandboxes.filter((s) => s.state === 'SANDBOX_READY' && s.network?.ip);
+    const sandboxes = new Map(
+      withAddress.map((s) => {
+        const old = before?.sandboxes.get(s.id);
+        return [s.id, old?.status === s ? old : { status: s, atMs: nowMs }];
+      }),
+    );
+    this.#remembered.set(status.uid, { ended, sandboxes });
+  }
+
+  /** Only of a ready sandbox is more wanted than the list tells. Undefined when it is gone by now. */
+  async #sandboxStatus(
+    listed: PodSandbox,
+    before: Remembered | undefined,
+    opts: { signal?: AbortSignal },
+  ): Promise<PodSandboxStatus | undefined> {
+    const { runtimeHandler, id, metadata, state, createdAt, labels, annotations } = listed;
+    if (state !== 'SANDBOX_READY') return { id, metadata, state, createdAt, labels, annotations, runtimeHandler };
+    const known = before?.sandboxes.get(id);
+    if (known !== undefined && this.#deps.clock.monotonicMs() - known.atMs < SANDBOX_STATUS_MAX_AGE_MS) {
+      return known.status;
+    }
+    return goneIsUndefined(this.#deps.runtime.podSandboxStatus(id, opts));
+  }
+
+  async #containerStatus(
+    listed: Container,
+    before: Remembered | undefined,
+    opts: { signal?: AbortSignal },
+  ): Promise<RuntimeContainer | undefined> {
+    const known = before?.ended.get(listed.id);
+    if (known !== undefined && listed.state === 'CONTAINER_EXITED') return known;
+    const cri = await goneIsUndefined(this.#deps.runtime.containerStatus(listed.id, opts));
+    if (cri === undefined) return undefined;
+    const container = toRuntimeContainer(cri, listed.podSandboxId);
+    return container.state === 'exited' ? { ...container, message: await this.#lastWords(cri) } : container;
+  }
+
+  /** The runtime's message, then what the container left in its file or, after a failure, at the end of its log. */
+  async #lastWords(cri: ContainerStatus): Promise<string> {
+    const text = await this.#terminationText(cri).catch((err: unknown) => {
+      this.#deps.log.warn({ err, containerId: cri.id }, 'termination message not read');
+      return '';
+    });
+    return cri.message !== '' && text !== '' ? `${cri.message}: ${text}` : cri.message || text;
+  }
+
+  async #terminationText(cri: ContainerStatus): Promise<string> {
+    const meta = parseContainerMeta(cri.labels, cri.annotations);
+    const path = meta.terminationMessagePath;
+    const mount = path === '' ? undefined : cri.mounts.find((m) => m.containerPath === path);
+    const text = mount === undefined ? '' : await readTail(mount.hostPath, MAX_MESSAGE_BYTES);
+    const wantsLog =
+      text === '' &&
+      meta.terminationMessagePolicy === 'FallbackToLogsOnError' &&
+      cri.exitCode !== 0 &&
+      cri.reason !== 'ContainerCannotRun';
+    if (!wantsLog) return text;
+    return this.#deps.tailLog(cri.logPath, MAX_LOG_MESSAGE_LINES, MAX_LOG_MESSAGE_BYTES);
+  }
+}
+
+export function toRuntimeContainer(cri: ContainerStatus, sandboxId: string): RuntimeContainer {
+  const meta = parseContainerMeta(cri.labels, cri.annotations);
+  return {
+    id: cri.id,
+    name: meta.containerName || (cri.metadata?.name ?? ''),
+    sandboxId,
+    state: stateOf(cri.state),
+    createdAtMs: toMs(cri.createdAt),
+    startedAtMs: toMs(cri.startedAt),
+    finishedAtMs: toMs(cri.finishedAt),
+    exitCode: cri.exitCode,
+    reason: cri.reason,
+    message: cri.message,
+    restartCount: meta.restartCount,
+    hash: meta.hash,
+    cri,
+  };
+}
+
+function groupByPod(sandboxes: readonly PodSandbox[], containers: readonly Container[]): Map<string, RuntimePod> {
+  type Building = {
+    -readonly [K in keyof RuntimePod]: RuntimePod[K] extends readonly (infer E)[] ? E[] : RuntimePod[K];
+  };
+  const pods = new Map<string, Building>();
+  const podOf = (uid: string, name: string, namespace: string) => {
+    const pod = pods.get(uid) ?? { uid, name, namespace, sandboxes: [], containers: [] };
+    pods.set(uid, pod);
+    return pod;
+  };
+  for (const s of sandboxes) {
+    const { uid = '', name = '', namespace = '' } = s.metadata ?? {};
+    if (uid === '') continue; // not made by a kubelet
+    podOf(uid, name, namespace).sandboxes.push({
+      id: s.id,
+      ready: s.state === 'SANDBOX_READY',
+      createdAtMs: toMs(s.createdAt),
+    });
+  }
+  for (const c of containers) {
+    const meta = parseContainerMeta(c.labels, c.annotations);
+    if (meta.podUid === '') continue;
+    podOf(meta.podUid, meta.podName, meta.podNamespace).containers.push({
+      id: c.id,
+      name: meta.containerName || (c.metadata?.name ?? ''),
+      sandboxId: c.podSandboxId,
+      state: stateOf(c.state),
+    });
+  }
+  return pods;
+}
+
+function assemble(
+  uid: string,
+  name: string,
+  namespace: string,
+  observedAtMs: number,
+  sandboxes: PodSandboxStatus[],
+  containers: RuntimeContainer[],
+): PodRuntimeStatus {
+  sandboxes.sort(
+    (a, b) =>
+      (b.metadata?.attempt ?? 0) - (a.metadata?.attempt ?? 0) ||
+      compare(b.createdAt, a.createdAt) ||
+      compare(a.id, b.id),
+  );
+  containers.sort((a, b) => compare(b.cri.createdAt, a.cri.createdAt) || b.restartCount - a.restartCount);
+  const network = sandboxes.find((s) => s.state === 'SANDBOX_READY')?.network;
+  const ips = network === undefined ? [] : [network.ip, ...network.additionalIps.map((a) => a.ip)];
+  const valid = ips.every((ip) => isIP(ip) !== 0);
+  return { uid, name, namespace, ips: valid ? ips : [], sandboxes, containers, observedAtMs };
+}
+
+function compare<T extends bigint | string>(a: T, b: T): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function stateOf(state: ContainerState): RuntimeContainer['state'] {
+  if (state === 'CONTAINER_CREATED') return 'created';
+  if (state === 'CONTAINER_RUNNING') return 'running';
+  return state === 'CONTAINER_EXITED' ? 'exited' : 'unknown';
+}
+
+/** CRI times are ns; what has not happened is 0 (or, from some runtimes, long before the epoch). */
+function toMs(ns: bigint): number {
+  return ns <= 0n ? 0 : Number(ns / 1_000_000n);
+}
+
+/** Removed between list and status: as if it had not been listed. */
+async function goneIsUndefined<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (err) {
+    if (isCriError(err, 'NOT_FOUND')) return undefined;
+    throw err;
+  }
+}
+
+function isPresent<T>(value: T | undefined): value is T {
+  return value !== undefined;
+}
+
+/** The last `maxBytes` of a file as text; '' when there is none. */
+async function readTail(file: string, maxBytes: number): Promise<string> {
+  try {
+    await using handle = await open(file, 'r');
+    const { size } = await handle.stat();
+    const length = Math.min(size, maxBytes);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - length);
+    return buffer.subarray(0, bytesRead).toString('utf8');
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT') return '';
+    throw err;
+  }
+}

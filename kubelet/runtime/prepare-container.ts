@@ -1,0 +1,192 @@
+// Everything a container's configuration is made from: objects it refers to, files on the host, the image's user. What
+// needs no sandbox is begun while the sandbox is being made, since that takes most of a pod's start.
+import type { ConfigMap, Secret } from '../../api/kinds.ts';
+import type { Pod } from '../../api/pod.ts';
+import type { ContainerConfig, Image } from '../../cri/gen/messages.ts';
+import type { Init } from '../../cri/runtime-service.ts';
+import { ContainerConfigError } from './config-error.ts';
+import { containerConfig } from './container-config.ts';
+import { type EnvSources, envReferences, makeEnvironment } from './env.ts';
+import { podHostname } from './hostname.ts';
+import { type ImageLookup, ImagePuller } from './image-puller.ts';
+import type { AnyContainer } from './labels.ts';
+import { makeMounts, subPathRequests } from './mounts.ts';
+import { createTerminationLog, ensureContainerLogDir, writeEtcHosts } from './pod-files.ts';
+import { findContainer, type PodRuntimeStatus } from './pod-runtime-status.ts';
+import { Keyring, keyringFromSecrets } from './registry-auth.ts';
+import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
+import { prepareSubPath } from './sub-path.ts';
+
+/** An outcome that nobody has to await: a promise that cannot reject. */
+type Outcome<T> = Promise<{ readonly value: T } | { readonly error: unknown }>;
+
+interface References {
+  readonly configMaps: ReadonlyMap<string, ConfigMap | undefined>;
+  readonly secrets: ReadonlyMap<string, Secret | undefined>;
+}
+
+export interface ContainerPreparation {
+  readonly lookedUp: Promise<ImageLookup> | undefined;
+  readonly references: Outcome<References>;
+  readonly files: Outcome<{ readonly restartCount: number; readonly terminationLogFile: string }>;
+}
+
+export interface FinishContext {
+  readonly pod: Pod;
+  readonly status: PodRuntimeStatus;
+  readonly ips: readonly string[];
+  readonly runtimeHandler: string;
+}
+
+export class ContainerPreparer {
+  readonly #settings: RuntimeSettings;
+  readonly #deps: RuntimeDeps;
+  readonly #puller: ImagePuller;
+
+  constructor(settings: RuntimeSettings, deps: RuntimeDeps, puller: ImagePuller) {
+    this.#settings = settings;
+    this.#deps = deps;
+    this.#puller = puller;
+  }
+
+  prepare(pod: Pod, container: AnyContainer, status: PodRuntimeStatus, signal: AbortSignal): ContainerPreparation {
+    const image = container.image ?? '';
+    const looksUp = ImagePuller.looksUp(image, container.imagePullPolicy);
+    return {
+      lookedUp: looksUp ? this.#puller.lookUp(pod, image, signal) : undefined,
+      references: outcome(this.#fetchReferences(pod, container)),
+      files: outcome(this.#makeFiles(pod, container, status)),
+    };
+  }
+
+  /** The rest, for which the sandbox's addresses are needed. @throws with the text of CreateContainerConfigError. */
+  async finish(
+    ctx: FinishContext,
+    container: AnyContainer,
+    image: { readonly imageRef: string; readonly image: Image | undefined },
+    prepared: ContainerPreparation,
+  ): Promise<{ config: Init<ContainerConfig>; restartCount: number }> {
+    const { pod, ips } = ctx;
+    const settings = this.#settings;
+    const targetId = targetContainerId(container, ctx.status);
+    const { configMaps, secrets } = unwrap(await prepared.references);
+    const env = makeEnvironment(pod, container, this.#envSources(ips, configMaps, secrets));
+    const hostname = podHostname(pod, settings.clusterDomain);
+    const [files, etcHostsFile, subPaths] = await Promise.all([
+      prepared.files.then(unwrap),
+      writeEtcHosts(settings, pod, ips, hostname),
+      this.#prepareSubPaths(pod, container, env),
+    ]);
+    const mounts = makeMounts({
+      container,
+      volumes: this.#deps.volumesOf(pod.metadata?.uid ?? '') ?? new Map(),
+      env,
+      subPaths,
+      etcHostsFile,
+      terminationLogFile: files.terminationLogFile,
+      supportsRecursiveReadOnly: this.#deps.supportsRecursiveReadOnly(ctx.runtimeHandler),
+    });
+    const { restartCount } = files;
+    const { resources, security } = settings;
+    const config = containerConfig({
+      pod,
+      container,
+      restartCount,
+      ...image,
+      env,
+      mounts,
+      targetId,
+      resources,
+      security,
+    });
+    return { config, restartCount };
+  }
+
+  /** Of the pod's pull secrets. A missing one is reported and left out. @throws {AgentError} PULL_SECRET_INVALID. */
+  async keyring(pod: Pod): Promise<Keyring> {
+    const names = (pod.spec?.imagePullSecrets ?? []).flatMap((s) => (s.name ? [s.name] : []));
+    if (names.length === 0) return new Keyring([]);
+    const namespace = pod.metadata?.namespace ?? '';
+    const secrets = await Promise.all(names.map((n) => this.#deps.secret(namespace, n).catch(() => undefined)));
+    const missing = names.filter((_, i) => secrets[i] === undefined);
+    if (missing.length > 0) {
+      const message = `Unable to retrieve some image pull secrets (${missing.join(', ')}); attempting to pull the image may not succeed.`;
+      this.#deps.recorder.event(podReference(pod), 'Warning', 'FailedToRetrieveImagePullSecret', message);
+    }
+    return keyringFromSecrets(secrets.filter((s) => s !== undefined));
+  }
+
+  async #fetchReferences(pod: Pod, container: AnyContainer): Promise<References> {
+    const namespace = pod.metadata?.namespace ?? '';
+    const names = envReferences(container);
+    const [configMaps, secrets] = await Promise.all([
+      fetchAll(names.configMaps, (name) => this.#deps.configMap(namespace, name)),
+      fetchAll(names.secrets, (name) => this.#deps.secret(namespace, name)),
+    ]);
+    return { configMaps, secrets };
+  }
+
+  async #makeFiles(pod: Pod, container: AnyContainer, status: PodRuntimeStatus) {
+    const [fromLogs, terminationLogFile] = await Promise.all([
+      ensureContainerLogDir(this.#settings, pod, container.name),
+      createTerminationLog(this.#settings, pod.metadata?.uid ?? '', container.name),
+    ]);
+    const newest = findContainer(status, container.name);
+    return { restartCount: newest === undefined ? fromLogs : newest.restartCount + 1, terminationLogFile };
+  }
+
+  async #prepareSubPaths(
+    pod: Pod,
+    container: AnyContainer,
+    env: ReadonlyMap<string, string>,
+  ): Promise<ReadonlyMap<number, string>> {
+    const uid = pod.metadata?.uid ?? '';
+    const requests = subPathRequests(container, this.#deps.volumesOf(uid) ?? new Map(), env);
+    const paths = new Map<number, string>();
+    for (const request of requests) {
+      paths.set(request.index, await prepareSubPath(this.#settings.rootDir, uid, container.name, request, this.#deps));
+    }
+    return paths;
+  }
+
+  #envSources(
+    podIps: readonly string[],
+    configMaps: ReadonlyMap<string, ConfigMap | undefined>,
+    secrets: ReadonlyMap<string, Secret | undefined>,
+  ): EnvSources {
+    const { services, nodeIps, nodeAllocatable } = this.#deps;
+    return {
+      configMap: (name) => configMaps.get(name),
+      secret: (name) => secrets.get(name),
+      services: services(),
+      podIps: podIps.length > 0 ? podIps : nodeIps(), // a pod on the host's network has the node's addresses
+      hostIps: nodeIps(),
+      nodeAllocatable: nodeAllocatable(),
+    };
+  }
+}
+
+/** The container whose processes an ephemeral container wants to see, '' for none. @throws {ContainerConfigError} */
+function targetContainerId(container: AnyContainer, status: PodRuntimeStatus): string {
+  const name = 'targetContainerName' in container ? container.targetContainerName : undefined;
+  if (!name) return '';
+  const target = findContainer(status, name);
+  if (target === undefined) throw new ContainerConfigError(`unable to find target container ${name}`);
+  return target.id;
+}
+
+async function fetchAll<T>(names: ReadonlySet<string>, fetch: (name: string) => Promise<T>): Promise<Map<string, T>> {
+  return new Map(await Promise.all([...names].map(async (name) => [name, await fetch(name)] as const)));
+}
+
+function outcome<T>(promise: Promise<T>): Outcome<T> {
+  return promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+}
+
+function unwrap<T>(result: { readonly value: T } | { readonly error: unknown }): T {
+  if ('error' in result) throw result.error;
+  return result.value;
+}

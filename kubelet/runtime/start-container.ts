@@ -1,0 +1,242 @@
+// Starting one container: image, configuration, create, start, postStart hook; and what users see when a step fails
+// (pkg/kubelet/kuberuntime/kuberuntime_container.go startContainer).
+import path from 'node:path';
+import type { ObjectReference } from '../../api/kinds.ts';
+import { type Pod, podDescription } from '../../api/pod.ts';
+import { errorMessage } from '../../core/errors.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../../cri/gen/messages.ts';
+import type { Init } from '../../cri/runtime-service.ts';
+import { containerHash } from './container-hash.ts';
+import { runHook } from './hooks.ts';
+import type { ImageLookup, ImagePuller } from './image-puller.ts';
+import type { PodKiller } from './kill-pod.ts';
+import type { AnyContainer } from './labels.ts';
+import { linkContainerLog } from './pod-files.ts';
+import { containerLogPath, legacyLogLink } from './pod-paths.ts';
+import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
+import { type ContainerPreparation, ContainerPreparer } from './prepare-container.ts';
+import { withoutRuncFaults } from './runc-faults.ts';
+import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
+import type { ContainerStartFailure } from './runtime-manager.ts';
+
+export interface StartContext {
+  readonly pod: Pod;
+  readonly status: PodRuntimeStatus;
+  readonly sandboxId: string;
+  readonly sandboxConfig: Init<PodSandboxConfig>;
+  readonly runtimeHandler: string;
+  readonly ips: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+type Failure = Omit<ContainerStartFailure, 'container'>;
+
+/** A step that failed; caught in `start` and nowhere else. */
+class StartStepError extends Error {
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
+
+export class ContainerStarter {
+  readonly #settings: RuntimeSettings;
+  readonly #deps: RuntimeDeps;
+  readonly #puller: ImagePuller;
+  readonly #killer: PodKiller;
+  readonly #preparer: ContainerPreparer;
+
+  constructor(settings: RuntimeSettings, deps: RuntimeDeps, parts: { puller: ImagePuller; killer: PodKiller }) {
+    this.#settings = settings;
+    this.#deps = deps;
+    this.#puller = parts.puller;
+    this.#killer = parts.killer;
+    this.#preparer = new ContainerPreparer(settings, deps, parts.puller);
+  }
+
+  /** Work that needs no sandbox, begun early. Dropping the result is fine. */
+  prepare(pod: Pod, container: AnyContainer, status: PodRuntimeStatus, signal: AbortSignal): ContainerPreparation {
+    return this.#preparer.prepare(pod, container, status, signal);
+  }
+
+  /** Undefined when the container started. Never throws for what a pod can cause. */
+  async start(
+    ctx: StartContext,
+    container: AnyContainer,
+    prepared = this.prepare(ctx.pod, container, ctx.status, ctx.signal),
+  ): Promise<ContainerStartFailure | undefined> {
+    const about = podReference(ctx.pod, container);
+    try {
+      const resumed = createdBefore(ctx, container);
+      const started =
+        resumed === undefined
+          ? await this.#createAndStart(ctx, container, about, prepared)
+          : await this.#resume(ctx, container, about, resumed);
+      this.#deps.recorder.event(about, 'Normal', 'Started', 'Container started');
+      await this.#afterStart(ctx, container, about, started);
+      return undefined;
+    } catch (err) {
+      if (!(err instanceof StartStepError)) throw err;
+      return { container: container.name, ...err.failure };
+    }
+  }
+
+  /** The agent died between create and start: the container is there and only has to be started. */
+  async #resume(ctx: StartContext, container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
+    try {
+      await this.#deps.runtime.startContainer(resumed.id, { signal: ctx.signal });
+    } catch (err) {
+      throw this.#failed(about, 'RunContainerError', errorMessage(err).replaceAll(resumed.id, container.name));
+    }
+    return { id: resumed.id, restartCount: resumed.restartCount };
+  }
+
+  async #createAndStart(
+    ctx: StartContext,
+    container: AnyContainer,
+    about: ObjectReference,
+    prepared: ContainerPreparation,
+  ): Promise<{ id: string; restartCount: number }> {
+    const image = await this.#ensureImage(ctx, container, about, prepared.lookedUp);
+    let made: { config: Init<ContainerConfig>; restartCount: number };
+    try {
+      made = await this.#preparer.finish(ctx, container, image, prepared);
+    } catch (err) {
+      throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err));
+    }
+    const id = await withoutRuncFaults(async (isLastTry) => {
+      const created = await this.#create(ctx, made.config, about);
+      try {
+        await this.#deps.runtime.startContainer(created, { signal: ctx.signal });
+        return created;
+      } catch (err) {
+        // Another try needs the name: the failed one, in which nothing of the pod's ever ran, makes way.
+        if (!isLastTry(err)) await this.#deps.runtime.removeContainer(created, { signal: ctx.signal });
+        throw new StartFailed(err, created);
+      }
+    }).catch((err: unknown) => {
+      if (!(err instanceof StartFailed)) throw err;
+      const text = errorMessage(err.cause).replaceAll(err.containerId, container.name);
+      throw this.#failed(about, 'RunContainerError', text);
+    });
+    return { id, restartCount: made.restartCount };
+  }
+
+  async #ensureImage(
+    ctx: StartContext,
+    container: AnyContainer,
+    about: ObjectReference,
+    lookedUp: Promise<ImageLookup> | undefined,
+  ) {
+    const result = await this.#puller.ensureImage({
+      pod: ctx.pod,
+      about,
+      image: container.image ?? '',
+      pullPolicy: container.imagePullPolicy,
+      sandboxConfig: ctx.sandboxConfig,
+      keyring: () => this.#preparer.keyring(ctx.pod),
+      lookedUp,
+      signal: ctx.signal,
+    });
+    if ('imageRef' in result) return result;
+    this.#deps.recorder.event(about, 'Warning', 'Failed', `Error: ${result.reason}`);
+    throw new StartStepError(result);
+  }
+
+  async #create(ctx: StartContext, config: Init<ContainerConfig>, about: ObjectReference): Promise<string> {
+    try {
+      const opts = { signal: ctx.signal };
+      const id = await this.#deps.runtime.createContainer(ctx.sandboxId, config, ctx.sandboxConfig, opts);
+      this.#deps.recorder.event(about, 'Normal', 'Created', 'Container created');
+      return id;
+    } catch (err) {
+      throw this.#failed(about, 'CreateContainerError', errorMessage(err));
+    }
+  }
+
+  async #afterStart(
+    ctx: StartContext,
+    container: AnyContainer,
+    about: ObjectReference,
+    started: { id: string; restartCount: number },
+  ): Promise<void> {
+    const { namespace = '', name = '' } = ctx.pod.metadata ?? {};
+    const ids = { podName: name, podNamespace: namespace, containerName: container.name, containerId: started.id };
+    const link = legacyLogLink(this.#settings, ids);
+    const logFile = path.join(
+      ctx.sandboxConfig.logDirectory ?? '',
+      containerLogPath(container.name, started.restartCount),
+    );
+    const linked = linkContainerLog(link, logFile).catch((err: unknown) => {
+      this.#deps.log.warn({ err, link }, 'log link not made');
+    });
+    const postStart = container.lifecycle?.postStart;
+    if (postStart !== undefined) await this.#postStart(ctx, container, about, started.id, postStart);
+    await linked;
+  }
+
+  async #postStart(
+    ctx: StartContext,
+    container: AnyContainer,
+    about: ObjectReference,
+    containerId: string,
+    handler: NonNullable<NonNullable<AnyContainer['lifecycle']>['postStart']>,
+  ): Promise<void> {
+    const target = {
+      handler,
+      containerName: container.name,
+      containerId,
+      podDescription: podDescription(ctx.pod),
+      about: podReference(ctx.pod),
+      podIp: ctx.ips[0] ?? '',
+      ports: container.ports ?? [],
+    };
+    try {
+      await runHook(target, this.#deps, ctx.signal);
+    } catch (err) {
+      this.#deps.recorder.event(about, 'Warning', 'FailedPostStartHook', 'PostStartHook failed');
+      await this.#killAfterHook(ctx, container, containerId);
+      throw new StartStepError({ reason: 'PostStartHookError', message: errorMessage(err) });
+    }
+  }
+
+  async #killAfterHook(ctx: StartContext, container: AnyContainer, containerId: string): Promise<void> {
+    try {
+      const cri = await this.#deps.runtime.containerStatus(containerId);
+      const running = { id: containerId, name: container.name, cri } as RuntimeContainer;
+      const { pod, status } = ctx;
+      await this.#killer.killContainer({
+        pod,
+        status,
+        container: running,
+        message: 'FailedPostStartHook',
+        reason: 'other',
+      });
+    } catch (err) {
+      this.#deps.log.error({ err, containerId }, 'container not killed after its postStart hook failed');
+    }
+  }
+
+  #failed(about: ObjectReference, reason: string, message: string): StartStepError {
+    this.#deps.recorder.event(about, 'Warning', 'Failed', `Error: ${message}`);
+    return new StartStepError({ reason, message });
+  }
+}
+
+class StartFailed extends Error {
+  readonly containerId: string;
+
+  constructor(cause: unknown, containerId: string) {
+    super(errorMessage(cause), { cause });
+    this.containerId = containerId;
+  }
+}
+
+/** The newest instance if it was created in this very sandbox and never started. */
+function createdBefore(ctx: StartContext, container: AnyContainer): RuntimeContainer | undefined {
+  const newest = findContainer(ctx.status, container.name);
+  const usable = newest?.state === 'created' && newest.sandboxId === ctx.sandboxId;
+  return usable && newest.hash === containerHash(container) ? newest : undefined;
+}

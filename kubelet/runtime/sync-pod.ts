@@ -1,0 +1,287 @@
+// One pass towards a pod's spec: performs what computeActions decided, in the kubelet's order
+// (pkg/kubelet/kuberuntime/kuberuntime_manager.go SyncPod). A failing step is reported, not thrown: the worker decides
+// when to come back.
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import type { Pod } from '../../api/pod.ts';
+import { AgentError, errorMessage } from '../../core/errors.ts';
+import type { DNSConfig, PodSandboxConfig } from '../../cri/gen/messages.ts';
+import type { Init } from '../../cri/runtime-service.ts';
+import { computeActions } from './compute-actions.ts';
+import { parseResolvConf, podDns } from './dns.ts';
+import type { RuntimeGarbage } from './gc.ts';
+import { podHostname } from './hostname.ts';
+import type { PodKiller } from './kill-pod.ts';
+import type { AnyContainer } from './labels.ts';
+import type { PodActions } from './pod-actions.ts';
+import { ensurePodLogDir } from './pod-files.ts';
+import { podLogDir } from './pod-paths.ts';
+import type { PodRuntimeStatus, RuntimeContainer } from './pod-runtime-status.ts';
+import type { ContainerPreparation } from './prepare-container.ts';
+import type { RestartBackoff } from './restart-backoff.ts';
+import { isSidecar } from './restart-policy.ts';
+import { withoutRuncFaults } from './runc-faults.ts';
+import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
+import type { ContainerStartFailure, PodSyncResult, SyncPodInput } from './runtime-manager.ts';
+import { sandboxConfig } from './sandbox-config.ts';
+import type { ContainerStarter, StartContext } from './start-container.ts';
+
+export interface PodSyncerParts {
+  readonly starter: ContainerStarter;
+  readonly killer: PodKiller;
+  readonly garbage: RuntimeGarbage;
+  readonly backoff: RestartBackoff;
+}
+
+/** What has come of the pass so far. */
+interface Progress {
+  changed: boolean;
+  readonly started: string[];
+  readonly failures: ContainerStartFailure[];
+}
+
+interface Sandbox {
+  readonly id: string;
+  readonly config: Init<PodSandboxConfig>;
+  readonly runtimeHandler: string;
+  readonly ips: readonly string[];
+  /** Work for containers that was begun while the sandbox was made. */
+  readonly prepared: ReadonlyMap<string, ContainerPreparation>;
+}
+
+export class PodSyncer {
+  readonly #settings: RuntimeSettings;
+  readonly #deps: RuntimeDeps;
+  readonly #parts: PodSyncerParts;
+
+  constructor(settings: RuntimeSettings, deps: RuntimeDeps, parts: PodSyncerParts) {
+    this.#settings = settings;
+    this.#deps = deps;
+    this.#parts = parts;
+  }
+
+  async sync(input: SyncPodInput): Promise<PodSyncResult> {
+    const progress: Progress = { changed: false, started: [], failures: [] };
+    try {
+      await this.#run(input, computeActions(input), input.signal ?? new AbortController().signal, progress);
+      return progress;
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new Error(String(cause));
+      return { ...progress, error };
+    }
+  }
+
+  async #run(input: SyncPodInput, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
+    const { pod, status } = input;
+    if (actions.containersToReset.length > 0) {
+      await this.#resetContainers(pod, status, actions.containersToReset, signal);
+      progress.changed = true;
+      return;
+    }
+    if (actions.killPod) await this.#killPod(pod, status, actions, signal, progress);
+    else await this.#killContainers(pod, status, actions, signal, progress);
+    if (actions.killPod && !actions.createSandbox) return;
+    await this.#pruneInitContainers(pod, status, actions);
+    signal.throwIfAborted();
+    if (!actions.createSandbox && !startsAnything(actions)) return;
+    const sandbox = actions.createSandbox
+      ? await this.#createSandbox(input, actions, signal, progress)
+      : await this.#existingSandbox(pod, status, actions);
+    await this.#startContainers({ pod, status, signal, ...startContext(sandbox) }, actions, sandbox, progress);
+  }
+
+  async #killPod(
+    pod: Pod,
+    status: PodRuntimeStatus,
+    actions: PodActions,
+    signal: AbortSignal,
+    progress: Progress,
+  ): Promise<void> {
+    const replaced = actions.createSandbox && status.sandboxes.length > 0;
+    if (replaced) {
+      const message = 'Pod sandbox changed, it will be killed and re-created.';
+      this.#deps.recorder.event(podReference(pod), 'Normal', 'SandboxChanged', message);
+    }
+    progress.changed ||=
+      replaced || status.sandboxes.some((s) => s.state === 'SANDBOX_READY') || status.containers.some(isAlive);
+    await this.#parts.killer.killPod({ pod, status, signal });
+    if (!actions.createSandbox) return;
+    const initNames = new Set((pod.spec?.initContainers ?? []).map((c) => c.name));
+    const stale = status.containers.filter((c) => initNames.has(c.name));
+    await Promise.all(stale.map((c) => this.#parts.garbage.removeContainer(c.id)));
+  }
+
+  async #killContainers(
+    pod: Pod,
+    status: PodRuntimeStatus,
+    actions: PodActions,
+    signal: AbortSignal,
+    progress: Progress,
+  ): Promise<void> {
+    if (actions.containersToKill.length === 0) return;
+    progress.changed = true;
+    await Promise.all(
+      actions.containersToKill.map(({ container, message, reason }) =>
+        this.#parts.killer.killContainer({ pod, status, container, message, reason, signal }),
+      ),
+    );
+  }
+
+  /** Restart of all containers in place: one after the other, logs are kept. */
+  async #resetContainers(
+    pod: Pod,
+    status: PodRuntimeStatus,
+    containers: readonly RuntimeContainer[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const container of containers) {
+      if (isAlive(container)) {
+        const kill = { pod, status, container, message: 'killing', reason: 'other', graceOverrideSeconds: 0 } as const;
+        await this.#parts.killer.killContainer({ ...kill, signal });
+      }
+      await this.#deps.runtime.removeContainer(container.id, { signal });
+    }
+  }
+
+  /** Of init containers only the newest ended instance is kept. Costs nothing unless one was restarted. */
+  async #pruneInitContainers(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<void> {
+    if (actions.killPod) return; // just removed, all of them
+    for (const { name } of pod.spec?.initContainers ?? []) {
+      const ended = status.containers.filter((c) => c.name === name && (c.state === 'exited' || c.state === 'unknown'));
+      for (const old of ended.slice(1)) await this.#parts.garbage.removeContainer(old.id);
+    }
+  }
+
+  async #createSandbox(
+    input: SyncPodInput,
+    actions: PodActions,
+    signal: AbortSignal,
+    progress: Progress,
+  ): Promise<Sandbox> {
+    const { pod, status } = input;
+    const about = podReference(pod);
+    const prepared = new Map<string, ContainerPreparation>();
+    let id: string;
+    let config: Init<PodSandboxConfig>;
+    let runtimeHandler: string;
+    try {
+      runtimeHandler = await this.#runtimeHandler(pod);
+      const logDirectory = await ensurePodLogDir(this.#settings, pod);
+      config = await this.#sandboxConfig(pod, actions.attempt, logDirectory);
+      const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
+      for (const container of containersToStart(actions)) {
+        prepared.set(container.name, this.#parts.starter.prepare(pod, container, status, signal));
+      }
+      id = await running;
+      progress.changed = true;
+    } catch (cause) {
+      const message = `Failed to create pod sandbox: ${errorMessage(cause)}`;
+      // A pod that is about to end needs no such news: the cause is usually the cancelled call itself.
+      if (!signal.aborted) this.#deps.recorder.event(about, 'Warning', 'FailedCreatePodSandBox', message);
+      throw new AgentError(message, { code: 'SANDBOX_CREATE_FAILED', cause, retryable: true });
+    }
+    const ips = await this.#sandboxIps(pod, id, signal);
+    input.onSandboxReady(ips);
+    return { id, config, runtimeHandler, ips, prepared };
+  }
+
+  async #sandboxIps(pod: Pod, sandboxId: string, signal: AbortSignal): Promise<readonly string[]> {
+    if (pod.spec?.hostNetwork) return [];
+    try {
+      const { network } = await this.#deps.runtime.podSandboxStatus(sandboxId, { signal });
+      const ips = [network?.ip ?? '', ...(network?.additionalIps ?? []).map((a) => a.ip)];
+      return ips.every((ip) => isIP(ip) !== 0) ? ips : [];
+    } catch (cause) {
+      const message = `Unable to get pod sandbox status: ${errorMessage(cause)}`;
+      if (!signal.aborted) {
+        this.#deps.recorder.event(podReference(pod), 'Warning', 'FailedPodSandBoxStatus', message);
+      }
+      throw new AgentError(message, { code: 'SANDBOX_STATUS_FAILED', cause, retryable: true });
+    }
+  }
+
+  async #existingSandbox(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<Sandbox> {
+    const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod));
+    const runtimeHandler = status.sandboxes[0]?.runtimeHandler ?? '';
+    return { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, prepared: new Map() };
+  }
+
+  async #sandboxConfig(pod: Pod, attempt: number, logDirectory: string): Promise<Init<PodSandboxConfig>> {
+    const { clusterDns, clusterDomain, resources } = this.#settings;
+    const host = await this.#hostDns();
+    const dns = podDns(pod, { clusterDns, clusterDomain, host, nodeIps: this.#deps.nodeIps() });
+    for (const { reason, message } of dns.warnings) {
+      this.#deps.recorder.event(podReference(pod), 'Warning', reason, message);
+    }
+    return sandboxConfig({
+      pod,
+      attempt,
+      logDirectory,
+      hostname: podHostname(pod, clusterDomain).kernelHostname,
+      dns: dns.config,
+      cgroupParent: this.#deps.cgroupParent(pod),
+      resources,
+    });
+  }
+
+  /** Read each time: whoever runs the node may change it at any time. */
+  async #hostDns(): Promise<DNSConfig | undefined> {
+    const file = this.#settings.resolvConfFile;
+    return file === '' ? undefined : parseResolvConf(await readFile(file, 'utf8'));
+  }
+
+  async #runtimeHandler(pod: Pod): Promise<string> {
+    const className = pod.spec?.runtimeClassName;
+    return className ? this.#deps.runtimeHandler(className) : '';
+  }
+
+  /** One after the other, as users expect of init containers and as images are then pulled. */
+  async #startContainers(ctx: StartContext, actions: PodActions, sandbox: Sandbox, progress: Progress): Promise<void> {
+    for (const container of actions.ephemeralContainersToStart) await this.#startOne(ctx, container, sandbox, progress);
+    for (const container of actions.initContainersToStart) {
+      const ok = await this.#startOne(ctx, container, sandbox, progress);
+      if (!ok && !isSidecar(container)) return;
+    }
+    for (const container of actions.containersToStart) await this.#startOne(ctx, container, sandbox, progress);
+  }
+
+  /** False when the container did not start, which is then among the failures. */
+  async #startOne(ctx: StartContext, container: AnyContainer, sandbox: Sandbox, progress: Progress): Promise<boolean> {
+    ctx.signal.throwIfAborted();
+    const delay = this.#parts.backoff.tryStart(ctx.pod, container, ctx.status);
+    if (delay !== undefined) {
+      const { name = '', namespace = '', uid = '' } = ctx.pod.metadata ?? {};
+      const text = `Back-off restarting failed container ${container.name} in pod ${name}_${namespace}(${uid})`;
+      this.#deps.recorder.event(podReference(ctx.pod, container), 'Warning', 'BackOff', text);
+      progress.failures.push({ container: container.name, reason: 'CrashLoopBackOff', ...delay });
+      return false;
+    }
+    const failure = await this.#parts.starter.start(ctx, container, sandbox.prepared.get(container.name));
+    if (failure === undefined) {
+      progress.changed = true;
+      progress.started.push(container.name);
+      return true;
+    }
+    // Something may have come into being before it failed.
+    if (/^(CreateContainerError|RunContainerError|PostStartHookError)$/.test(failure.reason)) progress.changed = true;
+    progress.failures.push(failure);
+    return false;
+  }
+}
+
+function startContext(sandbox: Sandbox) {
+  const { id: sandboxId, config, runtimeHandler, ips } = sandbox;
+  return { sandboxId, sandboxConfig: config, runtimeHandler, ips };
+}
+
+function containersToStart(actions: PodActions): AnyContainer[] {
+  return [...actions.ephemeralContainersToStart, ...actions.initContainersToStart, ...actions.containersToStart];
+}
+
+function startsAnything(actions: PodActions): boolean {
+  return containersToStart(actions).length > 0;
+}
+
+function isAlive(container: RuntimeContainer): boolean {
+  return container.state === 'running' || container.state === 'unknown';
+}
