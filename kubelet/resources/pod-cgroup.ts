@@ -1,0 +1,162 @@
+// The QoS tree (kubepods, burstable, besteffort) and one cgroup per pod, which the runtime is told as cgroup parent.
+// After pkg/kubelet/cm: qos_container_manager_linux.go, pod_container_manager_linux.go.
+import type { Pod } from '../../api/pod.ts';
+import { isPodLimited, podLimits, podRequests } from '../../api/pod-resources.ts';
+import { podQosClass, type QosClass } from '../../api/qos.ts';
+import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
+import { isAgentError } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import type { CgroupFs, CgroupLimits } from '../../host/cgroup.ts';
+
+export type CgroupDriver = 'cgroupfs' | 'systemd';
+
+export interface PodCgroupOptions {
+  /** False: pods run in `root` itself and no cgroup is made. */
+  readonly cgroupsPerQos: boolean;
+  readonly driver: CgroupDriver;
+  /** cgroupRoot, `/` by default. */
+  readonly root: string;
+  readonly cpuCfsQuota: boolean;
+  /** cpuCFSQuotaPeriod, µs; default 100,000. */
+  readonly cpuPeriodUs: number;
+  /** podPidsLimit; 0 or less: none. */
+  readonly podPidsLimit: number;
+  /** What all pods together may use: capacity less reservations. */
+  readonly allPods: { readonly memoryBytes: number; readonly cpuMillis: number };
+}
+
+const MIN_SHARES = 2;
+const MAX_SHARES = 262_144;
+const MIN_QUOTA_US = 1000;
+
+/** 0 → the minimum of 2; 1000 → 1024. */
+export function millisToShares(millis: number): number {
+  return Math.min(Math.max(Math.floor((millis * 1024) / 1000), MIN_SHARES), MAX_SHARES);
+}
+
+/** 0 when there is no limit. */
+export function millisToQuotaUs(millis: number, periodUs: number): number {
+  return millis === 0 ? 0 : Math.max(Math.floor((millis * periodUs) / 1000), MIN_QUOTA_US);
+}
+
+/** Components of the cgroup of a pod below the root: `['kubepods', 'burstable', 'pod<uid>']`. */
+export function podCgroupParts(qos: QosClass, podUid: string): string[] {
+  const level = qos === 'Guaranteed' ? [] : [qos.toLowerCase()];
+  return ['kubepods', ...level, `pod${podUid}`];
+}
+
+/** The name in the words of the driver, e.g. `/kubepods.slice/kubepods-pod1_2.slice` for systemd. */
+export function cgroupName(driver: CgroupDriver, root: string, parts: readonly string[]): string {
+  const base = root === '/' ? '' : root.replace(/\/+$/, '');
+  if (driver === 'cgroupfs') return `${base}/${parts.join('/')}`;
+  // systemd spells the way through the hierarchy out in each slice's name, with `-` between the levels.
+  const escaped = parts.map((part) => part.replaceAll('-', '_'));
+  const slices = escaped.map((_, i) => `${escaped.slice(0, i + 1).join('-')}.slice`);
+  return `${base}/${slices.join('/')}`;
+}
+
+/** Pure: what the pod's own cgroup is limited to. */
+export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits {
+  const pids = opts.podPidsLimit > 0 ? { pids: opts.podPidsLimit } : {};
+  const qos = podQosClass(pod);
+  if (qos === 'BestEffort') return { cpuShares: MIN_SHARES, ...pids };
+  const requests = podRequests(pod);
+  const limits = podLimits(pod);
+  const cpuRequest = requests.get('cpu');
+  const cpuLimit = isPodLimited(pod, 'cpu') ? limits.get('cpu') : undefined;
+  const memoryLimit = isPodLimited(pod, 'memory') ? limits.get('memory') : undefined;
+  const quotaUs = cpuLimit === undefined ? 0 : millisToQuotaUs(quantityMilliValue(cpuLimit), opts.cpuPeriodUs);
+  return {
+    cpuShares: millisToShares(cpuRequest === undefined ? 0 : quantityMilliValue(cpuRequest)),
+    ...(quotaUs > 0 ? { cpuQuotaUs: opts.cpuCfsQuota ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
+    ...(memoryLimit === undefined ? {} : { memoryBytes: quantityValue(memoryLimit) }),
+    ...pids,
+  };
+}
+
+export class PodCgroups {
+  readonly #opts: PodCgroupOptions;
+  readonly #fs: CgroupFs | undefined;
+  readonly #log: Logger;
+  #isWritable = true;
+
+  /** Without `fs` (no cgroup file system) no cgroups are made and pods run below the runtime's default parent. */
+  constructor(opts: PodCgroupOptions, deps: { fs: CgroupFs | undefined; log: Logger }) {
+    this.#opts = opts;
+    this.#fs = deps.fs;
+    this.#log = deps.log.child({ component: 'pod-cgroups' });
+  }
+
+  /**
+   * Makes the QoS tree. Where the tree may not be written (an unprivileged container) this is said once, and pods run
+   * without cgroups of their own. @throws {AgentError} CGROUP_WRITE_FAILED
+   */
+  async ensureTree(): Promise<void> {
+    const fs = this.#managed();
+    if (fs === undefined) return;
+    const { memoryBytes, cpuMillis } = this.#opts.allPods;
+    try {
+      await fs.ensure(this.#name(['kubepods']), { memoryBytes, cpuShares: millisToShares(cpuMillis) });
+      await fs.ensure(this.#name(['kubepods', 'burstable']), { cpuShares: MIN_SHARES });
+      await fs.ensure(this.#name(['kubepods', 'besteffort']), { cpuShares: MIN_SHARES });
+    } catch (err) {
+      if (!isAgentError(err, 'CGROUP_READ_ONLY')) throw err;
+      this.#isWritable = false;
+      this.#log.warn(
+        { err, hint: err.hint },
+        'cgroups cannot be written: pods run without limits per pod and QoS class',
+      );
+    }
+  }
+
+  /** Makes the pod's cgroup and writes its limits; also after a resize. Idempotent, no process is started. */
+  async ensurePodCgroup(pod: Pod): Promise<void> {
+    await this.#managed()?.ensure(this.cgroupParentOf(pod), podCgroupLimits(pod, this.#opts));
+  }
+
+  /** Removes the pod's cgroup from every level and hierarchy. Groups that still hold processes stay: call again. */
+  async removePodCgroup(podUid: string): Promise<void> {
+    const fs = this.#managed();
+    if (fs === undefined) return;
+    for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
+      await fs.remove(this.#name(podCgroupParts(qos, podUid)));
+    }
+  }
+
+  /** What CRI gets as cgroup_parent; '' leaves it to the runtime. */
+  cgroupParentOf(pod: Pod): string {
+    if (!this.#opts.cgroupsPerQos) return this.#opts.root === '/' ? '' : this.#opts.root;
+    if (this.#fs === undefined || !this.#isWritable) return '';
+    return this.#name(podCgroupParts(podQosClass(pod), pod.metadata?.uid ?? ''));
+  }
+
+  /** Gives the burstable level the shares of all its pods' requests together. */
+  async updateQosShares(activePods: readonly Pod[]): Promise<void> {
+    let millis = 0;
+    for (const pod of activePods) {
+      if (podQosClass(pod) !== 'Burstable') continue;
+      const cpu = podRequests(pod).get('cpu');
+      if (cpu !== undefined) millis += quantityMilliValue(cpu);
+    }
+    await this.#managed()?.ensure(this.#name(['kubepods', 'burstable']), { cpuShares: millisToShares(millis) });
+  }
+
+  /** Uids of pods that have a cgroup, to find orphans after a restart. */
+  async listPodUids(): Promise<string[]> {
+    const fs = this.#managed();
+    if (fs === undefined) return [];
+    const levels = [['kubepods'], ['kubepods', 'burstable'], ['kubepods', 'besteffort']];
+    const names = await Promise.all(levels.map((parts) => fs.children(this.#name(parts))));
+    return names.flat().flatMap((name) => (name.startsWith('pod') ? [name.slice('pod'.length)] : []));
+  }
+
+  /** The file system while we are to write in it ourselves: systemd's slices belong to systemd. */
+  #managed(): CgroupFs | undefined {
+    const isOurs = this.#opts.cgroupsPerQos && this.#opts.driver === 'cgroupfs' && this.#isWritable;
+    return isOurs ? this.#fs : undefined;
+  }
+
+  #name(parts: readonly string[]): string {
+    return cgroupName(this.#opts.driver, this.#opts.root, parts);
+  }
+}

@@ -1,0 +1,234 @@
+// Volumes with real mounts and modes. Needs root; everything happens below one temporary directory.
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ConfigMap, ObjectReference, Secret, TokenRequest } from '../../api/kinds.ts';
+import type { Pod, PodSpec } from '../../api/pod.ts';
+import { configMaps, secrets } from '../../api/resources.ts';
+import { FakeApi } from '../../client/fake-client.ts';
+import { systemClock } from '../../core/clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
+import { systemExec } from '../../host/exec.ts';
+import { mountsUnder, systemMounter } from '../../host/mounts.ts';
+import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
+import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
+import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+
+const mounter = systemMounter(systemExec);
+const signal = AbortSignal.timeout(60_000);
+const UID = '11111111-2222-3333-4444-555555555555';
+
+interface Agent extends Disposable {
+  readonly volumes: LocalVolumes;
+  readonly objects: ObjectCache;
+  readonly events: string[];
+}
+
+let root = '';
+let api: FakeApi;
+let agents: Agent[] = [];
+
+function startAgent(): Agent {
+  const events: string[] = [];
+  const deps = { client: api, clock: systemClock, log: silentLog };
+  const objects = new ObjectCache(deps);
+  const tokens = new TokenManager({ ...deps, onRefreshDue: (uid) => volumes.notifyPod(uid) });
+  const volumes = new LocalVolumes(
+    { rootDir: root, nodeMemoryBytes: 1 << 30 },
+    {
+      ...deps,
+      objects,
+      tokens,
+      mounter,
+      fieldFacts: () => ({ podIps: [], hostIps: [], nodeAllocatable: { cpu: '2' } }),
+      events: { event: (_: ObjectReference, __, reason, message) => events.push(`${reason} ${message}`) },
+    },
+  );
+  const agent: Agent = {
+    volumes,
+    objects,
+    events,
+    [Symbol.dispose]() {
+      volumes[Symbol.dispose]();
+      tokens[Symbol.dispose]();
+      objects[Symbol.dispose]();
+    },
+  };
+  agents.push(agent);
+  return agent;
+}
+
+function podOf(spec: Partial<PodSpec>): Pod {
+  const volumes = spec.volumes ?? [];
+  const volumeMounts = volumes.map((v) => ({ name: v.name, mountPath: `/mnt/${v.name}` }));
+  return {
+    metadata: { namespace: 'default', name: 'p', uid: UID, labels: { app: 'w"eb', a: '1' } },
+    spec: { containers: [{ name: 'c', volumeMounts }], ...spec },
+  };
+}
+
+const modeOf = async (file: string) => ((await stat(file)).mode & 0o7777).toString(8);
+const textOf = (file: string) => readFile(file, 'utf8');
+
+function configMap(name: string, data: Record<string, string>): ConfigMap {
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'default', name }, data };
+}
+
+describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
+  beforeEach(async () => {
+    root = await mkdtemp(path.join(tmpdir(), 'volumes-'));
+    api = new FakeApi();
+    agents = [];
+    api.onCreateSubresource('serviceaccounts', 'token', (_, body) => ({
+      ...body,
+      status: {
+        token: `token for ${(body as TokenRequest).spec.boundObjectRef?.name}`,
+        expirationTimestamp: new Date(Date.now() + 3_600_000).toISOString(),
+      },
+    }));
+  });
+
+  afterEach(async () => {
+    for (const agent of agents) agent[Symbol.dispose]();
+    for (const mount of mountsUnder(await mounter.list(), root)) await mounter.unmount(mount.mountPoint);
+    expect(mountsUnder(await mounter.list(), root)).toEqual([]);
+    await rm(root, { recursive: true });
+  });
+
+  test('an ordinary pod: emptyDirs, configMap, secret and projected token, mounted, adopted and removed', async () => {
+    await api.create(configMaps, { namespace: 'default' }, configMap('cm', { key: 'one' }));
+    const secret: Secret = { metadata: { namespace: 'default', name: 's' }, data: { pw: 'c2VjcmV0' } };
+    await api.create(secrets, { namespace: 'default' }, secret);
+    const pod = podOf({
+      securityContext: { fsGroup: 1234 },
+      volumes: [
+        { name: 'disk', emptyDir: {} },
+        { name: 'ram', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+        { name: 'cm', configMap: { name: 'cm', items: [{ key: 'key', path: 'sub/file', mode: 0o400 }] } },
+        { name: 's', secret: { secretName: 's', defaultMode: 0o600 } },
+        {
+          name: 'token',
+          projected: {
+            sources: [
+              { serviceAccountToken: { path: 'token' } },
+              { downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+            ],
+          },
+        },
+      ],
+    });
+    const first = startAgent();
+    const mounted = await first.volumes.mountPod(pod, signal);
+    const dirOf = (name: string) => mounted.get(name)!.hostPath;
+    expect([...mounted.keys()].sort()).toEqual(['cm', 'disk', 'ram', 's', 'token']);
+    expect(await modeOf(dirOf('disk'))).toBe('2777');
+    expect(await textOf(path.join(dirOf('cm'), 'sub/file'))).toBe('one');
+    expect(await modeOf(path.join(dirOf('cm'), 'sub/file'))).toBe('440');
+    expect((await stat(path.join(dirOf('s'), 'pw'))).gid).toBe(1234);
+    expect(await textOf(path.join(dirOf('token'), 'token'))).toBe('token for p');
+    expect(await modeOf(path.join(dirOf('token'), 'token'))).toBe('640');
+    expect(await textOf(path.join(dirOf('token'), 'labels'))).toBe('a="1"\napp="w\\"eb"');
+    const mounts = mountsUnder(await mounter.list(), root);
+    expect(mounts.map((m) => [m.mountPoint, m.fsType]).sort()).toEqual([
+      [dirOf('ram'), 'tmpfs'],
+      [path.join(root, 'volatile'), 'tmpfs'],
+    ]);
+    await expect(writeFile(path.join(dirOf('ram'), 'big'), Buffer.alloc(2 << 20))).rejects.toThrow(/ENOSPC/);
+
+    // The agent was killed and started again: what is there is adopted, nothing is mounted or written twice.
+    await writeFile(path.join(dirOf('disk'), 'kept'), 'yes');
+    const published = await readlink(path.join(dirOf('s'), '..data'));
+    const second = startAgent();
+    await second.volumes.mountPod(pod, signal);
+    expect(mountsUnder(await mounter.list(), root)).toHaveLength(2);
+    expect(await textOf(path.join(dirOf('disk'), 'kept'))).toBe('yes');
+    expect(await readlink(path.join(dirOf('s'), '..data'))).toBe(published);
+
+    // A link out of the volume is removed, not followed; so is a mount that somebody put inside.
+    const outside = path.join(root, 'outside');
+    await mkdir(outside);
+    await writeFile(path.join(outside, 'precious'), 'x');
+    await symlink(outside, path.join(dirOf('disk'), 'link'));
+    await mkdir(path.join(dirOf('disk'), 'inner'));
+    await mounter.mountTmpfs(path.join(dirOf('disk'), 'inner'), ['size=64k']);
+    await second.volumes.removePodDir(UID, signal);
+    await second.volumes.removePodDir(UID, signal);
+    expect(await textOf(path.join(outside, 'precious'))).toBe('x');
+    expect(await second.volumes.listPodDirs()).toEqual([]);
+    expect(mountsUnder(await mounter.list(), root).map((m) => m.mountPoint)).toEqual([path.join(root, 'volatile')]);
+    expect(first.events).toEqual([]);
+  });
+
+  test('a configMap that is missing is told in an Event and mounted as soon as it appears; changes follow', async () => {
+    const agent = startAgent();
+    const pod = podOf({ volumes: [{ name: 'v', configMap: { name: 'late' } }] });
+    let changed = Promise.withResolvers<string>();
+    agent.volumes.onPodVolumesChanged((uid) => changed.resolve(uid));
+    await expect(agent.volumes.mountPod(pod, signal)).rejects.toMatchObject({ code: 'VOLUME_MOUNT_FAILED' });
+    expect(agent.events).toEqual(['FailedMount MountVolume.SetUp failed for volume "v" : configmap "late" not found']);
+    await api.create(configMaps, { namespace: 'default' }, configMap('late', { a: '1', b: '2' }));
+    expect(await changed.promise).toBe(UID);
+    const dir = (await agent.volumes.mountPod(pod, signal)).get('v')!.hostPath;
+    expect(await textOf(path.join(dir, 'a'))).toBe('1');
+
+    changed = Promise.withResolvers<string>();
+    await api.patch(
+      configMaps,
+      { namespace: 'default', name: 'late' },
+      { type: 'merge', body: { data: { a: 'new', b: null } } },
+    );
+    await changed.promise;
+    await agent.volumes.mountPod(pod, signal);
+    expect(await textOf(path.join(dir, 'a'))).toBe('new');
+    await expect(stat(path.join(dir, 'b'))).rejects.toThrow(/ENOENT/);
+    agent.volumes.forgetPod(UID);
+    expect(agent.objects.size).toBe(0);
+  });
+
+  test('hostPath types', async () => {
+    const agent = startAgent();
+    const file = path.join(root, 'file');
+    await writeFile(file, '');
+    await chmod(file, 0o644);
+    const made = path.join(root, 'made/deep');
+    const mountOf = (p: string, type: string) =>
+      agent.volumes.mountPod(podOf({ volumes: [{ name: 'h', hostPath: { path: p, type } }] }), signal);
+    expect((await mountOf(made, 'DirectoryOrCreate')).get('h')?.hostPath).toBe(made);
+    expect(await modeOf(made)).toBe('755');
+    await expect(mountOf(file, 'Directory')).rejects.toThrow(`hostPath type check failed: ${file} is not a directory`);
+    await expect(mountOf('/tmp/../etc', '')).rejects.toThrow(/invalid HostPath/);
+  });
+
+  test('pod cgroups are made and removed in the hierarchies of this host', async (context) => {
+    const hierarchies = await detectCgroups();
+    const fs = new CgroupFs(hierarchies);
+    const top = `/volumes-test-${process.pid}`;
+    const opts = {
+      cgroupsPerQos: true,
+      driver: 'cgroupfs',
+      root: top,
+      cpuCfsQuota: true,
+      cpuPeriodUs: 100_000,
+      podPidsLimit: 100,
+      allPods: { memoryBytes: 1 << 30, cpuMillis: 2000 },
+    } as const;
+    const cgroups = new PodCgroups(opts, { fs, log: silentLog });
+    const pod = podOf({});
+    try {
+      await cgroups.ensureTree();
+      if (cgroups.cgroupParentOf(pod) === '') context.skip('cgroups are read-only here');
+      await cgroups.ensurePodCgroup(pod);
+      await cgroups.ensurePodCgroup(pod);
+      expect(await cgroups.listPodUids()).toEqual([UID]);
+      const pidsMount = hierarchies.mounts.get(hierarchies.version === 2 ? 'unified' : 'pids')!;
+      expect(await textOf(path.join(pidsMount, cgroups.cgroupParentOf(pod), 'pids.max'))).toBe('100\n');
+      await cgroups.removePodCgroup(UID);
+      expect(await cgroups.listPodUids()).toEqual([]);
+    } finally {
+      await fs.remove(top);
+    }
+  });
+});
