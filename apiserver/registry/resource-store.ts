@@ -328,7 +328,8 @@ export class ResourceStore {
     else if (definition.status) restore(next, old, 'status');
     definition.defaults?.(next);
     if (subresource === '') definition.prepareUpdate?.(next, old, this.#strategyContext(context));
-    if (definition.generation) next.metadata!.generation = nextGeneration(next, old);
+    // Upstream binds past the strategy: being given a node is not a new generation.
+    if (definition.generation && subresource !== 'binding') next.metadata!.generation = nextGeneration(next, old);
   }
 
   #updateFaults(next: AnyObject, old: AnyObject, subresource: string) {
