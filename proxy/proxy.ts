@@ -8,6 +8,7 @@ import type { Registry } from '../core/metrics.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
 import type { Exec } from '../host/exec.ts';
+import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
 import { ProxyHealth } from './health.ts';
 import { cleanupIptables, IptablesProxier } from './iptables/iptables.ts';
@@ -40,6 +41,7 @@ export interface ServiceProxyDeps {
   readonly endpointSlices: ReadonlyStore<EndpointSlice>;
   readonly nodes: ReadonlyStore<Node>;
   readonly exec: Exec;
+  readonly sysctl: Sysctl;
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;
@@ -80,6 +82,10 @@ export class ServiceProxy {
       ...(healthzAddress === undefined ? {} : { healthz: (s) => this.health.serveHealthz(healthzAddress, s) }),
       ...(metricsAddress === undefined ? {} : { metrics: (s) => this.health.serveMetrics(metricsAddress, s) }),
       rules: async (s) => {
+        if (this.#opts.families.some((f) => f.family === 4 && f.localhostNodePorts)) {
+          // Lets 127.0.0.1 leave through DNAT; KUBE-FIREWALL closes what this opens.
+          await this.#deps.sysctl.set('net/ipv4/conf/all/route_localnet', '1');
+        }
         // Rules made from half a list would cut off Services that the node already serves.
         await Promise.all([services.waitForSync(s), endpointSlices.waitForSync(s)]);
         await Promise.all(this.#families.map((f) => f.runner.run(s)));

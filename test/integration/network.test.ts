@@ -82,7 +82,7 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
   await ipBatch(systemExec, ['link set cni0 mtu 1450', 'link set veth0 mtu 1450'], { netns });
   await ipBatch(systemExec, ['link set eth0 mtu 1450'], { netns: pod });
   const exec = namespaces.exec(netns);
-  const shared = { exec, clock: systemClock, log: silentLog };
+  const shared = { exec, clock: systemClock, log: silentLog, sysctl: sysctlInNetns(netns) };
   const network = new PodNetwork(
     {
       nodeName: name,
@@ -95,7 +95,7 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
       subnetFile: path.join(dir, name, 'subnet.env'),
       bridge: 'cni0',
     },
-    { ...shared, client: api, nodes, sysctl: sysctlInNetns(netns), follow: networkFollower(netns) },
+    { ...shared, client: api, nodes, follow: networkFollower(netns) },
   );
   const proxy = new ServiceProxy(
     {
@@ -235,6 +235,10 @@ test('a pod reaches its own Service through itself', async () => {
 test('a client outside reaches the node port of either node', async () => {
   expect(await get(client, 'http://192.0.2.1:30080/')).toMatch(/^pod-2 10\.244\.1\.0$/);
   expect(await get(client, 'http://192.0.2.2:30080/')).toMatch(/^pod-2 10\.244\.2\.1$/);
+});
+
+test('the node reaches the node port on 127.0.0.1', async () => {
+  expect(await get(a.netns, 'http://127.0.0.1:30080/')).toBe('pod-2 10.244.1.0');
 });
 
 test('a Service without endpoints refuses at once', async () => {
