@@ -1,0 +1,113 @@
+// What a ClientConfig's secrets are right now: files are read again when they change on disk (certificates rotate,
+// projected tokens expire), exec plugins are asked again when what they gave expires.
+import { readFile, stat } from 'node:fs/promises';
+import type { Clock } from '../core/clock.ts';
+import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
+import { type ExecCredential, type RunPlugin, requestExecCredential, runPlugin } from './exec-credential.ts';
+import type { ClientConfig, PemSource } from './kubeconfig.ts';
+
+/** Files are looked at again at most this often, ms. A rotated certificate stays valid far longer than that. */
+const RECHECK_MS = 1_000;
+/** A plugin's credential is renewed this long before it expires, ms: it must outlive the request. */
+const EXPIRY_MARGIN_MS = 10_000;
+
+export interface TlsMaterial {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+interface CachedFile {
+  readonly stamp: string;
+  readonly text: string;
+  readonly checkedMs: number;
+}
+
+export class Credentials {
+  readonly #config: ClientConfig;
+  readonly #clock: Clock;
+  readonly #run: RunPlugin;
+  readonly #files = new Map<string, CachedFile>();
+  #tls: TlsMaterial = { ca: undefined, cert: undefined, key: undefined };
+  #exec: Promise<ExecCredential> | undefined;
+  #execExpiresMs = Number.POSITIVE_INFINITY;
+
+  constructor(config: ClientConfig, deps: { clock: Clock; runPlugin?: RunPlugin }) {
+    this.#config = config;
+    this.#clock = deps.clock;
+    this.#run = deps.runPlugin ?? runPlugin;
+  }
+
+  /** The same object as long as nothing changed. @throws {AgentError} CREDENTIALS_UNREADABLE, EXEC_CREDENTIAL_FAILED */
+  async tls(): Promise<TlsMaterial> {
+    const exec = await this.#execCredential();
+    const next: TlsMaterial = {
+      ca: await this.#pem(this.#config.ca),
+      cert: exec?.clientCertificate ?? (await this.#pem(this.#config.clientCert)),
+      key: exec?.clientKey ?? (await this.#pem(this.#config.clientKey)),
+    };
+    const { ca, cert, key } = this.#tls;
+    if (next.ca !== ca || next.cert !== cert || next.key !== key) this.#tls = next;
+    return this.#tls;
+  }
+
+  /** The bearer token, undefined when certificates alone identify us. */
+  async token(): Promise<string | undefined> {
+    const { token, tokenFile } = this.#config;
+    if (tokenFile !== undefined) return (await this.#read(tokenFile)).trim();
+    return token ?? (await this.#execCredential())?.token;
+  }
+
+  /** The server said 401: whatever is cached is no good. */
+  invalidate(): void {
+    this.#files.clear();
+    this.#exec = undefined;
+  }
+
+  async #pem(source: PemSource | undefined): Promise<string | undefined> {
+    if (source === undefined) return undefined;
+    return 'data' in source ? source.data : this.#read(source.file);
+  }
+
+  async #read(file: string): Promise<string> {
+    const nowMs = this.#clock.monotonicMs();
+    const cached = this.#files.get(file);
+    if (cached !== undefined && nowMs - cached.checkedMs < RECHECK_MS) return cached.text;
+    try {
+      const { mtimeMs, size, ino } = await stat(file);
+      const stamp = `${ino}:${size}:${mtimeMs}`;
+      const text = cached?.stamp === stamp ? cached.text : await readFile(file, 'utf8');
+      this.#files.set(file, { stamp, text, checkedMs: nowMs });
+      return text;
+    } catch (cause) {
+      // In the middle of a rotation the file may be missing for a moment; the old content is still good then.
+      if (cached !== undefined && errnoOf(cause) === 'ENOENT') return cached.text;
+      throw new AgentError(
+        `cannot read ${file}, which the kubeconfig names: ${errnoOf(cause) ?? errorMessage(cause)}`,
+        {
+          code: 'CREDENTIALS_UNREADABLE',
+          cause,
+          hint: 'check the path in the kubeconfig and the permissions of the file',
+        },
+      );
+    }
+  }
+
+  #execCredential(): Promise<ExecCredential | undefined> {
+    const { exec } = this.#config;
+    if (exec === undefined) return Promise.resolve(undefined);
+    if (this.#exec !== undefined && this.#clock.now() < this.#execExpiresMs - EXPIRY_MARGIN_MS) return this.#exec;
+    this.#execExpiresMs = Number.POSITIVE_INFINITY; // calls made meanwhile share this run of the plugin
+    const asked = requestExecCredential(exec, this.#config, this.#run);
+    this.#exec = asked;
+    asked.then(
+      (credential) => {
+        if (this.#exec === asked) this.#execExpiresMs = credential.expiresMs ?? Number.POSITIVE_INFINITY;
+      },
+      () => {
+        if (this.#exec === asked) this.#exec = undefined; // the callers get the error; the next call asks again
+      },
+    );
+    return asked;
+  }
+}
