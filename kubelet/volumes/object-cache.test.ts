@@ -1,0 +1,84 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { ConfigMap } from '../../api/kinds.ts';
+import type { Pod } from '../../api/pod.ts';
+import { configMaps } from '../../api/resources.ts';
+import { FakeApi } from '../../client/fake-client.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { ObjectCache } from './object-cache.ts';
+
+let clock: FakeClock;
+let api: FakeApi;
+let cache: ObjectCache;
+let changed: string[];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  api = new FakeApi();
+  cache = new ObjectCache({ client: api, clock, log: silentLog });
+  changed = [];
+  cache.onChange((uid) => void changed.push(uid));
+});
+afterEach(async () => {
+  cache[Symbol.dispose]();
+  await clock.advance(0);
+});
+
+function podOf(uid: string, name = 'cm'): Pod {
+  const env = [{ name: 'X', valueFrom: { configMapKeyRef: { name, key: 'k' } } }];
+  return { metadata: { namespace: 'ns', name: uid, uid }, spec: { containers: [{ name: 'c', env }] } };
+}
+const configMap = (k: string, more: Partial<ConfigMap> = {}): ConfigMap => ({
+  metadata: { namespace: 'ns', name: 'cm' },
+  data: { k },
+  ...more,
+});
+const at = { namespace: 'ns', name: 'cm' };
+
+test('two pods share one watch of the single object, as the Node authorizer allows it', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  cache.registerPod(podOf('a'));
+  cache.registerPod(podOf('b'));
+  cache.registerPod(podOf('b'));
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
+  await clock.advance(0);
+  const reads = api.requests.filter((r) => r.verb !== 'create');
+  expect(reads.filter((r) => r.verb === 'watch')).toHaveLength(1);
+  for (const r of reads) expect(r.body).toMatchObject({ fieldSelector: 'metadata.name=cm' });
+  expect(changed).toEqual([]); // the first list is no news
+
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '2' } } });
+  await clock.advance(0);
+  expect(changed.sort()).toEqual(['a', 'b']);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '2' });
+  cache.forgetPod('a');
+  expect(cache.size).toBe(1);
+  cache.forgetPod('b');
+  cache.forgetPod('b');
+  expect(cache.size).toBe(0);
+});
+
+test('an object that no pod refers to is refused; one that is missing is undefined', async () => {
+  await expect(cache.getSecret('ns', 'x')).rejects.toThrow('object "ns"/"x" not registered');
+  cache.registerPod(podOf('a'));
+  expect(await cache.getConfigMap('ns', 'cm')).toBeUndefined();
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  await clock.advance(0);
+  expect(changed).toEqual(['a']);
+});
+
+test('a changed pod lets go of what it no longer names', async () => {
+  cache.registerPod(podOf('a', 'one'));
+  cache.registerPod(podOf('a', 'two'));
+  expect(cache.size).toBe(1);
+  await expect(cache.getConfigMap('ns', 'one')).rejects.toThrow(/not registered/);
+});
+
+test('an immutable object is read once and not watched', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1', { immutable: true }));
+  cache.registerPod(podOf('a'));
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
+  await clock.advance(0);
+  expect(clock.sleeping).toBe(0);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
+});
