@@ -1,0 +1,70 @@
+// The configuration of the kubelet part: names of KubeletConfiguration v1beta1, values parsed, units in the names.
+// cmd/ fills it from flags and files; nothing below reads either. Defaults: pkg/kubelet/apis/config/v1beta1/defaults.go.
+
+export interface KubeletConfig {
+  readonly nodeName: string;
+  /** Where pods' directories, plug-ins and checkpoints are. */
+  readonly rootDir: string;
+  readonly podLogsDir: string;
+  readonly containerRuntimeEndpoint: string;
+  /** The container runtime endpoint when absent. */
+  readonly imageServiceEndpoint?: string;
+  readonly runtimeRequestTimeoutMs: number;
+  readonly syncFrequencyMs: number;
+  readonly maxPods: number;
+  /** -1: no limit. */
+  readonly podPidsLimit: number;
+  readonly clusterDomain: string;
+  readonly clusterDNS: readonly string[];
+  readonly resolvConf: string;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
+  readonly cgroupRoot: string;
+  readonly cgroupsPerQOS: boolean;
+  readonly cpuCFSQuota: boolean;
+  readonly cpuCFSQuotaPeriodUs: number;
+  readonly serializeImagePulls: boolean;
+  /** No limit when absent and pulls are not serialized. */
+  readonly maxParallelImagePulls?: number;
+  readonly registryPullQPS: number;
+  readonly registryBurst: number;
+  readonly crashLoopMaxContainerRestartPeriodMs: number;
+  readonly seccompDefault: boolean;
+  readonly nodeStatusUpdateFrequencyMs: number;
+  readonly nodeStatusReportFrequencyMs: number;
+  readonly nodeLeaseDurationSeconds: number;
+  readonly nodeStatusMaxImages: number;
+  readonly registerNode: boolean;
+  readonly containerLogMaxSizeBytes: number;
+  readonly containerLogMaxFiles: number;
+}
+
+/** Everything but the node's name. */
+export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.freeze({
+  rootDir: '/var/lib/kubelet',
+  podLogsDir: '/var/log/pods',
+  containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+  runtimeRequestTimeoutMs: 120_000,
+  syncFrequencyMs: 60_000,
+  maxPods: 110,
+  podPidsLimit: -1,
+  clusterDomain: '',
+  clusterDNS: Object.freeze([]),
+  resolvConf: '/etc/resolv.conf',
+  cgroupDriver: 'cgroupfs',
+  cgroupRoot: '/',
+  cgroupsPerQOS: true,
+  cpuCFSQuota: true,
+  cpuCFSQuotaPeriodUs: 100_000,
+  serializeImagePulls: true,
+  registryPullQPS: 5,
+  registryBurst: 10,
+  crashLoopMaxContainerRestartPeriodMs: 300_000,
+  seccompDefault: false,
+  nodeStatusUpdateFrequencyMs: 10_000,
+  nodeStatusReportFrequencyMs: 300_000,
+  nodeLeaseDurationSeconds: 40,
+  nodeStatusMaxImages: 50,
+  registerNode: true,
+  containerLogMaxSizeBytes: 10 * 1024 * 1024,
+  containerLogMaxFiles: 5,
+});

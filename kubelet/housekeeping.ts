@@ -1,0 +1,171 @@
+// Finds what nobody asks for any more and has it ended and removed: workers that are done, pods that only the runtime
+// knows, pod directories and statuses left behind. Runs when something vanished and otherwise once a minute, not every
+// two seconds: a quiet node is quiet. After pkg/kubelet/kubelet_pods.go HandlePodCleanups.
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import { SyncRunner } from '../core/sync-runner.ts';
+import { runTasks } from '../core/tasks.ts';
+import type { ProbeManager } from '../probes/probe-manager.ts';
+import type { Pleg } from './pleg.ts';
+import type { PodCache } from './pod-cache.ts';
+import type { PodManager } from './pod-manager.ts';
+import type { PodSources } from './pod-source.ts';
+import type { PodWorkers } from './pod-worker.ts';
+import type { RuntimeManager } from './runtime/runtime-manager.ts';
+import type { StatusWriter } from './status/status-writer.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
+
+export interface HousekeepingDeps {
+  readonly pods: PodManager;
+  readonly sources: Pick<PodSources, 'allReady'>;
+  readonly workers: PodWorkers;
+  readonly pleg: Pick<Pleg, 'pods' | 'listed'>;
+  readonly cache: PodCache;
+  readonly runtime: Pick<RuntimeManager, 'collectGarbage' | 'removePod' | 'listPods'>;
+  readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'unmountPod' | 'forgetPod'>;
+  readonly probes: Pick<ProbeManager, 'removePod'>;
+  readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
+  readonly removePodDir: (podUid: string) => Promise<void>;
+  readonly removePodCgroup?: (podUid: string) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What only the runtime knows gets this long to stop, s. */
+const ORPHAN_GRACE_SECONDS = 1;
+const MIN_INTERVAL_MS = 1000;
+const RETRY_MS = 2000;
+const MAX_INTERVAL_MS = 60_000;
+const CONTAINER_GC_MS = 60_000;
+
+export class Housekeeping {
+  readonly #deps: HousekeepingDeps;
+  readonly #log: Logger;
+  readonly #runner: SyncRunner;
+
+  constructor(deps: HousekeepingDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'housekeeping' });
+    this.#runner = new SyncRunner(
+      (signal) => this.clean(signal),
+      {
+        name: 'housekeeping',
+        minIntervalMs: MIN_INTERVAL_MS,
+        retryIntervalMs: RETRY_MS,
+        maxIntervalMs: MAX_INTERVAL_MS,
+      },
+      deps,
+    );
+  }
+
+  /** Something ended or vanished. */
+  request(): void {
+    this.#runner.request();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await runTasks(signal, { pods: (s) => this.#runner.run(s), containers: (s) => this.#collectContainers(s) });
+  }
+
+  /** One pass. Does nothing before every source has said what its pods are. */
+  async clean(signal: AbortSignal): Promise<void> {
+    if (!this.#deps.sources.allReady) return;
+    await this.#deps.pleg.listed;
+    this.#endUndesired();
+    this.#endOrphans();
+    for (const uid of this.#deps.workers.uids()) await this.#forgetFinished(uid, signal);
+    this.#forgetStatuses();
+    await this.#removeOrphanDirs(signal);
+  }
+
+  /** Pods that nobody wants any more end with their own grace. */
+  #endUndesired(): void {
+    const { workers, pods } = this.#deps;
+    for (const uid of workers.uids()) {
+      const state = workers.state(uid);
+      if (state?.phase !== 'sync' || state.pod === undefined || pods.get(uid) !== undefined) continue;
+      workers.update({ type: 'kill', pod: state.pod });
+    }
+  }
+
+  /** Pods that vanished from the API while the agent was down. */
+  #endOrphans(): void {
+    const { pleg, workers, pods } = this.#deps;
+    for (const pod of pleg.pods) {
+      if (workers.state(pod.uid) !== undefined || pods.get(pod.uid) !== undefined || !isActive(pod)) continue;
+      this.#log.info({ pod: `${pod.namespace}/${pod.name}`, podUid: pod.uid }, 'ending a pod that nobody asks for');
+      workers.update({
+        type: 'orphan',
+        identity: { uid: pod.uid, name: pod.name, namespace: pod.namespace },
+        kill: { graceOverrideSeconds: ORPHAN_GRACE_SECONDS },
+      });
+    }
+  }
+
+  /** A finished worker is remembered while its pod is desired: its late updates must not start it anew. */
+  async #forgetFinished(uid: string, signal: AbortSignal): Promise<void> {
+    const { workers, pods, runtime, cache, probes, removePodDir, volumes } = this.#deps;
+    const state = workers.state(uid);
+    if (state?.phase !== 'finished') return;
+    const desired = pods.get(uid);
+    if (desired !== undefined && !state.restartRequested) return;
+    if (desired === undefined) {
+      await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
+      probes.removePod(uid);
+      volumes.forgetPod(uid);
+      if (state.pod !== undefined) await removePodDir(uid);
+    }
+    cache.markStale(uid);
+    if (!workers.forget(uid)) return;
+    if (desired === undefined) cache.remove(uid);
+    else workers.update({ type: 'create', pod: desired });
+  }
+
+  #forgetStatuses(): void {
+    const { statuses, pods, workers } = this.#deps;
+    for (const uid of statuses.uids()) {
+      if (pods.get(uid) === undefined && workers.state(uid) === undefined) statuses.forget(uid);
+    }
+  }
+
+  /** One that cannot be removed must not keep the others from it. */
+  async #removeOrphanDirs(signal: AbortSignal): Promise<void> {
+    const { volumes, pods, workers, pleg, removePodDir, removePodCgroup } = this.#deps;
+    const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
+    for (const uid of await volumes.listPodDirs()) {
+      if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
+      try {
+        await volumes.unmountPod(uid, signal);
+        await removePodDir(uid);
+        await removePodCgroup?.(uid);
+        this.#log.info({ podUid: uid }, 'removed the directory of a pod that is gone');
+      } catch (err) {
+        if (signal.aborted) return;
+        this.#log.warn({ err, podUid: uid }, 'cannot remove the directory of a pod that is gone, will retry');
+      }
+    }
+  }
+
+  async #collectContainers(signal: AbortSignal): Promise<void> {
+    const { clock, runtime, workers, pods, sources } = this.#deps;
+    while (!signal.aborted) {
+      await clock.sleep(CONTAINER_GC_MS, signal);
+      if (signal.aborted) return;
+      try {
+        const allSourcesReady = sources.allReady;
+        const mayRemoveAll = (uid: string): boolean => {
+          const state = workers.state(uid);
+          if (state === undefined) return allSourcesReady && pods.get(uid) === undefined;
+          return state.evicted || (state.deleted && (state.phase === 'terminated' || state.phase === 'finished'));
+        };
+        await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, signal);
+      } catch (err) {
+        if (!signal.aborted) this.#log.warn({ err }, 'container garbage collection failed');
+      }
+    }
+  }
+}
+
+function isActive(pod: Pleg['pods'][number]): boolean {
+  return pod.sandboxes.some((s) => s.ready) || pod.containers.some((c) => c.state === 'running');
+}

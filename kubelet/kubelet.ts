@@ -1,0 +1,228 @@
+// Wires the managers of the pod side together and runs them; decides nothing itself. Node registration, status and the
+// HTTPS server are separate and run beside it.
+import type { Node } from '../api/kinds.ts';
+import type { Pod, PodStatus } from '../api/pod.ts';
+import { pods as podResource } from '../api/resources.ts';
+import type { ApiClient } from '../client/api-client.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
+import { Reflector } from '../client/reflector.ts';
+import { type ReadonlyStore, Store } from '../client/store.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import { runTasks } from '../core/tasks.ts';
+import type { RuntimeService } from '../cri/runtime-service.ts';
+import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
+import type { KubeletConfig } from './config.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { Pleg } from './pleg.ts';
+import { PodCache } from './pod-cache.ts';
+import { ensurePodDirs, removePodDir } from './pod-dirs.ts';
+import { PodDispatch } from './pod-dispatch.ts';
+import { KubeletPodLifecycle, type PodCgroups } from './pod-lifecycle.ts';
+import { PodManager } from './pod-manager.ts';
+import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
+import { PodWorkers } from './pod-worker.ts';
+import { ReasonCache } from './reason-cache.ts';
+import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
+import type { RuntimeManager } from './runtime/runtime-manager.ts';
+import { StatusWriter } from './status/status-writer.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
+
+export interface KubeletDeps {
+  readonly client: ApiClient;
+  readonly runtime: RuntimeManager;
+  /** For the event stream alone. */
+  readonly runtimeEvents: Pick<RuntimeService, 'events'>;
+  readonly volumes: VolumeManager;
+  readonly probes: ProbeManager;
+  readonly events: EventRecorder;
+  /** Holds this node's own object, filled by whoever registers the node. */
+  readonly nodes: ReadonlyStore<Node>;
+  readonly cgroups?: PodCgroups;
+  /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
+  readonly networkError: () => string | undefined;
+  /** `containerd`, as the runtime's Version calls itself. */
+  readonly runtimeName: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class Kubelet {
+  readonly #deps: KubeletDeps;
+  readonly #config: KubeletConfig;
+  readonly #pods = new PodManager();
+  readonly #apiPods = new Store<Pod>();
+  readonly #cache: PodCache;
+  readonly #statuses: StatusWriter;
+  readonly #workers: PodWorkers;
+  readonly #dispatch: PodDispatch;
+  readonly #sources: PodSources;
+  readonly #pleg: Pleg;
+  readonly #housekeeping: Housekeeping;
+
+  constructor(config: KubeletConfig, deps: KubeletDeps) {
+    const { clock, log, runtime, volumes, probes, events } = deps;
+    this.#deps = deps;
+    this.#config = config;
+    this.#cache = new PodCache({ runtime, clock });
+    this.#statuses = new StatusWriter({
+      client: deps.client,
+      getPod: (uid) => this.#pods.get(uid),
+      mayBeRunning: (uid) => this.#workers.mayBeRunning(uid),
+      isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
+      clock,
+      log,
+    });
+    this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
+    const lifecycle = new KubeletPodLifecycle({
+      runtime,
+      cache: this.#cache,
+      volumes,
+      probes,
+      statuses: this.#statuses,
+      reasons: new ReasonCache(),
+      events,
+      ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
+      ensurePodDirs: (uid) => ensurePodDirs(config.rootDir, uid),
+      networkError: deps.networkError,
+      isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
+      hostIps: () => this.#hostIps(),
+      runtimeName: deps.runtimeName,
+      agentStartedAtMs: clock.now(),
+      clock,
+    });
+    this.#workers = new PodWorkers(config, {
+      lifecycle,
+      nothingRuns: (uid) => this.#nothingRuns(uid),
+      onFinished: () => this.#housekeeping.request(),
+      clock,
+      log,
+    });
+    this.#dispatch = new PodDispatch({
+      pods: this.#pods,
+      workers: this.#workers,
+      statuses: this.#statuses,
+      getNode: () => this.#node(),
+      events,
+      requestHousekeeping: () => this.#housekeeping.request(),
+      log,
+    });
+    this.#sources = new PodSources(['api'] satisfies PodSourceName[], this.#dispatch, { clock });
+    this.#pleg = new Pleg({
+      runtime,
+      events: deps.runtimeEvents,
+      cache: this.#cache,
+      onPodChanged: (uid) => this.#workers.poke(uid),
+      onListed: (listed) => {
+        if (listed.some((p) => this.#workers.state(p.uid) === undefined)) this.#housekeeping.request();
+      },
+      clock,
+      log,
+    });
+    const { removePodCgroup } = deps.cgroups ?? {};
+    this.#housekeeping = new Housekeeping({
+      pods: this.#pods,
+      sources: this.#sources,
+      workers: this.#workers,
+      pleg: this.#pleg,
+      cache: this.#cache,
+      runtime,
+      volumes,
+      probes,
+      statuses: this.#statuses,
+      removePodDir: (uid) => removePodDir(config.rootDir, uid),
+      ...(removePodCgroup === undefined ? {} : { removePodCgroup: (uid) => removePodCgroup.call(deps.cgroups, uid) }),
+      clock,
+      log,
+    });
+  }
+
+  /** Runs pods until `signal` aborts. Containers go on running afterwards. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { client, probes, volumes, clock, log } = this.#deps;
+    const fieldSelector = `spec.nodeName=${this.#config.nodeName}`;
+    const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
+    using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
+    using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#workers.poke(uid));
+    await runTasks(signal, {
+      'pod reflector': (s) => reflector.run(s),
+      'pod source': (s) => this.#runSource(s),
+      pleg: (s) => this.#pleg.run(s),
+      'pod workers': (s) => this.#workers.run(s),
+      'status writer': (s) => this.#statuses.run(s),
+      probes: (s) => probes.run(s),
+      housekeeping: (s) => this.#housekeeping.run(s),
+    });
+  }
+
+  /** Desired pods with their newest status, which the API may not have yet. */
+  getPods(): Pod[] {
+    return this.#pods.list().map((pod) => this.#withStatus(pod));
+  }
+
+  podByName(namespace: string, name: string): Pod | undefined {
+    const pod = this.#pods.byName(namespace, name);
+    return pod === undefined ? undefined : this.#withStatus(pod);
+  }
+
+  podStatus(uid: string): PodStatus | undefined {
+    return this.#statuses.get(uid);
+  }
+
+  /** What the runtime has of a pod: container ids for logs and exec. @throws what the runtime call throws. */
+  async runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus> {
+    return this.#cache.fresh(pod);
+  }
+
+  /** For the node's Ready condition; undefined while all is well. */
+  plegError(): string | undefined {
+    return this.#pleg.healthError();
+  }
+
+  /** Pods are admitted against the node and adopted from the runtime: both have to be known first. */
+  async #runSource(signal: AbortSignal): Promise<void> {
+    await this.#deps.nodes.waitForSync(signal);
+    const stopped = Promise.withResolvers<void>();
+    const stop = () => stopped.resolve();
+    signal.addEventListener('abort', stop, { once: true });
+    await Promise.race([this.#pleg.listed, stopped.promise]);
+    signal.removeEventListener('abort', stop);
+    if (signal.aborted) return;
+    void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
+    await runApiSource(this.#sources, this.#apiPods, signal);
+  }
+
+  #handleProbe({ kind, podUid, containerId, verdict }: ProbeChange): void {
+    const pod = this.#pods.get(podUid);
+    if (pod === undefined) return;
+    const id = `${this.#deps.runtimeName}://${containerId}`;
+    if (kind === 'readiness') this.#statuses.setContainerField(pod, id, 'ready', verdict === 'success');
+    if (kind === 'startup') this.#statuses.setContainerField(pod, id, 'started', verdict === 'success');
+    if (kind !== 'liveness' || verdict === 'failure') this.#workers.poke(podUid);
+  }
+
+  #withStatus(pod: Pod): Pod {
+    const status = this.#statuses.get(pod.metadata?.uid ?? '');
+    return status === undefined ? pod : { ...pod, status };
+  }
+
+  #nothingRuns(uid: string): boolean {
+    const status = this.#cache.get(uid);
+    if (status !== undefined) {
+      const ready = status.sandboxes.some((s) => s.state === 'SANDBOX_READY');
+      return !ready && !status.containers.some((c) => c.state === 'running');
+    }
+    const listed = this.#pleg.pods.find((p) => p.uid === uid);
+    if (listed === undefined) return true;
+    return !listed.sandboxes.some((s) => s.ready) && !listed.containers.some((c) => c.state === 'running');
+  }
+
+  #node(): Node | undefined {
+    return this.#deps.nodes.get(this.#config.nodeName);
+  }
+
+  #hostIps(): string[] {
+    const addresses = this.#node()?.status?.addresses ?? [];
+    return addresses.filter((a) => a.type === 'InternalIP').map((a) => a.address);
+  }
+}

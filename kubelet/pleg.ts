@@ -1,0 +1,218 @@
+// PLEG, the pod lifecycle event generator: which pods did the runtime change? Answered by the runtime's event stream
+// within milliseconds, and by a slow relist for what a stream may lose. After pkg/kubelet/pleg, but events only mark a
+// pod: its status is read once by whoever needs it, so that a pod start, which causes half a dozen events that we caused
+// ourselves, costs no further calls.
+import { linkedSignal } from '../core/abort.ts';
+import { Backoff } from '../core/backoff.ts';
+import type { Clock } from '../core/clock.ts';
+import { isAgentError } from '../core/errors.ts';
+import { formatGoDuration } from '../core/go-duration.ts';
+import type { Logger } from '../core/log.ts';
+import { runTasks } from '../core/tasks.ts';
+import { isCriError } from '../cri/errors.ts';
+import type { RuntimeEvent, RuntimeService } from '../cri/runtime-service.ts';
+import { differsFromList, type KnownInstance, type PodCache } from './pod-cache.ts';
+import type { PodRuntimeStatus, RuntimePod } from './runtime/pod-runtime-status.ts';
+import type { RuntimeManager } from './runtime/runtime-manager.ts';
+
+export interface PlegDeps {
+  readonly runtime: Pick<RuntimeManager, 'listPods'>;
+  readonly events: Pick<RuntimeService, 'events'>;
+  readonly cache: PodCache;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The runtime may show another state for this pod. Called synchronously; must not throw. */
+  readonly onPodChanged: (podUid: string) => void;
+  /** After each relist. Must not throw. */
+  readonly onListed?: (pods: readonly RuntimePod[]) => void;
+}
+
+const RELIST_WITH_EVENTS_MS = 60_000;
+const RELIST_WITHOUT_EVENTS_MS = 1000;
+/** Events of unknown containers wait this long for the pod's own worker to learn of them before all is relisted. */
+const UNKNOWN_EVENT_WAIT_MS = 1000;
+const MAX_UNKNOWN_EVENTS = 1000;
+/** Older than this, the last relist says that the runtime is not answering (pkg/kubelet/pleg relistThreshold). */
+const HEALTH_THRESHOLD_MS = 180_000;
+/** A runtime without any event stream may be replaced by one that has it. */
+const NO_STREAM_RETRY_MS = 300_000;
+
+export class Pleg {
+  readonly #deps: PlegDeps;
+  readonly #log: Logger;
+  readonly #unknown = new Map<string, RuntimeEvent>();
+  readonly #startedAtMs: number;
+  readonly #firstList = Promise.withResolvers<void>();
+  #connected = false;
+  #listedAtMs: number | undefined;
+  #relistWanted = false;
+  #wake: (() => void) | undefined;
+  #unknownTimer: Disposable | undefined;
+  #pods: readonly RuntimePod[] = [];
+
+  constructor(deps: PlegDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'pleg' });
+    this.#startedAtMs = deps.clock.monotonicMs();
+    deps.cache.onStored((status) => this.#resolveUnknown(status));
+  }
+
+  /** Resolves once the runtime has been listed for the first time. */
+  get listed(): Promise<void> {
+    return this.#firstList.promise;
+  }
+
+  /** All pods as the last relist saw them. */
+  get pods(): readonly RuntimePod[] {
+    return this.#pods;
+  }
+
+  /** What the node's Ready condition says, undefined while all is well. */
+  healthError(): string | undefined {
+    const sinceMs = this.#deps.clock.monotonicMs() - (this.#listedAtMs ?? this.#startedAtMs);
+    if (this.#listedAtMs === undefined) {
+      return sinceMs > HEALTH_THRESHOLD_MS ? 'PLEG is not healthy: pleg has yet to be successful' : undefined;
+    }
+    if (sinceMs <= HEALTH_THRESHOLD_MS) return undefined;
+    const [ago, threshold] = [formatGoDuration(Math.round(sinceMs)), formatGoDuration(HEALTH_THRESHOLD_MS)];
+    return `PLEG is not healthy: pleg was last seen active ${ago} ago; threshold is ${threshold}`;
+  }
+
+  /** Asks for a relist soon. */
+  requestRelist(): void {
+    this.#relistWanted = true;
+    this.#wake?.();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await runTasks(signal, { events: (s) => this.#followEvents(s), relist: (s) => this.#relistLoop(s) });
+    } finally {
+      this.#unknownTimer?.[Symbol.dispose]();
+    }
+  }
+
+  async #followEvents(signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff({ initialMs: 200, maxMs: 5000, jitter: 0.5 });
+    while (!signal.aborted) {
+      let waitMs: number | undefined;
+      try {
+        const onConnected = () => {
+          this.#connected = true;
+          backoff.reset();
+          this.requestRelist(); // what happened while there was no stream
+        };
+        for await (const event of this.#deps.events.events(signal, onConnected)) this.#handleEvent(event);
+      } catch (err) {
+        if (signal.aborted) break;
+        if (isCriError(err, 'UNIMPLEMENTED') || isAgentError(err, 'CRI_UNIMPLEMENTED')) waitMs = NO_STREAM_RETRY_MS;
+        this.#log.warn({ err }, 'no runtime event stream, relisting every second until it is back');
+      }
+      this.#connected = false;
+      this.requestRelist();
+      await this.#deps.clock.sleep(waitMs ?? backoff.next(), signal);
+    }
+  }
+
+  #handleEvent(event: RuntimeEvent): void {
+    this.#log.trace({ event }, 'runtime event');
+    if (event.type === 'oom') return; // the exit follows, and the status says why
+    const known = this.#deps.cache.instance(event.containerId);
+    const podUid = event.podUid ?? known?.podUid;
+    if (podUid === undefined) this.#keepUnknown(event);
+    else if (isNews(event, known)) this.#changed(podUid);
+  }
+
+  #changed(podUid: string): void {
+    this.#deps.cache.markStale(podUid);
+    this.#deps.onPodChanged(podUid);
+  }
+
+  /**
+   * Mostly a container that a worker of ours has just created: the worker reads the status when it is done, which
+   * tells whose it is. Anything else is found by a relist.
+   */
+  #keepUnknown(event: RuntimeEvent): void {
+    if (event.type === 'deleted') {
+      this.#unknown.delete(event.containerId);
+      return;
+    }
+    if (this.#unknown.size >= MAX_UNKNOWN_EVENTS) {
+      this.#unknown.clear();
+      this.requestRelist();
+    }
+    this.#unknown.set(event.containerId, event);
+    this.#unknownTimer ??= this.#deps.clock.setTimer(UNKNOWN_EVENT_WAIT_MS, () => {
+      this.#unknownTimer = undefined;
+      if (this.#unknown.size > 0) this.requestRelist();
+    });
+  }
+
+  /** A status may be older than an event that came while it was being read: then it has to be read again. */
+  #resolveUnknown(status: PodRuntimeStatus): void {
+    if (this.#unknown.size === 0) return;
+    const ids = [...status.sandboxes.map((s) => s.id), ...status.containers.map((c) => c.id)];
+    let changed = false;
+    for (const id of ids) {
+      const event = this.#unknown.get(id);
+      if (event === undefined) continue;
+      this.#unknown.delete(id);
+      if (isNews(event, this.#deps.cache.instance(id))) changed = true;
+    }
+    if (changed) this.#changed(status.uid);
+  }
+
+  async #relistLoop(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#relistWanted = false;
+      try {
+        await this.#relist(signal);
+      } catch (err) {
+        if (!signal.aborted) this.#log.warn({ err }, 'cannot list the pods of the runtime');
+      }
+      const failed = this.#listedAtMs === undefined;
+      await this.#waitForRelist(this.#connected && !failed ? RELIST_WITH_EVENTS_MS : RELIST_WITHOUT_EVENTS_MS, signal);
+    }
+  }
+
+  async #waitForRelist(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#relistWanted) return;
+    using waiting = linkedSignal(signal);
+    this.#wake = () => waiting.abort();
+    await this.#deps.clock.sleep(ms, waiting.signal);
+    this.#wake = undefined;
+  }
+
+  async #relist(signal: AbortSignal): Promise<void> {
+    const { cache, clock } = this.#deps;
+    const seq = cache.beginList();
+    const pods = await this.#deps.runtime.listPods(signal);
+    this.#pods = pods;
+    this.#listedAtMs = clock.monotonicMs();
+    this.#unknown.clear();
+    const gone = cache.endList(seq, new Set(pods.map((p) => p.uid)));
+    for (const pod of pods) {
+      // A status that was asked for after the list began may know better than the list.
+      if (!cache.isNewerThan(pod.uid, seq) && differsFromList(cache.get(pod.uid), pod)) this.#changed(pod.uid);
+    }
+    for (const uid of gone) this.#deps.onPodChanged(uid);
+    this.#firstList.resolve();
+    this.#deps.onListed?.(pods);
+  }
+}
+
+/** False for what the status shows already, e.g. the start that our own worker caused and has seen. */
+function isNews(event: RuntimeEvent, known: KnownInstance | undefined): boolean {
+  switch (event.type) {
+    case 'created':
+      return known === undefined;
+    case 'started':
+      return known === undefined || known.state === 'created';
+    case 'stopped':
+      return known?.state !== 'exited';
+    case 'deleted':
+      return known !== undefined;
+    case 'oom':
+      return false;
+  }
+}

@@ -1,0 +1,136 @@
+// What the agent does about each change of the desired pods: it is remembered, admitted, and handed to the pod's worker.
+// After pkg/kubelet/kubelet.go HandlePodAdditions, -Updates, -Removes, -Reconcile.
+import type { Node } from '../api/kinds.ts';
+import { isTerminalPhase, type Pod } from '../api/pod.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
+import type { Logger } from '../core/log.ts';
+import { admit, isActive, rejectedStatus } from './admission.ts';
+import { podReference } from './pod-lifecycle.ts';
+import { isMirrorPod, type PodManager } from './pod-manager.ts';
+import type { PodChange, PodSourceHandler } from './pod-source.ts';
+import type { PodWorkers } from './pod-worker.ts';
+import { readyVerdict } from './status/conditions.ts';
+import type { StatusWriter } from './status/status-writer.ts';
+
+export interface PodDispatchDeps {
+  readonly pods: PodManager;
+  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state'>;
+  readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
+  readonly getNode: () => Node | undefined;
+  readonly events: EventRecorder;
+  /** Something ended or vanished: there may be something to clean up. */
+  readonly requestHousekeeping: () => void;
+  readonly log: Logger;
+}
+
+export class PodDispatch implements PodSourceHandler {
+  readonly #deps: PodDispatchDeps;
+  readonly #log: Logger;
+  /** Refused pods: they have no worker until their object is to be deleted. */
+  readonly #rejected = new Set<string>();
+
+  constructor(deps: PodDispatchDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'pods' });
+  }
+
+  handle(changes: readonly PodChange[]): void {
+    for (const { op, pod } of changes) {
+      this.#log.debug({ op, pod: `${pod.metadata?.namespace}/${pod.metadata?.name}` }, 'pod changed');
+      if (isMirrorPod(pod)) this.#handleMirror(op === 'REMOVE', pod);
+      else if (op === 'REMOVE') this.#remove(pod);
+      else if (op === 'ADD') this.#add(pod);
+      else if (op === 'RECONCILE') this.#reconcile(pod);
+      else this.#update(pod);
+    }
+  }
+
+  /** Pods that were refused and whose objects are still there. */
+  isRejected(uid: string): boolean {
+    return this.#rejected.has(uid);
+  }
+
+  /** A mirror is the API's picture of a static pod: its worker looks whether the picture is still right. */
+  #handleMirror(gone: boolean, mirror: Pod): void {
+    const { pods, workers } = this.#deps;
+    if (gone) pods.remove(mirror);
+    else pods.set(mirror);
+    const original = pods.byName(mirror.metadata?.namespace ?? '', mirror.metadata?.name ?? '');
+    if (original !== undefined) workers.poke(original.metadata?.uid ?? '');
+  }
+
+  #add(pod: Pod): void {
+    const { pods, workers } = this.#deps;
+    const uid = pod.metadata?.uid ?? '';
+    pods.set(pod);
+    if (!workers.isTerminationRequested(uid) && !isTerminalPhase(pod.status?.phase) && !this.#admit(pod)) return;
+    workers.update({ type: 'create', pod });
+  }
+
+  /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
+  #admit(pod: Pod): boolean {
+    const { pods, statuses, events, getNode } = this.#deps;
+    if (pod.metadata?.deletionTimestamp !== undefined) return true;
+    const uid = pod.metadata?.uid ?? '';
+    const activePods = pods.list().filter((p) => {
+      const other = p.metadata?.uid ?? '';
+      return other !== uid && this.#isAdmitted(other) && isActive(p, statuses.get(other));
+    });
+    const rejection = admit({ pod, activePods, node: getNode() });
+    if (rejection === undefined) return true;
+    this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, ...rejection }, 'pod refused');
+    this.#rejected.add(uid);
+    events.event(podReference(pod), 'Warning', rejection.reason, rejection.message);
+    statuses.set(pod, rejectedStatus(pod, rejection));
+    return false;
+  }
+
+  #isAdmitted(uid: string): boolean {
+    const phase = this.#deps.workers.state(uid)?.phase;
+    return phase === 'sync' || phase === 'terminating';
+  }
+
+  #update(pod: Pod): void {
+    const { pods, workers, statuses } = this.#deps;
+    const uid = pod.metadata?.uid ?? '';
+    pods.set(pod);
+    statuses.podChanged(pod);
+    if (!this.#rejected.has(uid)) {
+      workers.update({ type: 'update', pod });
+      return;
+    }
+    if (pod.metadata?.deletionTimestamp === undefined) return;
+    // Nothing of it ever ran, but its last status and its delete go the way of every other pod.
+    const status = statuses.get(uid) ?? pod.status ?? {};
+    workers.update({ type: 'kill', pod: { ...pod, status } });
+  }
+
+  #reconcile(pod: Pod): void {
+    const { pods, workers, statuses } = this.#deps;
+    pods.set(pod);
+    statuses.podChanged(pod);
+    if (readinessGatesDiffer(pod)) workers.poke(pod.metadata?.uid ?? '');
+  }
+
+  #remove(pod: Pod): void {
+    const { pods, workers, requestHousekeeping } = this.#deps;
+    const uid = pod.metadata?.uid ?? '';
+    pods.remove(pod);
+    if (!this.#rejected.delete(uid)) workers.update({ type: 'kill', pod });
+    requestHousekeeping();
+  }
+}
+
+/** Somebody wrote a condition that a readiness gate waits for. */
+function readinessGatesDiffer(pod: Pod): boolean {
+  if ((pod.spec?.readinessGates?.length ?? 0) === 0) return false;
+  const conditions = pod.status?.conditions ?? [];
+  const containersReady = conditions.find((c) => c.type === 'ContainersReady');
+  const ready = conditions.find((c) => c.type === 'Ready');
+  const containersVerdict = {
+    status: containersReady?.status === 'True' ? ('True' as const) : ('False' as const),
+    ...(containersReady?.message === undefined ? {} : { message: containersReady.message }),
+  };
+  const wanted = readyVerdict(pod, containersVerdict, conditions);
+  return ready?.status !== wanted.status || (ready?.message ?? '') !== (wanted.message ?? '');
+}

@@ -1,0 +1,249 @@
+// The work of a pod worker in each state: what is done for a pod that should run, for one that ends and for one that has
+// ended. The order of the steps is the contract; each step is somebody else's. After pkg/kubelet/kubelet.go SyncPod,
+// SyncTerminatingPod, SyncTerminatedPod.
+import type { ObjectReference } from '../api/kinds.ts';
+import { isTerminalPhase, type Pod, type PodStatus, podDescription } from '../api/pod.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
+import type { Clock } from '../core/clock.ts';
+import { AgentError, errorMessage } from '../core/errors.ts';
+import type { ProbeManager } from '../probes/probe-manager.ts';
+import type { PodCache, PodIdentity } from './pod-cache.ts';
+import { type PodLifecycle, RetrySoon, type SyncOutcome } from './pod-worker.ts';
+import { identityOf, type WorkerState } from './pod-worker-state.ts';
+import type { ReasonCache } from './reason-cache.ts';
+import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
+import type { PodSyncResult, RuntimeManager } from './runtime/runtime-manager.ts';
+import { activeDeadlineLeftMs, generateStatus } from './status/generate-status.ts';
+import type { StatusWriter } from './status/status-writer.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
+
+/** The cgroups of pods, where the agent makes them. */
+export interface PodCgroups {
+  /** Idempotent. */
+  ensurePodCgroup(pod: Pod): Promise<void>;
+  /** Ends what is left in it and removes it. Idempotent. */
+  removePodCgroup(podUid: string): Promise<void>;
+}
+
+export interface PodLifecycleDeps {
+  readonly runtime: Pick<RuntimeManager, 'syncPod' | 'killPod'>;
+  readonly cache: PodCache;
+  readonly volumes: Pick<VolumeManager, 'mountPod' | 'unmountPod' | 'forgetPod'>;
+  readonly probes: Pick<ProbeManager, 'addPod' | 'stopLivenessAndStartup' | 'removePod' | 'verdict' | 'hasProbe'>;
+  readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'finish'>;
+  readonly reasons: ReasonCache;
+  readonly events: EventRecorder;
+  readonly cgroups?: PodCgroups;
+  readonly ensurePodDirs: (podUid: string) => Promise<void>;
+  /** Why pods cannot get a network now, undefined when they can. */
+  readonly networkError: () => string | undefined;
+  /** The agent's termination of the pod has been requested since its work began. */
+  readonly isTerminationRequested: (podUid: string) => boolean;
+  readonly hostIps: () => readonly string[];
+  readonly runtimeName: string;
+  readonly agentStartedAtMs: number;
+  readonly clock: Clock;
+}
+
+const NETWORK_RETRY_MS = 1000;
+
+export class KubeletPodLifecycle implements PodLifecycle {
+  readonly #deps: PodLifecycleDeps;
+
+  constructor(deps: PodLifecycleDeps) {
+    this.#deps = deps;
+  }
+
+  async syncPod(pod: Pod, signal: AbortSignal): Promise<SyncOutcome> {
+    const runtime = await this.#freshStatus(pod);
+    const status = this.#storeStatus(pod, runtime, false);
+    if (isTerminalPhase(status.phase)) {
+      if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
+      return { podIsOver: true };
+    }
+    await this.#prepare(pod, signal);
+    if (signal.aborted) return {};
+    const result = await this.#deps.runtime.syncPod({
+      pod: { ...pod, status },
+      status: runtime,
+      verdicts: this.#verdicts(),
+      onSandboxReady: (ips) => this.#sandboxReady(pod, ips),
+    });
+    return this.#afterSync(pod, result);
+  }
+
+  async syncTerminatingPod(state: WorkerState & { readonly pod: Pod }, signal: AbortSignal): Promise<void> {
+    const { probes, runtime, cache } = this.#deps;
+    const { pod, graceSeconds } = state;
+    const { uid } = state.identity;
+    const before = await this.#freshStatus(pod);
+    this.#storeStatus(pod, before, false, state.statusOverride);
+    probes.stopLivenessAndStartup(uid);
+    try {
+      await runtime.killPod({ pod, status: before, graceOverrideSeconds: graceSeconds, signal });
+    } catch (err) {
+      cache.markStale(uid);
+      if (signal.aborted) throw err;
+      this.#event(pod, 'Warning', 'FailedKillPod', `error killing pod: ${errorMessage(err)}`);
+      throw err;
+    }
+    cache.markStale(uid);
+    if (signal.aborted) return;
+    probes.removePod(uid);
+    const after = await this.#freshStatus(pod);
+    refuseRunning(pod, after);
+    this.#storeStatus(pod, { ...after, ips: before.ips }, true, state.statusOverride);
+  }
+
+  async syncTerminatingOrphan(identity: PodIdentity, graceSeconds: number, signal: AbortSignal): Promise<void> {
+    const status = await this.#deps.cache.fresh(identity);
+    try {
+      await this.#deps.runtime.killPod({ pod: undefined, status, graceOverrideSeconds: graceSeconds, signal });
+    } finally {
+      this.#deps.cache.markStale(identity.uid);
+    }
+  }
+
+  async syncTerminatedPod(pod: Pod, signal: AbortSignal): Promise<void> {
+    const { volumes, cgroups, probes, statuses, reasons } = this.#deps;
+    const { uid } = identityOf(pod);
+    probes.removePod(uid); // a pod that was over when it came in has never been through termination
+    this.#storeStatus(pod, await this.#freshStatus(pod), true);
+    await volumes.unmountPod(uid, signal);
+    volumes.forgetPod(uid);
+    await cgroups?.removePodCgroup(uid);
+    reasons.forgetPod(uid);
+    statuses.finish(pod);
+  }
+
+  /** Everything that containers need, before the first of them. */
+  async #prepare(pod: Pod, signal: AbortSignal): Promise<void> {
+    const { cgroups, volumes, probes } = this.#deps;
+    const { uid } = identityOf(pod);
+    const networkError = pod.spec?.hostNetwork === true ? undefined : this.#deps.networkError();
+    if (networkError !== undefined) {
+      this.#event(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${networkError}`);
+      throw new RetrySoon(`network is not ready: ${networkError}`, NETWORK_RETRY_MS);
+    }
+    await this.#reporting(pod, 'FailedCreatePodContainer', 'unable to ensure pod container exists', async () => {
+      await cgroups?.ensurePodCgroup(pod);
+    });
+    await this.#reporting(pod, 'Failed', 'error making pod data directories', () => this.#deps.ensurePodDirs(uid));
+    try {
+      await volumes.mountPod(pod, signal);
+    } catch (err) {
+      if (!signal.aborted) {
+        this.#event(pod, 'Warning', 'FailedMount', `Unable to attach or mount volumes: ${errorMessage(err)}`);
+      }
+      throw err;
+    }
+    probes.addPod(pod);
+  }
+
+  async #afterSync(pod: Pod, result: PodSyncResult): Promise<SyncOutcome> {
+    const { cache, reasons, clock } = this.#deps;
+    const { uid } = identityOf(pod);
+    reasons.update(uid, result);
+    const failed = result.error !== undefined || result.failures.length > 0;
+    // After an error it is not known what the runtime did; a call may have gone through although its answer was lost.
+    if (result.changed || failed) cache.markStale(uid);
+    const status = this.#storeStatus(pod, await this.#freshStatus(pod), false);
+    if (result.error !== undefined) throw result.error;
+    const nowMs = clock.now();
+    const ends = result.failures.flatMap((f) => (f.retryAtMs === undefined ? [] : [f.retryAtMs - nowMs]));
+    const deadlineMs = activeDeadlineLeftMs(pod, status, nowMs);
+    const wakeAfterMs = Math.min(...ends, deadlineMs ?? Number.POSITIVE_INFINITY);
+    return {
+      // Nothing may follow from what was done, but if it does (a restart in place), nobody else will say so.
+      again: result.changed && !failed,
+      failed,
+      ...(wakeAfterMs === Number.POSITIVE_INFINITY ? {} : { wakeAfterMs: Math.max(0, wakeAfterMs) }),
+    };
+  }
+
+  /** The sandbox is up: its address and condition need not wait for the containers. */
+  #sandboxReady(pod: Pod, ips: readonly string[]): void {
+    const { uid } = identityOf(pod);
+    const status = this.#deps.statuses.get(uid);
+    if (status === undefined || this.#deps.isTerminationRequested(uid)) return;
+    const conditions = (status.conditions ?? []).map((c) =>
+      c.type === 'PodReadyToStartContainers' && c.status !== 'True'
+        ? {
+            ...c,
+            status: 'True',
+            lastTransitionTime: `${new Date(this.#deps.clock.now()).toISOString().slice(0, 19)}Z`,
+          }
+        : c,
+    );
+    const address = ips[0] === undefined ? {} : { podIP: ips[0], podIPs: ips.slice(0, 2).map((ip) => ({ ip })) };
+    this.#deps.statuses.set(pod, { ...status, ...address, conditions });
+  }
+
+  async #freshStatus(pod: Pod): Promise<PodRuntimeStatus> {
+    try {
+      return await this.#deps.cache.fresh(identityOf(pod));
+    } catch (err) {
+      this.#event(pod, 'Warning', 'FailedSync', `error determining status: ${errorMessage(err)}`);
+      throw err;
+    }
+  }
+
+  #storeStatus(
+    pod: Pod,
+    runtime: PodRuntimeStatus,
+    isTerminal: boolean,
+    override?: (status: PodStatus) => PodStatus,
+  ): PodStatus {
+    const { statuses, reasons, clock, probes } = this.#deps;
+    const { uid } = identityOf(pod);
+    const computed = generateStatus({
+      pod,
+      runtime,
+      previous: statuses.get(uid) ?? pod.status ?? {},
+      isTerminal,
+      hostIps: this.#deps.hostIps(),
+      probes,
+      startFailure: (container) => reasons.get(uid, container),
+      runtimeName: this.#deps.runtimeName,
+      agentStartedAtMs: this.#deps.agentStartedAtMs,
+      nowMs: clock.now(),
+    });
+    const status = override?.(computed) ?? computed;
+    statuses.set(pod, status);
+    return status;
+  }
+
+  #verdicts() {
+    const { probes } = this.#deps;
+    return {
+      liveness: (id: string) => probes.verdict('liveness', id),
+      startup: (id: string) => probes.verdict('startup', id),
+    };
+  }
+
+  async #reporting(pod: Pod, reason: string, what: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (err) {
+      this.#event(pod, 'Warning', reason, `${what}: ${errorMessage(err)}`);
+      throw err;
+    }
+  }
+
+  #event(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void {
+    this.#deps.events.event(podReference(pod), type, reason, message);
+  }
+}
+
+function refuseRunning(pod: Pod, status: PodRuntimeStatus): void {
+  const running = status.containers.filter((c) => c.state === 'running').map((c) => `${c.name}(${c.id.slice(0, 12)})`);
+  if (running.length === 0) return;
+  const found = `detected running containers after a successful KillPod, CRI violation: [${running.join(' ')}]`;
+  throw new AgentError(`${podDescription(pod)}: ${found}`, { code: 'CRI_VIOLATION', retryable: true });
+}
+
+export function podReference(pod: Pod): ObjectReference {
+  const { name = '', namespace = '', uid = '', resourceVersion } = pod.metadata ?? {};
+  const version = resourceVersion === undefined ? {} : { resourceVersion };
+  return { apiVersion: 'v1', kind: 'Pod', name, namespace, uid, ...version };
+}

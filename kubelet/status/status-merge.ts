@@ -1,0 +1,110 @@
+// What to send to the API server so that a pod's status becomes what the agent holds. Pure. After
+// pkg/kubelet/status/status_manager.go mergePodStatus, isPodStatusByKubeletEqual, checkContainerStateTransition.
+import { isDeepStrictEqual } from 'node:util';
+import {
+  type ContainerStatus,
+  isTerminalPhase,
+  type Pod,
+  type PodCondition,
+  type PodPhase,
+  type PodStatus,
+} from '../../api/pod.ts';
+import { effectiveRestartPolicy, isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
+import { containersReadyVerdict, isOwnedCondition, stampCondition } from './conditions.ts';
+
+/** Equal in everything that the agent decides; transition times and others' conditions do not count. */
+export function isStatusEqual(a: PodStatus, b: PodStatus): boolean {
+  return isDeepStrictEqual(comparable(a), comparable(b));
+}
+
+function comparable(status: PodStatus): unknown {
+  const owned = (status.conditions ?? [])
+    .filter((c) => isOwnedCondition(c.type) || c.type === 'DisruptionTarget')
+    .map((c) => [c.type, c.status, c.reason ?? '', c.message ?? ''])
+    .sort();
+  // observedGeneration follows the spec: a change must be told even when nothing else changed.
+  const {
+    conditions: _,
+    resourceClaimStatuses: __,
+    ...rest
+  } = status as PodStatus & { resourceClaimStatuses?: unknown };
+  return { ...rest, owned };
+}
+
+/**
+ * The status the API should have. `mayHaveRunning`: a terminal phase is withheld, since controllers take it as leave to
+ * start a replacement that uses the same resources.
+ */
+export function mergeStatus(
+  pod: Pod,
+  api: PodStatus,
+  held: PodStatus,
+  mayHaveRunning: boolean,
+  nowMs: number,
+): PodStatus {
+  const foreign = (api.conditions ?? []).filter((c) => !isOwnedCondition(c.type) && c.type !== 'DisruptionTarget');
+  const apiDisruption = (api.conditions ?? []).filter((c) => c.type === 'DisruptionTarget');
+  const heldDisruption = (held.conditions ?? []).filter((c) => c.type === 'DisruptionTarget');
+  const owned = (held.conditions ?? []).filter((c) => isOwnedCondition(c.type));
+  const becomesTerminal = isTerminalPhase(held.phase) && !isTerminalPhase(api.phase);
+  let merged: PodStatus = held;
+  let disruption = heldDisruption.length > 0 ? heldDisruption : apiDisruption;
+  if (becomesTerminal && mayHaveRunning) {
+    const { phase: _, reason: __, message: ___, ...rest } = held;
+    merged = { ...rest, ...pickOutcome(api) };
+    disruption = apiDisruption;
+  }
+  const conditions = [...foreign, ...disruption, ...owned];
+  return { ...merged, conditions: unreadyWhenTerminal(pod, { ...merged, conditions }, nowMs) };
+}
+
+function pickOutcome(status: PodStatus): PodStatus {
+  return {
+    ...(status.phase === undefined ? {} : { phase: status.phase }),
+    ...(status.reason === undefined ? {} : { reason: status.reason }),
+    ...(status.message === undefined ? {} : { message: status.message }),
+  };
+}
+
+/** A pod that is over is never Ready, whatever its containers were when it was looked at last. */
+function unreadyWhenTerminal(pod: Pod, status: PodStatus, nowMs: number): PodCondition[] {
+  const conditions = status.conditions ?? [];
+  if (!isTerminalPhase(status.phase)) return conditions;
+  const verdict = containersReadyVerdict({
+    pod,
+    phase: status.phase as PodPhase,
+    init: status.initContainerStatuses ?? [],
+    regular: status.containerStatuses ?? [],
+  });
+  const reason = status.phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed';
+  return conditions.map((c) => {
+    if ((c.type !== 'Ready' && c.type !== 'ContainersReady') || c.status !== 'True') return c;
+    const unready = verdict.status === 'False' ? verdict : { status: 'False' as const, reason };
+    return stampCondition(c.type, unready, { pod, previous: conditions, nowMs });
+  });
+}
+
+/**
+ * A container that ended and may not run again must stay ended.
+ * @returns the name of the first container that breaks this, undefined when all is well.
+ */
+export function illegalTransition(pod: Pod, before: PodStatus, after: PodStatus): string | undefined {
+  const specs = new Map(
+    [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].map((c) => [c.name, c] as const),
+  );
+  const initNames = new Set((pod.spec?.initContainers ?? []).map((c) => c.name));
+  const now = new Map(allStatuses(after).map((s) => [s.name, s]));
+  for (const old of allStatuses(before)) {
+    const spec = specs.get(old.name);
+    const exitCode = old.state?.terminated?.exitCode;
+    if (spec === undefined || exitCode === undefined || now.get(old.name)?.state?.terminated !== undefined) continue;
+    if (initNames.has(old.name) && (isSidecar(spec) || effectiveRestartPolicy(pod, spec) !== 'Never')) continue;
+    if (old.state?.terminated?.reason === 'RestartingAllContainers') continue;
+    if (!restartsAfterExit(pod, spec, exitCode)) return old.name;
+  }
+  return undefined;
+}
+
+function allStatuses(status: PodStatus): ContainerStatus[] {
+  return [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])];
+}
