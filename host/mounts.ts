@@ -59,6 +59,8 @@ export interface Mounter {
   list(): Promise<MountPoint[]>;
   /** @throws {AgentError} MOUNT_FAILED with mount's own words. */
   mountTmpfs(dir: string, options: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
+  bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
   unmount(dir: string, signal?: AbortSignal): Promise<void>;
 }
@@ -80,6 +82,8 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     mountTmpfs: (dir, options, signal) =>
       // -i: no mount.<type> helper; -n: no /etc/mtab, which is a link to /proc on every system we support.
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-t', 'tmpfs', '-o', options.join(','), '--', 'tmpfs', dir], signal),
+    bind: (source, target, signal) =>
+      run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
     async unmount(dir, signal) {
       try {
         // -c: the path is canonical (it comes from mountinfo), so that umount follows no symlink put in its way.
