@@ -1,0 +1,410 @@
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { WatchEvent } from '../api/meta.ts';
+import type { Pod } from '../api/pod.ts';
+import { leases, nodes, pods, serviceAccounts } from '../api/resources.ts';
+import { systemClock } from '../core/clock.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { ApiError } from './errors.ts';
+import { FakeAuthority, type KeyPair } from './fake-certificates.ts';
+import type { ClientConfig } from './kubeconfig.ts';
+import { RestClient, type RestClientOptions } from './rest.ts';
+
+type Handler = (req: http.IncomingMessage, res: http.ServerResponse, body: string) => void;
+
+let authority: FakeAuthority;
+let serverPair: KeyPair;
+let clientPair: KeyPair;
+let dir: string;
+const servers: http.Server[] = [];
+const clients: RestClient[] = [];
+
+beforeAll(async () => {
+  authority = await FakeAuthority.create();
+  serverPair = await authority.server();
+  clientPair = await authority.client('system:node:n1');
+});
+
+afterAll(async () => {
+  await authority[Symbol.asyncDispose]();
+});
+
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'rest-test-'));
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.closeIdleConnections();
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+  await rm(dir, { recursive: true });
+});
+
+function withBody(handler: Handler): http.RequestListener {
+  return (req, res) => {
+    const chunks: Buffer[] = [];
+    req.on('data', (c: Buffer) => chunks.push(c));
+    req.on('end', () => handler(req, res, Buffer.concat(chunks).toString()));
+  };
+}
+
+async function listen(server: http.Server, scheme: string): Promise<string> {
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const plain = (handler: Handler) => listen(http.createServer(withBody(handler)), 'http');
+const secure = (handler: Handler, opts: https.ServerOptions = {}) =>
+  listen(https.createServer({ ...serverPair, ca: authority.caPem, ...opts }, withBody(handler)), 'https');
+
+function connect(
+  server: string,
+  config: Partial<ClientConfig> = {},
+  opts: Partial<RestClientOptions> = {},
+  clock = systemClock,
+) {
+  const all: ClientConfig = { server, insecureSkipTlsVerify: false, user: 'test', ...config };
+  const client = new RestClient(all, { userAgent: 'test/1', ...opts }, { clock, log: silentLog });
+  clients.push(client);
+  return client;
+}
+
+function answer(res: http.ServerResponse, code: number, body: unknown, headers: http.OutgoingHttpHeaders = {}): void {
+  res.writeHead(code, { 'content-type': 'application/json', ...headers });
+  res.end(typeof body === 'string' ? body : JSON.stringify(body));
+}
+
+const commonName = (req: http.IncomingMessage) => (req.socket as TLSSocket).getPeerCertificate().subject?.CN;
+
+describe('TLS', () => {
+  test('client certificates identify us over one kept connection', async () => {
+    const sockets = new Set<unknown>();
+    const url = await secure(
+      (req, res) => {
+        sockets.add(req.socket);
+        answer(res, 200, { metadata: { name: String(commonName(req)) } });
+      },
+      { requestCert: true },
+    );
+    const client = connect(url, {
+      ca: { data: authority.caPem },
+      clientCert: { data: clientPair.cert },
+      clientKey: { data: clientPair.key },
+    });
+    for (let i = 0; i < 3; i++) {
+      expect((await client.get(nodes, { name: 'x' })).metadata?.name).toBe('system:node:n1');
+    }
+    expect(sockets.size).toBe(1);
+  });
+
+  test('a rotated certificate is used from the next call on', async () => {
+    const url = await secure((req, res) => answer(res, 200, { metadata: { name: String(commonName(req)) } }), {
+      requestCert: true,
+    });
+    const clock = new FakeClock();
+    const file = (name: string) => path.join(dir, name);
+    await Promise.all([writeFile(file('cert'), clientPair.cert), writeFile(file('key'), clientPair.key)]);
+    const config = {
+      ca: { data: authority.caPem },
+      clientCert: { file: file('cert') },
+      clientKey: { file: file('key') },
+    };
+    const client = connect(url, config, {}, clock);
+    expect((await client.get(nodes, { name: 'x' })).metadata?.name).toBe('system:node:n1');
+    const next = await authority.client('renewed');
+    for (const [name, text] of [
+      ['cert', next.cert],
+      ['key', next.key],
+    ] as const) {
+      await writeFile(file(`${name}.new`), text);
+      await rename(file(`${name}.new`), file(name));
+    }
+    await clock.advance(1_000);
+    expect((await client.get(nodes, { name: 'x' })).metadata?.name).toBe('renewed');
+  });
+
+  test('an unknown authority is refused, with a hint; insecure-skip-tls-verify accepts it', async () => {
+    const url = await secure((_, res) => answer(res, 200, {}));
+    await expect(connect(url).get(nodes, { name: 'x' })).rejects.toMatchObject({
+      code: 'API_TLS_FAILED',
+      hint: expect.stringContaining('certificate-authority'),
+    });
+    await expect(connect(url, { insecureSkipTlsVerify: true }).get(nodes, { name: 'x' })).resolves.toEqual({});
+  });
+
+  test('tls-server-name stands in for the name in the URL', async () => {
+    const url = await secure((_, res) => answer(res, 200, {}), await authority.server(['api.example']));
+    const ca = { data: authority.caPem };
+    await expect(connect(url, { ca }).get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'API_TLS_FAILED' });
+    await expect(connect(url, { ca, tlsServerName: 'api.example' }).get(nodes, { name: 'x' })).resolves.toEqual({});
+  });
+});
+
+describe('calls', () => {
+  test('every verb reaches its path with its body', async () => {
+    const seen: string[] = [];
+    const url = await plain((req, res, body) => {
+      seen.push(`${req.method} ${req.url} ${req.headers['content-type'] ?? '-'} ${body}`);
+      answer(res, 200, {});
+    });
+    const client = connect(`${url}/prefix/`);
+    const at = { namespace: 'ns', name: 'a/b' };
+    await client.create(pods, { namespace: 'ns' }, { metadata: { name: 'p' } });
+    await client.create(
+      serviceAccounts,
+      { namespace: 'ns', name: 'sa' },
+      { kind: 'TokenRequest' },
+      { subresource: 'token' },
+    );
+    await client.update(leases, at, { metadata: {} }, { fieldManager: 'me' });
+    await client.patch(pods, at, { type: 'strategic', body: { status: {} } }, { subresource: 'status' });
+    await client.delete(pods, at, { gracePeriodSeconds: 0, preconditions: { uid: 'u' } });
+    await client.list(pods, { fieldSelector: 'spec.nodeName=n1', limit: 500, namespace: 'ns' });
+    expect(seen).toEqual([
+      'POST /prefix/api/v1/namespaces/ns/pods application/json {"metadata":{"name":"p"},"apiVersion":"v1","kind":"Pod"}',
+      'POST /prefix/api/v1/namespaces/ns/serviceaccounts/sa/token application/json {"kind":"TokenRequest"}',
+      'PUT /prefix/apis/coordination.k8s.io/v1/namespaces/ns/leases/a%2Fb?fieldManager=me application/json {"metadata":{},"apiVersion":"coordination.k8s.io/v1","kind":"Lease"}',
+      'PATCH /prefix/api/v1/namespaces/ns/pods/a%2Fb/status application/strategic-merge-patch+json {"status":{}}',
+      'DELETE /prefix/api/v1/namespaces/ns/pods/a%2Fb application/json {"kind":"DeleteOptions","apiVersion":"v1","gracePeriodSeconds":0,"preconditions":{"uid":"u"}}',
+      'GET /prefix/api/v1/namespaces/ns/pods?fieldSelector=spec.nodeName%3Dn1&limit=500 - ',
+    ]);
+  });
+
+  test('list items get their type and lose managedFields; null items are none', async () => {
+    const lists = [{ items: [{ metadata: { name: 'a', managedFields: [{}] } }] }, { items: null }];
+    const url = await plain((_, res) => answer(res, 200, lists.shift()));
+    const client = connect(url);
+    expect((await client.list(pods)).items).toEqual([{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'a' } }]);
+    expect((await client.list(pods)).items).toEqual([]);
+  });
+
+  test('a Status answer becomes a typed error, so does a page of a proxy', async () => {
+    const status = { kind: 'Status', reason: 'NotFound', message: 'pods "x" not found', code: 404 };
+    const answers: [number, unknown][] = [
+      [404, status],
+      [502, '<html>bad gateway</html>'],
+      [401, 'no'],
+    ];
+    const url = await plain((_, res) => answer(res, ...answers.shift()!));
+    const client = connect(url);
+    const get = () => client.get(pods, { namespace: 'd', name: 'x' });
+    await expect(get()).rejects.toMatchObject({
+      code: 'NotFound',
+      httpStatus: 404,
+      message: 'GET /api/v1/namespaces/d/pods/x: pods "x" not found',
+    });
+    await expect(get()).rejects.toMatchObject({ code: 'InternalError', httpStatus: 502, retryable: true });
+    await expect(get()).rejects.toMatchObject({ code: 'Unauthorized', hint: expect.stringContaining('kubeconfig') });
+  });
+
+  test('an answer that is no object is refused by name', async () => {
+    const answers = ['not json', '[1', 'null'];
+    const url = await plain((_, res) => answer(res, 200, answers.shift()));
+    const client = connect(url);
+    for (let i = 0; i < 3; i++)
+      await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'API_GARBLED' });
+  });
+
+  test('a body beyond the limit is not taken', async () => {
+    const url = await plain((_, res) => answer(res, 200, JSON.stringify('x'.repeat(2000))));
+    await expect(connect(url, {}, { maxBodyBytes: 1000 }).get(nodes, { name: 'x' })).rejects.toMatchObject({
+      code: 'BODY_TOO_LARGE',
+    });
+  });
+
+  test('Retry-After is kept, answers without it are final', async () => {
+    const clock = new FakeClock();
+    const answers: [number, unknown, http.OutgoingHttpHeaders?][] = [
+      [429, 'busy', { 'retry-after': '2' }],
+      [503, 'down', { 'retry-after': '1' }],
+      [200, { metadata: { name: 'n' } }],
+      [503, 'down'],
+    ];
+    let asked = 0;
+    const waiting: PromiseWithResolvers<void>[] = [
+      Promise.withResolvers(),
+      Promise.withResolvers(),
+      Promise.withResolvers(),
+    ];
+    const url = await plain((_, res) => {
+      answer(res, ...answers.shift()!);
+      waiting[asked++]?.resolve();
+    });
+    const client = connect(url, {}, {}, clock);
+    const got = client.get(nodes, { name: 'n' });
+    await waiting[0]!.promise;
+    while (clock.sleeping === 0) await clock.advance(0);
+    await clock.advance(1_999);
+    expect(asked).toBe(1);
+    await clock.advance(1);
+    await waiting[1]!.promise;
+    while (clock.sleeping === 0) await clock.advance(0);
+    await clock.advance(1_000);
+    expect((await got).metadata?.name).toBe('n');
+    await expect(client.get(nodes, { name: 'n' })).rejects.toMatchObject({ httpStatus: 503 });
+    expect(asked).toBe(4);
+  });
+
+  test('a read is repeated when the server closed the kept connection meanwhile, a write is not', async () => {
+    let requests = 0;
+    const used = new WeakSet<object>();
+    const url = await plain((req, res) => {
+      requests++;
+      // The second request on a connection meets a server that has just hung up.
+      if (used.has(req.socket)) return void req.socket.resetAndDestroy();
+      used.add(req.socket);
+      answer(res, 200, {});
+    });
+    const client = connect(url);
+    await client.get(nodes, { name: 'x' });
+    await client.get(nodes, { name: 'x' });
+    expect(requests).toBe(3);
+    await expect(client.patch(nodes, { name: 'x' }, { type: 'merge', body: {} })).rejects.toMatchObject({
+      code: 'API_UNREACHABLE',
+      retryable: true,
+    });
+    expect(requests).toBe(4);
+  });
+
+  test('timeout and abort end a call that gets no answer, and say which it was', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const url = await plain(() => arrived.resolve());
+    const client = connect(url);
+    await expect(client.get(nodes, { name: 'x' }, { timeoutMs: 20 })).rejects.toMatchObject({ code: 'API_TIMEOUT' });
+    const stop = new AbortController();
+    const call = client.get(nodes, { name: 'x' }, { signal: stop.signal });
+    await arrived.promise;
+    stop.abort();
+    await expect(call).rejects.toMatchObject({ code: 'API_ABORTED', retryable: false });
+  });
+
+  test('closing connections frees calls that hang', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const url = await plain(() => arrived.resolve());
+    const client = connect(url);
+    const call = expect(client.update(nodes, { name: 'x' }, {})).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
+    await arrived.promise;
+    client.closeIdleConnections();
+    await call;
+  });
+
+  test('nobody listening is one clear line', async () => {
+    const url = await plain(() => {});
+    servers.pop()!.close();
+    await expect(connect(url).get(nodes, { name: 'x' })).rejects.toMatchObject({
+      code: 'API_UNREACHABLE',
+      message: expect.stringContaining('ECONNREFUSED'),
+    });
+  });
+
+  test('a token file is read again when it changed, at once after a 401', async () => {
+    const tokenFile = path.join(dir, 'token');
+    await writeFile(tokenFile, 'one\n');
+    const url = await plain((req, res) => {
+      if (req.headers.authorization === 'Bearer two!') answer(res, 200, {});
+      else answer(res, 401, 'Unauthorized');
+    });
+    const client = connect(url, { tokenFile }, {}, new FakeClock());
+    await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'Unauthorized' });
+    await writeFile(tokenFile, 'two!\n');
+    await expect(client.get(nodes, { name: 'x' })).resolves.toEqual({});
+  });
+});
+
+describe('watch', () => {
+  async function collect(events: AsyncIterable<WatchEvent<Pod>>): Promise<string[]> {
+    const names: string[] = [];
+    for await (const e of events)
+      names.push(`${e.type} ${e.type === 'ERROR' ? e.object.reason : e.object.metadata?.name}`);
+    return names;
+  }
+  const line = (name: string, pad = '') => JSON.stringify({ type: 'ADDED', object: { metadata: { name }, pad } });
+
+  test('events come through whatever the chunks, up to a clean end', async () => {
+    const text = `${line('a')}\n\n${line('ü'.repeat(10))}\r\n${line('big', 'x'.repeat(300_000))}\n`;
+    const url = await plain((req, res) => {
+      expect(req.url).toBe('/api/v1/pods?resourceVersion=5&watch=true&allowWatchBookmarks=true&timeoutSeconds=300');
+      const bytes = Buffer.from(text);
+      res.writeHead(200);
+      const send = (at: number) => {
+        if (at >= bytes.length) return void res.end();
+        // Small pieces first, so that borders fall into names and between the bytes of a character.
+        const next = at + (at < 200 ? 7 : 40_000);
+        res.write(bytes.subarray(at, next), () => setImmediate(send, next));
+      };
+      send(0);
+    });
+    const watch = connect(url).watch(pods, { resourceVersion: '5', allowWatchBookmarks: true, timeoutSeconds: 300 });
+    expect(await collect(watch)).toEqual(['ADDED a', `ADDED ${'ü'.repeat(10)}`, 'ADDED big']);
+  });
+
+  test('an abort ends the watch without an error and closes its connection', async () => {
+    const closed = Promise.withResolvers<void>();
+    const url = await plain((_, res) => {
+      res.writeHead(200);
+      res.write(`${line('a')}\n`);
+      res.on('close', closed.resolve);
+    });
+    const stop = new AbortController();
+    const names: string[] = [];
+    for await (const e of connect(url).watch(pods, { signal: stop.signal })) {
+      names.push(e.type);
+      setImmediate(() => stop.abort());
+    }
+    expect(names).toEqual(['ADDED']);
+    await closed.promise;
+  });
+
+  test('a reader that leaves closes the connection', async () => {
+    const closed = Promise.withResolvers<void>();
+    const url = await plain((_, res) => {
+      res.writeHead(200);
+      res.write(`${line('a')}\n`);
+      res.on('close', closed.resolve);
+    });
+    for await (const _ of connect(url).watch(pods, {})) break;
+    await closed.promise;
+  });
+
+  test.each([
+    ['cut off', (res: http.ServerResponse) => void res.write(`${line('a')}\n`, () => res.destroy()), 'API_UNREACHABLE'],
+    ['half an event', (res: http.ServerResponse) => void res.end(line('a').slice(0, 9)), 'API_UNREACHABLE'],
+    ['no event', (res: http.ServerResponse) => void res.end('{"a":1}\n'), 'WATCH_GARBLED'],
+    ['no JSON', (res: http.ServerResponse) => void res.end('<html>\n'), 'WATCH_GARBLED'],
+  ])('a stream that is %s throws', async (_, send, code) => {
+    const url = await plain((_req, res) => {
+      res.writeHead(200);
+      send(res);
+    });
+    await expect(collect(connect(url).watch(pods, {}))).rejects.toMatchObject({ code, retryable: true });
+  });
+
+  test('a refused watch throws the Status, an ERROR event is handed on', async () => {
+    const gone = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' };
+    const answers: [number, string][] = [
+      [410, JSON.stringify(gone)],
+      [200, `${JSON.stringify({ type: 'ERROR', object: gone })}\n`],
+    ];
+    const url = await plain((_, res) => answer(res, ...answers.shift()!));
+    const client = connect(url);
+    await expect(collect(client.watch(pods, {}))).rejects.toBeInstanceOf(ApiError);
+    expect(await collect(client.watch(pods, {}))).toEqual(['ERROR Expired']);
+  });
+
+  test('managedFields never reach the reader', async () => {
+    const object = { metadata: { name: 'a', managedFields: [{ manager: 'm' }] } };
+    const url = await plain((_, res) => answer(res, 200, `${JSON.stringify({ type: 'ADDED', object })}\n`));
+    for await (const e of connect(url).watch(pods, {})) expect(e.object).toEqual({ metadata: { name: 'a' } });
+    expect.assertions(1);
+  });
+});
