@@ -188,6 +188,40 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     expect(agent.objects.size).toBe(0);
   });
 
+  test('another agent finishes what one left at any step of mounting', async () => {
+    const secret: Secret = { metadata: { namespace: 'default', name: 's' }, data: { pw: 'c2VjcmV0' } };
+    await api.create(secrets, { namespace: 'default' }, secret);
+    const pod = podOf({
+      volumes: [
+        { name: 'ram', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+        { name: 's', secret: { secretName: 's' } },
+      ],
+    });
+    const podDir = path.join(root, 'pods', UID);
+    const ram = path.join(podDir, 'volumes/kubernetes.io~empty-dir/ram');
+    const mark = path.join(podDir, 'plugins/kubernetes.io~empty-dir/ram/ready');
+    // Killed after mkdir; after the mount; after the mark, with the mount lost to a reboot.
+    const leftovers: (() => Promise<unknown>)[] = [
+      () => mkdir(ram, { recursive: true }),
+      () => mkdir(ram, { recursive: true }).then(() => mounter.mountTmpfs(ram, ['size=1m'])),
+      () => mkdir(path.dirname(mark), { recursive: true }).then(() => writeFile(mark, '')),
+    ];
+    for (const leave of leftovers) {
+      await leave();
+      const agent = startAgent();
+      const mounted = await agent.volumes.mountPod(pod, signal);
+      const onRam = (await mounter.list()).filter((m) => m.mountPoint === ram);
+      expect(onRam.map((m) => m.fsType)).toEqual(['tmpfs']);
+      expect(await modeOf(ram)).toBe('777');
+      expect(await textOf(path.join(mounted.get('s')!.hostPath, 'pw'))).toBe('secret');
+      await agent.volumes.removePodDir(UID, signal);
+      expect(await agent.volumes.listPodDirs()).toEqual([]);
+    }
+    await expect(startAgent().volumes.removePodDir('../..', signal)).rejects.toMatchObject({
+      code: 'VOLUME_PATH_INVALID',
+    });
+  });
+
   test('hostPath types', async () => {
     const agent = startAgent();
     const file = path.join(root, 'file');
