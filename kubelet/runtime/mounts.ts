@@ -49,7 +49,7 @@ export function subPathRequests(
 export function makeMounts(input: MountInput): Init<Mount>[] {
   const { container } = input;
   const mounts = (container.volumeMounts ?? []).map((m, index) => volumeMount(m, index, input));
-  const paths = new Set((container.volumeMounts ?? []).map((m) => path.posix.normalize(absolute(m.mountPath))));
+  const paths = new Set((container.volumeMounts ?? []).map((m) => path.posix.resolve(absolute(m.mountPath))));
   if (input.etcHostsFile !== undefined && !paths.has('/etc/hosts')) {
     mounts.push(plainMount('/etc/hosts', input.etcHostsFile));
   }

@@ -31,6 +31,11 @@ export interface ContainerPreparation {
   readonly files: Outcome<{ readonly restartCount: number; readonly terminationLogFile: string }>;
 }
 
+/** Resolves when nothing of it goes on any more: files must not be made behind the back of who removes the pod. */
+export async function settled(prepared: ContainerPreparation): Promise<void> {
+  await Promise.all([prepared.lookedUp, prepared.references, prepared.files]);
+}
+
 export interface FinishContext {
   readonly pod: Pod;
   readonly status: PodRuntimeStatus;

@@ -14,7 +14,7 @@ import type { AnyContainer } from './labels.ts';
 import { linkContainerLog } from './pod-files.ts';
 import { containerLogPath, legacyLogLink } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
-import { type ContainerPreparation, ContainerPreparer } from './prepare-container.ts';
+import { type ContainerPreparation, ContainerPreparer, settled } from './prepare-container.ts';
 import { withoutRuncFaults } from './runc-faults.ts';
 import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
 import type { ContainerStartFailure } from './runtime-manager.ts';
@@ -56,7 +56,7 @@ export class ContainerStarter {
     this.#preparer = new ContainerPreparer(settings, deps, parts.puller);
   }
 
-  /** Work that needs no sandbox, begun early. Dropping the result is fine. */
+  /** Work that needs no sandbox, begun early. Whoever does not hand it to `start` awaits `settled`. */
   prepare(pod: Pod, container: AnyContainer, status: PodRuntimeStatus, signal: AbortSignal): ContainerPreparation {
     return this.#preparer.prepare(pod, container, status, signal);
   }
@@ -80,6 +80,8 @@ export class ContainerStarter {
     } catch (err) {
       if (!(err instanceof StartStepError)) throw err;
       return { container: container.name, ...err.failure };
+    } finally {
+      await settled(prepared);
     }
   }
 

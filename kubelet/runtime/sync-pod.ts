@@ -17,7 +17,7 @@ import type { PodActions } from './pod-actions.ts';
 import { ensurePodLogDir } from './pod-files.ts';
 import { podLogDir } from './pod-paths.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from './pod-runtime-status.ts';
-import type { ContainerPreparation } from './prepare-container.ts';
+import { type ContainerPreparation, settled } from './prepare-container.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
 import { isSidecar } from './restart-policy.ts';
 import { withoutRuncFaults } from './runc-faults.ts';
@@ -87,7 +87,11 @@ export class PodSyncer {
     const sandbox = actions.createSandbox
       ? await this.#createSandbox(input, actions, signal, progress)
       : await this.#existingSandbox(pod, status, actions);
-    await this.#startContainers({ pod, status, signal, ...startContext(sandbox) }, actions, sandbox, progress);
+    try {
+      await this.#startContainers({ pod, status, signal, ...startContext(sandbox) }, actions, sandbox, progress);
+    } finally {
+      await allSettled(sandbox.prepared);
+    }
   }
 
   async #killPod(
@@ -175,12 +179,16 @@ export class PodSyncer {
       id = await running;
       progress.changed = true;
     } catch (cause) {
+      await allSettled(prepared);
       const message = `Failed to create pod sandbox: ${errorMessage(cause)}`;
       // A pod that is about to end needs no such news: the cause is usually the cancelled call itself.
       if (!signal.aborted) this.#deps.recorder.event(about, 'Warning', 'FailedCreatePodSandBox', message);
       throw new AgentError(message, { code: 'SANDBOX_CREATE_FAILED', cause, retryable: true });
     }
-    const ips = await this.#sandboxIps(pod, id, signal);
+    const ips = await this.#sandboxIps(pod, id, signal).catch(async (err: unknown) => {
+      await allSettled(prepared);
+      throw err;
+    });
     input.onSandboxReady(ips);
     return { id, config, runtimeHandler, ips, prepared };
   }
@@ -272,6 +280,10 @@ export class PodSyncer {
 function startContext(sandbox: Sandbox) {
   const { id: sandboxId, config, runtimeHandler, ips } = sandbox;
   return { sandboxId, sandboxConfig: config, runtimeHandler, ips };
+}
+
+async function allSettled(prepared: ReadonlyMap<string, ContainerPreparation>): Promise<void> {
+  await Promise.all([...prepared.values()].map(settled));
 }
 
 function containersToStart(actions: PodActions): AnyContainer[] {

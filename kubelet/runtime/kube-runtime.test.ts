@@ -1,0 +1,454 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Pod, PodSpec } from '../../api/pod.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { CriError } from '../../cri/errors.ts';
+import { FakeCri } from './fake-cri.ts';
+import { spec } from './fake-pod-status.ts';
+import { KubeRuntime } from './kube-runtime.ts';
+import type { PodSyncResult } from './runtime-manager.ts';
+
+let dir: string;
+let cri: FakeCri;
+let clock: FakeClock;
+let events: string[];
+let kube: KubeRuntime;
+let readyIps: (readonly string[])[];
+const noVerdicts = { liveness: () => undefined, startup: () => undefined };
+
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'kube-runtime-'));
+  cri = new FakeCri();
+  cri.addImage('image:latest');
+  clock = new FakeClock();
+  cri.nowMs = () => clock.now();
+  events = [];
+  readyIps = [];
+  kube = newRuntime();
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+/** A new one knows nothing but what the runtime tells: an agent that was started again. */
+function newRuntime(): KubeRuntime {
+  const settings = {
+    rootDir: path.join(dir, 'root'),
+    podLogsDir: path.join(dir, 'pods'),
+    containerLogsDir: path.join(dir, 'containers'),
+    clusterDns: ['10.96.0.10'],
+    clusterDomain: 'cluster.local',
+    resolvConfFile: '',
+    nodeHostsFile: '/etc/hosts',
+    maxRestartBackoffMs: 300_000,
+    pulls: { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 },
+    resources: {
+      memoryCapacityBytes: 2 ** 30,
+      enforceCpuLimits: true,
+      cpuPeriodUs: 100_000,
+      cgroupVersion: 1,
+      singleProcessOomKill: true,
+      hugepageSizes: [],
+    },
+    security: { seccompDefault: false, seccompDir: '', extraMaskedPaths: [] },
+  } as const;
+  return new KubeRuntime(settings, {
+    ...cri.services,
+    recorder: { event: (_about, type, reason, message) => void events.push(`${type} ${reason} ${message}`) },
+    clock,
+    log: silentLog,
+    nodeIps: () => ['192.168.0.1'],
+    nodeAllocatable: () => ({}),
+    configMap: async () => undefined,
+    secret: async () => undefined,
+    services: () => [],
+    runtimeHandler: async (name) => {
+      throw new Error(`RuntimeClass "${name}" not found`);
+    },
+    supportsRecursiveReadOnly: () => false,
+    cgroupParent: () => '/kubepods/pod',
+    volumesOf: () => new Map(),
+    tailLog: async () => 'end of the log',
+    bindMount: async () => {},
+    unmount: async () => {},
+  });
+}
+
+const local = { imagePullPolicy: 'IfNotPresent' as const };
+function podOf(more: Partial<PodSpec> = {}): Pod {
+  return {
+    metadata: { name: 'p', namespace: 'ns', uid: 'u' },
+    spec: { containers: [spec('a', local)], restartPolicy: 'Always', terminationGracePeriodSeconds: 30, ...more },
+  };
+}
+
+async function sync(pod: Pod, runtime = kube, signal?: AbortSignal): Promise<PodSyncResult> {
+  const status = await runtime.getPodStatus('u', 'p', 'ns');
+  cri.calls.length = 0;
+  const onSandboxReady = (ips: readonly string[]) => void readyIps.push(ips);
+  return runtime.syncPod({ pod, status, verdicts: noVerdicts, onSandboxReady, ...(signal ? { signal } : {}) });
+}
+
+const lost = (method: string) => new CriError(method, 'UNAVAILABLE', 'connection lost');
+const eof = (method: string) =>
+  new CriError(method, 'UNKNOWN', "runc create failed: can't get final child's PID from pipe: EOF: unknown");
+
+describe('start', () => {
+  test('a new pod: no call more than needed, events in order, address told', async () => {
+    expect(await sync(podOf())).toEqual({ changed: true, started: ['a'], failures: [] });
+    expect(cri.calls.filter((c) => !c.startsWith('imageStatus'))).toEqual([
+      'runPodSandbox',
+      'podSandboxStatus s0',
+      'createContainer a',
+      'startContainer c1',
+    ]);
+    expect(cri.calls.filter((c) => c.startsWith('imageStatus'))).toHaveLength(1);
+    expect(readyIps).toEqual([['10.0.0.1']]);
+    expect(events.map((e) => e.split(' ').slice(0, 2).join(' '))).toEqual([
+      'Normal Pulled',
+      'Normal Created',
+      'Normal Started',
+    ]);
+    const hosts = await readFile(path.join(dir, 'root/pods/u/etc-hosts'), 'utf8');
+    expect(hosts.endsWith('10.0.0.1\tp\n')).toBe(true);
+    expect(await sync(podOf())).toEqual({ changed: false, started: [], failures: [] });
+    expect(cri.calls).toEqual([]);
+  });
+
+  test('init containers one after the other, then the regular one', async () => {
+    const pod = podOf({ initContainers: [spec('i0', local), spec('i1', local)] });
+    for (const [name, started] of [
+      ['i0', 'i0'],
+      ['i1', 'i1'],
+      ['', 'a'],
+    ] as const) {
+      expect((await sync(pod)).started).toEqual([started]);
+      if (name !== '') cri.exit(name, 0);
+    }
+  });
+
+  test('a failed sandbox is reported and leaves nothing started', async () => {
+    cri.failNext('runPodSandbox', new CriError('RunPodSandbox', 'UNKNOWN', 'no network'));
+    const result = await sync(podOf());
+    expect(result.error?.message).toBe('Failed to create pod sandbox: no network');
+    expect(events).toEqual(['Warning FailedCreatePodSandBox Failed to create pod sandbox: no network']);
+    expect((await sync(podOf())).started).toEqual(['a']);
+  });
+
+  test('an unknown RuntimeClass', async () => {
+    const result = await sync(podOf({ runtimeClassName: 'x' }));
+    expect(result.error?.message).toContain('RuntimeClass "x" not found');
+    expect(cri.calls).toEqual([]);
+  });
+
+  test.each([
+    ['createContainer', 'CreateContainerError'],
+    ['startContainer', 'RunContainerError'],
+  ] as const)('%s fails: %s, and the next container starts nevertheless', async (method, reason) => {
+    cri.failNext(method, new CriError(method, 'UNKNOWN', 'c1 is bad'));
+    const result = await sync(podOf({ containers: [spec('a', local), spec('b', local)] }));
+    expect(result.started).toEqual(['b']);
+    expect(result.failures).toEqual([
+      { container: 'a', reason, message: method === 'startContainer' ? 'a is bad' : 'c1 is bad' },
+    ]);
+    expect(events).toContain(`Warning Failed Error: ${result.failures[0]?.message}`);
+  });
+
+  test('a missing configMap is waited for', async () => {
+    const env = [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'cm', key: 'k' } } }];
+    const result = await sync(podOf({ containers: [spec('a', { ...local, env })] }));
+    expect(result.failures).toEqual([
+      { container: 'a', reason: 'CreateContainerConfigError', message: 'configmap "cm" not found' },
+    ]);
+    expect(events).toContain('Warning Failed Error: configmap "cm" not found');
+  });
+
+  test('an image that is not there', async () => {
+    const result = await sync(podOf({ containers: [spec('a', { image: 'none:1', imagePullPolicy: 'Never' })] }));
+    expect(result.failures[0]).toMatchObject({ reason: 'ErrImageNeverPull' });
+    expect(events).toContain('Warning Failed Error: ErrImageNeverPull');
+  });
+
+  test.each(['runPodSandbox', 'startContainer'] as const)("runc's fault in %s is not seen", async (method) => {
+    cri.failNext(method, eof(method));
+    expect(await sync(podOf())).toMatchObject({ started: ['a'], failures: [] });
+    expect(cri.picture).toEqual(['a/0:running']);
+  });
+
+  test("runc's fault again and again is an error after three tries", async () => {
+    for (let i = 0; i < 3; i++) cri.failNext('startContainer', eof('startContainer'));
+    expect((await sync(podOf())).failures[0]).toMatchObject({ reason: 'RunContainerError' });
+    expect(cri.calls.filter((c) => c.startsWith('startContainer'))).toHaveLength(3);
+  });
+
+  test('a failed postStart hook ends the container', async () => {
+    cri.onExec = async () => 3;
+    const lifecycle = { postStart: { exec: { command: ['x', 'y'] } } };
+    const result = await sync(podOf({ containers: [spec('a', { ...local, lifecycle })] }));
+    expect(result.failures[0]).toMatchObject({ reason: 'PostStartHookError' });
+    expect(result.failures[0]?.message).toMatch(
+      /^Exec lifecycle hook \(\[x y\]\) for Container "a" in Pod "p_ns\(u\)" failed - error: /,
+    );
+    expect(events.slice(-2)).toEqual([
+      'Warning FailedPostStartHook PostStartHook failed',
+      'Normal Killing FailedPostStartHook',
+    ]);
+    expect(cri.picture).toEqual(['a/0:exited']);
+  });
+
+  test('an aborted sync starts nothing further', async () => {
+    const stop = new AbortController();
+    stop.abort(new Error('the pod is to end'));
+    const result = await sync(podOf(), kube, stop.signal);
+    expect(result).toMatchObject({ started: [], error: { message: 'the pod is to end' } });
+    expect(events).toEqual([]);
+  });
+});
+
+describe('restart', () => {
+  test('at once, then with CrashLoopBackOff', async () => {
+    await sync(podOf());
+    cri.exit('a', 1);
+    expect((await sync(podOf())).started).toEqual(['a']);
+    expect(cri.picture).toEqual(['a/0:exited', 'a/1:running']);
+    cri.exit('a', 1);
+    const result = await sync(podOf());
+    expect(result.failures).toEqual([
+      {
+        container: 'a',
+        reason: 'CrashLoopBackOff',
+        message: 'back-off 10s restarting failed container=a pod=p_ns(u)',
+        retryAtMs: clock.now() + 10_000,
+      },
+    ]);
+    expect(events.at(-1)).toBe('Warning BackOff Back-off restarting failed container a in pod p_ns(u)');
+    await clock.advance(10_000);
+    expect((await sync(podOf())).started).toEqual(['a']);
+  });
+
+  test('a dead sandbox is replaced, and everything in it', async () => {
+    const pod = podOf({ initContainers: [spec('i', local)] });
+    await sync(pod);
+    cri.exit('i', 0);
+    await sync(pod);
+    cri.sandboxes.get('s0')!.state = 'SANDBOX_NOTREADY';
+    expect((await sync(pod)).started).toEqual(['i']);
+    expect(events).toContain('Normal SandboxChanged Pod sandbox changed, it will be killed and re-created.');
+    expect(cri.picture).toEqual(['a/0:exited', 'i/1:running']);
+    expect([...cri.sandboxes.values()].map((s) => `${s.metadata?.attempt} ${s.state}`)).toEqual([
+      '0 SANDBOX_NOTREADY',
+      '1 SANDBOX_READY',
+    ]);
+  });
+
+  test('an edited image', async () => {
+    cri.addImage('new:1');
+    await sync(podOf());
+    const edited = podOf({ containers: [spec('a', { image: 'new:1', imagePullPolicy: 'IfNotPresent' })] });
+    expect((await sync(edited)).started).toEqual(['a']);
+    expect(events).toContain('Normal Killing Container a definition changed, will be restarted');
+    expect(cri.picture).toEqual(['a/0:exited', 'a/1:running']);
+  });
+
+  test('a pod that has done its work is stopped', async () => {
+    const pod = podOf({ restartPolicy: 'Never' });
+    await sync(pod);
+    cri.exit('a', 0);
+    expect(await sync(pod)).toEqual({ changed: true, started: [], failures: [] });
+    expect(cri.sandboxes.get('s0')?.state).toBe('SANDBOX_NOTREADY');
+    expect((await sync(pod)).changed).toBe(false);
+  });
+});
+
+describe('the agent dies, or an answer is lost', () => {
+  test('after RunPodSandbox: the sandbox is used, not doubled', async () => {
+    cri.failNext('runPodSandbox', lost('runPodSandbox'), true);
+    expect((await sync(podOf())).error).toBeDefined();
+    expect((await sync(podOf(), newRuntime())).started).toEqual(['a']);
+    expect(cri.sandboxes.size).toBe(1);
+  });
+
+  test('after CreateContainer: the container is started, not doubled', async () => {
+    cri.failNext('createContainer', lost('createContainer'), true);
+    expect((await sync(podOf())).failures[0]).toMatchObject({ reason: 'CreateContainerError' });
+    expect(cri.picture).toEqual(['a/0:created']);
+    expect((await sync(podOf(), newRuntime())).started).toEqual(['a']);
+    expect(cri.picture).toEqual(['a/0:running']);
+  });
+
+  test('after StartContainer: nothing is done again', async () => {
+    cri.failNext('startContainer', lost('startContainer'), true);
+    await sync(podOf());
+    expect(await sync(podOf(), newRuntime())).toEqual({ changed: false, started: [], failures: [] });
+    expect(cri.picture).toEqual(['a/0:running']);
+  });
+
+  test('a container created from another image is replaced', async () => {
+    cri.addImage('new:1');
+    cri.failNext('createContainer', lost('createContainer'), true);
+    await sync(podOf());
+    await sync(podOf({ containers: [spec('a', { image: 'new:1', imagePullPolicy: 'IfNotPresent' })] }));
+    expect(cri.picture).toEqual(['a/0:created', 'a/1:running']);
+  });
+});
+
+describe('kill', () => {
+  const never = new AbortController().signal;
+  const kill = async (pod: Pod | undefined, signal = never, graceOverrideSeconds?: number) => {
+    const status = await kube.getPodStatus('u', 'p', 'ns');
+    cri.calls.length = 0;
+    events.length = 0;
+    const override = graceOverrideSeconds === undefined ? {} : { graceOverrideSeconds };
+    return kube.killPod({ pod, status, signal, ...override });
+  };
+
+  test('all containers with the grace of the pod, then the sandbox', async () => {
+    const pod = podOf({ containers: [spec('a', local), spec('b', local)] });
+    await sync(pod);
+    await kill(pod);
+    expect(cri.calls).toEqual(['stopContainer c2 30', 'stopContainer c1 30', 'stopPodSandbox s0']);
+    expect(events.sort()).toEqual(['Normal Killing Stopping container a', 'Normal Killing Stopping container b']);
+  });
+
+  test('a process gets two seconds at least', async () => {
+    await sync(podOf());
+    await kill(podOf(), never, 1);
+    expect(cri.calls).toContain('stopContainer c1 2');
+  });
+
+  test('the hook runs within the grace and its time is taken off', async () => {
+    const pod = podOf({ containers: [spec('a', { ...local, lifecycle: { preStop: { sleep: { seconds: 10 } } } })] });
+    await sync(pod);
+    const done = kill(pod);
+    await clock.advance(9_999);
+    expect(cri.calls).toEqual([]);
+    await clock.advance(1);
+    await done;
+    expect(cri.calls[0]).toBe('stopContainer c1 20');
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('a hook that hangs is left alone when the grace is used up', async () => {
+    cri.onExec = (_command, signal) =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    const pod = podOf({
+      containers: [spec('a', { ...local, lifecycle: { preStop: { exec: { command: ['hang'] } } } })],
+    });
+    await sync(pod);
+    const done = kill(pod, never, 5);
+    await clock.advance(5_000);
+    await done;
+    expect(cri.calls).toEqual(['execSync c1 hang', 'stopContainer c1 2', 'stopPodSandbox s0']);
+  });
+
+  test('a shorter grace supersedes a stop in flight, and the hook is not run twice', async () => {
+    let execs = 0;
+    cri.onExec = async () => {
+      execs++;
+      return 0;
+    };
+    cri.onStop = (_id, _grace, signal) =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    const pod = podOf({ containers: [spec('a', { ...local, lifecycle: { preStop: { exec: { command: ['x'] } } } })] });
+    await sync(pod);
+    const shorter = new AbortController();
+    const first = kill(pod, shorter.signal);
+    const refused = expect(first).rejects.toThrow('kill container a');
+    await clock.advance(3_000);
+    shorter.abort(new Error('grace period got shorter'));
+    await refused;
+    cri.onStop = async () => {};
+    await kill(pod, never, 4);
+    expect(cri.calls).toEqual(['stopContainer c1 4', 'stopPodSandbox s0']);
+    expect(execs).toBe(1);
+  });
+
+  test('sidecars end last, in reverse order', async () => {
+    const sidecar = (name: string) => spec(name, { ...local, restartPolicy: 'Always' });
+    const pod = podOf({ initContainers: [sidecar('s0'), sidecar('s1')] });
+    for (let i = 0; i < 3; i++) await sync(pod);
+    expect(cri.picture).toEqual(['s0/0:running', 's1/0:running', 'a/0:running']);
+    cri.onStop = () => clock.sleep(1_000);
+    const done = kill(pod);
+    await clock.advance(3_000);
+    await done;
+    expect(cri.calls).toEqual([
+      'stopContainer c3 30',
+      'stopContainer c2 29',
+      'stopContainer c1 28',
+      'stopPodSandbox s0',
+    ]);
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('an orphan is killed by what its annotations say', async () => {
+    const pod = podOf({
+      containers: [spec('a', { ...local, lifecycle: { preStop: { exec: { command: ['bye'] } } } })],
+    });
+    await sync(pod);
+    await kill(undefined);
+    expect(cri.calls).toEqual(['execSync c1 bye', 'stopContainer c1 30', 'stopPodSandbox s0']);
+  });
+
+  test('a container that cannot be stopped is an error that names it', async () => {
+    await sync(podOf());
+    cri.failNext('stopContainer', lost('stopContainer'));
+    await expect(kill(podOf())).rejects.toThrow('kill container a: connection lost');
+    expect(cri.calls).not.toContain('stopPodSandbox s0');
+  });
+});
+
+describe('status and garbage', () => {
+  test('an ended container is asked about once; its last words come from the log', async () => {
+    const pod = podOf({
+      restartPolicy: 'Never',
+      containers: [spec('a', { ...local, terminationMessagePolicy: 'FallbackToLogsOnError' })],
+    });
+    await sync(pod);
+    cri.exit('a', 1);
+    const status = await kube.getPodStatus('u', 'p', 'ns');
+    expect(status.containers[0]).toMatchObject({ state: 'exited', exitCode: 1, message: 'end of the log' });
+    cri.calls.length = 0;
+    expect((await kube.getPodStatus('u', 'p', 'ns')).containers[0]).toBe(status.containers[0]);
+    expect(cri.calls.sort()).toEqual(['listContainers', 'listPodSandboxes']);
+  });
+
+  test('listPods groups by uid', async () => {
+    await sync(podOf());
+    expect(await kube.listPods()).toMatchObject([
+      {
+        uid: 'u',
+        name: 'p',
+        namespace: 'ns',
+        sandboxes: [{ id: 's0', ready: true }],
+        containers: [{ name: 'a', state: 'running' }],
+      },
+    ]);
+  });
+
+  test('of dead instances the newest stays, until the pod may go', async () => {
+    await sync(podOf());
+    for (let i = 0; i < 2; i++) {
+      cri.exit('a', 1);
+      await clock.advance(60_000);
+      await sync(podOf());
+    }
+    await kube.collectGarbage({ mayRemoveAll: () => false, allSourcesReady: true });
+    expect(cri.picture).toEqual(['a/1:exited', 'a/2:running']);
+    cri.exit('a', 0);
+    cri.sandboxes.get('s0')!.state = 'SANDBOX_NOTREADY';
+    await kube.collectGarbage({ mayRemoveAll: () => true, allSourcesReady: false });
+    expect(cri.picture).toEqual(['a/2:exited']);
+    await kube.collectGarbage({ mayRemoveAll: () => true, allSourcesReady: true });
+    expect([cri.picture, cri.sandboxes.size]).toEqual([[], 0]);
+  });
+
+  test('removePod leaves nothing', async () => {
+    await sync(podOf());
+    cri.exit('a', 0);
+    await kube.removePod('u');
+    expect([cri.picture, cri.sandboxes.size]).toEqual([[], 0]);
+    await expect(readFile(path.join(dir, 'pods/ns_p_u'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
