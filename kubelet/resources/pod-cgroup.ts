@@ -118,9 +118,8 @@ export class PodCgroups {
   async removePodCgroup(podUid: string): Promise<void> {
     const fs = this.#managed();
     if (fs === undefined) return;
-    for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
-      await fs.remove(this.#name(podCgroupParts(qos, podUid)));
-    }
+    const levels = ['Guaranteed', 'Burstable', 'BestEffort'] as const;
+    await Promise.all(levels.map((qos) => fs.remove(this.#name(podCgroupParts(qos, podUid)))));
   }
 
   /** What CRI gets as cgroup_parent; '' leaves it to the runtime. */
