@@ -1,0 +1,177 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { CoreEvent, ObjectReference } from '../api/kinds.ts';
+import { events } from '../api/resources.ts';
+import { AgentError } from '../core/errors.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { ApiEventRecorder } from './event-recorder.ts';
+import { FakeApi, failure } from './fake-client.ts';
+
+const web: ObjectReference = { kind: 'Pod', namespace: 'shop', name: 'web', uid: 'u1', apiVersion: 'v1' };
+const down = () => new AgentError('no route', { code: 'API_UNREACHABLE', retryable: true });
+
+let clock: FakeClock;
+let api: FakeApi;
+let recorder: ApiEventRecorder;
+let stop: AbortController;
+let ended: Promise<void>;
+
+beforeEach(() => {
+  clock = new FakeClock(Date.UTC(2026, 0, 1));
+  api = new FakeApi({ now: () => clock.now() });
+  recorder = new ApiEventRecorder(
+    api,
+    { component: 'kubelet', host: 'n1' },
+    { clock, log: silentLog, random: () => 0.5 },
+  );
+  stop = new AbortController();
+  ended = recorder.run(stop.signal);
+});
+
+afterEach(async () => {
+  stop.abort();
+  await clock.advance(2_000);
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
+
+const stored = () => api.all(events) as CoreEvent[];
+const verbs = () => api.requests.map((r) => r.verb);
+
+test('an event is stored as the kubelet writes it', async () => {
+  recorder.event(web, 'Normal', 'Started', 'Container started');
+  await clock.advance(0);
+  expect(stored()[0]).toMatchObject({
+    metadata: { namespace: 'shop', name: expect.stringMatching(/^web\.[0-9a-f]{14,16}$/) },
+    involvedObject: web,
+    type: 'Normal',
+    reason: 'Started',
+    message: 'Container started',
+    count: 1,
+    firstTimestamp: '2026-01-01T00:00:00Z',
+    lastTimestamp: '2026-01-01T00:00:00Z',
+    source: { component: 'kubelet', host: 'n1' },
+    reportingComponent: 'kubelet',
+    reportingInstance: 'n1',
+  });
+});
+
+test('events about cluster-scoped objects go to the default namespace', async () => {
+  recorder.event({ kind: 'Node', name: 'n1' }, 'Normal', 'NodeReady', 'ready');
+  await clock.advance(0);
+  expect(stored()[0]?.metadata.namespace).toBe('default');
+});
+
+test('a repeat raises the count of the first', async () => {
+  for (let i = 0; i < 3; i++) {
+    recorder.event(web, 'Warning', 'BackOff', 'restarting');
+    await clock.advance(10_000);
+  }
+  expect(verbs()).toEqual(['create', 'patch', 'patch']);
+  expect(stored()).toHaveLength(1);
+  expect(stored()[0]).toMatchObject({
+    count: 3,
+    firstTimestamp: '2026-01-01T00:00:00Z',
+    lastTimestamp: '2026-01-01T00:00:20Z',
+  });
+  expect(api.requests[2]?.body).toEqual({ count: 3, lastTimestamp: '2026-01-01T00:00:20Z', message: 'restarting' });
+});
+
+test('a repeat of an event that has expired makes it anew with its count', async () => {
+  recorder.event(web, 'Warning', 'BackOff', 'restarting');
+  await clock.advance(0);
+  await api.delete(events, { namespace: 'shop', name: stored()[0]!.metadata.name! });
+  recorder.event(web, 'Warning', 'BackOff', 'restarting');
+  await clock.advance(0);
+  expect(stored()[0]?.count).toBe(2);
+});
+
+test('the tenth different message of a reason turns them into one combined event', async () => {
+  for (let i = 1; i <= 12; i++) recorder.event(web, 'Warning', 'Failed', `attempt ${i}`);
+  await clock.advance(0);
+  expect(stored().map((e) => e.message)).toEqual([
+    ...Array.from({ length: 9 }, (_, i) => `attempt ${i + 1}`),
+    '(combined from similar events): attempt 12',
+  ]);
+  expect(stored()[9]?.count).toBe(3);
+});
+
+test('messages far apart in time are not combined', async () => {
+  for (let i = 1; i <= 12; i++) {
+    recorder.event(web, 'Warning', 'Failed', `attempt ${i}`);
+    await clock.advance(600_001);
+  }
+  expect(stored().every((e) => e.message?.startsWith('attempt'))).toBe(true);
+  expect(stored()).toHaveLength(12);
+});
+
+test('a source that floods one object is cut off at 25, gets one more in five minutes; others are not affected', async () => {
+  for (let i = 0; i < 40; i++) recorder.event(web, 'Warning', 'BackOff', 'restarting');
+  recorder.event({ ...web, name: 'other', uid: 'u2' }, 'Normal', 'Started', 'ok');
+  await clock.advance(0);
+  expect(verbs()).toHaveLength(26);
+  await clock.advance(299_000);
+  recorder.event(web, 'Warning', 'BackOff', 'restarting');
+  await clock.advance(1_000);
+  expect(verbs()).toHaveLength(26);
+  recorder.event(web, 'Warning', 'BackOff', 'restarting');
+  await clock.advance(0);
+  expect(verbs()).toHaveLength(27);
+  expect(stored()[0]?.count).toBe(42); // the suppressed ones are counted
+});
+
+test('a server that cannot be reached is tried again every ten seconds, in order', async () => {
+  for (let i = 0; i < 3; i++) api.failNext('create', down());
+  recorder.event(web, 'Normal', 'First', 'a');
+  recorder.event(web, 'Normal', 'Second', 'b');
+  await clock.advance(0);
+  expect(verbs()).toHaveLength(1);
+  await clock.advance(5_000);
+  expect(verbs()).toHaveLength(2);
+  await clock.advance(20_000);
+  expect(stored().map((e) => e.reason)).toEqual(['First', 'Second']);
+});
+
+test('a refused event is given up at once', async () => {
+  api.failNext('create', failure(403, 'forbidden'));
+  recorder.event(web, 'Normal', 'First', 'a');
+  recorder.event(web, 'Normal', 'Second', 'b');
+  await clock.advance(0);
+  expect(stored().map((e) => e.reason)).toEqual(['Second']);
+});
+
+test('the oldest are dropped when a thousand wait', async () => {
+  api.failNext('create', down());
+  recorder.event(web, 'Normal', 'InFlight', '');
+  await clock.advance(0);
+  for (let i = 0; i < 1005; i++) recorder.event({ ...web, name: `p${i}` }, 'Normal', 'Started', '');
+  await clock.advance(5_000);
+  const names = stored().map((e) => e.involvedObject.name);
+  expect(names).toHaveLength(1001);
+  expect(names.slice(0, 2)).toEqual(['web', 'p5']);
+});
+
+test('stopping sends what is queued', async () => {
+  recorder.event(web, 'Normal', 'Killing', 'Stopping container');
+  recorder.event(web, 'Normal', 'Last', '');
+  stop.abort();
+  await ended;
+  expect(stored()).toHaveLength(2);
+});
+
+test('stopping does not wait for a server that hangs', async () => {
+  api.create = (_type, _name, _object, opts) =>
+    new Promise((_, reject) => opts?.signal?.addEventListener('abort', () => reject(down())));
+  recorder.event(web, 'Normal', 'Killing', '');
+  await clock.advance(0);
+  stop.abort();
+  await clock.advance(1_999);
+  let isOver = false;
+  void ended.then(() => {
+    isOver = true;
+  });
+  await clock.advance(0);
+  expect(isOver).toBe(false);
+  await clock.advance(1);
+  expect(isOver).toBe(true);
+});
