@@ -46,7 +46,7 @@ export async function runHook(target: HookTarget, deps: HookDeps, signal: AbortS
       throw new Error(`HTTP lifecycle hook (${handler.httpGet.path ?? ''}) ${where} ${errorMessage(err)}`);
     }
   } else if (handler.sleep !== undefined) {
-    await deps.clock.sleep(handler.sleep.seconds * 1000, signal);
+    if (handler.sleep.seconds > 0) await deps.clock.sleep(handler.sleep.seconds * 1000, signal);
     if (signal.aborted) {
       const why = 'container terminated before sleep hook finished';
       throw new Error(`Sleep lifecycle hook (${handler.sleep.seconds}) ${where} ${why}`);
@@ -152,11 +152,7 @@ function getOnce(url: URL, headers: Record<string, string>, signal: AbortSignal)
   });
 }
 
+/** OpenSSL's words for a first record that is no TLS: it has read the beginning of an HTTP answer. */
 function isPlainHttpAnswer(err: unknown): boolean {
-  const code = (err as { code?: string }).code ?? '';
-  return (
-    code === 'ERR_SSL_WRONG_VERSION_NUMBER' ||
-    code === 'ERR_SSL_HTTP_REQUEST' ||
-    code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG'
-  );
+  return /wrong version number|http request|packet length too long/i.test(errorMessage(err));
 }

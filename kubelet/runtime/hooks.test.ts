@@ -1,0 +1,111 @@
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { CriError } from '../../cri/errors.ts';
+import { FakeCri } from './fake-cri.ts';
+import { type HookDeps, type HookTarget, runHook } from './hooks.ts';
+import type { LifecycleHandler } from './labels.ts';
+
+let server: http.Server;
+let requests: string[];
+let answer: (request: http.IncomingMessage, response: http.ServerResponse) => void;
+let port: number;
+beforeEach(async () => {
+  requests = [];
+  answer = (_, response) => void response.writeHead(500).end();
+  server = http.createServer((request, response) => {
+    requests.push(
+      `${request.method} ${request.url} ${request.headers['user-agent']} ${request.headers.authorization ?? '-'}`,
+    );
+    answer(request, response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  port = (server.address() as AddressInfo).port;
+});
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+const events: string[] = [];
+const deps = (cri = new FakeCri(), clock = new FakeClock()): HookDeps => ({
+  runtime: cri.services.runtime,
+  clock,
+  recorder: { event: (_, type, reason, message) => void events.push(`${type} ${reason} ${message}`) },
+});
+const target = (handler: LifecycleHandler): HookTarget => ({
+  handler,
+  containerName: 'c',
+  containerId: 'id',
+  podDescription: 'p_ns(u)',
+  about: {},
+  podIp: '127.0.0.1',
+  ports: [{ name: 'http', containerPort: port }],
+});
+const run = (handler: LifecycleHandler, d = deps(), signal = new AbortController().signal) =>
+  runHook(target(handler), d, signal);
+const failed = 'for Container "c" in Pod "p_ns(u)" failed - error:';
+
+test('httpGet: any answer is a success, ports have names', async () => {
+  await run({ httpGet: { path: 'bye?x=1', port: 'http' } });
+  expect(requests).toEqual(['GET /bye?x=1 kube-lifecycle/1.36 -']);
+});
+
+test('httpGet: redirects to the same host are followed, others are an answer', async () => {
+  answer = (request, response) => {
+    const location = request.url === '/a' ? '/b' : 'http://127.0.0.2:1/';
+    response.writeHead(302, { location }).end();
+  };
+  await run({ httpGet: { path: '/a', port } });
+  expect(requests.map((r) => r.split(' ')[1])).toEqual(['/a', '/b']);
+});
+
+test('httpGet: HTTPS to a server that speaks HTTP is tried again without credentials', async () => {
+  events.length = 0;
+  const httpHeaders = [{ name: 'authorization', value: 'secret' }];
+  await run({ httpGet: { path: '/a', port, scheme: 'HTTPS', httpHeaders } });
+  expect(requests).toEqual(['GET /a kube-lifecycle/1.36 -']);
+  expect(events).toEqual([
+    expect.stringMatching(
+      /^Warning LifecycleHTTPFallback request to HTTPS lifecycle hook 127.0.0.1:\d+ got HTTP response, retry with HTTP succeeded$/,
+    ),
+  ]);
+});
+
+test('httpGet: nobody listens', async () => {
+  await expect(run({ httpGet: { path: '/a', port: 1 } })).rejects.toThrow(
+    `HTTP lifecycle hook (/a) ${failed} connect ECONNREFUSED`,
+  );
+  await expect(run({ httpGet: { port: 'nope' } })).rejects.toThrow(`couldn't find port: "nope"`);
+});
+
+test('exec: exit code and runtime errors', async () => {
+  const cri = new FakeCri();
+  await run({ exec: { command: ['a', '$(X)'] } }, deps(cri));
+  expect(cri.calls).toEqual(['execSync id a $(X)']);
+  cri.onExec = async () => 4;
+  await expect(run({ exec: { command: ['a', 'b'] } }, deps(cri))).rejects.toThrow(
+    `Exec lifecycle hook ([a b]) ${failed} command 'a b' exited with 4`,
+  );
+  cri.failNext('execSync', new CriError('ExecSync', 'UNKNOWN', 'no such file'));
+  await expect(run({ exec: { command: ['a'] } }, deps(cri))).rejects.toThrow(`${failed} no such file, message: ""`);
+});
+
+test('sleep: to the end, or cancelled', async () => {
+  const clock = new FakeClock();
+  const whole = run({ sleep: { seconds: 5 } }, deps(undefined, clock));
+  await clock.advance(5_000);
+  await whole;
+  const stop = new AbortController();
+  const cut = run({ sleep: { seconds: 5 } }, deps(undefined, clock), stop.signal);
+  stop.abort();
+  await expect(cut).rejects.toThrow(
+    `Sleep lifecycle hook (5) ${failed} container terminated before sleep hook finished`,
+  );
+  await run({ sleep: { seconds: 0 } });
+});
+
+test('a handler that the agent cannot run', async () => {
+  await expect(run({ tcpSocket: { port: 1 } })).rejects.toThrow('Cannot run handler: invalid handler: ');
+});
