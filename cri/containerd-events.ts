@@ -1,0 +1,84 @@
+// containerd's own event stream, for containerd 1.x, whose CRI has none: what happened to which task, as it happens.
+import { linkedSignal } from '../core/abort.ts';
+import type { Clock } from '../core/clock.ts';
+import { decodeMessage } from './codec.ts';
+import { isCriError } from './errors.ts';
+import type * as msg from './gen/messages.ts';
+import { methodOf, type RpcChannel } from './rpc.ts';
+import type { RuntimeEvent } from './runtime-service.ts';
+
+const SUBSCRIBE = methodOf('containerd.services.events.v1.Events', 'Subscribe', 'SubscribeRequest', 'Envelope');
+const PUBLISH = methodOf('containerd.services.events.v1.Events', 'Publish', 'PublishRequest', 'Empty');
+/** Where the CRI plugin keeps its containers; other namespaces (Docker's is `moby`) are not ours. */
+const NAMESPACE = 'k8s.io';
+const TOPICS = ['/tasks/start', '/tasks/exit', '/tasks/oom', '/containers/create', '/containers/delete'];
+
+/** A topic of our own: an event that we publish ourselves and see come back proves that the subscription works. */
+const PROOF_TOPIC = '/nodelet/subscribed';
+const PROOF_RETRY_MS = 50;
+const PUBLISH_TIMEOUT_MS = 5_000;
+
+/**
+ * `onConnected` is called once events are known to reach us: containerd answers a subscription with nothing at all
+ * until there is an event, so one is made. @throws {CriError} UNIMPLEMENTED when this is not containerd.
+ */
+export async function* containerdEvents(
+  channel: RpcChannel,
+  clock: Clock,
+  signal: AbortSignal,
+  onConnected: () => void,
+): AsyncIterable<RuntimeEvent> {
+  const filters = [...TOPICS, PROOF_TOPIC].map((topic) => `namespace==${NAMESPACE},topic=="${topic}"`);
+  using proving = linkedSignal(signal);
+  void publishProof(channel, clock, proving.signal); // catches everything itself: the stream tells what is wrong
+  try {
+    for await (const envelope of channel.stream<msg.Envelope>(SUBSCRIBE, { filters }, signal)) {
+      if (envelope.namespace !== NAMESPACE) continue;
+      if (envelope.topic === PROOF_TOPIC) {
+        if (!proving.signal.aborted) onConnected();
+        proving.abort();
+        continue;
+      }
+      const event = toRuntimeEvent(envelope);
+      if (event !== undefined) yield event;
+    }
+  } finally {
+    proving.abort();
+  }
+}
+
+/** Until it has come back: the first one may be handled before the subscription is. */
+async function publishProof(channel: RpcChannel, clock: Clock, signal: AbortSignal): Promise<void> {
+  const event = { typeUrl: 'containerd.events.TaskOOM', value: new Uint8Array(0) };
+  while (!signal.aborted) {
+    try {
+      const headers = { 'containerd-namespace': NAMESPACE };
+      await channel.call(PUBLISH, { topic: PROOF_TOPIC, event }, PUBLISH_TIMEOUT_MS, signal, headers);
+    } catch (err) {
+      if (isCriError(err, 'UNIMPLEMENTED')) return;
+    }
+    await clock.sleep(PROOF_RETRY_MS, signal);
+  }
+}
+
+/** Undefined for what is not about a container: the end of an exec session has a task id of its own. */
+export function toRuntimeEvent({ topic, event }: msg.Envelope): RuntimeEvent | undefined {
+  const bytes = event?.value ?? new Uint8Array(0);
+  switch (topic) {
+    case '/tasks/start':
+      return { type: 'started', containerId: decodeMessage<msg.TaskStart>('TaskStart', bytes).containerId };
+    case '/tasks/exit': {
+      const exit = decodeMessage<msg.TaskExit>('TaskExit', bytes);
+      if (exit.id !== exit.containerId) return undefined;
+      return { type: 'stopped', containerId: exit.containerId, exitCode: exit.exitStatus };
+    }
+    case '/tasks/oom':
+      return { type: 'oom', containerId: decodeMessage<msg.TaskOOM>('TaskOOM', bytes).containerId };
+    case '/containers/create':
+      return { type: 'created', containerId: decodeMessage<msg.ContainerCreate>('ContainerCreate', bytes).id };
+    case '/containers/delete':
+      return { type: 'deleted', containerId: decodeMessage<msg.ContainerDelete>('ContainerDelete', bytes).id };
+    default:
+      return undefined;
+  }
+}
