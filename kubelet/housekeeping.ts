@@ -22,10 +22,9 @@ export interface HousekeepingDeps {
   readonly pleg: Pick<Pleg, 'pods' | 'listed'>;
   readonly cache: PodCache;
   readonly runtime: Pick<RuntimeManager, 'collectGarbage' | 'removePod' | 'listPods'>;
-  readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'unmountPod' | 'forgetPod'>;
+  readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'removePod'>;
   readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
-  readonly removePodDir: (podUid: string) => Promise<void>;
   readonly removePodCgroup?: (podUid: string) => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -104,7 +103,7 @@ export class Housekeeping {
 
   /** A finished worker is remembered while its pod is desired: its late updates must not start it anew. */
   async #forgetFinished(uid: string, signal: AbortSignal): Promise<void> {
-    const { workers, pods, runtime, cache, probes, removePodDir, volumes } = this.#deps;
+    const { workers, pods, runtime, cache, probes, volumes } = this.#deps;
     const state = workers.state(uid);
     if (state?.phase !== 'finished') return;
     const desired = pods.get(uid);
@@ -113,7 +112,7 @@ export class Housekeeping {
       await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
       probes.removePod(uid);
       volumes.forgetPod(uid);
-      if (state.pod !== undefined) await removePodDir(uid);
+      await volumes.removePodDir(uid, signal);
     }
     cache.markStale(uid);
     if (!workers.forget(uid)) return;
@@ -130,13 +129,12 @@ export class Housekeeping {
 
   /** One that cannot be removed must not keep the others from it. */
   async #removeOrphanDirs(signal: AbortSignal): Promise<void> {
-    const { volumes, pods, workers, pleg, removePodDir, removePodCgroup } = this.#deps;
+    const { volumes, pods, workers, pleg, removePodCgroup } = this.#deps;
     const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
     for (const uid of await volumes.listPodDirs()) {
       if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
       try {
-        await volumes.unmountPod(uid, signal);
-        await removePodDir(uid);
+        await volumes.removePodDir(uid, signal);
         await removePodCgroup?.(uid);
         this.#log.info({ podUid: uid }, 'removed the directory of a pod that is gone');
       } catch (err) {

@@ -16,7 +16,7 @@ import type { KubeletConfig } from './config.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
-import { ensurePodDirs, removePodDir } from './pod-dirs.ts';
+import { ensurePodDirs } from './pod-dirs.ts';
 import { PodDispatch } from './pod-dispatch.ts';
 import { KubeletPodLifecycle, type PodCgroups } from './pod-lifecycle.ts';
 import { PodManager } from './pod-manager.ts';
@@ -39,6 +39,8 @@ export interface KubeletDeps {
   /** Holds this node's own object, filled by whoever registers the node. */
   readonly nodes: ReadonlyStore<Node>;
   readonly cgroups?: PodCgroups;
+  /** Makes a pod's directories; in the real file system when absent. */
+  readonly ensurePodDirs?: (podUid: string) => Promise<void>;
   /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
   readonly networkError: () => string | undefined;
   /** `containerd`, as the runtime's Version calls itself. */
@@ -83,7 +85,7 @@ export class Kubelet {
       reasons: new ReasonCache(),
       events,
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
-      ensurePodDirs: (uid) => ensurePodDirs(config.rootDir, uid),
+      ensurePodDirs: deps.ensurePodDirs ?? ((uid) => ensurePodDirs(config.rootDir, uid)),
       networkError: deps.networkError,
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
       hostIps: () => this.#hostIps(),
@@ -130,7 +132,6 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
-      removePodDir: (uid) => removePodDir(config.rootDir, uid),
       ...(removePodCgroup === undefined ? {} : { removePodCgroup: (uid) => removePodCgroup.call(deps.cgroups, uid) }),
       clock,
       log,

@@ -5,10 +5,10 @@ import { isTerminalPhase, type Pod } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Logger } from '../core/log.ts';
 import { admit, isActive, rejectedStatus } from './admission.ts';
-import { podReference } from './pod-lifecycle.ts';
 import { isMirrorPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
+import { podReference } from './runtime/runtime-deps.ts';
 import { readyVerdict } from './status/conditions.ts';
 import type { StatusWriter } from './status/status-writer.ts';
 

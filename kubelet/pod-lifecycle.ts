@@ -1,17 +1,18 @@
 // The work of a pod worker in each state: what is done for a pod that should run, for one that ends and for one that has
 // ended. The order of the steps is the contract; each step is somebody else's. After pkg/kubelet/kubelet.go SyncPod,
 // SyncTerminatingPod, SyncTerminatedPod.
-import type { ObjectReference } from '../api/kinds.ts';
+import { formatTime } from '../api/meta.ts';
 import { isTerminalPhase, type Pod, type PodStatus, podDescription } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errorMessage } from '../core/errors.ts';
+import { errorMessage } from '../core/errors.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
 import type { PodCache, PodIdentity } from './pod-cache.ts';
 import { type PodLifecycle, RetrySoon, type SyncOutcome } from './pod-worker.ts';
 import { identityOf, type WorkerState } from './pod-worker-state.ts';
 import type { ReasonCache } from './reason-cache.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
+import { podReference } from './runtime/runtime-deps.ts';
 import type { PodSyncResult, RuntimeManager } from './runtime/runtime-manager.ts';
 import { activeDeadlineLeftMs, generateStatus } from './status/generate-status.ts';
 import type { StatusWriter } from './status/status-writer.ts';
@@ -46,6 +47,7 @@ export interface PodLifecycleDeps {
 }
 
 const NETWORK_RETRY_MS = 1000;
+const STILL_RUNNING_RETRY_MS = 1000;
 
 export class KubeletPodLifecycle implements PodLifecycle {
   readonly #deps: PodLifecycleDeps;
@@ -68,6 +70,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       status: runtime,
       verdicts: this.#verdicts(),
       onSandboxReady: (ips) => this.#sandboxReady(pod, ips),
+      signal,
     });
     return this.#afterSync(pod, result);
   }
@@ -171,7 +174,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
         ? {
             ...c,
             status: 'True',
-            lastTransitionTime: `${new Date(this.#deps.clock.now()).toISOString().slice(0, 19)}Z`,
+            lastTransitionTime: formatTime(this.#deps.clock.now()),
           }
         : c,
     );
@@ -235,15 +238,13 @@ export class KubeletPodLifecycle implements PodLifecycle {
   }
 }
 
+/** A sandbox counts too: one whose creation was interrupted may have come up behind the kill. */
 function refuseRunning(pod: Pod, status: PodRuntimeStatus): void {
-  const running = status.containers.filter((c) => c.state === 'running').map((c) => `${c.name}(${c.id.slice(0, 12)})`);
+  const running = [
+    ...status.containers.filter((c) => c.state === 'running').map((c) => `${c.name}(${c.id.slice(0, 12)})`),
+    ...status.sandboxes.filter((s) => s.state === 'SANDBOX_READY').map((s) => `sandbox(${s.id.slice(0, 12)})`),
+  ];
   if (running.length === 0) return;
   const found = `detected running containers after a successful KillPod, CRI violation: [${running.join(' ')}]`;
-  throw new AgentError(`${podDescription(pod)}: ${found}`, { code: 'CRI_VIOLATION', retryable: true });
-}
-
-export function podReference(pod: Pod): ObjectReference {
-  const { name = '', namespace = '', uid = '', resourceVersion } = pod.metadata ?? {};
-  const version = resourceVersion === undefined ? {} : { resourceVersion };
-  return { apiVersion: 'v1', kind: 'Pod', name, namespace, uid, ...version };
+  throw new RetrySoon(`${podDescription(pod)}: ${found}`, STILL_RUNNING_RETRY_MS);
 }

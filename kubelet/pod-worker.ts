@@ -175,7 +175,7 @@ export class PodWorkers {
         const delayMs = await this.#perform(worker, cancel.signal);
         if (worker.state.phase !== phase) worker.dirty = true;
         else if (delayMs === 0) worker.dirty = true;
-        else if (!worker.dirty) this.#due.set(uid, delayMs);
+        else if (!worker.dirty && !signal.aborted) this.#due.set(uid, delayMs);
       }
     } finally {
       worker.work = undefined;

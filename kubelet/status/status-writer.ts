@@ -59,6 +59,7 @@ export class StatusWriter {
   readonly #held = new Map<string, Held>();
   readonly #worker: KeyedWorker<string>;
   readonly #due: DueQueue<string>;
+  #stopped = false;
   readonly #listeners = new Set<(uid: string, status: PodStatus) => void>();
 
   constructor(deps: StatusWriterDeps) {
@@ -118,7 +119,7 @@ export class StatusWriter {
     }
     const api = this.#newest(held, pod).status ?? {};
     const wanted = mergeStatus(pod, api, held.status, this.#deps.mayBeRunning(held.uid), this.#deps.clock.now());
-    if (!isStatusEqual(api, wanted)) this.#due.setEarlier(held.uid, RECONCILE_MS);
+    if (!isStatusEqual(api, wanted)) this.#writeWithin(held.uid, RECONCILE_MS);
   }
 
   /** The pod is gone from the API, or unknown. */
@@ -132,6 +133,7 @@ export class StatusWriter {
     try {
       await this.#worker.run(signal);
     } finally {
+      this.#stopped = true;
       this.#due[Symbol.dispose]();
     }
   }
@@ -162,7 +164,11 @@ export class StatusWriter {
     this.#held.set(uid, held);
     for (const listener of this.#listeners) listener(uid, status);
     if (urgent) this.#requestNow(uid);
-    else this.#due.setEarlier(uid, FOLD_MS);
+    else this.#writeWithin(uid, FOLD_MS);
+  }
+
+  #writeWithin(uid: string, ms: number): void {
+    if (!this.#stopped) this.#due.setEarlier(uid, ms); // a worker may end after the writer has
   }
 
   #requestNow(uid: string): void {
@@ -240,7 +246,7 @@ export class StatusWriter {
     const retryInMs = Math.min(RETRY_INITIAL_MS * 2 ** held.failures, RETRY_MAX_MS);
     held.failures = Math.min(held.failures + 1, 10);
     this.#log.warn({ ...context, retryInMs }, 'pod status not written');
-    this.#due.setEarlier(held.uid, retryInMs);
+    this.#writeWithin(held.uid, retryInMs);
   }
 
   /** The answer to our last patch until the informer has caught up with it. */

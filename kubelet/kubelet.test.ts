@@ -1,0 +1,335 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Node } from '../api/kinds.ts';
+import type { Pod } from '../api/pod.ts';
+import { pods } from '../api/resources.ts';
+import { FakeApi } from '../client/fake-client.ts';
+import { Store } from '../client/store.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { DEFAULT_KUBELET_CONFIG } from './config.ts';
+import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
+import { FakeRuntimeManager } from './fake-runtime-manager.ts';
+import { Kubelet } from './kubelet.ts';
+
+let clock: FakeClock;
+let api: FakeApi;
+let runtime: FakeRuntimeManager;
+let volumes: FakeVolumes;
+let probes: FakeProbes;
+let events: FakeEvents;
+let stop: AbortController;
+let ended: Promise<void>;
+
+const NODE: Node = {
+  metadata: { name: 'node-1', labels: { 'kubernetes.io/os': 'linux' } },
+  status: {
+    allocatable: { cpu: '2', memory: '4Gi', pods: '110' },
+    addresses: [{ type: 'InternalIP', address: '192.0.2.1' }],
+  },
+};
+
+function newPod(name: string, more: Partial<NonNullable<Pod['spec']>> = {}): Pod {
+  return {
+    metadata: { name, namespace: 'default', uid: `uid-${name}` },
+    spec: {
+      nodeName: 'node-1',
+      restartPolicy: 'Always',
+      terminationGracePeriodSeconds: 30,
+      containers: [{ name: 'main', image: 'busybox' }],
+      ...more,
+    },
+    status: { phase: 'Pending' },
+  };
+}
+
+function startAgent(): Kubelet {
+  const nodes = new Store<Node>();
+  nodes.replace([NODE]);
+  const kubelet = new Kubelet(
+    { ...DEFAULT_KUBELET_CONFIG, nodeName: 'node-1' },
+    {
+      client: api,
+      runtime,
+      runtimeEvents: runtime,
+      volumes,
+      probes,
+      events,
+      nodes,
+      ensurePodDirs: async () => {},
+      networkError: () => undefined,
+      runtimeName: 'containerd',
+      clock,
+      log: silentLog,
+    },
+  );
+  stop = new AbortController();
+  ended = kubelet.run(stop.signal);
+  return kubelet;
+}
+
+async function stopAgent(): Promise<void> {
+  stop.abort();
+  await clock.advance(5000);
+  await ended;
+}
+
+function stored(name: string): Pod | undefined {
+  return api.all(pods).find((p) => p.metadata?.name === name);
+}
+
+function condition(name: string, type: string): string | undefined {
+  return stored(name)?.status?.conditions?.find((c) => c.type === type)?.status;
+}
+
+/** Steps the clock until `holds`, and fails when it does not come to that. */
+async function until(holds: () => boolean, stepMs = 0, steps = 50): Promise<void> {
+  for (let i = 0; i < steps && !holds(); i++) await clock.advance(stepMs);
+  expect(holds()).toBe(true);
+}
+
+beforeEach(() => {
+  clock = new FakeClock();
+  api = new FakeApi({ now: () => clock.now() });
+  runtime = new FakeRuntimeManager(clock);
+  volumes = new FakeVolumes();
+  probes = new FakeProbes();
+  events = new FakeEvents();
+});
+
+afterEach(async () => {
+  await stopAgent();
+  expect(clock.sleeping).toBe(0);
+});
+
+test('a new pod is written once, when it is Ready, after one look at the runtime', async () => {
+  startAgent();
+  await clock.advance(0);
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  const status = stored('web')?.status;
+  expect(status).toMatchObject({ phase: 'Running', hostIP: '192.0.2.1', podIP: '10.244.1.1', qosClass: 'BestEffort' });
+  expect(status?.containerStatuses?.[0]).toMatchObject({
+    name: 'main',
+    ready: true,
+    started: true,
+    restartCount: 0,
+    containerID: 'containerd://container-2',
+  });
+  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(1);
+  expect(api.requests.filter((r) => r.verb === 'get')).toHaveLength(0);
+  await clock.advance(1000); // the events of our own actions are known already
+  expect(runtime.countCalls('getPodStatus')).toBe(1);
+});
+
+test('a quiet pod costs no runtime calls but the slow relist', async () => {
+  startAgent();
+  await clock.advance(0);
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  await clock.advance(1000);
+  const [reads, lists] = [runtime.countCalls('getPodStatus'), runtime.countCalls('listPods')];
+  const writes = api.requests.length;
+  await until(() => clock.monotonicMs() > 180_000, 5000);
+  expect(runtime.countCalls('getPodStatus')).toBe(reads);
+  expect(runtime.countCalls('listPods') - lists).toBeLessThanOrEqual(3);
+  expect(api.requests.length).toBe(writes);
+});
+
+test('a deleted pod is stopped with its grace, told to be over, and gone: one patch and one delete', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  const before = api.requests.length;
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 7 });
+  await until(() => stored('web') === undefined);
+  expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 7 }]);
+  const calls = api.requests.slice(before + 1).filter((r) => r.verb !== 'watch');
+  expect(calls.map((r) => r.verb)).toEqual(['patch', 'delete']);
+  expect(calls[0]?.body).toMatchObject({ metadata: { uid: 'uid-web' }, status: { phase: 'Succeeded' } });
+  expect(calls[1]?.body).toMatchObject({ gracePeriodSeconds: 0, preconditions: { uid: 'uid-web' } });
+  expect(volumes.unmounts).toContain('uid-web');
+  await until(() => !runtime.isKnown('uid-web'), 500);
+});
+
+test('a shorter grace period starts the running kill again', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  runtime.killGate = new Promise(() => {});
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 30 });
+  await until(() => runtime.kills.length === 1);
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 2 });
+  await until(() => runtime.kills.length === 2);
+  expect(runtime.kills.map((k) => k.graceSeconds)).toEqual([30, 2]);
+});
+
+test('pods in a long termination do not hold up others', async () => {
+  startAgent();
+  const many = Array.from({ length: 40 }, (_, i) => newPod(`old-${i}`));
+  api.seed(pods, ...many);
+  await until(() => many.every((p) => condition(p.metadata!.name!, 'Ready') === 'True'));
+  runtime.killGate = new Promise(() => {});
+  for (const p of many) await api.delete(pods, { namespace: 'default', name: p.metadata!.name! });
+  await until(() => runtime.kills.length === 40);
+  api.seed(pods, newPod('new'));
+  await until(() => condition('new', 'Ready') === 'True');
+});
+
+test('a container that exits is restarted and counted', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  await clock.advance(1000);
+  runtime.exit('uid-web', 'main', 3);
+  await until(() => stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 50);
+  const status = stored('web')!.status!.containerStatuses![0]!;
+  expect(status.lastState?.terminated).toMatchObject({ exitCode: 3, reason: 'Error' });
+  expect(status.state?.running).toBeDefined();
+});
+
+test('a pod of policy Never that ends is told to be Succeeded only when nothing runs any more', async () => {
+  startAgent();
+  api.seed(pods, newPod('job', { restartPolicy: 'Never' }));
+  await until(() => condition('job', 'Ready') === 'True');
+  await clock.advance(1000);
+  runtime.exit('uid-job', 'main', 0);
+  await until(() => stored('job')?.status?.phase === 'Succeeded', 50);
+  expect(condition('job', 'Ready')).toBe('False');
+  expect(stored('job')?.status?.containerStatuses?.[0]?.state?.terminated?.exitCode).toBe(0);
+  expect(runtime.kills).toHaveLength(1);
+});
+
+test('a start that fails says why, and is tried again when the back-off ends', async () => {
+  startAgent();
+  const retryAtMs = clock.now() + 20_000;
+  runtime.startFailures.set('main', {
+    reason: 'ImagePullBackOff',
+    message: 'Back-off pulling image "busybox"',
+    retryAtMs,
+  });
+  api.seed(pods, newPod('web'));
+  await until(() => stored('web')?.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ImagePullBackOff', 50);
+  expect(stored('web')?.status?.phase).toBe('Pending');
+  runtime.startFailures.clear();
+  await until(() => clock.now() >= retryAtMs - 1000, 1000);
+  expect(condition('web', 'Ready')).toBe('False');
+  await until(() => condition('web', 'Ready') === 'True', 100, 30);
+});
+
+test('after a restart of the agent running containers are adopted and nothing is written', async () => {
+  const first = startAgent();
+  api.seed(
+    pods,
+    newPod('web', { containers: [{ name: 'main', image: 'busybox', readinessProbe: { tcpSocket: { port: 80 } } }] }),
+  );
+  await until(() => runtime.containersOf('uid-web').length === 1);
+  await until(() => first.podStatus('uid-web')?.phase === 'Running');
+  probes.report({
+    kind: 'readiness',
+    podUid: 'uid-web',
+    container: 'main',
+    containerId: 'container-2',
+    verdict: 'success',
+  });
+  await until(() => condition('web', 'Ready') === 'True');
+  await clock.advance(60_000);
+  await stopAgent();
+  probes = new FakeProbes(); // verdicts are gone with the process
+  const writes = api.requests.filter((r) => r.verb === 'patch').length;
+  const second = startAgent();
+  await until(() => second.podStatus('uid-web')?.phase === 'Running');
+  await clock.advance(5000);
+  expect(runtime.containersOf('uid-web')).toHaveLength(1);
+  expect(runtime.kills).toEqual([]);
+  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(writes);
+});
+
+test('a pod deleted by force while the agent was down is stopped', async () => {
+  runtime.adopt(newPod('gone'), clock.now());
+  startAgent();
+  await until(() => runtime.kills.length === 1, 100);
+  expect(runtime.kills[0]).toEqual({ uid: 'uid-gone', graceSeconds: 1 });
+  await until(() => !runtime.isKnown('uid-gone'), 500);
+});
+
+test('a pod whose deletion was asked for while the agent was down is finished', async () => {
+  runtime.adopt(newPod('web'), clock.now());
+  api.seed(pods, { ...newPod('web'), status: { phase: 'Running' } });
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 5 });
+  startAgent();
+  await until(() => stored('web') === undefined, 50);
+  expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 5 }]);
+});
+
+test('nothing is stopped while the API server cannot be reached', async () => {
+  runtime.adopt(newPod('web'), clock.now());
+  for (let i = 0; i < 50; i++) {
+    api.failNext('list', new Error('connect ECONNREFUSED'), 'pods');
+    api.failNext('watch', new Error('connect ECONNREFUSED'), 'pods');
+  }
+  startAgent();
+  await until(() => clock.monotonicMs() > 120_000, 4000);
+  expect(runtime.kills).toEqual([]);
+});
+
+test('an exit whose event was lost is found by the relist', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  await clock.advance(2000);
+  runtime.breakStream(new Error('connection reset'));
+  await clock.advance(0);
+  runtime.exit('uid-web', 'main', 1);
+  await until(() => stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 500, 20);
+});
+
+test('a status that could not be written is written later', async () => {
+  startAgent();
+  await clock.advance(0);
+  for (let i = 0; i < 3; i++) api.failNext('patch', new Error('connect ECONNREFUSED'));
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True', 500, 40);
+});
+
+test('an owned status field that somebody else wrote is put right', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  const wrong = { status: { podIP: '203.0.113.9' } };
+  await api.patch(
+    pods,
+    { namespace: 'default', name: 'web' },
+    { type: 'merge', body: wrong },
+    { subresource: 'status' },
+  );
+  await until(() => stored('web')?.status?.podIP === '10.244.1.1', 1000, 20);
+});
+
+test('a pod that does not fit is refused, and its deletion goes through', async () => {
+  startAgent();
+  api.seed(
+    pods,
+    newPod('big', { containers: [{ name: 'main', image: 'busybox', resources: { requests: { cpu: '3' } } }] }),
+  );
+  await until(() => stored('big')?.status?.phase === 'Failed', 50);
+  expect(stored('big')?.status).toMatchObject({
+    reason: 'OutOfcpu',
+    message: "Pod was rejected: Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000",
+  });
+  expect(events.reasons()).toContain('OutOfcpu');
+  expect(runtime.countCalls('syncPod')).toBe(0);
+  await api.delete(pods, { namespace: 'default', name: 'big' });
+  await until(() => stored('big') === undefined, 50);
+  expect(runtime.kills).toEqual([]);
+});
+
+test('a pod recreated under its name is a new pod', async () => {
+  startAgent();
+  api.seed(pods, newPod('web'));
+  await until(() => condition('web', 'Ready') === 'True');
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 0 });
+  api.seed(pods, { ...newPod('web'), metadata: { name: 'web', namespace: 'default', uid: 'uid-web-2' } });
+  await until(() => condition('web', 'Ready') === 'True' && runtime.kills.length === 1, 50);
+  expect(runtime.kills[0]?.uid).toBe('uid-web');
+  expect(runtime.containersOf('uid-web-2')[0]?.state).toBe('running');
+});

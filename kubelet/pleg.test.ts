@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { aborted } from '../core/abort.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { CriError } from '../cri/errors.ts';
+import { FakeRuntimeManager } from './fake-runtime-manager.ts';
+import { Pleg } from './pleg.ts';
+import { PodCache } from './pod-cache.ts';
+
+const POD = {
+  metadata: { name: 'p', namespace: 'ns', uid: 'u' },
+  spec: { containers: [{ name: 'main', image: 'image' }] },
+};
+const IDENTITY = { uid: 'u', name: 'p', namespace: 'ns' };
+
+let clock: FakeClock;
+let runtime: FakeRuntimeManager;
+let cache: PodCache;
+let pleg: Pleg;
+let changed: string[];
+let stop: AbortController;
+let ended: Promise<void>;
+
+function start(events: ConstructorParameters<typeof Pleg>[0]['events'] = runtime): void {
+  const onPodChanged = (uid: string) => changed.push(uid);
+  pleg = new Pleg({ runtime, events, cache, clock, log: silentLog, onPodChanged });
+  ended = pleg.run(stop.signal);
+}
+
+beforeEach(() => {
+  clock = new FakeClock();
+  runtime = new FakeRuntimeManager(clock);
+  cache = new PodCache({ runtime, clock });
+  changed = [];
+  stop = new AbortController();
+});
+
+afterEach(async () => {
+  stop.abort();
+  await clock.advance(0);
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
+
+async function adoptAndRead(): Promise<void> {
+  runtime.adopt(POD, 0);
+  start();
+  await clock.advance(0);
+  await cache.fresh(IDENTITY);
+  changed = [];
+}
+
+test('an exit marks the pod at once, and the same event again does not', async () => {
+  await adoptAndRead();
+  runtime.exit('u', 'main', 1);
+  await clock.advance(0);
+  expect(changed).toEqual(['u']);
+  const status = await cache.fresh(IDENTITY);
+  expect(status.containers[0]?.state).toBe('exited');
+  runtime.emit({ type: 'stopped', containerId: status.containers[0]!.id });
+  runtime.emit({ type: 'started', containerId: status.containers[0]!.id }); // late
+  await clock.advance(0);
+  expect(changed).toEqual(['u']);
+  expect(cache.isStale('u')).toBe(false);
+});
+
+test('a mark that comes while the status is being read makes it be read again', async () => {
+  await adoptAndRead();
+  cache.markStale('u');
+  const reading = cache.fresh(IDENTITY); // asks now and sees the container running
+  runtime.exit('u', 'main', 1);
+  cache.markStale('u');
+  expect((await reading).containers[0]?.state).toBe('exited');
+});
+
+test('events of a container that nobody knows lead to a relist', async () => {
+  start();
+  await clock.advance(0);
+  const lists = runtime.countCalls('listPods');
+  runtime.adopt(POD, 0); // made by somebody else
+  await clock.advance(500);
+  expect(runtime.countCalls('listPods')).toBe(lists);
+  await clock.advance(600);
+  expect(runtime.countCalls('listPods')).toBe(lists + 1);
+  expect(changed).toEqual(['u']);
+});
+
+test('without an event stream the runtime is listed every second', async () => {
+  const unimplemented = {
+    // biome-ignore lint/correctness/useYield: fails before its first event
+    async *events(): AsyncGenerator<never> {
+      throw new CriError('GetContainerEvents', 'UNIMPLEMENTED', 'unknown method');
+    },
+  };
+  start(unimplemented);
+  await clock.advance(10_000);
+  expect(runtime.countCalls('listPods')).toBeGreaterThanOrEqual(10);
+});
+
+test('a pod without anything in the runtime needs no question', async () => {
+  start();
+  await clock.advance(0);
+  expect((await cache.fresh({ ...IDENTITY, uid: 'new' })).sandboxes).toEqual([]);
+  expect(runtime.countCalls('getPodStatus')).toBe(0);
+});
+
+test('a pod that vanished from the runtime is noticed', async () => {
+  await adoptAndRead();
+  await runtime.removePod('u'); // no event
+  await clock.advance(60_000);
+  expect(changed).toEqual(['u']);
+  expect((await cache.fresh(IDENTITY)).containers).toEqual([]);
+});
+
+test('a runtime that does not answer makes PLEG unhealthy after three minutes', async () => {
+  const silent = {
+    // biome-ignore lint/correctness/useYield: a stream without events
+    async *events(signal: AbortSignal): AsyncGenerator<never> {
+      await aborted(signal);
+    },
+  };
+  start(silent);
+  await clock.advance(1000);
+  expect(pleg.healthError()).toBeUndefined();
+  for (let i = 0; i < 400; i++) runtime.failNext('listPods', new Error('unavailable'));
+  await clock.advance(200_000);
+  expect(pleg.healthError()).toMatch(
+    /^PLEG is not healthy: pleg was last seen active 3m\d+(\.\d+)?s ago; threshold is 3m0s$/,
+  );
+});

@@ -1,0 +1,190 @@
+import { describe, expect, test } from 'vitest';
+import type { Pod, PodSpec, PodStatus } from '../../api/pod.ts';
+import { exited, fakeContainer, fakeSandbox, fakeStatus } from '../runtime/fake-pod-status.ts';
+import { generateStatus, type StatusInput } from './generate-status.ts';
+
+const NOW = Date.UTC(2026, 0, 1, 12);
+const MAIN: PodSpec = { containers: [{ name: 'main', image: 'image' }], restartPolicy: 'Always' };
+
+function pod(spec: PodSpec = MAIN, more: Partial<Pod> = {}): Pod {
+  return { metadata: { name: 'p', namespace: 'ns', uid: 'u', generation: 3 }, spec, ...more };
+}
+
+function generate(more: Partial<StatusInput> = {}): PodStatus {
+  return generateStatus({
+    pod: pod(),
+    runtime: fakeStatus(),
+    previous: {},
+    isTerminal: false,
+    hostIps: ['192.0.2.1'],
+    probes: { verdict: () => undefined, hasProbe: () => false },
+    startFailure: () => undefined,
+    runtimeName: 'containerd',
+    agentStartedAtMs: 0,
+    nowMs: NOW,
+    ...more,
+  });
+}
+
+function conditionOf(status: PodStatus, type: string): unknown[] {
+  const c = status.conditions?.find((x) => x.type === type);
+  return [c?.status, c?.reason, c?.message];
+}
+
+describe('container statuses', () => {
+  test('before anything runs', () => {
+    const status = generate({ runtime: fakeStatus([], []) });
+    expect(status.phase).toBe('Pending');
+    expect(status.containerStatuses?.[0]?.state).toEqual({ waiting: { reason: 'ContainerCreating' } });
+    expect(conditionOf(status, 'PodReadyToStartContainers')[0]).toBe('False');
+    expect(conditionOf(status, 'Ready')).toEqual([
+      'False',
+      'ContainersNotReady',
+      'containers with unready status: [main]',
+    ]);
+    expect(conditionOf(status, 'Initialized')).toEqual(['True', undefined, undefined]);
+    expect(status.observedGeneration).toBe(3);
+    expect(status.startTime).toBe('2026-01-01T12:00:00Z');
+  });
+
+  test('a pod with init containers waits for them', () => {
+    const spec = { ...MAIN, initContainers: [{ name: 'i', image: 'image' }] };
+    const status = generate({ pod: pod(spec), runtime: fakeStatus([fakeContainer({ name: 'i' })]) });
+    expect(status.phase).toBe('Pending');
+    expect(status.containerStatuses?.[0]?.state).toEqual({ waiting: { reason: 'PodInitializing' } });
+    expect(status.initContainerStatuses?.[0]).toMatchObject({ started: true, ready: false });
+    expect(conditionOf(status, 'Initialized')).toEqual([
+      'False',
+      'ContainersNotInitialized',
+      'containers with incomplete status: [i]',
+    ]);
+  });
+
+  test('the two newest instances make state and lastState', () => {
+    const runtime = fakeStatus([
+      fakeContainer({ name: 'main', id: 'new', restartCount: 2 }),
+      exited('main', 7, { id: 'old', restartCount: 1 }),
+      exited('main', 8, { id: 'oldest' }),
+    ]);
+    const status = generate({ runtime }).containerStatuses?.[0];
+    expect(status).toMatchObject({ restartCount: 2, containerID: 'containerd://new', ready: true, started: true });
+    expect(status?.lastState?.terminated).toMatchObject({
+      exitCode: 7,
+      reason: 'Error',
+      containerID: 'containerd://old',
+    });
+  });
+
+  test('a start that failed is waiting with its reason, the end before it is the last state', () => {
+    const status = generate({
+      runtime: fakeStatus([exited('main', 1)]),
+      startFailure: () => ({ reason: 'CrashLoopBackOff', message: 'back-off 10s' }),
+    });
+    expect(status.phase).toBe('Running');
+    expect(status.containerStatuses?.[0]).toMatchObject({
+      state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 10s' } },
+      lastState: { terminated: { exitCode: 1 } },
+    });
+  });
+
+  test('a container that ran and is gone does not put the pod back to Pending', () => {
+    const previous = generate({ runtime: fakeStatus([fakeContainer({ name: 'main' })]) });
+    const status = generate({ runtime: fakeStatus(), previous });
+    expect(status.phase).toBe('Running');
+    expect(status.containerStatuses?.[0]).toMatchObject({
+      restartCount: 1,
+      lastState: { terminated: { reason: 'ContainerStatusUnknown', exitCode: 137 } },
+    });
+  });
+});
+
+describe('started and ready', () => {
+  const probed: PodSpec = {
+    containers: [{ name: 'main', image: 'image', readinessProbe: {}, startupProbe: {} }],
+  };
+  const runtime = fakeStatus([fakeContainer({ name: 'main', startedAtMs: NOW - 60_000 })]);
+
+  test('wait for the probes of a container of ours', () => {
+    const status = generate({ pod: pod(probed), runtime, agentStartedAtMs: NOW - 120_000 });
+    expect(status.containerStatuses?.[0]).toMatchObject({ started: false, ready: false });
+  });
+
+  test('follow the probes', () => {
+    const probes = { verdict: () => 'success' as const, hasProbe: () => true };
+    expect(generate({ pod: pod(probed), runtime, probes }).containerStatuses?.[0]).toMatchObject({
+      started: true,
+      ready: true,
+    });
+  });
+
+  test.each([
+    ['True', true],
+    ['False', false],
+  ])('are carried over from a pod that was Ready: %s when the agent starts again', (ready, expected) => {
+    const before = generate({ pod: pod(probed), runtime });
+    const previous = { ...before, containerStatuses: before.containerStatuses!.map((s) => ({ ...s, started: true })) };
+    const api = { ...previous, conditions: [{ type: 'Ready', status: ready }] };
+    const status = generate({ pod: pod(probed, { status: api }), runtime, previous, agentStartedAtMs: NOW });
+    expect(status.containerStatuses?.[0]).toMatchObject({ started: true, ready: expected });
+  });
+});
+
+describe('the pod', () => {
+  test('keeps its address when its sandbox is gone', () => {
+    const previous = generate({ runtime: fakeStatus([fakeContainer({ name: 'main' })]) });
+    expect(previous.podIP).toBe('10.0.0.1');
+    const gone = { ...fakeStatus([exited('main', 0)], [fakeSandbox({ state: 'SANDBOX_NOTREADY' })]), ips: [] };
+    expect(generate({ runtime: gone, previous }).podIP).toBe('10.0.0.1');
+  });
+
+  test('on the host network has the addresses of the node', () => {
+    const status = generate({ pod: pod({ ...MAIN, hostNetwork: true }), hostIps: ['192.0.2.1', '2001:db8::1'] });
+    expect(status).toMatchObject({ podIP: '192.0.2.1', podIPs: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] });
+  });
+
+  test('never leaves a terminal phase', () => {
+    const status = generate({
+      runtime: fakeStatus([fakeContainer({ name: 'main' })]),
+      previous: { phase: 'Failed', reason: 'Evicted' },
+    });
+    expect(status).toMatchObject({ phase: 'Failed', reason: 'Evicted' });
+  });
+
+  test('past its deadline has failed', () => {
+    const spec = { ...MAIN, activeDeadlineSeconds: 60 };
+    const previous = { startTime: '2026-01-01T11:59:00Z' as never };
+    expect(generate({ pod: pod(spec), previous })).toMatchObject({ phase: 'Failed', reason: 'DeadlineExceeded' });
+  });
+
+  test('that completed is not ready, with the reason', () => {
+    const status = generate({
+      pod: pod({ ...MAIN, restartPolicy: 'Never' }),
+      runtime: fakeStatus([exited('main', 0)]),
+    });
+    expect(status.phase).toBe('Succeeded');
+    expect(conditionOf(status, 'Ready')).toEqual(['False', 'PodCompleted', undefined]);
+    expect(conditionOf(status, 'Initialized')).toEqual(['True', 'PodCompleted', undefined]);
+  });
+
+  test('waits for its readiness gates', () => {
+    const spec = { ...MAIN, readinessGates: [{ conditionType: 'example.com/lb' }] };
+    const runtime = fakeStatus([fakeContainer({ name: 'main' })]);
+    expect(conditionOf(generate({ pod: pod(spec), runtime }), 'Ready')).toEqual([
+      'False',
+      'ReadinessGatesNotReady',
+      'corresponding condition of pod readiness gate "example.com/lb" does not exist.',
+    ]);
+    const gated = pod(spec, { status: { conditions: [{ type: 'example.com/lb', status: 'True' }] } });
+    const status = generate({ pod: gated, runtime });
+    expect(conditionOf(status, 'Ready')[0]).toBe('True');
+    expect(conditionOf(status, 'example.com/lb')[0]).toBe('True'); // others' conditions stay
+  });
+
+  test('keeps the time of a condition that did not change', () => {
+    const previous = generate();
+    const later = generate({ previous, nowMs: NOW + 60_000, runtime: fakeStatus([fakeContainer({ name: 'main' })]) });
+    const time = (s: PodStatus, type: string) => s.conditions?.find((c) => c.type === type)?.lastTransitionTime;
+    expect(time(later, 'PodScheduled')).toBe('2026-01-01T12:00:00Z');
+    expect(time(later, 'Ready')).toBe('2026-01-01T12:01:00Z');
+  });
+});

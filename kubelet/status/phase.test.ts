@@ -1,0 +1,73 @@
+import { describe, expect, test } from 'vitest';
+import type { ContainerStatus, PodSpec } from '../../api/pod.ts';
+import { computePhase } from './phase.ts';
+
+const running = { running: { startedAt: '2026-01-01T00:00:00Z' } };
+const waiting = { waiting: { reason: 'ContainerCreating' } };
+const exit = (exitCode: number) => ({ terminated: { exitCode } });
+
+function status(name: string, state: ContainerStatus['state'], more: Partial<ContainerStatus> = {}): ContainerStatus {
+  return { name, image: '', imageID: '', ready: false, restartCount: 0, ...(state ? { state } : {}), ...more };
+}
+
+interface Case {
+  readonly policy?: 'Always' | 'OnFailure' | 'Never';
+  readonly init?: readonly ContainerStatus[];
+  readonly sidecar?: ContainerStatus;
+  readonly regular: readonly ContainerStatus[];
+  readonly isTerminal?: boolean;
+  readonly regularStarted?: boolean;
+}
+
+function phaseOf({ policy = 'Always', init = [], sidecar, regular, isTerminal = false, regularStarted = false }: Case) {
+  const initSpecs = init.map((s) => ({ name: s.name, image: 'i' }));
+  const sidecarSpecs = sidecar === undefined ? [] : [{ name: sidecar.name, image: 'i', restartPolicy: 'Always' }];
+  const spec: PodSpec = {
+    restartPolicy: policy,
+    initContainers: [...initSpecs, ...sidecarSpecs],
+    containers: [{ name: 'a' }, { name: 'b' }].slice(0, Math.max(1, regular.length)),
+  };
+  const allInit = sidecar === undefined ? init : [...init, sidecar];
+  return computePhase({ pod: { spec }, init: allInit, regular, isTerminal, regularStarted });
+}
+
+describe('phase', () => {
+  test.each<[string, Case, string]>([
+    ['nothing known', { regular: [] }, 'Pending'],
+    ['waiting', { regular: [status('a', waiting)] }, 'Pending'],
+    ['running', { regular: [status('a', running)] }, 'Running'],
+    ['one runs, one waits', { regular: [status('a', running), status('b', waiting)] }, 'Pending'],
+    ['one runs, one ended', { regular: [status('a', running), status('b', exit(1))] }, 'Running'],
+    ['crash loop', { regular: [status('a', waiting, { lastState: exit(1) })] }, 'Running'],
+    ['Always, ended', { regular: [status('a', exit(0))] }, 'Running'],
+    ['Always, ended for good', { regular: [status('a', exit(0))], isTerminal: true }, 'Succeeded'],
+    ['Always, failed for good', { regular: [status('a', exit(137))], isTerminal: true }, 'Failed'],
+    ['OnFailure, all 0', { policy: 'OnFailure', regular: [status('a', exit(0)), status('b', exit(0))] }, 'Succeeded'],
+    ['OnFailure, one 1', { policy: 'OnFailure', regular: [status('a', exit(0)), status('b', exit(1))] }, 'Running'],
+    ['Never, 0', { policy: 'Never', regular: [status('a', exit(0))] }, 'Succeeded'],
+    ['Never, one 1', { policy: 'Never', regular: [status('a', exit(0)), status('b', exit(1))] }, 'Failed'],
+    ['init runs', { init: [status('i', running)], regular: [status('a', waiting)] }, 'Pending'],
+    ['init failed, retried', { init: [status('i', exit(1))], regular: [status('a', waiting)] }, 'Pending'],
+    [
+      'init failed, Never',
+      { policy: 'Never', init: [status('i', exit(1))], regular: [status('a', waiting)] },
+      'Failed',
+    ],
+    ['init done', { init: [status('i', exit(0))], regular: [status('a', running)] }, 'Running'],
+    [
+      'sidecar not started',
+      { sidecar: status('s', running, { started: false }), regular: [status('a', waiting)] },
+      'Pending',
+    ],
+    [
+      'sidecar restarts beside a running container',
+      { sidecar: status('s', running, { started: false }), regular: [status('a', running)], regularStarted: true },
+      'Running',
+    ],
+    [
+      'sidecar fails after the work is done',
+      { policy: 'Never', sidecar: status('s', exit(137)), regular: [status('a', exit(0))], regularStarted: true },
+      'Succeeded',
+    ],
+  ])('%s', (_, input, expected) => expect(phaseOf(input)).toBe(expected));
+});

@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import type { Pod, PodStatus } from '../../api/pod.ts';
+import { finishedStatus } from './finish-status.ts';
+import { illegalTransition, isStatusEqual, mergeStatus } from './status-merge.ts';
+import { computeStatusPatch } from './status-patch.ts';
+
+const POD: Pod = { spec: { restartPolicy: 'Never', containers: [{ name: 'main' }] } };
+const READY = { type: 'Ready', status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z' as never };
+const main = (state: object) => ({ name: 'main', image: '', imageID: '', ready: true, restartCount: 0, state });
+
+test('a terminal phase is withheld while containers may run', () => {
+  const held: PodStatus = { phase: 'Failed', reason: 'Evicted', conditions: [READY] };
+  const api: PodStatus = { phase: 'Running' };
+  expect(mergeStatus(POD, api, held, true, 0)).toMatchObject({ phase: 'Running' });
+  expect(mergeStatus(POD, api, held, true, 0).reason).toBeUndefined();
+  expect(mergeStatus(POD, api, held, false, 0)).toMatchObject({ phase: 'Failed', reason: 'Evicted' });
+});
+
+test('a pod that is over is written as not ready', () => {
+  const merged = mergeStatus(
+    POD,
+    {},
+    { phase: 'Failed', conditions: [READY], containerStatuses: [main({})] },
+    false,
+    0,
+  );
+  expect(merged.conditions).toMatchObject([{ type: 'Ready', status: 'False', reason: 'PodFailed' }]);
+});
+
+test("others' conditions are neither counted nor touched", () => {
+  const api: PodStatus = { conditions: [{ type: 'example.com/x', status: 'True' }] };
+  expect(isStatusEqual(api, { conditions: [] })).toBe(true);
+  const merged = mergeStatus(POD, api, { phase: 'Running', conditions: [READY] }, true, 0);
+  expect(merged.conditions?.map((c) => c.type)).toEqual(['example.com/x', 'Ready']);
+  const patch = computeStatusPatch('u', api, merged) as { status: { conditions: { type: string }[] } };
+  expect(patch.status.conditions.map((c) => c.type)).toEqual(['Ready']);
+});
+
+test('a patch always names the uid, and is none when nothing differs', () => {
+  expect(computeStatusPatch('u', { phase: 'Pending' }, { phase: 'Running' })).toMatchObject({
+    metadata: { uid: 'u' },
+    status: { phase: 'Running' },
+  });
+  expect(computeStatusPatch('u', { phase: 'Running' }, { phase: 'Running' })).toBeUndefined();
+  expect(computeStatusPatch('u', { phase: 'Running', nominatedNodeName: 'n' }, { phase: 'Running' })).toBeUndefined();
+});
+
+test('a container that ended for good may not run again', () => {
+  const before = { containerStatuses: [main({ terminated: { exitCode: 0 } })] };
+  const after = { containerStatuses: [main({ running: {} })] };
+  expect(illegalTransition(POD, before, after)).toBe('main');
+  const always: Pod = { spec: { restartPolicy: 'Always', containers: [{ name: 'main' }] } };
+  expect(illegalTransition(always, before, after)).toBeUndefined();
+});
+
+test('the last status shows nothing that could still run', () => {
+  const status = finishedStatus(POD, { phase: 'Pending', containerStatuses: [main({ waiting: {} })] });
+  expect(status.phase).toBe('Failed');
+  expect(status.containerStatuses?.[0]?.state?.terminated).toMatchObject({
+    exitCode: 137,
+    reason: 'ContainerStatusUnknown',
+    message: 'The container could not be located when the pod was terminated',
+  });
+});
