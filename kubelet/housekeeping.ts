@@ -11,6 +11,7 @@ import type { PodCache } from './pod-cache.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
+import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import type { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
@@ -71,7 +72,7 @@ export class Housekeeping {
     if (!this.#deps.sources.allReady) return;
     await this.#deps.pleg.listed;
     this.#endUndesired();
-    this.#endOrphans();
+    await this.#endOrphans(signal);
     for (const uid of this.#deps.workers.uids()) await this.#forgetFinished(uid, signal);
     this.#forgetStatuses();
     await this.#removeOrphanDirs(signal);
@@ -88,10 +89,13 @@ export class Housekeeping {
   }
 
   /** Pods that vanished from the API while the agent was down. */
-  #endOrphans(): void {
-    const { pleg, workers, pods } = this.#deps;
-    for (const pod of pleg.pods) {
-      if (workers.state(pod.uid) !== undefined || pods.get(pod.uid) !== undefined || !isActive(pod)) continue;
+  async #endOrphans(signal: AbortSignal): Promise<void> {
+    const { pleg, workers, pods, runtime } = this.#deps;
+    const isOrphan = (pod: RuntimePod) =>
+      workers.state(pod.uid) === undefined && pods.get(pod.uid) === undefined && isActive(pod);
+    // The last relist may be a minute old, and a pod in it finished since: ask again before anything is killed.
+    if (!pleg.pods.some(isOrphan)) return;
+    for (const pod of (await runtime.listPods(signal)).filter(isOrphan)) {
       this.#log.info({ pod: `${pod.namespace}/${pod.name}`, podUid: pod.uid }, 'ending a pod that nobody asks for');
       workers.update({
         type: 'orphan',
@@ -109,10 +113,16 @@ export class Housekeeping {
     const desired = pods.get(uid);
     if (desired !== undefined && !state.restartRequested) return;
     if (desired === undefined) {
-      await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
       probes.removePod(uid);
       volumes.forgetPod(uid);
-      await volumes.removePodDir(uid, signal);
+      try {
+        await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
+        await volumes.removePodDir(uid, signal);
+      } catch (err) {
+        // What is left is found again: containers by garbage collection, directories as orphans.
+        if (signal.aborted) return;
+        this.#log.warn({ err, podUid: uid }, 'cannot remove all of a finished pod, will retry');
+      }
     }
     cache.markStale(uid);
     if (!workers.forget(uid)) return;
@@ -164,6 +174,6 @@ export class Housekeeping {
   }
 }
 
-function isActive(pod: Pleg['pods'][number]): boolean {
+function isActive(pod: RuntimePod): boolean {
   return pod.sandboxes.some((s) => s.ready) || pod.containers.some((c) => c.state === 'running');
 }

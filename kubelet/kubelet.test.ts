@@ -149,6 +149,18 @@ test('a deleted pod is stopped with its grace, told to be over, and gone: one pa
   expect(calls[1]?.body).toMatchObject({ gracePeriodSeconds: 0, preconditions: { uid: 'uid-web' } });
   expect(volumes.unmounts).toContain('uid-web');
   await until(() => !runtime.isKnown('uid-web'), 500);
+  await until(() => clock.monotonicMs() > 30_000, 1000);
+  expect(runtime.kills).toHaveLength(1); // the last relist, in which it still ran, makes no orphan of it
+});
+
+test('a half-started pod is completed in the sandbox it has', async () => {
+  runtime.adopt({ ...newPod('web'), spec: { containers: [] } }, clock.now());
+  api.seed(pods, newPod('web'));
+  startAgent();
+  await until(() => condition('web', 'Ready') === 'True', 50);
+  expect(stored('web')?.status?.podIP).toBe('10.244.1.1');
+  expect(runtime.containersOf('uid-web')).toHaveLength(1);
+  expect(runtime.kills).toEqual([]);
 });
 
 test('a shorter grace period starts the running kill again', async () => {
