@@ -1,0 +1,66 @@
+// The number behind priorityClassName. Source: plugin/pkg/admission/priority.
+import type { PriorityClass } from 'kubernetes-types/scheduling/v1.js';
+import type { Pod } from '../../api/pod.ts';
+import type { AdmissionPlugin } from '../admission.ts';
+import type { ObjectReader } from '../registry/reader.ts';
+import { forbidden } from '../status-error.ts';
+
+export const priorityClasses = Object.freeze({
+  group: 'scheduling.k8s.io',
+  version: 'v1',
+  plural: 'priorityclasses',
+  kind: 'PriorityClass',
+  namespaced: false,
+});
+
+interface Class {
+  readonly name: string;
+  readonly value: number;
+  readonly preemptionPolicy: string;
+}
+
+const DEFAULT_POLICY = 'PreemptLowerPriority';
+
+/** There is no cluster without these. */
+const SYSTEM: readonly Class[] = [
+  { name: 'system-cluster-critical', value: 2_000_000_000, preemptionPolicy: DEFAULT_POLICY },
+  { name: 'system-node-critical', value: 2_000_001_000, preemptionPolicy: DEFAULT_POLICY },
+];
+
+export function priority(reader: ObjectReader): AdmissionPlugin {
+  const find = (name: string): Class | undefined => {
+    const stored = reader.get<PriorityClass>(priorityClasses, { name });
+    return stored === undefined ? SYSTEM.find((c) => c.name === name) : toClass(stored);
+  };
+  const fallback = (): Class => {
+    const stored = reader
+      .list<PriorityClass>(priorityClasses)
+      .filter((c) => c.globalDefault === true)
+      .sort((a, b) => a.value - b.value)[0];
+    return stored === undefined ? { name: '', value: 0, preemptionPolicy: DEFAULT_POLICY } : toClass(stored);
+  };
+  return {
+    name: 'Priority',
+    mutate({ operation, group, resource, subresource, object, name }) {
+      if (operation !== 'CREATE' || group !== '' || resource !== 'pods' || subresource !== '') return;
+      const spec = (object as Pod).spec;
+      if (spec === undefined) return;
+      const refuse = (why: string) => forbidden({ group, resource }, name, why);
+      const chosen = spec.priorityClassName ? find(spec.priorityClassName) : fallback();
+      if (chosen === undefined) throw refuse(`no PriorityClass with name ${spec.priorityClassName} was found`);
+      if (spec.priority !== undefined && spec.priority !== chosen.value) {
+        throw refuse(
+          `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${chosen.value} from the given PriorityClass name`,
+        );
+      }
+      if (chosen.name !== '') spec.priorityClassName = chosen.name;
+      spec.priority = chosen.value;
+      spec.preemptionPolicy ??= chosen.preemptionPolicy;
+    },
+  };
+}
+
+function toClass(stored: PriorityClass): Class {
+  const { value, preemptionPolicy = DEFAULT_POLICY } = stored;
+  return { name: stored.metadata?.name ?? '', value, preemptionPolicy };
+}
