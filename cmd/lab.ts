@@ -9,6 +9,7 @@ import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { RestClient } from '../client/rest.ts';
 import { aborted } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
+import { silentLog } from '../core/log.ts';
 import { systemExec } from '../host/exec.ts';
 import { Lab } from '../lab/lab.ts';
 import { preflight } from '../lab/preflight.ts';
@@ -76,7 +77,9 @@ export function addCommand(program: Command): void {
   const addNode = (name: string, description: string): Command =>
     node.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
   addNode('add [name]', 'Add a node; resolves when it is Ready.').action(
-    (name: string | undefined, { dir }: DirOption) => labIn(dir).addNode(name, stopSignal()),
+    async (name: string | undefined, { dir }: DirOption) => {
+      await labIn(dir).addNode(name, stopSignal());
+    },
   );
   addNode('stop <name>', 'Switch a node off, with all its pods. Its disk stays.').action(
     (name: string, { dir }: DirOption) => labIn(dir).stopNode(name, stopSignal()),
@@ -162,7 +165,8 @@ function labIn(dir: string, progress: Progress = createProgress(process.stdout, 
 }
 
 async function labClient(dir: string): Promise<ApiClient> {
-  return new RestClient(await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig')));
+  const config = await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig'));
+  return new RestClient(config, { userAgent: 'nodelet-lab' }, { clock: systemClock, log: silentLog });
 }
 
 async function deleteNode(client: ApiClient, name: string): Promise<void> {

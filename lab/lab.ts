@@ -89,7 +89,10 @@ export class Lab {
     try {
       const addresses = await progress.step('network', () => this.#createNetwork(opts));
       const images = await progress.step('certificates and images', async () => {
-        const [built] = await Promise.all([buildImages(this.files.images), createClusterPki(this.files, addresses)]);
+        const [built] = await Promise.all([
+          buildImages(this.files.images),
+          createClusterPki(this.files, addresses, opts.port),
+        ]);
         return built;
       });
       const apiserver = progress.step('API server', () => this.#startApiserver(addresses, opts, signal));

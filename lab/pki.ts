@@ -1,7 +1,10 @@
 // The lab's certificates and kubeconfigs: one CA for everything, as a small kubeadm cluster would have.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
+import { formatIp, nthAddress, parseCidr } from '../api/cidr.ts';
+import { createCa, createPrivateKeyPem, issueClientCert, issueServerCert, type KeyPair, YEAR_MS } from '../api/pki.ts';
 import type { LabAddresses } from './names.ts';
 import type { NodePaths } from './node-config.ts';
 
@@ -43,4 +46,78 @@ export function labFiles(dir: string): LabFiles {
   };
   const { kubeconfig, pki, store, apiserverLog, images, nodes } = files;
   return { ...files, all: [kubeconfig, pki, store, apiserverLog, images, nodes, at('lab.json')] };
+}
+
+/** Every API server certificate names these (kubeadm's defaults). */
+const APISERVER_NAMES = [
+  'kubernetes',
+  'kubernetes.default',
+  'kubernetes.default.svc',
+  'kubernetes.default.svc.cluster.local',
+  'localhost',
+];
+
+/** The CA, what the API server needs, and the administrator's kubeconfig. Replaces what is there. */
+export async function createClusterPki(files: LabFiles, addresses: LabAddresses, port: number): Promise<void> {
+  const validity = { nowMs: Date.now(), lifetimeMs: YEAR_MS };
+  const ca = createCa('kubernetes', { ...validity, lifetimeMs: 10 * YEAR_MS });
+  const serviceIp = formatIp(nthAddress(parseCidr(addresses.serviceCidr), 1));
+  const names = {
+    dnsNames: [...APISERVER_NAMES, hostname()],
+    ipAddresses: ['127.0.0.1', addresses.host, serviceIp],
+  };
+  const server = issueServerCert(ca, { commonName: 'kube-apiserver' }, names, validity);
+  const kubeletClient = issueClientCert(
+    ca,
+    { commonName: 'kube-apiserver-kubelet-client', organizations: ['system:masters'] },
+    validity,
+  );
+  const admin = issueClientCert(ca, { commonName: 'kubernetes-admin', organizations: ['system:masters'] }, validity);
+  await mkdir(files.pki, { recursive: true, mode: 0o755 });
+  await writePair(files.caCert, files.caKey, ca);
+  await writePair(files.apiserverCert, files.apiserverKey, server);
+  await writePair(files.kubeletClientCert, files.kubeletClientKey, kubeletClient);
+  await writeFile(files.serviceAccountKey, createPrivateKeyPem(), { mode: 0o600 });
+  const kubeconfig = renderKubeconfig(`https://${addresses.host}:${port}`, ca.cert, 'kubernetes-admin', admin);
+  await writeFile(files.kubeconfig, kubeconfig, { mode: 0o600 });
+}
+
+export interface NodeCredentialsInput {
+  readonly node: string;
+  readonly ip: string;
+  readonly server: string;
+  readonly paths: NodePaths;
+}
+
+/** A node's kubeconfig (identity `system:node:<name>`) and its serving certificate. */
+export async function issueNodeCredentials(files: LabFiles, input: NodeCredentialsInput): Promise<void> {
+  const { node, ip, paths } = input;
+  const validity = { nowMs: Date.now(), lifetimeMs: YEAR_MS };
+  const ca: KeyPair = { cert: await readFile(files.caCert, 'utf8'), key: await readFile(files.caKey, 'utf8') };
+  const subject = { commonName: `system:node:${node}`, organizations: ['system:nodes'] };
+  const client = issueClientCert(ca, subject, validity);
+  const serving = issueServerCert(ca, subject, { dnsNames: [node], ipAddresses: [ip] }, validity);
+  await mkdir(paths.pki, { recursive: true, mode: 0o755 });
+  await writePair(path.join(paths.pki, 'serving.crt'), path.join(paths.pki, 'serving.key'), serving);
+  const kubeconfig = renderKubeconfig(input.server, ca.cert, subject.commonName, client);
+  await writeFile(paths.kubeconfig, kubeconfig, { mode: 0o600 });
+}
+
+async function writePair(certFile: string, keyFile: string, pair: KeyPair): Promise<void> {
+  await writeFile(certFile, pair.cert);
+  await writeFile(keyFile, pair.key, { mode: 0o600 });
+}
+
+function renderKubeconfig(server: string, caPem: string, user: string, client: KeyPair): string {
+  const base64 = (pem: string): string => Buffer.from(pem).toString('base64');
+  return stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'lab', cluster: { server, 'certificate-authority-data': base64(caPem) } }],
+    users: [
+      { name: user, user: { 'client-certificate-data': base64(client.cert), 'client-key-data': base64(client.key) } },
+    ],
+    contexts: [{ name: 'lab', context: { cluster: 'lab', user } }],
+    'current-context': 'lab',
+  });
 }

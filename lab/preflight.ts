@@ -50,7 +50,7 @@ async function missingTools(): Promise<string[]> {
 async function isPresent(need: string): Promise<boolean> {
   const candidates = need.startsWith('/')
     ? [need]
-    : (process.env['PATH'] ?? '').split(':').map((dir) => path.join(dir, need));
+    : (process.env.PATH ?? '').split(':').map((dir) => path.join(dir, need));
   for (const file of candidates) {
     try {
       await access(file);
