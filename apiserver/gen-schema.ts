@@ -33,7 +33,10 @@ function modules(): Map<string, string> {
 }
 
 function parseModule(name: string, text: string, table: Table): void {
-  const source = text.replaceAll(/\/\*[\s\S]*?\*\//g, '');
+  const source = text
+    .replaceAll(/\/\*[\s\S]*?\*\//g, '')
+    // Map types are written over three lines.
+    .replaceAll(/\{\s*\[(\w+): string\]: ([^;\n]*);\s*\}/g, '{ [$1: string]: $2 }');
   const imported = importsOf(name, source);
   for (const [, typeName, body] of source.matchAll(/export interface (\w+) \{\n([\s\S]*?)^\}/gm)) {
     const members: Record<string, string> = {};
