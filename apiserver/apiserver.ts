@@ -1,6 +1,8 @@
 // The API server as a whole: store, registry, in-process client, HTTPS listener.
-import type { Namespace, Service } from '../api/kinds.ts';
-import { namespaces, services } from '../api/resources.ts';
+import type { Endpoints } from 'kubernetes-types/core/v1.js';
+import type { EndpointSlice, Namespace, Service } from '../api/kinds.ts';
+import type { KubeObject } from '../api/meta.ts';
+import { endpointSlices, namespaces, type ResourceType, services } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { isAlreadyExists } from '../client/errors.ts';
 import { aborted } from '../core/abort.ts';
@@ -62,6 +64,14 @@ export interface ApiServerExtensions {
   /** Besides the store: /readyz fails until these are fine, e.g. controllers that have not listed yet. */
   readonly readyChecks?: ReadonlyMap<string, HealthCheck>;
 }
+
+const ENDPOINTS: ResourceType<Endpoints> = {
+  group: '',
+  version: 'v1',
+  plural: 'endpoints',
+  kind: 'Endpoints',
+  namespaced: true,
+};
 
 const SYSTEM_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
 
@@ -125,6 +135,7 @@ export class ApiServer {
     await this.#seed();
     this.#server = this.#makeServer(extensions);
     await this.#server.listen();
+    await this.#publishEndpoint();
   }
 
   /** Serves until `signal` aborts, then ends connections and closes the store. */
@@ -182,6 +193,25 @@ export class ApiServer {
     );
   }
 
+  /** The `kubernetes` Service has no selector: its endpoint is this server, in both forms. */
+  async #publishEndpoint(): Promise<void> {
+    const client = this.client();
+    const address = this.#options.advertiseAddress;
+    const metadata = { name: 'kubernetes', labels: { 'kubernetes.io/service-name': 'kubernetes' } };
+    const slice: EndpointSlice = {
+      metadata,
+      addressType: 'IPv4',
+      endpoints: [{ addresses: [address], conditions: { ready: true } }],
+      ports: [{ name: 'https', port: this.port, protocol: 'TCP' }],
+    };
+    const legacy: Endpoints = {
+      metadata: { name: 'kubernetes', labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
+      subsets: [{ addresses: [{ ip: address }], ports: [{ name: 'https', port: this.port, protocol: 'TCP' }] }],
+    };
+    await put(client, endpointSlices, slice);
+    await put(client, ENDPOINTS, legacy);
+  }
+
   #requireSeeded(): void {
     if (!this.#seeded) throw new Error('not finished');
   }
@@ -203,6 +233,13 @@ export class ApiServer {
     await unlessThere(client.create<Service>(services, { namespace: 'default' }, kubernetes));
     this.#seeded = true;
   }
+}
+
+/** Replaces what an earlier run wrote: address and port may have changed. */
+async function put<T extends KubeObject>(client: ApiClient, type: ResourceType<T>, object: T): Promise<void> {
+  const namespace = 'default';
+  await unlessThere(client.create<T>(type, { namespace }, object));
+  await client.update<T>(type, { namespace, name: object.metadata!.name! }, object);
 }
 
 async function unlessThere(creation: Promise<unknown>): Promise<void> {
