@@ -1,0 +1,51 @@
+// The chain of authorizers, and the answer to those it turns away.
+import { forbidden, StatusError } from '../status-error.ts';
+import type { AuthorizationAttributes, Authorizer, Decision } from './authorizer.ts';
+
+/** Members of system:masters may do everything, whatever the rules say: the way back in. */
+export const privilegedGroup: Authorizer = {
+  authorize: ({ user }) =>
+    user.groups.includes('system:masters') ? { decision: 'allow', reason: '' } : { decision: 'no-opinion', reason: '' },
+};
+
+/** Health and version are for everybody: what probes and clients ask before they have a credential. */
+export const publicPaths: Authorizer = {
+  authorize: ({ isResource, path, verb }) =>
+    !isResource && (verb === 'get' || verb === 'head') && /^\/(healthz|livez|readyz|version)(\/|$)/.test(path)
+      ? { decision: 'allow', reason: '' }
+      : { decision: 'no-opinion', reason: '' },
+};
+
+/** The first that allows or denies decides; all reasons of those without an opinion are kept. */
+export class AuthorizerChain implements Authorizer {
+  readonly #authorizers: readonly Authorizer[];
+
+  constructor(authorizers: readonly Authorizer[]) {
+    this.#authorizers = authorizers;
+  }
+
+  async authorize(attributes: AuthorizationAttributes): Promise<Decision> {
+    const reasons: string[] = [];
+    for (const authorizer of this.#authorizers) {
+      const answer = authorizer.authorize(attributes);
+      const decision = answer instanceof Promise ? await answer : answer;
+      if (decision.decision !== 'no-opinion') return decision;
+      if (decision.reason !== '') reasons.push(decision.reason);
+    }
+    return { decision: 'no-opinion', reason: reasons.join(', ') };
+  }
+}
+
+/** Pure: the 403 for a request that nobody allowed. */
+export function deniedError(attributes: AuthorizationAttributes, reason: string): StatusError {
+  const { user, verb, path, group, name, namespace } = attributes;
+  const because = reason === '' ? '' : `: ${reason}`;
+  if (!attributes.isResource) {
+    return new StatusError(403, 'Forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"${because}`);
+  }
+  const resource =
+    attributes.subresource === '' ? attributes.resource : `${attributes.resource}/${attributes.subresource}`;
+  const scope = namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`;
+  const what = `User "${user.name}" cannot ${verb} resource "${resource}" in API group "${group}" ${scope}`;
+  return forbidden({ group, resource: attributes.resource }, name, `${what}${because}`);
+}

@@ -1,0 +1,157 @@
+// What a node may ask for: itself, the pods bound to it and what they name. After plugin/pkg/auth/authorizer/node.
+// Everything else a node asks for is denied and logged: with our own agent it would be a defect of the agent.
+import type { Logger } from '../../core/log.ts';
+import type { ObjectReader } from '../registry/reader.ts';
+import type { UserInfo } from '../request.ts';
+import type { AuthorizationAttributes, Authorizer, Decision } from './authorizer.ts';
+import { isReferenced } from './node-references.ts';
+
+const USER_PREFIX = 'system:node:';
+const NO_OPINION: Decision = { decision: 'no-opinion', reason: '' };
+const READ = ['get', 'list', 'watch'];
+
+/** The node's name when the user is one: both the name and the group must say so. */
+export function nodeNameOf(user: UserInfo): string | undefined {
+  if (!user.groups.includes('system:nodes') || !user.name.startsWith(USER_PREFIX)) return undefined;
+  return user.name.slice(USER_PREFIX.length) || undefined;
+}
+
+export class NodeAuthorizer implements Authorizer {
+  readonly #reader: ObjectReader;
+  readonly #log: Logger;
+
+  constructor(reader: ObjectReader, log: Logger) {
+    this.#reader = reader;
+    this.#log = log.child({ component: 'node-authorizer' });
+  }
+
+  /** Allows or has no opinion: roles may give a node more. */
+  authorize(attributes: AuthorizationAttributes): Decision {
+    const node = nodeNameOf(attributes.user);
+    if (node === undefined || !attributes.isResource) return NO_OPINION;
+    const fault = nodeFault(this.#reader, node, attributes);
+    if (fault === undefined) return { decision: 'allow', reason: '' };
+    const { verb, resource, subresource, namespace, name } = attributes;
+    this.#log.warn(
+      { node, verb, resource, subresource, namespace, name, fault },
+      'node asked for what it may not have',
+    );
+    return { decision: 'no-opinion', reason: fault };
+  }
+}
+
+type Check = (reader: ObjectReader, node: string, a: AuthorizationAttributes) => string | undefined;
+
+const allowVerbs =
+  (...verbs: string[]): Check =>
+  (_reader, _node, { verb }) =>
+    verbs.includes(verb) ? undefined : `nodes can only ${verbs.join(', ')} this`;
+
+const ownByName =
+  (verbs: readonly string[]): Check =>
+  (_reader, node, a) => {
+    if (!verbs.includes(a.verb)) return `nodes can only ${verbs.join(', ')} this`;
+    // The name of something to be created is not in the URL: admission looks at it.
+    if (a.verb === 'create') return undefined;
+    return objectName(a) === node ? undefined : "can only access an object with the node's own name";
+  };
+
+const referenced =
+  (resource: 'secrets' | 'configmaps'): Check =>
+  (reader, node, a) => {
+    if (!READ.includes(a.verb)) return `can only read ${resource}`;
+    const name = objectName(a);
+    if (name === undefined || a.namespace === '') return `can only read single ${resource}, by name`;
+    return isReferenced(reader, node, resource, a.namespace, name) ? undefined : noRelation(node);
+  };
+
+const getReferenced =
+  (resource: 'persistentvolumeclaims' | 'serviceaccounts' | 'resourceclaims'): Check =>
+  (reader, node, a) => {
+    if (a.verb !== 'get') return `can only get individual ${resource}`;
+    return isReferenced(reader, node, resource, a.namespace, a.name) ? undefined : noRelation(node);
+  };
+
+const noRelation = (node: string): string => `no relationship found between node '${node}' and this object`;
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  nodes: (_reader, node, a) => {
+    if (a.verb === 'create' || a.verb === 'update' || a.verb === 'patch')
+      return a.verb === 'create' ? undefined : mustBeOwn(node, a.name);
+    if (!READ.includes(a.verb)) return `nodes cannot ${a.verb} nodes`;
+    return mustBeOwn(node, objectName(a));
+  },
+  'nodes/status': (_reader, node, a) =>
+    ['update', 'patch', 'get'].includes(a.verb) ? mustBeOwn(node, a.name) : 'can only update status',
+  pods: checkPods,
+  'pods/status': allowVerbs('get', 'update', 'patch'),
+  'pods/eviction': allowVerbs('create'),
+  secrets: referenced('secrets'),
+  configmaps: referenced('configmaps'),
+  persistentvolumeclaims: getReferenced('persistentvolumeclaims'),
+  'persistentvolumeclaims/status': allowVerbs('update', 'patch'),
+  persistentvolumes: allowVerbs('get'),
+  'volumeattachments.storage.k8s.io': allowVerbs('get', 'list', 'watch'),
+  serviceaccounts: getReferenced('serviceaccounts'),
+  'serviceaccounts/token': (reader, node, a) => {
+    if (a.verb !== 'create') return 'can only create tokens';
+    return isReferenced(reader, node, 'serviceaccounts', a.namespace, a.name) ? undefined : noRelation(node);
+  },
+  'leases.coordination.k8s.io': (reader, node, a) => {
+    if (a.namespace !== 'kube-node-lease') return 'can only access leases in the "kube-node-lease" namespace';
+    return ownByName(['get', 'create', 'update', 'patch', 'delete'])(reader, node, a);
+  },
+  'csinodes.storage.k8s.io': ownByName(['get', 'create', 'update', 'patch', 'delete']),
+  'resourceslices.resource.k8s.io': allowVerbs(
+    'get',
+    'list',
+    'watch',
+    'create',
+    'update',
+    'patch',
+    'delete',
+    'deletecollection',
+  ),
+  'resourceclaims.resource.k8s.io': getReferenced('resourceclaims'),
+  services: allowVerbs(...READ),
+  endpoints: allowVerbs('get'),
+  'csidrivers.storage.k8s.io': allowVerbs(...READ),
+  'runtimeclasses.node.k8s.io': allowVerbs(...READ),
+  'clustertrustbundles.certificates.k8s.io': allowVerbs(...READ),
+  'certificatesigningrequests.certificates.k8s.io': allowVerbs('create', ...READ),
+  events: allowVerbs('create', 'update', 'patch'),
+  'events.events.k8s.io': allowVerbs('create', 'update', 'patch'),
+  'tokenreviews.authentication.k8s.io': allowVerbs('create'),
+  'subjectaccessreviews.authorization.k8s.io': allowVerbs('create'),
+  'localsubjectaccessreviews.authorization.k8s.io': allowVerbs('create'),
+};
+
+/** Pure but for `reader`: why a node may not make this request; undefined when it may. */
+export function nodeFault(reader: ObjectReader, node: string, a: AuthorizationAttributes): string | undefined {
+  const resource = a.group === '' ? a.resource : `${a.resource}.${a.group}`;
+  const key = a.subresource === '' ? resource : `${resource}/${a.subresource}`;
+  const check = Object.hasOwn(CHECKS, key) ? CHECKS[key] : undefined;
+  return check === undefined ? `nodes have no access to ${key}` : check(reader, node, a);
+}
+
+function checkPods(_reader: ObjectReader, node: string, a: AuthorizationAttributes): string | undefined {
+  if (a.verb === 'create' || a.verb === 'delete' || a.verb === 'get') return undefined; // admission looks at whose
+  if (a.verb !== 'list' && a.verb !== 'watch') return `nodes cannot ${a.verb} pods`;
+  if (selected(a.fieldSelector, 'spec.nodeName') === node) return undefined;
+  return 'can only list and watch pods with field selector spec.nodeName=<own name>';
+}
+
+const mustBeOwn = (node: string, name: string | undefined): string | undefined =>
+  name === node ? undefined : `node '${node}' cannot access the Node of another`;
+
+/** The one object that a request means: by its path, or by a list with metadata.name=X. */
+const objectName = (a: AuthorizationAttributes): string | undefined =>
+  a.name || selected(a.fieldSelector, 'metadata.name');
+
+function selected(fieldSelector: string | undefined, field: string): string | undefined {
+  for (const term of (fieldSelector ?? '').split(',')) {
+    const match = /^([^=!]+)==?([^=]*)$/.exec(term.trim());
+    if (match?.[1] === field) return match[2] || undefined;
+  }
+  return undefined;
+}

@@ -1,0 +1,90 @@
+// Which Secrets, ConfigMaps, claims and accounts the pods of a node name: what the node may read. After plugin/pkg/
+// auth/authorizer/node/graph.go, computed from the pods of one namespace when asked instead of kept as a graph.
+import type { Pod } from '../../api/pod.ts';
+import { pods } from '../../api/resources.ts';
+import type { ObjectReader } from '../registry/reader.ts';
+
+export type ReferencedResource =
+  | 'secrets'
+  | 'configmaps'
+  | 'persistentvolumeclaims'
+  | 'serviceaccounts'
+  | 'resourceclaims';
+
+/** Whether a pod bound to `node` in `namespace` names the object. */
+export function isReferenced(
+  reader: ObjectReader,
+  node: string,
+  resource: ReferencedResource,
+  namespace: string,
+  name: string,
+): boolean {
+  return reader
+    .list<Pod>(pods, namespace)
+    .some((pod) => pod.spec?.nodeName === node && referencesOf(pod, resource).includes(name));
+}
+
+/** Pure: names of this kind that a pod mentions anywhere in its spec. */
+export function referencesOf(pod: Pod, resource: ReferencedResource): string[] {
+  const spec = pod.spec;
+  switch (resource) {
+    case 'serviceaccounts':
+      return [spec?.serviceAccountName ?? 'default'];
+    case 'persistentvolumeclaims':
+      return volumes(pod).flatMap((v) =>
+        v.ephemeral ? [`${pod.metadata?.name}-${v.name}`] : (v.persistentVolumeClaim?.claimName ?? []),
+      );
+    case 'secrets':
+      return secretNames(pod);
+    case 'configmaps':
+      return configMapNames(pod);
+    case 'resourceclaims':
+      return resourceClaimNames(pod);
+  }
+}
+
+const volumes = (pod: Pod) => pod.spec?.volumes ?? [];
+
+const containers = (pod: Pod) => [
+  ...(pod.spec?.initContainers ?? []),
+  ...(pod.spec?.containers ?? []),
+  ...(pod.spec?.ephemeralContainers ?? []),
+];
+
+function secretNames(pod: Pod): string[] {
+  const names = [
+    ...(pod.spec?.imagePullSecrets ?? []).map((s) => s.name),
+    ...volumes(pod).flatMap((v) => [
+      v.secret?.secretName,
+      v.csi?.nodePublishSecretRef?.name,
+      ...(v.projected?.sources ?? []).map((s) => s.secret?.name),
+    ]),
+    ...containers(pod).flatMap((c) => [
+      ...(c.env ?? []).map((e) => e.valueFrom?.secretKeyRef?.name),
+      ...(c.envFrom ?? []).map((e) => e.secretRef?.name),
+    ]),
+  ];
+  return names.filter((n) => n !== undefined);
+}
+
+function configMapNames(pod: Pod): string[] {
+  const names = [
+    ...volumes(pod).flatMap((v) => [v.configMap?.name, ...(v.projected?.sources ?? []).map((s) => s.configMap?.name)]),
+    ...containers(pod).flatMap((c) => [
+      ...(c.env ?? []).map((e) => e.valueFrom?.configMapKeyRef?.name),
+      ...(c.envFrom ?? []).map((e) => e.configMapRef?.name),
+    ]),
+  ];
+  return names.filter((n) => n !== undefined);
+}
+
+function resourceClaimNames(pod: Pod): string[] {
+  type Claims = {
+    spec?: { resourceClaims?: { resourceClaimName?: string }[] };
+    status?: { resourceClaimStatuses?: { resourceClaimName?: string }[] };
+  };
+  const { spec, status } = pod as Claims;
+  return [...(spec?.resourceClaims ?? []), ...(status?.resourceClaimStatuses ?? [])].flatMap(
+    (c) => c.resourceClaimName ?? [],
+  );
+}
