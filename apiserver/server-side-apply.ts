@@ -252,12 +252,12 @@ function contested(
     const their = theirs[path];
     if (their === undefined || path === '.') return [];
     const key = path.slice(2);
-    const mergeKey = path.startsWith('k:') ? undefined : schema.field(key).mergeKey;
     const [a, b] = [step(applied, path), step(live, path)];
-    const below = path.startsWith('k:') ? schema : schema.below(key);
-    const own = ours[path]!;
-    if (Object.keys(own).length > 0 && (isObject(a) || mergeKey !== undefined)) {
-      return contested(their, own, a, b, below, [...at, path]);
+    const isItem = path.startsWith('k:');
+    const rule = isItem ? {} : schema.field(key);
+    // A map that is merged is nobody's: only what is in it can be contested.
+    if ((isObject(a) && rule.replace !== true) || (Array.isArray(a) && rule.mergeKey !== undefined)) {
+      return contested(their, ours[path]!, a, b, isItem ? schema : schema.below(key), [...at, path]);
     }
     return isDeepStrictEqual(a, b) ? [] : [[...at, path]];
   });

@@ -513,7 +513,7 @@ function keepSystemMetadata(meta: Mutable<ObjectMeta>, old: Mutable<ObjectMeta>)
 function resetToStatus(next: AnyObject, old: AnyObject, definition: KindDefinition): void {
   const { status, metadata } = next;
   for (const member of Object.keys(next)) if (member !== 'metadata') delete next[member as keyof AnyObject];
-  Object.assign(next, old, { metadata });
+  Object.assign(next, structuredClone(old), { metadata });
   if (status === undefined) delete next.status;
   else next.status = status;
   const meta = next.metadata!;

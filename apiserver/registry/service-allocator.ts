@@ -138,7 +138,7 @@ export class ServiceAllocator {
     const { size } = this.#range;
     const offset = bandOffset(size, 16);
     const found =
-      this.#pick(offset, size - 2, (n) => !this.#taken.ips.has(this.#range.at(n))) ??
+      this.#pick(Math.max(1, offset), size - 2, (n) => !this.#taken.ips.has(this.#range.at(n))) ??
       this.#pick(1, offset - 1, (n) => !this.#taken.ips.has(this.#range.at(n)));
     if (found === undefined)
       throw refuse(service, invalid('spec.clusterIPs', [''], 'failed to allocate IP: range is full'));
