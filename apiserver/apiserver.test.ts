@@ -1,6 +1,7 @@
 // The server as clients meet it: over HTTPS, with a store on disk.
 import { mkdtempSync, rmSync } from 'node:fs';
-import { request as httpsRequest, type IncomingMessage } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
