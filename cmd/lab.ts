@@ -38,7 +38,8 @@ interface UpFlags extends DirOption {
 export function addCommand(program: Command): void {
   const lab = program
     .command('lab')
-    .description('A Kubernetes cluster on this machine: an API server and N nodes, each in namespaces of its own.');
+    .description('A Kubernetes cluster on this machine: an API server and N nodes, each in namespaces of its own.')
+    .enablePositionalOptions();
   const add = (name: string, description: string): Command =>
     lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
 

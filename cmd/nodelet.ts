@@ -23,6 +23,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('The node of a Kubernetes cluster in one daemon: kubelet, service proxy and pod network.')
     .version(versionText(), '--version')
     .exitOverride()
+    .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: true });
   const named = modules[argv[0] ?? ''];
   // For help on everything, all modules say what they have; else only the one that is asked for is loaded.

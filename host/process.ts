@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
+import type { Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errnoOf } from '../core/errors.ts';
 
@@ -51,8 +51,8 @@ export async function spawnDetached(
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const identity = await identifyProcess(child.pid!);
     child.unref();
-    const readyPipe = child.stdio[3] as Readable;
-    (readyPipe as unknown as { unref?(): void }).unref?.();
+    const readyPipe = child.stdio[3] as Socket;
+    readyPipe.unref(); // only somebody who waits for it keeps this process alive
     if (identity === undefined) throw endedAtOnce(program, opts.logFile);
     return { identity, ready: (signal) => waitReady(program, readyPipe, exited, opts.logFile, signal) };
   } catch (cause) {
@@ -65,11 +65,12 @@ export async function spawnDetached(
 
 async function waitReady(
   program: string,
-  pipe: Readable,
+  pipe: Socket,
   exited: Promise<void>,
   logFile: string,
   signal: AbortSignal,
 ): Promise<void> {
+  pipe.ref();
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
   signal.addEventListener('abort', () => stop(), { once: true });
   const line = new Promise<'ready' | 'closed'>((resolve) => {

@@ -1,0 +1,336 @@
+// The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
+// parts depend on each other.
+import { lookup } from 'node:dns/promises';
+import { mkdir, realpath } from 'node:fs/promises';
+import path from 'node:path';
+import type { RuntimeClass } from '../../api/kinds.ts';
+import { parseQuantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
+import { runtimeClasses } from '../../api/resources.ts';
+import { createInformer } from '../../client/informer.ts';
+import type { ReadonlyStore } from '../../client/store.ts';
+import { AgentError, errorMessage } from '../../core/errors.ts';
+import { runTasks, type Task } from '../../core/tasks.ts';
+import { tailLog } from '../../cri/container-log.ts';
+import { isCriError } from '../../cri/errors.ts';
+import { connectRuntime } from '../../cri/remote-runtime.ts';
+import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
+import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
+import { systemMounter } from '../../host/mounts.ts';
+import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { Kubelet } from '../../kubelet/kubelet.ts';
+import { NodeLease } from '../../kubelet/node/lease.ts';
+import { computeAddresses } from '../../kubelet/node/node-address.ts';
+import type { NodeFacts } from '../../kubelet/node/node-status.ts';
+import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
+import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
+import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
+import { podReference } from '../../kubelet/runtime/runtime-deps.ts';
+import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
+import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
+import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import { createAttempt } from '../../probes/attempt.ts';
+import { formatGoDuration } from '../../probes/outcome.ts';
+import type { ExecInContainer } from '../../probes/probe-manager.ts';
+import { Prober } from '../../probes/prober.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
+import { ImageList } from './image-list.ts';
+import { runtimeCallMetrics } from './metrics.ts';
+import { reservationsOf } from './reservations.ts';
+import { createServer } from './server-part.ts';
+import type { AgentContext } from './shared.ts';
+
+export interface KubeletPart {
+  readonly task: Task;
+  /** The CNI configuration may have changed: look whether the runtime's network is ready now. */
+  networkChanged(): void;
+}
+
+/** @throws {AgentError} when the host cannot be a node as configured. */
+export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart> {
+  const { config, clock, log, client, recorder } = ctx;
+  const { kubelet: settings } = config;
+  await mkdir(settings.rootDir, { recursive: true, mode: 0o750 });
+  const rootDir = await realpath(settings.rootDir);
+  const machine = await readMachineInfo();
+  const hierarchies = await detectCgroups();
+  if (hierarchies.version === 1 && config.node.failCgroupV1) {
+    throw new AgentError('this host uses cgroup v1, which kubelet v1.36 refuses', {
+      code: 'CGROUP_V1',
+      hint: 'move the host to cgroup v2, or set failCgroupV1: false in the KubeletConfiguration',
+    });
+  }
+  const reservations = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
+
+  const { runtime, images, close } = connectRuntime(
+    { endpoint: settings.containerRuntimeEndpoint, requestTimeoutMs: settings.runtimeRequestTimeoutMs },
+    runtimeCallMetrics(ctx.registry),
+    clock,
+  );
+  const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
+  const runtimeName = version.runtimeName;
+
+  const objects = new ObjectCache({ client, clock, log });
+  const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
+  const mounter = systemMounter(ctx.exec);
+  const nodeAllocatable = () => (ctx.ownNode.store.get(config.nodeName)?.status?.allocatable ?? {}) as Record<string, string>;
+  const hostIps = () =>
+    (ctx.ownNode.store.get(config.nodeName)?.status?.addresses ?? [])
+      .filter((a) => a.type === 'InternalIP')
+      .map((a) => a.address);
+  const volumes = new LocalVolumes(
+    { rootDir, nodeMemoryBytes: machine.memoryBytes },
+    {
+      objects,
+      tokens,
+      fieldFacts: () => ({ podIps: [], hostIps: hostIps(), nodeAllocatable: nodeAllocatable() }),
+      mounter,
+      events: recorder,
+      clock,
+      log,
+    },
+  );
+  const cgroups = new PodCgroups(
+    {
+      cgroupsPerQos: settings.cgroupsPerQOS,
+      driver: settings.cgroupDriver,
+      root: settings.cgroupRoot,
+      cpuCfsQuota: settings.cpuCFSQuota,
+      cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
+      podPidsLimit: settings.podPidsLimit,
+      allPods: allPodsLimits(machine, reservations),
+    },
+    { fs: new CgroupFs(hierarchies), log },
+  );
+  await cgroups.ensureTree();
+
+  const classes = createInformer(client, runtimeClasses, {}, { clock, log });
+  const services = ctx.services().store;
+  const kubeRuntime = new KubeRuntime(
+    {
+      rootDir,
+      podLogsDir: settings.podLogsDir,
+      containerLogsDir: config.nodelet.containerLogsDir,
+      clusterDns: settings.clusterDNS,
+      clusterDomain: settings.clusterDomain,
+      resolvConfFile: settings.resolvConf,
+      nodeHostsFile: '/etc/hosts',
+      maxRestartBackoffMs: settings.crashLoopMaxContainerRestartPeriodMs,
+      pulls: {
+        maxParallelPulls: settings.serializeImagePulls ? 1 : (settings.maxParallelImagePulls ?? Number.POSITIVE_INFINITY),
+        pullsPerSecond: settings.registryPullQPS,
+        pullBurst: settings.registryBurst,
+      },
+      resources: {
+        memoryCapacityBytes: machine.memoryBytes,
+        enforceCpuLimits: settings.cpuCFSQuota,
+        cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
+        cgroupVersion: hierarchies.version,
+        singleProcessOomKill: hierarchies.version === 1,
+        hugepageSizes: machine.hugePages.map((h) => hugepageSizeName(h.pageBytes)),
+      },
+      security: {
+        seccompDefault: settings.seccompDefault,
+        seccompDir: path.join(rootDir, 'seccomp'),
+        extraMaskedPaths: [],
+      },
+    },
+    {
+      runtime,
+      images,
+      recorder,
+      clock,
+      log,
+      nodeIps: hostIps,
+      nodeAllocatable,
+      configMap: (namespace, name) => objects.getConfigMap(namespace, name),
+      secret: (namespace, name) => objects.getSecret(namespace, name),
+      services: () => (services.hasSynced ? services.list() : undefined),
+      runtimeHandler: async (name) => handlerOf(classes.store, name),
+      supportsRecursiveReadOnly: (handler) =>
+        health.status?.runtimeHandlers.find((h) => h.name === handler)?.features?.recursiveReadOnlyMounts ?? false,
+      cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
+      volumesOf: (uid) => volumes.volumesOf(uid),
+      tailLog,
+      bindMount: (source, target) => mounter.bind(source, target),
+      unmount: (target) => mounter.unmount(target),
+    },
+  );
+
+  const prober = new Prober({
+    attempt: createAttempt(execThrough(runtime)),
+    report: (pod, container, reason, message) => {
+      const spec = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find((c) => c.name === container);
+      recorder.event(podReference(pod, spec), 'Warning', reason, message);
+    },
+    clock,
+    log,
+  });
+  const health = new RuntimeHealth(runtime, { clock, log, onChange: () => status.request() });
+  const kubelet = new Kubelet(settings, {
+    client,
+    runtime: kubeRuntime,
+    runtimeEvents: runtime,
+    volumes,
+    probes: prober,
+    events: recorder,
+    nodes: ctx.ownNode.store,
+    cgroups,
+    networkError: () => health.networkErrors()[0],
+    runtimeName,
+    clock,
+    log,
+  });
+  const imageList = new ImageList(images, { clock, log });
+
+  const facts = async (): Promise<NodeFacts> => ({
+    nodeName: config.nodeName,
+    addresses: await addressesOf(ctx),
+    machine,
+    ephemeralStorageBytes: await fileSystemBytes(rootDir),
+    maxPods: settings.maxPods,
+    podsPerCore: 0,
+    reservations,
+    kubeletVersion: KUBERNETES_VERSION,
+    runtimeName,
+    runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
+    kubeletPort: config.server.enabled ? config.server.port : undefined,
+    images: imageList.current,
+    maxImages: settings.nodeStatusMaxImages,
+    runtimeHandlers: health.status?.runtimeHandlers ?? [],
+    runtimeFeatures: health.status?.features,
+    pressure: { memory: false, disk: false, pid: false },
+    notReady: [...health.runtimeErrors(), ...definedOnly(kubelet.plegError()), ...health.networkErrors()],
+    volumesInUse: undefined,
+  });
+  const status = new NodeStatusLoop(
+    {
+      identity: {
+        nodeName: config.nodeName,
+        hostname: config.nodeName,
+        architecture: machine.architecture,
+        labels: config.node.labels,
+        taints: config.node.taints,
+        providerId: config.node.providerId,
+        controllerManagedAttachDetach: true,
+      },
+      registerNode: settings.registerNode,
+      updateMs: settings.nodeStatusUpdateFrequencyMs,
+      reportMs: settings.nodeStatusReportFrequencyMs,
+    },
+    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events: recorder, clock, log, facts },
+  );
+  const lease = new NodeLease(
+    {
+      nodeName: config.nodeName,
+      durationSeconds: settings.nodeLeaseDurationSeconds,
+      callTimeoutMs: settings.nodeStatusUpdateFrequencyMs,
+    },
+    { client: ctx.heartbeats, clock, log },
+  );
+  const server = createServer(ctx, { kubelet, runtime });
+
+  const task: Task = async (signal) => {
+    try {
+      await runTasks(signal, {
+        'runtime classes': (s) => classes.run(s),
+        'runtime health': (s) => health.run(s),
+        images: (s) => imageList.run(s),
+        'node status': (s) => status.run(s),
+        lease: async (s) => {
+          await registeredOrStopped(status, s);
+          await lease.run(s);
+        },
+        pods: (s) => kubelet.run(s),
+        ...server,
+      });
+    } finally {
+      volumes[Symbol.dispose]();
+      objects[Symbol.dispose]();
+      tokens[Symbol.dispose]();
+      close();
+    }
+  };
+  return { task, networkChanged: () => health.request() };
+}
+
+/** @throws {AgentError} RUNTIME_UNREACHABLE naming the socket. */
+async function connectedVersion(runtime: RuntimeService, endpoint: string) {
+  try {
+    return await runtime.version();
+  } catch (cause) {
+    throw new AgentError(`cannot talk to the container runtime at ${endpoint}: ${errorMessage(cause)}`, {
+      code: 'RUNTIME_UNREACHABLE',
+      cause,
+      retryable: true,
+      hint: 'start it (systemctl start containerd), or name its socket with --container-runtime-endpoint',
+    });
+  }
+}
+
+function execThrough(runtime: RuntimeService): ExecInContainer {
+  return async (containerId, command, timeoutSeconds, signal) => {
+    try {
+      const { exitCode, stdout, stderr } = await runtime.execSync(containerId, command, timeoutSeconds, { signal });
+      return { exitCode, output: Buffer.concat([stdout, stderr]).toString('utf8') };
+    } catch (err) {
+      if (!isCriError(err, 'DEADLINE_EXCEEDED')) throw err;
+      const message = `command timed out: "${command.join(' ')}" timed out after ${formatGoDuration(timeoutSeconds * 1000)}`;
+      return { timedOut: true, message };
+    }
+  };
+}
+
+function handlerOf(classes: ReadonlyStore<RuntimeClass>, name: string): string {
+  const found = classes.get(name);
+  if (found === undefined) {
+    throw new AgentError(`failed to get RuntimeClass ${name}: RuntimeClass.node.k8s.io "${name}" not found`, {
+      code: 'RUNTIME_CLASS_MISSING',
+      retryable: true,
+    });
+  }
+  return found.handler;
+}
+
+async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['addresses']> {
+  try {
+    return await computeAddresses(config.nodeName, config.node.nodeIps, {
+      local: localAddresses().map((a) => a.address),
+      lookup: async (name) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
+      defaultRoute: (family) => defaultRouteAddress(family),
+    });
+  } catch (err) {
+    log.warn({ err }, 'node addresses not known, keeping those reported before');
+    return undefined;
+  }
+}
+
+function allPodsLimits(machine: MachineInfo, reservations: ReturnType<typeof reservationsOf>): { memoryBytes: number; cpuMillis: number } {
+  const reserved = (name: string, unit: typeof quantityValue): number =>
+    reservations.reduce((sum, r) => sum + (r[name] === undefined ? 0 : unit(r[name])), 0);
+  return {
+    memoryBytes: machine.memoryBytes - reserved('memory', quantityValue),
+    cpuMillis: machine.cores * 1000 - reserved('cpu', quantityMilliValue),
+  };
+}
+
+/** 2097152 → `2MB`, as cgroupfs calls its files. */
+function hugepageSizeName(bytes: number): string {
+  if (bytes >= 2 ** 30) return `${bytes / 2 ** 30}GB`;
+  return bytes >= 2 ** 20 ? `${bytes / 2 ** 20}MB` : `${bytes / 2 ** 10}KB`;
+}
+
+async function registeredOrStopped(status: NodeStatusLoop, signal: AbortSignal): Promise<void> {
+  const stopped = Promise.withResolvers<void>();
+  const stop = () => stopped.resolve();
+  signal.addEventListener('abort', stop, { once: true });
+  await Promise.race([status.registered, stopped.promise]);
+  signal.removeEventListener('abort', stop);
+}
+
+function definedOnly<T>(value: T | undefined): T[] {
+  return value === undefined ? [] : [value];
+}
+
+export type { ImageService };

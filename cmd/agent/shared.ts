@@ -1,0 +1,87 @@
+// What the parts of the agent share: clients, the Nodes, Services and EndpointSlices they all look at, time, logs.
+import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
+import { endpointSlices, nodes, services } from '../../api/resources.ts';
+import type { ApiClient } from '../../client/api-client.ts';
+import { ApiEventRecorder } from '../../client/event-recorder.ts';
+import { createInformer, type Informer } from '../../client/informer.ts';
+import { loadKubeconfig } from '../../client/kubeconfig.ts';
+import { RestClient } from '../../client/rest.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import { Registry } from '../../core/metrics.ts';
+import type { Task } from '../../core/tasks.ts';
+import { type Exec, systemExec } from '../../host/exec.ts';
+import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
+import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
+import type { AgentConfig } from '../config/agent-config.ts';
+import { KUBERNETES_VERSION, versionText } from '../version.ts';
+
+export interface AgentContext {
+  readonly config: AgentConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly registry: Registry;
+  readonly exec: Exec;
+  readonly sysctl: Sysctl;
+  /** For everything but heartbeats. */
+  readonly client: ApiClient;
+  /** Without a rate limit and with a deadline: a node must not look dead because its pods are busy. */
+  readonly heartbeats: ApiClient;
+  readonly recorder: ApiEventRecorder;
+  /** This node alone: all that a node's credentials may always read. */
+  readonly ownNode: Informer<Node>;
+  /** Every node, for the pod network; made when a part asks for it. */
+  readonly allNodes: () => Informer<Node>;
+  readonly services: () => Informer<Service>;
+  readonly endpointSlices: () => Informer<EndpointSlice>;
+  /** What was asked for above, to run together with the parts. */
+  readonly tasks: () => Record<string, Task>;
+}
+
+/** @throws {AgentError} when the kubeconfig cannot be used. */
+export async function createContext(config: AgentConfig, kubeconfig: string, log: Logger): Promise<AgentContext> {
+  const clock = systemClock;
+  const credentials = await loadKubeconfig(kubeconfig);
+  const userAgent = `nodelet/${versionText()} (linux) kubernetes/${KUBERNETES_VERSION}`;
+  const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) =>
+    new RestClient(credentials, { userAgent, ...opts }, { clock, log });
+  const { qps, burst, eventQps, eventBurst } = config.api;
+  const client = clientWith(qps > 0 ? { limit: { qps, burst } } : {});
+  const events = clientWith(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {});
+  const recorder = new ApiEventRecorder(events, { component: 'kubelet', host: config.nodeName }, { clock, log });
+  const running = new Map<string, Task>([['events', (signal) => recorder.run(signal)]]);
+  const informers = new Map<string, Informer<never>>();
+  const shared = <T>(name: string, make: () => Informer<never>): T => {
+    let informer = informers.get(name);
+    if (informer === undefined) {
+      informer = make();
+      informers.set(name, informer);
+      running.set(`informer ${name}`, (signal) => informer!.run(signal));
+    }
+    return informer as T;
+  };
+  const deps = { clock, log };
+  const ownNode = createInformer(client, nodes, { fieldSelector: `metadata.name=${config.nodeName}` }, deps);
+  running.set('informer own node', (signal) => ownNode.run(signal));
+  return {
+    config,
+    clock,
+    log,
+    registry: new Registry(),
+    exec: systemExec,
+    sysctl: procSysctl(),
+    client,
+    heartbeats: clientWith({ timeoutMs: heartbeatDeadlineMs(config) }),
+    recorder,
+    ownNode,
+    allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
+    services: () => shared('services', () => createInformer(client, services, {}, deps) as Informer<never>),
+    endpointSlices: () =>
+      shared('endpointslices', () => createInformer(client, endpointSlices, ENDPOINT_SLICE_SELECTOR, deps) as Informer<never>),
+    tasks: () => Object.fromEntries(running),
+  };
+}
+
+function heartbeatDeadlineMs({ kubelet }: AgentConfig): number {
+  return Math.min(kubelet.nodeStatusUpdateFrequencyMs, kubelet.nodeLeaseDurationSeconds * 1000);
+}

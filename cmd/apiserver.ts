@@ -1,0 +1,152 @@
+// `nodelet apiserver`: the minimal API server, with its controllers and scheduler in the same process.
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import { ApiServer } from '../apiserver/apiserver.ts';
+import { type ControllerContext, createStores } from '../apiserver/controllers/context.ts';
+import { ControllerManager } from '../apiserver/controllers/manager.ts';
+import { decodeProtobuf } from '../apiserver/protobuf/decoder.ts';
+import { Scheduler } from '../apiserver/scheduler/scheduler.ts';
+import { ApiEventRecorder } from '../client/event-recorder.ts';
+import { aborted } from '../core/abort.ts';
+import { systemClock } from '../core/clock.ts';
+import { AgentError, errorMessage } from '../core/errors.ts';
+import { createLogger, levelOfVerbosity, type Logger } from '../core/log.ts';
+import { runTasks, type Task } from '../core/tasks.ts';
+import { createExtensions } from './apiserver/extensions.ts';
+import { announceReady } from './ready.ts';
+import { stopSignal } from './signals.ts';
+
+export interface ApiserverFlags {
+  readonly bindAddress: string;
+  readonly advertiseAddress?: string;
+  readonly securePort: number;
+  readonly tlsCertFile: string;
+  readonly tlsPrivateKeyFile: string;
+  readonly clientCaFile: string;
+  readonly serviceAccountSigningKeyFile: string;
+  readonly serviceAccountIssuer: string;
+  readonly serviceClusterIpRange: string;
+  readonly clusterCidr: string;
+  readonly nodeCidrMaskSize: number;
+  readonly nodeMonitorGracePeriod: number;
+  readonly kubeletClientCertificate?: string;
+  readonly kubeletClientKey?: string;
+  readonly kubeletCertificateAuthority?: string;
+  readonly authorizationMode: string;
+  readonly tokenAuthFile?: string;
+  readonly storeDir: string;
+  readonly v: number;
+}
+
+/** A startup grace twice the ordinary one would hide slow nodes; upstream's is 60 s beside 50 s. */
+const STARTUP_EXTRA_MS = 10_000;
+const TERMINATED_POD_THRESHOLD = 100;
+
+export function addCommand(program: Command): void {
+  program
+    .command('apiserver')
+    .description('A minimal Kubernetes API server for labs and tests, with controllers and a scheduler. Flags are named as those of kube-apiserver and kube-controller-manager.')
+    .option('--bind-address <ip>', 'address to listen on', '127.0.0.1')
+    .option('--advertise-address <ip>', 'address under which nodes and pods reach this server (default: --bind-address)')
+    .option('--secure-port <port>', 'port', wholeNumber(1, 65_535), 6443)
+    .requiredOption('--tls-cert-file <file>', 'serving certificate, PEM')
+    .requiredOption('--tls-private-key-file <file>', 'its key, PEM')
+    .requiredOption('--client-ca-file <file>', 'CA of client certificates, PEM')
+    .requiredOption('--service-account-signing-key-file <file>', 'key that signs service account tokens, PEM')
+    .option('--service-account-issuer <url>', 'issuer of those tokens', 'https://kubernetes.default.svc.cluster.local')
+    .option('--service-cluster-ip-range <cidr>', 'addresses of Services', '10.96.0.0/16')
+    .option('--cluster-cidr <cidr>', 'addresses of pods; each node gets a block of it', '10.244.0.0/16')
+    .option('--node-cidr-mask-size <bits>', 'size of a node\'s block', wholeNumber(8, 30), 24)
+    .option('--node-monitor-grace-period <seconds>', 'a node not heard of for so long is Unknown', wholeNumber(5, 3600), 50)
+    .option('--kubelet-client-certificate <file>', 'certificate towards kubelets, PEM')
+    .option('--kubelet-client-key <file>', 'its key, PEM')
+    .option('--kubelet-certificate-authority <file>', 'CA of kubelets\' serving certificates, PEM')
+    .option('--authorization-mode <modes>', 'Node, RBAC or AlwaysAllow, comma-separated', 'Node,RBAC')
+    .option('--token-auth-file <file>', 'static tokens: token,user,uid,"group1,group2" per line')
+    .requiredOption('--store-dir <dir>', 'directory of the store')
+    .option('--v <level>', 'log verbosity, 0 to 10', wholeNumber(0, 10), 2)
+    .action(async (flags: ApiserverFlags) => {
+      await runApiserver(flags, createLogger({ level: levelOfVerbosity(flags.v) }), stopSignal());
+    });
+}
+
+/** Serves until `signal` aborts. @throws {AgentError} for files that cannot be read and a port that is taken. */
+export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSignal): Promise<void> {
+  const clock = systemClock;
+  const clientCa = await readFlagFile('client-ca-file', flags.clientCaFile);
+  const advertiseAddress = flags.advertiseAddress ?? flags.bindAddress;
+  const server = new ApiServer(
+    {
+      storeDir: flags.storeDir,
+      listen: { address: flags.bindAddress, port: flags.securePort },
+      advertiseAddress,
+      tls: {
+        cert: await readFlagFile('tls-cert-file', flags.tlsCertFile),
+        key: await readFlagFile('tls-private-key-file', flags.tlsPrivateKeyFile),
+        clientCa,
+      },
+      serviceCidr: flags.serviceClusterIpRange,
+    },
+    { clock, log },
+  );
+  const client = server.client({ name: 'system:kube-controller-manager', groups: ['system:masters'] });
+  const recorders = new Map<string, ApiEventRecorder>();
+  const context: ControllerContext = {
+    client,
+    stores: createStores(),
+    recorder: (component) => {
+      const recorder = recorders.get(component) ?? new ApiEventRecorder(client, { component }, { clock, log });
+      recorders.set(component, recorder);
+      return recorder;
+    },
+    clock,
+    log,
+  };
+  const listable = [...server.registry.endpoints].filter((e) => e.conversion === undefined).map((e) => e.type);
+  const controllers = new ControllerManager(context, {
+    clusterCidr: flags.clusterCidr,
+    nodeMaskSize: flags.nodeCidrMaskSize,
+    nodeMonitorGracePeriodMs: flags.nodeMonitorGracePeriod * 1000,
+    nodeStartupGracePeriodMs: flags.nodeMonitorGracePeriod * 1000 + STARTUP_EXTRA_MS,
+    terminatedPodThreshold: TERMINATED_POD_THRESHOLD,
+    rootCaPem: clientCa,
+    resources: listable,
+  });
+  const scheduler = new Scheduler(context);
+  const extensions = await createExtensions(flags, server, { clock, log, readFlagFile });
+  await server.start({ ...extensions, protobuf: decodeProtobuf });
+  const tasks: Record<string, Task> = {
+    server: async (s) => {
+      await aborted(s);
+    },
+    controllers: (s) => controllers.run(s),
+    scheduler: (s) => scheduler.run(s),
+    ...Object.fromEntries([...recorders].map(([name, r]) => [`events ${name}`, (s: AbortSignal) => r.run(s)])),
+    ready: async (s) => {
+      await controllers.waitForSync(s);
+      if (!s.aborted) announceReady();
+      await aborted(s);
+    },
+  };
+  try {
+    await runTasks(signal, tasks);
+  } finally {
+    await server.close();
+  }
+}
+
+export async function readFlagFile(flag: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new AgentError(`--${flag}=${file}: ${errorMessage(cause)}`, { code: 'CONFIG_INVALID', cause });
+  }
+}
+
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}.`);
+  };
+}

@@ -1,0 +1,88 @@
+// Everything the agent is told, parsed: what flags, files and defaults come to. Frozen; below cmd/ nobody reads flags,
+// files or the environment.
+import type { Taint } from '../../api/kinds.ts';
+import type { KubeletConfig } from '../../kubelet/config.ts';
+
+export type Part = 'kubelet' | 'proxy' | 'network';
+
+export interface AgentConfig {
+  readonly parts: ReadonlySet<Part>;
+  readonly nodeName: string;
+  /** File; undefined in standalone mode. */
+  readonly kubeconfig: string | undefined;
+  /** kubelet verbosity 0 to 10. */
+  readonly verbosity: number;
+  readonly featureGates: ReadonlyMap<string, boolean>;
+  readonly kubelet: KubeletConfig;
+  readonly node: NodeSettings;
+  readonly server: ServerSettings;
+  readonly api: ApiSettings;
+  readonly proxy: ProxySettings;
+  readonly network: NetworkSettings;
+  readonly nodelet: NodeletSettings;
+}
+
+export interface NodeSettings {
+  /** --node-ip: none, one, or one of each family. */
+  readonly nodeIps: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly Taint[];
+  readonly providerId: string | undefined;
+  /** kubeReserved and systemReserved together, as quantities. */
+  readonly reserved: Readonly<Record<string, string>>;
+  /** evictionHard, e.g. `memory.available` → `100Mi`, `nodefs.available` → `10%`. */
+  readonly evictionHard: Readonly<Record<string, string>>;
+  readonly certDir: string;
+  readonly failCgroupV1: boolean;
+}
+
+export interface ServerSettings {
+  readonly enabled: boolean;
+  readonly address: string;
+  readonly port: number;
+  readonly healthzAddress: string;
+  /** 0: off. */
+  readonly healthzPort: number;
+  readonly clientCaFile: string | undefined;
+  readonly anonymous: boolean;
+  readonly tlsCertFile: string | undefined;
+  readonly tlsPrivateKeyFile: string | undefined;
+}
+
+export interface ApiSettings {
+  readonly qps: number;
+  readonly burst: number;
+  readonly eventQps: number;
+  readonly eventBurst: number;
+}
+
+export interface ProxySettings {
+  readonly mode: 'iptables' | 'nftables';
+  /** Traffic from this range is the node's own pods'; '' when it is not known. */
+  readonly clusterCidr: string;
+  readonly masqueradeAll: boolean;
+  readonly masqueradeBit: number;
+  readonly localhostNodePorts: boolean;
+  readonly nodePortAddresses: readonly string[];
+  readonly minSyncPeriodMs: number;
+  readonly syncPeriodMs: number;
+  /** `ip:port`; undefined: off. */
+  readonly healthzAddress: string | undefined;
+  readonly metricsAddress: string | undefined;
+}
+
+export interface NetworkSettings {
+  readonly backend: 'vxlan' | 'host-gw' | 'none';
+  readonly clusterCidr: string;
+  readonly vni: number;
+  readonly port: number;
+}
+
+/** What has no upstream name: kind NodeletConfiguration, nodelet.dev/v1alpha1. */
+export interface NodeletSettings {
+  readonly cniBinDir: string;
+  readonly cniConfDir: string;
+  readonly containerLogsDir: string;
+  /** flannel's subnet.env. */
+  readonly subnetFile: string;
+}
