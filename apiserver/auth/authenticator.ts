@@ -29,7 +29,8 @@ export async function authenticate(
   return invalid ? 'invalid' : ANONYMOUS;
 }
 
-function withAuthenticatedGroup(user: UserInfo): UserInfo {
+/** Everybody who is known is also a member of system:authenticated. */
+export function withAuthenticatedGroup(user: UserInfo): UserInfo {
   if (user.groups.includes('system:authenticated') || user.name === ANONYMOUS.name) return user;
   return { ...user, groups: [...user.groups, 'system:authenticated'] };
 }

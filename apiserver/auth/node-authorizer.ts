@@ -1,10 +1,11 @@
 // What a node may ask for: itself, the pods bound to it and what they name. After plugin/pkg/auth/authorizer/node.
-// Everything else a node asks for is denied and logged: with our own agent it would be a defect of the agent.
+import { pods } from '../../api/resources.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import type { UserInfo } from '../request.ts';
 import type { AuthorizationAttributes, Authorizer, Decision } from './authorizer.ts';
-import { isReferenced } from './node-references.ts';
+import { isAttachedTo, isReferenced, isVolumeInUse } from './node-references.ts';
+import { objectName, selectedValue } from './selected-name.ts';
 
 const USER_PREFIX = 'system:node:';
 const NO_OPINION: Decision = { decision: 'no-opinion', reason: '' };
@@ -18,11 +19,9 @@ export function nodeNameOf(user: UserInfo): string | undefined {
 
 export class NodeAuthorizer implements Authorizer {
   readonly #reader: ObjectReader;
-  readonly #log: Logger;
 
-  constructor(reader: ObjectReader, log: Logger) {
+  constructor(reader: ObjectReader) {
     this.#reader = reader;
-    this.#log = log.child({ component: 'node-authorizer' });
   }
 
   /** Allows or has no opinion: roles may give a node more. */
@@ -30,13 +29,29 @@ export class NodeAuthorizer implements Authorizer {
     const node = nodeNameOf(attributes.user);
     if (node === undefined || !attributes.isResource) return NO_OPINION;
     const fault = nodeFault(this.#reader, node, attributes);
-    if (fault === undefined) return { decision: 'allow', reason: '' };
-    const { verb, resource, subresource, namespace, name } = attributes;
-    this.#log.warn(
-      { node, verb, resource, subresource, namespace, name, fault },
-      'node asked for what it may not have',
-    );
-    return { decision: 'no-opinion', reason: fault };
+    return fault === undefined ? { decision: 'allow', reason: '' } : { decision: 'no-opinion', reason: fault };
+  }
+}
+
+/** Logs what nodes are refused by all of `inner`: with our own agent each would be a defect of the agent. */
+export class NodeDenialLog implements Authorizer {
+  readonly #inner: Authorizer;
+  readonly #log: Logger;
+
+  constructor(inner: Authorizer, log: Logger) {
+    this.#inner = inner;
+    this.#log = log.child({ component: 'node-authorizer' });
+  }
+
+  async authorize(attributes: AuthorizationAttributes): Promise<Decision> {
+    const decision = await this.#inner.authorize(attributes);
+    const node = nodeNameOf(attributes.user);
+    if (node !== undefined && decision.decision !== 'allow') {
+      const { verb, resource, subresource, namespace, name, path } = attributes;
+      const request = { verb, resource, subresource, namespace, name, path };
+      this.#log.warn({ node, ...request, reason: decision.reason }, 'node asked for what it may not have');
+    }
+    return decision;
   }
 }
 
@@ -90,8 +105,14 @@ const CHECKS: Readonly<Record<string, Check>> = {
   configmaps: referenced('configmaps'),
   persistentvolumeclaims: getReferenced('persistentvolumeclaims'),
   'persistentvolumeclaims/status': allowVerbs('update', 'patch'),
-  persistentvolumes: allowVerbs('get'),
-  'volumeattachments.storage.k8s.io': allowVerbs('get', 'list', 'watch'),
+  persistentvolumes: (reader, node, a) => {
+    if (a.verb !== 'get') return 'can only get individual persistentvolumes';
+    return isVolumeInUse(reader, node, a.name) ? undefined : noRelation(node);
+  },
+  'volumeattachments.storage.k8s.io': (reader, node, a) => {
+    if (a.verb !== 'get') return 'can only get individual volumeattachments';
+    return isAttachedTo(reader, node, a.name) ? undefined : noRelation(node);
+  },
   serviceaccounts: getReferenced('serviceaccounts'),
   'serviceaccounts/token': (reader, node, a) => {
     if (a.verb !== 'create') return 'can only create tokens';
@@ -134,24 +155,13 @@ export function nodeFault(reader: ObjectReader, node: string, a: AuthorizationAt
   return check === undefined ? `nodes have no access to ${key}` : check(reader, node, a);
 }
 
-function checkPods(_reader: ObjectReader, node: string, a: AuthorizationAttributes): string | undefined {
-  if (a.verb === 'create' || a.verb === 'delete' || a.verb === 'get') return undefined; // admission looks at whose
+function checkPods(reader: ObjectReader, node: string, a: AuthorizationAttributes): string | undefined {
+  if (a.verb === 'create' || a.verb === 'delete') return undefined; // admission looks at whose
+  if (a.verb === 'get') return reader.get(pods, a)?.spec?.nodeName === node ? undefined : noRelation(node);
   if (a.verb !== 'list' && a.verb !== 'watch') return `nodes cannot ${a.verb} pods`;
-  if (selected(a.fieldSelector, 'spec.nodeName') === node) return undefined;
+  if (selectedValue(a.fieldSelector, 'spec.nodeName') === node) return undefined;
   return 'can only list and watch pods with field selector spec.nodeName=<own name>';
 }
 
 const mustBeOwn = (node: string, name: string | undefined): string | undefined =>
   name === node ? undefined : `node '${node}' cannot access the Node of another`;
-
-/** The one object that a request means: by its path, or by a list with metadata.name=X. */
-const objectName = (a: AuthorizationAttributes): string | undefined =>
-  a.name || selected(a.fieldSelector, 'metadata.name');
-
-function selected(fieldSelector: string | undefined, field: string): string | undefined {
-  for (const term of (fieldSelector ?? '').split(',')) {
-    const match = /^([^=!]+)==?([^=]*)$/.exec(term.trim());
-    if (match?.[1] === field) return match[2] || undefined;
-  }
-  return undefined;
-}

@@ -1,7 +1,10 @@
 // Which Secrets, ConfigMaps, claims and accounts the pods of a node name: what the node may read. After plugin/pkg/
 // auth/authorizer/node/graph.go, computed from the pods of one namespace when asked instead of kept as a graph.
+
+import type { VolumeAttachment } from 'kubernetes-types/storage/v1.js';
+import type { PersistentVolume } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
-import { pods } from '../../api/resources.ts';
+import { pods, type ResourceType } from '../../api/resources.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 
 export type ReferencedResource =
@@ -22,6 +25,32 @@ export function isReferenced(
   return reader
     .list<Pod>(pods, namespace)
     .some((pod) => pod.spec?.nodeName === node && referencesOf(pod, resource).includes(name));
+}
+
+const persistentVolumes: ResourceType<PersistentVolume> = Object.freeze({
+  group: '',
+  version: 'v1',
+  plural: 'persistentvolumes',
+  kind: 'PersistentVolume',
+  namespaced: false,
+});
+const volumeAttachments: ResourceType<VolumeAttachment> = Object.freeze({
+  group: 'storage.k8s.io',
+  version: 'v1',
+  plural: 'volumeattachments',
+  kind: 'VolumeAttachment',
+  namespaced: false,
+});
+
+/** Whether a pod bound to `node` uses the claim that this volume is bound to. */
+export function isVolumeInUse(reader: ObjectReader, node: string, name: string): boolean {
+  const claim = reader.get(persistentVolumes, { name })?.spec?.claimRef;
+  if (!claim?.name || !claim.namespace) return false;
+  return isReferenced(reader, node, 'persistentvolumeclaims', claim.namespace, claim.name);
+}
+
+export function isAttachedTo(reader: ObjectReader, node: string, name: string): boolean {
+  return reader.get(volumeAttachments, { name })?.spec.nodeName === node;
 }
 
 /** Pure: names of this kind that a pod mentions anywhere in its spec. */

@@ -8,10 +8,12 @@ import type {
   RoleRef,
   Subject,
 } from 'kubernetes-types/rbac/v1.js';
+import { matchesLabels, selectorOf } from '../../api/labels.ts';
 import type { ResourceType } from '../../api/resources.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import type { UserInfo } from '../request.ts';
 import type { AuthorizationAttributes, Authorizer, Decision } from './authorizer.ts';
+import { objectName } from './selected-name.ts';
 
 export type { ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding };
 
@@ -50,7 +52,7 @@ export class RbacAuthorizer implements Authorizer {
     for (const binding of this.#reader.list(clusterRoleBindings)) {
       const subject = (binding.subjects ?? []).find((s) => subjectIs(s, user, ''));
       if (subject === undefined) continue;
-      const rules = this.#reader.get(clusterRoles, { name: binding.roleRef.name })?.rules ?? [];
+      const rules = this.#rulesOf(binding.roleRef, '');
       yield { rules, reason: reasonOf('ClusterRoleBinding', binding.metadata?.name ?? '', binding.roleRef, subject) };
     }
     if (namespace === '') return;
@@ -66,11 +68,15 @@ export class RbacAuthorizer implements Authorizer {
   }
 
   #rulesOf(ref: RoleRef, namespace: string): readonly PolicyRule[] {
-    const role =
-      ref.kind === 'Role'
-        ? this.#reader.get(roles, { namespace, name: ref.name })
-        : this.#reader.get(clusterRoles, { name: ref.name });
-    return role?.rules ?? [];
+    if (ref.kind === 'Role') return this.#reader.get(roles, { namespace, name: ref.name })?.rules ?? [];
+    const role = this.#reader.get(clusterRoles, { name: ref.name });
+    const selectors = (role?.aggregationRule?.clusterRoleSelectors ?? []).map((s) => selectorOf(s));
+    if (selectors.length === 0) return role?.rules ?? [];
+    // Upstream a controller writes the gathered rules into the role; gathering them here needs none.
+    return this.#reader
+      .list(clusterRoles)
+      .filter((r) => selectors.some((s) => matchesLabels(s, r.metadata?.labels)))
+      .flatMap((r) => r.rules ?? []);
   }
 }
 
@@ -99,7 +105,7 @@ export function ruleAllows(rule: PolicyRule, a: AuthorizationAttributes): boolea
   return (
     has(rule.apiGroups, a.group) &&
     (rule.resources ?? []).some((r) => resourceMatches(r, a.resource, a.subresource)) &&
-    (!rule.resourceNames?.length || rule.resourceNames.includes(a.name))
+    (!rule.resourceNames?.length || rule.resourceNames.includes(objectName(a) ?? ''))
   );
 }
 

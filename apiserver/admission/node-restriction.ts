@@ -1,0 +1,202 @@
+// What a node may write: its own Node, its own Lease, mirror pods and the status of pods bound to it. The authorizer
+// has looked at the request line; this looks at the object. After plugin/pkg/admission/noderestriction.
+import { isDeepStrictEqual } from 'node:util';
+import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.js';
+import type { Node, TokenRequest } from '../../api/kinds.ts';
+import type { KubeObject } from '../../api/meta.ts';
+import { type ParsedCsr, PkiError, parseCsr } from '../../api/pki.ts';
+import type { Pod } from '../../api/pod.ts';
+import { nodes, pods } from '../../api/resources.ts';
+import type { AdmissionPlugin, AdmissionRequest } from '../admission.ts';
+import { nodeNameOf } from '../auth/node-authorizer.ts';
+import { referencesOf } from '../auth/node-references.ts';
+import type { ObjectReader } from '../registry/reader.ts';
+import { forbidden } from '../status-error.ts';
+
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+const LEASE_NAMESPACE = 'kube-node-lease';
+const KUBELET_SIGNERS = new Set(['kubernetes.io/kube-apiserver-client-kubelet', 'kubernetes.io/kubelet-serving']);
+
+/** Labels of Kubernetes' own domains that a node may give itself. */
+const OWN_LABELS = new Set([
+  'kubernetes.io/hostname',
+  'kubernetes.io/os',
+  'kubernetes.io/arch',
+  'beta.kubernetes.io/os',
+  'beta.kubernetes.io/arch',
+  'topology.kubernetes.io/zone',
+  'topology.kubernetes.io/region',
+  'failure-domain.beta.kubernetes.io/zone',
+  'failure-domain.beta.kubernetes.io/region',
+  'node.kubernetes.io/instance-type',
+  'beta.kubernetes.io/instance-type',
+]);
+const OWN_LABEL_DOMAINS = ['kubelet.kubernetes.io', 'node.kubernetes.io'];
+const RESERVED_LABEL_DOMAINS = ['kubernetes.io', 'k8s.io'];
+
+/** Why `node` may not do it; undefined: no objection. */
+type Check = (request: AdmissionRequest, node: string, reader: ObjectReader) => string | undefined;
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  nodes: nodeFault,
+  pods: podFault,
+  persistentvolumeclaims: (request) =>
+    request.operation === 'UPDATE' && request.subresource === 'status'
+      ? undefined
+      : 'may only update the status of PersistentVolumeClaims',
+  serviceaccounts: tokenFault,
+  'leases.coordination.k8s.io': (request, node) => {
+    if (request.namespace !== LEASE_NAMESPACE) {
+      return `can only access leases in the "${LEASE_NAMESPACE}" system namespace`;
+    }
+    return ownName(request, node, 'can only access node lease with the same name as the requesting node');
+  },
+  'csinodes.storage.k8s.io': (request, node) =>
+    ownName(request, node, 'can only access CSINode with the same name as the requesting node'),
+  'resourceslices.resource.k8s.io': (request, node) => {
+    const { spec } = (request.object ?? request.oldObject ?? {}) as { spec?: { nodeName?: string } };
+    return spec?.nodeName === node
+      ? undefined
+      : 'can only access ResourceSlice with the same NodeName as the requesting node';
+  },
+  'certificatesigningrequests.certificates.k8s.io': signingRequestFault,
+};
+
+/** Looks at the objects as they will be stored; says nothing about users that are not nodes. */
+export function nodeRestriction(reader: ObjectReader): AdmissionPlugin {
+  return {
+    name: 'NodeRestriction',
+    validate(request) {
+      const node = nodeNameOf(request.user);
+      if (node === undefined) return;
+      const { group, resource } = request;
+      const key = group === '' ? resource : `${resource}.${group}`;
+      const check = Object.hasOwn(CHECKS, key) ? CHECKS[key] : undefined;
+      const fault = check?.(request, node, reader);
+      if (fault !== undefined) throw forbidden({ group, resource }, request.name, fault);
+    },
+  };
+}
+
+function ownName(request: AdmissionRequest, node: string, fault: string): string | undefined {
+  return request.name === node ? undefined : fault;
+}
+
+function nodeFault(request: AdmissionRequest, node: string): string | undefined {
+  const who = `node "${node}"`;
+  if (request.name !== node) return `${who} is not allowed to modify node "${request.name}"`;
+  if (request.operation === 'DELETE') return `${who} is not allowed to delete itself`;
+  const next = request.object as Node;
+  if (request.operation === 'CREATE') {
+    const labels = refusedLabels(next, undefined);
+    return labels.length === 0 ? undefined : `${who} is not allowed to set the following labels: ${labels.join(', ')}`;
+  }
+  const old = request.oldObject as Node;
+  if (!same(next.spec?.taints, old.spec?.taints)) return `${who} is not allowed to modify taints`;
+  if (!same(next.spec?.configSource, old.spec?.configSource)) return `${who} is not allowed to update configSource`;
+  if (!same(next.metadata?.ownerReferences, old.metadata?.ownerReferences)) {
+    return `${who} is not allowed to modify ownerReferences`;
+  }
+  const labels = refusedLabels(next, old);
+  return labels.length === 0 ? undefined : `${who} is not allowed to modify labels: ${labels.join(', ')}`;
+}
+
+/** Keys that were added, changed or removed and are not the node's to change, sorted. */
+function refusedLabels(next: KubeObject, old: KubeObject | undefined): string[] {
+  const before = old?.metadata?.labels ?? {};
+  const after = next.metadata?.labels ?? {};
+  const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...keys].filter((key) => before[key] !== after[key] && !isOwnLabel(key)).sort();
+}
+
+/** Pure: whether a node may set this label on itself. */
+export function isOwnLabel(key: string): boolean {
+  const domain = key.includes('/') ? key.slice(0, key.indexOf('/')) : '';
+  const within = (domains: readonly string[]) => domains.some((d) => domain === d || domain.endsWith(`.${d}`));
+  // Named apart although the reserved domains cover it: this one exists to keep nodes out.
+  if (within(['node-restriction.kubernetes.io'])) return false;
+  return !within(RESERVED_LABEL_DOMAINS) || OWN_LABELS.has(key) || within(OWN_LABEL_DOMAINS);
+}
+
+function podFault(request: AdmissionRequest, node: string, reader: ObjectReader): string | undefined {
+  const { operation, subresource } = request;
+  const can = `node "${node}" can only`;
+  if (operation === 'CREATE' && subresource === '') return newPodFault(request.object as Pod, node, reader);
+  const stored = request.oldObject as Pod | undefined;
+  const own = stored?.spec?.nodeName === node;
+  if (operation === 'DELETE') return own ? undefined : `${can} delete pods with spec.nodeName set to itself`;
+  if (operation !== 'UPDATE' || subresource !== 'status') {
+    return `unexpected pod subresource "${subresource}", only "status" and "eviction" are allowed`;
+  }
+  if (!own) return `${can} update pod status for pods with spec.nodeName set to itself`;
+  return same(request.object?.metadata?.labels, stored?.metadata?.labels)
+    ? undefined
+    : `node "${node}" cannot update labels through pod status`;
+}
+
+/** A node makes only mirror pods: they show what it runs anyway, and must give it no access to anything. */
+function newPodFault(pod: Pod, node: string, reader: ObjectReader): string | undefined {
+  const who = `node "${node}"`;
+  if (pod.metadata?.annotations?.[MIRROR_ANNOTATION] === undefined) {
+    return `pod does not have "${MIRROR_ANNOTATION}" annotation, ${who} can only create mirror pods`;
+  }
+  if (pod.spec?.nodeName !== node) return `${who} can only create pods with spec.nodeName set to itself`;
+  const ownerFault = mirrorOwnerFault(pod, node, reader);
+  if (ownerFault !== undefined) return `${who} ${ownerFault}`;
+  if (pod.spec.serviceAccountName) return `${who} can not create pods that reference a service account`;
+  for (const resource of ['secrets', 'configmaps', 'persistentvolumeclaims', 'resourceclaims'] as const) {
+    if (referencesOf(pod, resource).length > 0) return `${who} can not create pods that reference ${resource}`;
+  }
+  return undefined;
+}
+
+function mirrorOwnerFault(pod: Pod, node: string, reader: ObjectReader): string | undefined {
+  const owners = pod.metadata?.ownerReferences ?? [];
+  const [owner] = owners;
+  if (owners.length !== 1 || owner === undefined)
+    return 'can only create pods with a single owner reference set to itself';
+  if (owner.apiVersion !== 'v1' || owner.kind !== 'Node' || owner.name !== node) {
+    return 'can only create pods with an owner reference set to itself';
+  }
+  if (owner.controller !== true) return 'can only create pods with a controller owner reference set to itself';
+  if (owner.blockOwnerDeletion === true) return 'must not set blockOwnerDeletion on an owner reference';
+  const uid = reader.get(nodes, { name: node })?.metadata?.uid;
+  return owner.uid === uid ? undefined : `UID mismatch: expected ${uid ?? 'a registered node'}, got ${owner.uid}`;
+}
+
+/** A node gets tokens only for its pods: bound to them, so that they end with them. */
+function tokenFault(request: AdmissionRequest, node: string, reader: ObjectReader): string | undefined {
+  if (request.subresource !== 'token') return undefined;
+  const ref = (request.object as TokenRequest | undefined)?.spec?.boundObjectRef;
+  if (ref?.apiVersion !== 'v1' || ref.kind !== 'Pod' || !ref.name) return 'node requested token not bound to a pod';
+  if (!ref.uid) return 'node requested token with a pod binding without a uid';
+  const pod = reader.get(pods, { namespace: request.namespace, name: ref.name });
+  if (pod === undefined) return `node requested token bound to a pod "${ref.name}" that does not exist`;
+  if (pod.metadata?.uid !== ref.uid) return 'the UID in the bound object reference does not match that of the pod';
+  return pod.spec?.nodeName === node ? undefined : 'node requested token bound to a pod scheduled on a different node';
+}
+
+function signingRequestFault(request: AdmissionRequest): string | undefined {
+  if (request.operation !== 'CREATE') return undefined;
+  const { spec } = request.object as CertificateSigningRequest;
+  if (!KUBELET_SIGNERS.has(spec?.signerName)) return undefined;
+  const commonName = csrOf(spec.request)?.commonName;
+  if (commonName === undefined) return 'unable to parse csr';
+  return commonName === request.user.name ? undefined : `can only create a node CSR with CN=${request.user.name}`;
+}
+
+function csrOf(base64: string): ParsedCsr | undefined {
+  try {
+    return parseCsr(Buffer.from(base64, 'base64').toString('utf8'));
+  } catch (err) {
+    if (err instanceof PkiError) return undefined;
+    throw err;
+  }
+}
+
+/** An absent list and an empty one are the same. */
+function same(a: unknown, b: unknown): boolean {
+  const absent = (v: unknown) =>
+    v === undefined || v === null || (typeof v === 'object' && Object.keys(v).length === 0);
+  return (absent(a) && absent(b)) || isDeepStrictEqual(a, b);
+}
