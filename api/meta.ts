@@ -28,6 +28,12 @@ export function objectKey(object: KubeObject): string {
   return namespace ? `${namespace}/${name ?? ''}` : (name ?? '');
 }
 
+/** How clients name `object` in a path. */
+export function objectName(object: KubeObject): ObjectName {
+  const { namespace, name = '' } = object.metadata ?? {};
+  return namespace ? { namespace, name } : { name };
+}
+
 export function nameKey(name: ObjectName): string {
   return name.namespace ? `${name.namespace}/${name.name}` : name.name;
 }

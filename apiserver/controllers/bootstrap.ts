@@ -27,10 +27,14 @@ export async function ensureBootstrapObjects(client: ApiClient, opts: BootstrapO
     await ensure<Namespace>(client, namespaces, { name }, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
   }
   const name = { namespace: 'default', name: 'kubernetes' };
-  await ensure(client, services, name, kubernetesService(opts));
+  const service = kubernetesService(opts);
+  const storedService = await ensure(client, services, name, service);
+  if (storedService.spec?.ports?.[0]?.targetPort !== opts.port) {
+    await client.patch(services, name, { type: 'merge', body: { spec: { ports: service.spec!.ports } } });
+  }
   const slice = kubernetesSlice(opts);
   const stored = await ensure(client, endpointSlices, name, slice);
-  if (JSON.stringify([stored.endpoints, stored.ports]) === JSON.stringify([slice.endpoints, slice.ports])) return;
+  if (stored.endpoints?.[0]?.addresses[0] === opts.advertiseAddress && stored.ports?.[0]?.port === opts.port) return;
   // The API server has moved since the store was made.
   await client.patch(endpointSlices, name, { type: 'merge', body: { endpoints: slice.endpoints, ports: slice.ports } });
 }

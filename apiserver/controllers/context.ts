@@ -7,11 +7,14 @@ import type { Pod } from '../../api/pod.ts';
 import * as resources from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
-import { Reflector } from '../../client/reflector.ts';
+import { Reflector, type ReflectorOptions } from '../../client/reflector.ts';
 import { Store } from '../../client/store.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Task } from '../../core/tasks.ts';
+
+/** The ConfigMap with the cluster's CA that every namespace has. */
+export const ROOT_CA = 'kube-root-ca.crt';
 
 export interface ControllerContext {
   readonly client: ApiClient;
@@ -67,38 +70,35 @@ export function createStores(): ControllerStores {
 /** Keeps the stores filled: one reflector per kind. */
 export function reflectorTasks(ctx: ControllerContext): Record<string, Task> {
   const { client, stores, clock, log } = ctx;
-  const deps = { clock, log };
-  const all: readonly Reflector<never>[] = [
-    new Reflector(client, resources.pods, stores.pods, {}, deps),
-    new Reflector(client, resources.nodes, stores.nodes, {}, deps),
-    new Reflector(client, resources.services, stores.services, {}, deps),
-    new Reflector(client, resources.endpointSlices, stores.endpointSlices, {}, deps),
-    new Reflector(client, resources.deployments, stores.deployments, {}, deps),
-    new Reflector(client, resources.replicaSets, stores.replicaSets, {}, deps),
-    new Reflector(client, resources.namespaces, stores.namespaces, {}, deps),
-    new Reflector(
-      client,
-      resources.serviceAccounts,
-      stores.serviceAccounts,
-      { fieldSelector: 'metadata.name=default' },
-      deps,
-    ),
-    new Reflector(
-      client,
-      resources.configMaps,
-      stores.configMaps,
-      { fieldSelector: 'metadata.name=kube-root-ca.crt' },
-      deps,
-    ),
-    new Reflector(client, resources.leases, stores.leases, { namespace: 'kube-node-lease' }, deps),
-  ] as unknown as readonly Reflector<never>[]; // one list of reflectors of different kinds
-  return Object.fromEntries(
-    all.map((reflector, i) => [`reflector-${i}`, (signal: AbortSignal) => reflector.run(signal)]),
-  );
+  const reflect = <T extends KubeObject>(
+    type: resources.ResourceType<T>,
+    store: Store<T>,
+    opts: ReflectorOptions<T> = {},
+  ): Task => {
+    const reflector = new Reflector(client, type, store, opts, { clock, log });
+    return (signal) => reflector.run(signal);
+  };
+  return {
+    'reflect pods': reflect(resources.pods, stores.pods),
+    'reflect nodes': reflect(resources.nodes, stores.nodes),
+    'reflect services': reflect(resources.services, stores.services),
+    'reflect endpointslices': reflect(resources.endpointSlices, stores.endpointSlices),
+    'reflect deployments': reflect(resources.deployments, stores.deployments),
+    'reflect replicasets': reflect(resources.replicaSets, stores.replicaSets),
+    'reflect namespaces': reflect(resources.namespaces, stores.namespaces),
+    'reflect serviceaccounts': reflect(resources.serviceAccounts, stores.serviceAccounts, named('default')),
+    'reflect configmaps': reflect(resources.configMaps, stores.configMaps, named(ROOT_CA)),
+    'reflect leases': reflect(resources.leases, stores.leases, { namespace: 'kube-node-lease' }),
+  };
 }
 
+const named = (name: string): { fieldSelector: string } => ({ fieldSelector: `metadata.name=${name}` });
+
 /** Resolves when every store named holds a whole list, or when `signal` aborts. */
-export async function waitForStores(stores: readonly Store<never>[], signal: AbortSignal): Promise<void> {
+export async function waitForStores(
+  stores: readonly Pick<Store<KubeObject>, 'waitForSync'>[],
+  signal: AbortSignal,
+): Promise<void> {
   await Promise.all(stores.map((store) => store.waitForSync(signal)));
 }
 

@@ -143,11 +143,13 @@ export function oldSetReplicas(
 
 /** During a rollout a change of the wanted number is shared by size; what rounding leaves goes to the largest set. */
 export function proportionalReplicas(deployment: Deployment, sets: readonly ReplicaSet[]): Map<string, number> {
-  const active = sets.filter((rs) => replicasOf(rs) > 0).sort((a, b) => replicasOf(b) - replicasOf(a));
-  const next = new Map(active.map((rs) => [rs.metadata?.name ?? '', replicasOf(rs)]));
-  const total = sum(active, replicasOf);
+  const total = sum(sets, replicasOf);
   const limit = replicasOf(deployment) > 0 ? replicasOf(deployment) + rolloutLimits(deployment.spec).surge : 0;
   const toAdd = limit - total;
+  // The largest first; among equals the newest grows first and the oldest shrinks first.
+  const ordered = toAdd > 0 ? byAge(sets).reverse() : byAge(sets);
+  const active = ordered.filter((rs) => replicasOf(rs) > 0).sort((a, b) => replicasOf(b) - replicasOf(a));
+  const next = new Map(active.map((rs) => [rs.metadata?.name ?? '', replicasOf(rs)]));
   if (toAdd === 0 || active.length === 0) return next;
   let left = toAdd;
   for (const rs of active) {

@@ -35,13 +35,54 @@ export function computeDeploymentStatus(
           condition('ReplicaFailure', 'True', failure.reason ?? '', failure.message ?? ''),
           nowMs,
         );
-  if (rollout.created && deployment.spec?.progressDeadlineSeconds !== undefined) {
-    const text = `Created new replica set "${newSet?.metadata?.name ?? ''}"`;
-    conditions = withCondition(conditions, condition('Progressing', 'True', 'NewReplicaSetCreated', text), nowMs);
-  }
+  const turn = turnOfRollout(deployment, conditions, rollout);
+  if (turn !== undefined) conditions = withCondition(conditions, turn, nowMs);
   const progress = progressCondition(deployment, status, newSet, conditions, nowMs);
   if (progress !== undefined) conditions = withCondition(conditions, progress, nowMs);
   return { ...status, conditions };
+}
+
+/** A rollout that starts, stops or goes on is said before how far it has come. */
+function turnOfRollout(
+  deployment: Deployment,
+  conditions: readonly DeploymentCondition[],
+  { newSet, created }: { readonly newSet: ReplicaSet | undefined; readonly created: boolean },
+): DeploymentCondition | undefined {
+  if (!hasDeadline(deployment)) return undefined;
+  const current = conditions.find((c) => c.type === 'Progressing');
+  const name = newSet?.metadata?.name ?? '';
+  if (created) return condition('Progressing', 'True', 'NewReplicaSetCreated', `Created new replica set "${name}"`);
+  if (deployment.spec?.paused) {
+    if (current?.reason === 'DeploymentPaused' || current?.reason === 'ProgressDeadlineExceeded') return undefined;
+    return condition('Progressing', 'Unknown', 'DeploymentPaused', 'Deployment is paused');
+  }
+  if (current?.reason === 'DeploymentPaused') {
+    return condition('Progressing', 'Unknown', 'DeploymentResumed', 'Deployment is resumed');
+  }
+  if (current !== undefined || newSet === undefined) return undefined;
+  return condition('Progressing', 'True', 'FoundNewReplicaSet', `Found new replica set "${name}"`);
+}
+
+/** 2^31 - 1 stands for none. */
+function hasDeadline(deployment: Deployment): boolean {
+  const seconds = deployment.spec?.progressDeadlineSeconds;
+  return seconds !== undefined && seconds !== 2 ** 31 - 1;
+}
+
+/** ms until the rollout has stood still for too long; undefined when it is not under way or has no deadline. */
+export function progressDeadlineInMs(
+  deployment: Deployment,
+  status: DeploymentStatus,
+  nowMs: number,
+): number | undefined {
+  const current = status.conditions?.find((c) => c.type === 'Progressing');
+  if (!hasDeadline(deployment) || deployment.spec?.paused || !isUnderWay(current)) return undefined;
+  const sinceMs = Date.parse(current?.lastUpdateTime ?? '') || nowMs;
+  return Math.max(0, sinceMs + deployment.spec!.progressDeadlineSeconds! * 1000 - nowMs) + 1;
+}
+
+function isUnderWay(progressing: DeploymentCondition | undefined): boolean {
+  return progressing !== undefined && progressing.reason !== 'NewReplicaSetAvailable' && progressing.status !== 'False';
 }
 
 function availableCondition(deployment: Deployment, available: number): DeploymentCondition {
@@ -73,13 +114,12 @@ function progressCondition(
   conditions: readonly DeploymentCondition[],
   nowMs: number,
 ): DeploymentCondition | undefined {
-  const deadline = deployment.spec?.progressDeadlineSeconds;
-  if (deadline === undefined || deadline === 2 ** 31 - 1 || deployment.spec?.paused) return undefined;
+  if (!hasDeadline(deployment) || deployment.spec?.paused) return undefined;
   const name = newSet?.metadata?.name ?? '';
   const current = conditions.find((c) => c.type === 'Progressing');
-  const done = current?.reason === 'NewReplicaSetAvailable' && status.replicas === status.updatedReplicas;
+  // A finished rollout stays so: a pod that fails later, or a change of size, is no progress of it.
+  if (current?.reason === 'NewReplicaSetAvailable' && status.replicas === status.updatedReplicas) return undefined;
   if (isComplete(deployment, status)) {
-    if (done) return undefined;
     return condition(
       'Progressing',
       'True',
@@ -94,18 +134,11 @@ function progressCondition(
       lastUpdateTime: formatTime(nowMs),
     };
   }
-  if (current !== undefined && current.reason !== 'NewReplicaSetAvailable' && current.status !== 'False') {
-    const sinceMs = Date.parse(current.lastUpdateTime ?? '') || nowMs;
-    if (nowMs - sinceMs > deadline * 1000) {
-      return condition(
-        'Progressing',
-        'False',
-        'ProgressDeadlineExceeded',
-        `ReplicaSet "${name}" has timed out progressing.`,
-      );
-    }
-  }
-  return undefined;
+  if (!isUnderWay(current)) return undefined;
+  const sinceMs = Date.parse(current?.lastUpdateTime ?? '') || nowMs;
+  if (nowMs - sinceMs <= deployment.spec!.progressDeadlineSeconds! * 1000) return undefined;
+  const text = `ReplicaSet "${name}" has timed out progressing.`;
+  return condition('Progressing', 'False', 'ProgressDeadlineExceeded', text);
 }
 
 function hasProgressed(before: DeploymentStatus | undefined, now: DeploymentStatus): boolean {

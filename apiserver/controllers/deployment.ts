@@ -2,16 +2,16 @@
 // (pkg/controller/deployment).
 import type { Deployment, DeploymentStatus, ReplicaSet } from '../../api/apps.ts';
 import { matchesLabels, selectorOf } from '../../api/labels.ts';
-import { controllerOf, objectKey } from '../../api/meta.ts';
+import { controllerOf, objectKey, objectName } from '../../api/meta.ts';
 import { isTerminalPhase } from '../../api/pod.ts';
 import { deployments, replicaSets } from '../../api/resources.ts';
-import { isAlreadyExists } from '../../client/errors.ts';
+import { isAlreadyExists, isNotFound } from '../../client/errors.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { type Controller, type ControllerContext, referenceTo, waitForStores } from './context.ts';
 import * as math from './deployment-math.ts';
-import { computeDeploymentStatus, isComplete } from './deployment-status.ts';
-import { controllerReference } from './pod-control.ts';
+import { computeDeploymentStatus, isComplete, progressDeadlineInMs } from './deployment-status.ts';
+import { adopt, controllerReference, mayAdopt, release } from './pod-control.ts';
 import { Reconciler } from './reconciler.ts';
 
 export class DeploymentController implements Controller {
@@ -28,7 +28,7 @@ export class DeploymentController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.deployments as never, stores.replicaSets as never, stores.pods as never], signal);
+    await waitForStores([stores.deployments, stores.replicaSets, stores.pods], signal);
     using _deployments = stores.deployments.subscribe({
       onAdd: (d) => this.#work.request(objectKey(d)),
       onUpdate: (_old, d) => this.#work.request(objectKey(d)),
@@ -69,32 +69,46 @@ export class DeploymentController implements Controller {
     if (deployment.spec?.paused || math.isScaling(deployment, sets)) {
       return await this.#scaleOnly(deployment, sets, newSet);
     }
-    const current = await this.#ensureNewSet(deployment, sets, newSet);
-    const marked = await this.#markRevision(deployment, current);
-    const all = sets.some((rs) => rs.metadata?.uid === current.metadata?.uid)
-      ? sets.map((rs) => (rs.metadata?.uid === current.metadata?.uid ? current : rs))
-      : [...sets, current];
-    const rolled = await this.#roll(deployment, all, current);
-    const rolledNew = rolled.find((rs) => rs.metadata?.uid === current.metadata?.uid);
-    await this.#writeStatus(marked, rolled, rolledNew, newSet === undefined);
+    await this.#roll(deployment, sets, newSet);
   }
 
+  async #roll(deployment: Deployment, sets: readonly ReplicaSet[], newSet: ReplicaSet | undefined): Promise<void> {
+    let old: readonly ReplicaSet[] = sets.filter((rs) => rs !== newSet);
+    if (deployment.spec?.strategy?.type === 'Recreate') {
+      const cleared = await this.#clearOld(deployment, old);
+      old = cleared.sets;
+      if (!cleared.isClear) {
+        await this.#writeStatus(deployment, newSet === undefined ? old : [...old, newSet], newSet);
+        return;
+      }
+    }
+    const current = await this.#ensureNewSet(deployment, old, newSet);
+    const marked = await this.#markRevision(deployment, current);
+    const up = math.newSetReplicas(deployment, [...old, current], current);
+    const [grown] = await this.#scaleSets(deployment, [current], new Map([[current.metadata?.name ?? '', up]]));
+    const shrunk = await this.#scaleSets(deployment, old, math.oldSetReplicas(deployment, old, grown!));
+    await this.#writeStatus(marked, [...shrunk, grown!], grown, newSet === undefined);
+  }
+
+  /** Sets that are this Deployment's: orphans that it selects are adopted, owned ones that it selects no more let go. */
   async #claimSets(deployment: Deployment): Promise<ReplicaSet[]> {
+    const { client, stores } = this.#ctx;
     const selector = selectorOf(deployment.spec?.selector);
     const uid = deployment.metadata?.uid ?? '';
+    const isLeaving = deployment.metadata?.deletionTimestamp !== undefined;
     const claimed: ReplicaSet[] = [];
-    for (const rs of this.#ctx.stores.replicaSets.byIndex('namespace', deployment.metadata?.namespace ?? '')) {
+    const orphans: ReplicaSet[] = [];
+    for (const rs of stores.replicaSets.byIndex('namespace', deployment.metadata?.namespace ?? '')) {
       const owner = controllerOf(rs);
-      if (owner?.uid === uid) claimed.push(rs);
-      else if (
-        owner === undefined &&
-        matchesLabels(selector, rs.metadata?.labels) &&
-        rs.metadata?.deletionTimestamp === undefined
-      ) {
-        const ownerReferences = [controllerReference(deployment, deployments)];
-        const body = { metadata: { uid: rs.metadata?.uid, ownerReferences } };
-        claimed.push(await this.#ctx.client.patch(replicaSets, nameOf(rs), { type: 'strategic', body }));
-      }
+      const matches = matchesLabels(selector, rs.metadata?.labels);
+      if (owner === undefined && matches && rs.metadata?.deletionTimestamp === undefined) orphans.push(rs);
+      if (owner?.uid !== uid) continue;
+      if (matches) claimed.push(rs);
+      else if (!isLeaving) await release(client, replicaSets, rs, uid);
+    }
+    if (orphans.length === 0 || isLeaving || !(await mayAdopt(client, deployments, deployment))) return claimed;
+    for (const rs of orphans) {
+      claimed.push(await adopt(client, replicaSets, rs, { object: deployment, type: deployments }));
     }
     return claimed;
   }
@@ -102,7 +116,8 @@ export class DeploymentController implements Controller {
   /** Paused, or only the wanted number changed: no new set, the replicas are shared out over what is there. */
   async #scaleOnly(deployment: Deployment, sets: readonly ReplicaSet[], newSet: ReplicaSet | undefined): Promise<void> {
     const active = sets.filter((rs) => math.replicasOf(rs) > 0);
-    const only = active.length <= 1 ? (active[0] ?? newSet) : undefined;
+    const newest = [...sets].sort((a, b) => math.revisionOf(b) - math.revisionOf(a))[0];
+    const only = active.length <= 1 ? (active[0] ?? newSet ?? newest) : undefined;
     const next =
       only === undefined
         ? math.proportionalReplicas(deployment, sets)
@@ -118,13 +133,12 @@ export class DeploymentController implements Controller {
   /** The set of the current template, made or brought up to date with annotations and revision. */
   async #ensureNewSet(
     deployment: Deployment,
-    sets: readonly ReplicaSet[],
+    old: readonly ReplicaSet[],
     existing: ReplicaSet | undefined,
   ): Promise<ReplicaSet> {
-    const others = sets.filter((rs) => rs !== existing);
-    const newest = Math.max(0, ...others.map(math.revisionOf));
+    const newest = Math.max(0, ...old.map(math.revisionOf));
     return existing === undefined
-      ? await this.#createSet(deployment, sets, String(newest + 1))
+      ? await this.#createSet(deployment, old, String(newest + 1))
       : await this.#refreshSet(deployment, existing, newest);
   }
 
@@ -133,7 +147,7 @@ export class DeploymentController implements Controller {
     const revision = set.metadata?.annotations?.[math.REVISION];
     if (revision === undefined || deployment.metadata?.annotations?.[math.REVISION] === revision) return deployment;
     const body = { metadata: { annotations: { [math.REVISION]: revision } } };
-    return await this.#ctx.client.patch(deployments, nameOf(deployment), { type: 'merge', body });
+    return await this.#ctx.client.patch(deployments, objectName(deployment), { type: 'merge', body });
   }
 
   async #createSet(deployment: Deployment, sets: readonly ReplicaSet[], revision: string): Promise<ReplicaSet> {
@@ -179,12 +193,17 @@ export class DeploymentController implements Controller {
 
   /** The name is taken: by our own set that the cache does not show yet, or by another template with the same hash. */
   async #resolveCollision(deployment: Deployment, draft: ReplicaSet): Promise<ReplicaSet> {
-    const taken = await this.#ctx.client.get(replicaSets, nameOf(draft));
+    const taken = await this.#ctx.client.get(replicaSets, objectName(draft));
     const ours = controllerOf(taken)?.uid === deployment.metadata?.uid;
     if (ours && math.sameTemplate(taken.spec?.template, deployment.spec?.template)) return taken;
     const collisionCount = (deployment.status?.collisionCount ?? 0) + 1;
     const body = { metadata: { resourceVersion: deployment.metadata?.resourceVersion }, status: { collisionCount } };
-    await this.#ctx.client.patch(deployments, nameOf(deployment), { type: 'merge', body }, { subresource: 'status' });
+    await this.#ctx.client.patch(
+      deployments,
+      objectName(deployment),
+      { type: 'merge', body },
+      { subresource: 'status' },
+    );
     throw new Error(
       `ReplicaSet name ${draft.metadata?.name ?? ''} is taken; trying with collision count ${collisionCount}`,
     );
@@ -194,7 +213,7 @@ export class DeploymentController implements Controller {
   async #refreshSet(deployment: Deployment, set: ReplicaSet, newestOther: number): Promise<ReplicaSet> {
     const annotations: Record<string, string> = { ...math.copiedAnnotations(deployment), ...this.#sizes(deployment) };
     const revision = math.revisionOf(set);
-    if (revision < newestOther) {
+    if (revision <= newestOther) {
       annotations[math.REVISION] = String(newestOther + 1);
       const history = set.metadata?.annotations?.[math.REVISION_HISTORY];
       if (revision > 0) annotations[math.REVISION_HISTORY] = history ? `${history},${revision}` : String(revision);
@@ -206,7 +225,7 @@ export class DeploymentController implements Controller {
       (set.spec?.minReadySeconds ?? 0) !== minReadySeconds;
     if (!changed) return set;
     const body = { metadata: { annotations }, spec: { minReadySeconds } };
-    return await this.#ctx.client.patch(replicaSets, nameOf(set), { type: 'merge', body });
+    return await this.#ctx.client.patch(replicaSets, objectName(set), { type: 'merge', body });
   }
 
   #sizes(deployment: Deployment): Record<string, string> {
@@ -217,26 +236,19 @@ export class DeploymentController implements Controller {
     };
   }
 
-  async #roll(deployment: Deployment, sets: readonly ReplicaSet[], newSet: ReplicaSet): Promise<ReplicaSet[]> {
-    const old = sets.filter((rs) => rs !== newSet);
-    if (deployment.spec?.strategy?.type === 'Recreate') return await this.#recreate(deployment, old, newSet);
-    const up = math.newSetReplicas(deployment, sets, newSet);
-    const [grown] = await this.#scaleSets(deployment, [newSet], new Map([[newSet.metadata?.name ?? '', up]]));
-    const down = math.oldSetReplicas(deployment, old, grown!);
-    const shrunk = await this.#scaleSets(deployment, old, down);
-    return [...shrunk, grown!];
-  }
-
-  async #recreate(deployment: Deployment, old: readonly ReplicaSet[], newSet: ReplicaSet): Promise<ReplicaSet[]> {
+  /** Pods of two templates never run side by side: the new set is made or grown after the last old pod has gone. */
+  async #clearOld(
+    deployment: Deployment,
+    old: readonly ReplicaSet[],
+  ): Promise<{ readonly sets: ReplicaSet[]; readonly isClear: boolean }> {
     const zero = new Map(old.map((rs) => [rs.metadata?.name ?? '', 0]));
-    const shrunk = await this.#scaleSets(deployment, old, zero);
-    const oldUids = new Set(old.map((rs) => rs.metadata?.uid));
+    const sets = await this.#scaleSets(deployment, old, zero);
+    const uids = new Set(old.map((rs) => rs.metadata?.uid));
     const oldPodLives = this.#ctx.stores.pods
       .byIndex('namespace', deployment.metadata?.namespace ?? '')
-      .some((pod) => oldUids.has(controllerOf(pod)?.uid) && !isTerminalPhase(pod.status?.phase));
-    if (oldPodLives) return [...shrunk, newSet];
-    const all = new Map([[newSet.metadata?.name ?? '', math.replicasOf(deployment)]]);
-    return [...shrunk, ...(await this.#scaleSets(deployment, [newSet], all))];
+      .some((pod) => uids.has(controllerOf(pod)?.uid) && !isTerminalPhase(pod.status?.phase));
+    const hadReplicas = old.some((rs) => math.replicasOf(rs) > 0 || (rs.status?.replicas ?? 0) > 0);
+    return { sets, isClear: !oldPodLives && !hadReplicas };
   }
 
   async #scaleSets(
@@ -259,7 +271,7 @@ export class DeploymentController implements Controller {
         metadata: { resourceVersion: rs.metadata?.resourceVersion, annotations: sizes },
         spec: { replicas },
       };
-      result.push(await this.#ctx.client.patch(replicaSets, nameOf(rs), { type: 'merge', body }));
+      result.push(await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body }));
       if (replicas !== before) this.#scaled(deployment, rs, before, replicas);
     }
     return result;
@@ -277,12 +289,17 @@ export class DeploymentController implements Controller {
     created = false,
   ): Promise<void> {
     const status = computeDeploymentStatus(deployment, sets, { newSet, created }, this.#ctx.clock.now());
-    const deadline = deployment.spec?.progressDeadlineSeconds;
     if (isComplete(deployment, status)) await this.#removeOldSets(deployment, sets, newSet);
-    else if (deadline !== undefined) this.#work.requestAfter(objectKey(deployment), deadline * 1000 + 1000);
+    const deadlineInMs = progressDeadlineInMs(deployment, status, this.#ctx.clock.now());
+    if (deadlineInMs !== undefined) this.#work.requestAfter(objectKey(deployment), deadlineInMs);
     if (sameStatus(deployment.status, status)) return;
     const body = { metadata: { resourceVersion: deployment.metadata?.resourceVersion }, status };
-    await this.#ctx.client.patch(deployments, nameOf(deployment), { type: 'merge', body }, { subresource: 'status' });
+    await this.#ctx.client.patch(
+      deployments,
+      objectName(deployment),
+      { type: 'merge', body },
+      { subresource: 'status' },
+    );
   }
 
   async #removeOldSets(
@@ -296,11 +313,12 @@ export class DeploymentController implements Controller {
       .filter((rs) => math.replicasOf(rs) === 0 && (rs.status?.replicas ?? 0) === 0)
       .sort((a, b) => math.revisionOf(a) - math.revisionOf(b));
     for (const rs of old.slice(0, Math.max(0, old.length - limit))) {
-      const uid = rs.metadata?.uid ?? '';
-      await this.#ctx.client.delete(replicaSets, nameOf(rs), {
-        preconditions: { uid },
-        propagationPolicy: 'Background',
-      });
+      const preconditions = { uid: rs.metadata?.uid ?? '' };
+      try {
+        await this.#ctx.client.delete(replicaSets, objectName(rs), { preconditions, propagationPolicy: 'Background' });
+      } catch (err) {
+        if (!isNotFound(err)) throw err; // the cache was late
+      }
     }
   }
 }
@@ -313,8 +331,4 @@ function sameStatus(a: DeploymentStatus | undefined, b: DeploymentStatus): boole
     names.every((name) => (countsA[name] ?? 0) === (countsB[name] ?? 0)) &&
     JSON.stringify(conditionsA) === JSON.stringify(conditionsB)
   );
-}
-
-function nameOf(object: { metadata?: { name?: string; namespace?: string } }): { name: string; namespace: string } {
-  return { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace ?? '' };
 }

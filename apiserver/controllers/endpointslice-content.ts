@@ -76,7 +76,7 @@ function endpointOf(service: Service, pod: Pod, address: string, node: Node | un
   const serving = isPodReady(pod);
   const terminating = pod.metadata?.deletionTimestamp !== undefined;
   const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating);
-  const zone = node?.metadata?.labels?.['topology.kubernetes.io/zone'];
+  const zone = node && zoneOf(node);
   const { hostname, subdomain } = pod.spec ?? {};
   const named = hostname !== undefined && subdomain === service.metadata?.name;
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
@@ -88,6 +88,10 @@ function endpointOf(service: Service, pod: Pod, address: string, node: Node | un
     ...(zone === undefined ? {} : { zone }),
     ...(named ? { hostname } : {}),
   };
+}
+
+export function zoneOf(node: Node): string | undefined {
+  return node.metadata?.labels?.['topology.kubernetes.io/zone'];
 }
 
 export interface SlicePlan {
@@ -105,25 +109,26 @@ export function planSlices(
 ): SlicePlan {
   const create: EndpointSlice[] = [];
   const update: EndpointSlice[] = [];
-  const spare = [...existing];
+  const unused = [...existing];
   // A Service whose pods are all gone keeps one slice that says so.
   const wanted = groups.length > 0 ? groups : [{ ports: [], endpoints: [] }];
-  for (const group of wanted) {
+  // Every group takes its own slices first; only then may one take over what is left of the others.
+  const plans = wanted.map((group) => {
     const key = portsKey(group.ports);
-    const mine = takeWhere(spare, (slice) => portsKey(slice.ports ?? []) === key);
-    for (const [i, endpoints] of spread(group.endpoints, mine).entries()) {
-      const old = mine[i] ?? spare.shift();
+    const mine = takeWhere(unused, (slice) => portsKey(slice.ports ?? []) === key);
+    const lists = spread(group.endpoints, mine);
+    unused.push(...mine.slice(lists.length));
+    return { group, mine, lists };
+  });
+  for (const { group, mine, lists } of plans) {
+    for (const [i, endpoints] of lists.entries()) {
+      const old = mine[i] ?? unused.shift();
       const next = sliceWith(service, addressType, group.ports, endpoints);
       if (old === undefined) create.push(next);
       else if (!sameSlice(old, next)) update.push(mergeSlice(old, next));
     }
-    spare.push(
-      ...mine
-        .slice(Math.max(1, Math.ceil(group.endpoints.length / MAX_ENDPOINTS), 0))
-        .filter((s) => !spare.includes(s)),
-    );
   }
-  return { create, update, remove: spare };
+  return { create, update, remove: unused };
 }
 
 /** Endpoints over slices of at most 100; one that is in a slice already stays in it while there is room. */

@@ -1,5 +1,5 @@
 // EndpointSlices of Services with a selector (pkg/controller/endpointslice).
-import type { EndpointSlice, Service } from '../../api/kinds.ts';
+import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import { matchesLabels, selectorOfMap } from '../../api/labels.ts';
 import { objectKey } from '../../api/meta.ts';
 import type { Pod } from '../../api/pod.ts';
@@ -13,6 +13,7 @@ import {
   isEndpointPod,
   MANAGED_BY,
   planSlices,
+  zoneOf,
 } from './endpointslice-content.ts';
 import { Reconciler } from './reconciler.ts';
 
@@ -38,7 +39,7 @@ export class EndpointSliceController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    const needed = [stores.services, stores.pods, stores.endpointSlices, stores.nodes] as never[];
+    const needed = [stores.services, stores.pods, stores.endpointSlices, stores.nodes];
     await waitForStores(needed, signal);
     using _services = stores.services.subscribe({
       onAdd: (s) => this.#work.request(objectKey(s)),
@@ -49,6 +50,12 @@ export class EndpointSliceController implements Controller {
       onAdd: (pod) => this.#onPod(pod),
       onUpdate: (old, pod) => this.#onPodUpdate(old, pod),
       onDelete: (pod) => this.#onPod(pod),
+    });
+    using _nodes = stores.nodes.subscribe({
+      onAdd: (node) => this.#onNode(node),
+      onUpdate: (old, node) => {
+        if (zoneOf(old) !== zoneOf(node)) this.#onNode(node);
+      },
     });
     using _slices = stores.endpointSlices.subscribe({
       onAdd: (slice) => this.#onSlice(slice),
@@ -61,6 +68,11 @@ export class EndpointSliceController implements Controller {
   #onSlice(slice: EndpointSlice): void {
     if (slice.metadata?.labels?.[MANAGED_BY] !== CONTROLLER_NAME) return;
     this.#request(`${slice.metadata.namespace ?? ''}/${slice.metadata.labels['kubernetes.io/service-name'] ?? ''}`);
+  }
+
+  /** Endpoints say the zone of their node. */
+  #onNode(node: Node): void {
+    for (const pod of this.#ctx.stores.pods.byIndex('node', objectKey(node))) this.#onPod(pod);
   }
 
   #onPod(pod: Pod): void {
@@ -87,7 +99,10 @@ export class EndpointSliceController implements Controller {
     if (service === undefined) return; // its slices go with their owner
     const { selector, type } = service.spec ?? {};
     if (selector === undefined || Object.keys(selector).length === 0 || type === 'ExternalName') return;
-    if (!this.#hasSeenOwnWrites(key)) return; // the write that is on its way asks for another run
+    if (!this.#hasSeenOwnWrites(key)) {
+      this.#work.requestAfter(key, LOST_WRITE_MS); // the write that is on its way asks for another run, if it comes
+      return;
+    }
     this.#lastRunMs.set(key, clock.monotonicMs());
     const pods = stores.pods
       .byIndex('namespace', service.metadata?.namespace ?? '')

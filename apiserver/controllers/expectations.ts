@@ -36,10 +36,11 @@ export class Expectations {
     this.#pending.get(key)?.deletions.delete(uid);
   }
 
-  satisfied(key: string): boolean {
+  /** How long to wait for what is still to be seen, ms; 0 when nothing is, or when it has been given up. */
+  waitMs(key: string): number {
     const pending = this.#pending.get(key);
-    if (pending === undefined || (pending.creations === 0 && pending.deletions.size === 0)) return true;
-    return this.#clock.monotonicMs() - pending.sinceMs > EXPIRY_MS;
+    if (pending === undefined || (pending.creations === 0 && pending.deletions.size === 0)) return 0;
+    return Math.max(0, pending.sinceMs + EXPIRY_MS - this.#clock.monotonicMs());
   }
 
   forget(key: string): void {

@@ -3,26 +3,31 @@
 import type { KubeObject, OwnerReference } from '../../api/meta.ts';
 import { apiVersionOf, type ResourceType } from '../../api/resources.ts';
 import { isNotFound } from '../../client/errors.ts';
+import type { EventRecorder } from '../../client/event-recorder.ts';
 import { Reflector } from '../../client/reflector.ts';
 import { Store } from '../../client/store.ts';
 import { runTasks } from '../../core/tasks.ts';
-import type { Controller, ControllerContext } from './context.ts';
+import { type Controller, type ControllerContext, referenceTo } from './context.ts';
 import { FOREGROUND, ORPHAN, type OwnedObject, OwnerGraph } from './owner-graph.ts';
 import { Reconciler } from './reconciler.ts';
 
 /** Kinds that come and go by the thousand and own nothing. */
 const IGNORED = new Set(['events']);
+/** After this an owner that only the server knows of is looked for again. */
+const UNSEEN_OWNER_MS = 30_000;
 
 export class GarbageCollector implements Controller {
   readonly name = 'generic-garbage-collector';
   readonly #ctx: ControllerContext;
   readonly #types: readonly ResourceType[];
+  readonly #events: EventRecorder;
   readonly #graph = new OwnerGraph();
   readonly #work: Reconciler;
 
   /** `resources`: every kind that can be listed, watched and deleted. */
   constructor(ctx: ControllerContext, resources: readonly ResourceType[]) {
     this.#ctx = ctx;
+    this.#events = ctx.recorder('garbage-collector-controller');
     this.#types = resources.filter((r) => !IGNORED.has(r.plural));
     this.#work = new Reconciler((uid) => this.#reconcile(uid), { name: this.name, concurrency: 8 }, ctx);
   }
@@ -90,7 +95,7 @@ export class GarbageCollector implements Controller {
     const dangling: OwnerReference[] = [];
     const waiting: OwnerReference[] = [];
     for (const owner of entry.owners) {
-      const state = await this.#stateOf(owner, entry.namespace);
+      const state = await this.#stateOf(owner, entry);
       if (state === 'gone') dangling.push(owner);
       else if (state === 'waits for dependents') waiting.push(owner);
       else solid.push(owner);
@@ -101,30 +106,37 @@ export class GarbageCollector implements Controller {
     }
     // What an owner waits for must itself wait for its own dependents; everything else goes at once.
     const foreground = waiting.length > 0 && this.#graph.dependentsOf(entry.uid).length > 0;
-    if (waiting.length > 0 || dangling.length > 0) await this.#delete(entry, foreground ? 'Foreground' : 'Background');
+    await this.#delete(entry, foreground ? 'Foreground' : policyOf(entry));
   }
 
-  async #stateOf(
-    owner: OwnerReference,
-    namespace: string | undefined,
-  ): Promise<'solid' | 'gone' | 'waits for dependents'> {
+  async #stateOf(owner: OwnerReference, entry: OwnedObject): Promise<'solid' | 'gone' | 'waits for dependents'> {
     const known = this.#graph.get(owner.uid);
+    const type = known?.type ?? this.#types.find((t) => t.kind === owner.kind && apiVersionOf(t) === owner.apiVersion);
+    if (type === undefined) return 'solid'; // a kind that is not watched
+    if (type.namespaced && (entry.namespace === undefined || (known && known.namespace !== entry.namespace))) {
+      this.#reportInvalidOwner(owner, entry);
+      return 'solid';
+    }
     if (known !== undefined) {
       return known.beingDeleted && known.finalizers.includes(FOREGROUND) ? 'waits for dependents' : 'solid';
     }
-    // Not in the graph: gone, or a kind that is not watched. Deleting is final, so the server is asked.
-    const type = this.#types.find((t) => t.kind === owner.kind && apiVersionOf(t) === owner.apiVersion);
-    if (type === undefined) return 'solid';
+    // Deleting is final, so the server is asked.
     try {
-      const live = await this.#ctx.client.get(type, {
-        name: owner.name,
-        ...(type.namespaced && namespace !== undefined ? { namespace } : {}),
-      });
-      return live.metadata?.uid === owner.uid ? 'solid' : 'gone';
+      const namespace = type.namespaced && entry.namespace !== undefined ? { namespace: entry.namespace } : {};
+      const live = await this.#ctx.client.get(type, { name: owner.name, ...namespace });
+      if (live.metadata?.uid !== owner.uid) return 'gone';
+      this.#work.requestAfter(entry.uid, UNSEEN_OWNER_MS); // it may go before a watch ever shows it
+      return 'solid';
     } catch (err) {
       if (isNotFound(err)) return 'gone';
       throw err;
     }
+  }
+
+  #reportInvalidOwner(owner: OwnerReference, entry: OwnedObject): void {
+    const message = `ownerRef [${owner.apiVersion}/${owner.kind}, name: ${owner.name}, uid: ${owner.uid}] does not exist in namespace "${entry.namespace ?? ''}"`;
+    const about = referenceTo({ metadata: { ...nameOf(entry), uid: entry.uid } }, entry.type);
+    this.#events.event(about, 'Warning', 'OwnerRefInvalidNamespace', message);
   }
 
   async #deleteDependents(owner: OwnedObject): Promise<void> {
@@ -150,17 +162,29 @@ export class GarbageCollector implements Controller {
   async #dropOwners(entry: OwnedObject, owners: readonly OwnerReference[]): Promise<void> {
     const gone = new Set(owners.map((o) => o.uid));
     const ownerReferences = entry.owners.filter((o) => !gone.has(o.uid));
-    const body = { metadata: { uid: entry.uid, ownerReferences: ownerReferences.length > 0 ? ownerReferences : null } };
+    const body = {
+      metadata: {
+        uid: entry.uid,
+        resourceVersion: entry.resourceVersion,
+        ownerReferences: ownerReferences.length > 0 ? ownerReferences : null,
+      },
+    };
     await this.#ifThere(this.#ctx.client.patch(entry.type, nameOf(entry), { type: 'merge', body }));
   }
 
   async #dropFinalizer(entry: OwnedObject, finalizer: string): Promise<void> {
     const finalizers = entry.finalizers.filter((f) => f !== finalizer);
-    const body = { metadata: { uid: entry.uid, finalizers: finalizers.length > 0 ? finalizers : null } };
+    const body = {
+      metadata: {
+        uid: entry.uid,
+        resourceVersion: entry.resourceVersion,
+        finalizers: finalizers.length > 0 ? finalizers : null,
+      },
+    };
     await this.#ifThere(this.#ctx.client.patch(entry.type, nameOf(entry), { type: 'merge', body }));
   }
 
-  async #delete(entry: OwnedObject, propagationPolicy: 'Background' | 'Foreground'): Promise<void> {
+  async #delete(entry: OwnedObject, propagationPolicy: 'Background' | 'Foreground' | 'Orphan'): Promise<void> {
     const preconditions = { uid: entry.uid };
     await this.#ifThere(this.#ctx.client.delete(entry.type, nameOf(entry), { preconditions, propagationPolicy }));
   }
@@ -172,6 +196,12 @@ export class GarbageCollector implements Controller {
       if (!isNotFound(err)) throw err;
     }
   }
+}
+
+/** A finalizer that is there already says what somebody wants for its dependents. */
+function policyOf(entry: OwnedObject): 'Background' | 'Foreground' | 'Orphan' {
+  if (entry.finalizers.includes(ORPHAN)) return 'Orphan';
+  return entry.finalizers.includes(FOREGROUND) ? 'Foreground' : 'Background';
 }
 
 function nameOf(entry: OwnedObject): { name: string; namespace?: string } {

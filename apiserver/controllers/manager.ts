@@ -15,6 +15,8 @@ import { TaintEvictionController } from './taint-eviction.ts';
 export interface ControllerManagerOptions {
   readonly clusterCidr: string;
   readonly nodeMaskSize: number;
+  /** Blocks for nodes are taken outside of it. */
+  readonly serviceCidr?: string;
   readonly nodeMonitorGracePeriodMs: number;
   readonly nodeStartupGracePeriodMs: number;
   readonly terminatedPodThreshold: number;

@@ -1,15 +1,14 @@
 // Namespaces: what every one has in it, and emptying one that is being deleted (pkg/controller/namespace,
 // serviceaccount, certificates/rootcacertpublisher).
 import type { ConfigMap, Namespace, ServiceAccount } from '../../api/kinds.ts';
-import { objectKey } from '../../api/meta.ts';
+import { formatTime, objectKey } from '../../api/meta.ts';
 import { configMaps, namespaces, pods, type ResourceType, serviceAccounts } from '../../api/resources.ts';
 import { isAlreadyExists, isNotFound } from '../../client/errors.ts';
-import { type Controller, type ControllerContext, waitForStores } from './context.ts';
+import { type Controller, type ControllerContext, ROOT_CA, waitForStores } from './context.ts';
 import { Reconciler } from './reconciler.ts';
 
 /** Content that has finalizers or a grace period goes when it can; this is how often its namespace is looked at. */
 const RECHECK_MS = 500;
-const ROOT_CA = 'kube-root-ca.crt';
 
 /** Keeps the ServiceAccount `default` and the ConfigMap with the cluster's CA in every active namespace. */
 export class NamespaceContentController implements Controller {
@@ -26,10 +25,7 @@ export class NamespaceContentController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores(
-      [stores.namespaces as never, stores.serviceAccounts as never, stores.configMaps as never],
-      signal,
-    );
+    await waitForStores([stores.namespaces, stores.serviceAccounts, stores.configMaps], signal);
     const again = (object: { metadata?: { namespace?: string } }) =>
       this.#work.request(object.metadata?.namespace ?? '');
     using _namespaces = stores.namespaces.subscribe({
@@ -101,7 +97,7 @@ export class NamespaceDeletionController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.namespaces as never], signal);
+    await waitForStores([stores.namespaces], signal);
     using _namespaces = stores.namespaces.subscribe({
       onAdd: (ns) => this.#onNamespace(ns),
       onUpdate: (_old, ns) => this.#onNamespace(ns),
@@ -160,7 +156,7 @@ export class NamespaceDeletionController implements Controller {
     const type = 'NamespaceContentRemaining';
     const old = ns.status?.conditions?.find((c) => c.type === type);
     if (old?.message === message) return;
-    const lastTransitionTime = old?.lastTransitionTime ?? new Date(this.#ctx.clock.now()).toISOString();
+    const lastTransitionTime = old?.lastTransitionTime ?? formatTime(this.#ctx.clock.now());
     const conditions = [{ type, status: 'True', reason: 'SomeResourcesRemain', message, lastTransitionTime }];
     await this.#ctx.client.patch(
       namespaces,

@@ -54,7 +54,8 @@ export function silentConditions(node: Node, nowMs: number): NodeCondition[] {
 export function taintsFor(node: Node, nowMs: number): Taint[] {
   const current = node.spec?.taints ?? [];
   const wanted: Taint[] = [];
-  const ready = readyStatus(node);
+  // A node that has said nothing yet, and is not overdue, is neither ready nor unreachable.
+  const ready = node.status?.conditions?.find((c) => c.type === 'Ready')?.status;
   const key = ready === 'False' ? NOT_READY : ready === 'Unknown' ? UNREACHABLE : undefined;
   if (key !== undefined) wanted.push({ key, effect: 'NoSchedule' }, { key, effect: 'NoExecute' });
   for (const [type, taint] of Object.entries(PRESSURE_TAINTS)) {

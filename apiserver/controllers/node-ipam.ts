@@ -1,5 +1,5 @@
 // A block of the cluster's pod network for every Node (pkg/controller/nodeipam, RangeAllocator).
-import { formatCidr, nthSubnet, parseCidr, subnetCount } from '../../api/cidr.ts';
+import { type Cidr, cidrsOverlap, formatCidr, nthSubnet, parseCidr, subnetCount } from '../../api/cidr.ts';
 import type { Node } from '../../api/kinds.ts';
 import { objectKey } from '../../api/meta.ts';
 import { nodes } from '../../api/resources.ts';
@@ -12,6 +12,8 @@ export interface NodeIpamOptions {
   readonly clusterCidr: string;
   /** Prefix length of a node's block; 24 as upstream for IPv4. */
   readonly nodeMaskSize: number;
+  /** Blocks that overlap the Service range are not handed out. */
+  readonly serviceCidr?: string;
 }
 
 export class NodeIpamController implements Controller {
@@ -33,7 +35,7 @@ export class NodeIpamController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.nodes as never], signal);
+    await waitForStores([stores.nodes], signal);
     for (const node of stores.nodes.list()) this.#occupy(node);
     using _nodes = stores.nodes.subscribe({
       onAdd: (node) => this.#onNode(node),
@@ -49,13 +51,18 @@ export class NodeIpamController implements Controller {
   }
 
   #occupy(node: Node): void {
-    for (const cidr of node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : [])) {
-      this.#taken.set(cidr, node.metadata?.name ?? '');
-    }
+    const cidrs = node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
+    if (cidrs.length > 0) this.#free(node); // somebody else may have given it another block than we wanted to
+    for (const cidr of cidrs) this.#taken.set(cidr, objectKey(node));
   }
 
   #release(node: Node): void {
-    for (const [cidr, owner] of this.#taken) if (owner === node.metadata?.name) this.#taken.delete(cidr);
+    this.#free(node);
+    for (const other of this.#ctx.stores.nodes.list()) if (!other.spec?.podCIDR) this.#work.request(objectKey(other));
+  }
+
+  #free(node: Node): void {
+    for (const [cidr, owner] of this.#taken) if (owner === objectKey(node)) this.#taken.delete(cidr);
   }
 
   async #reconcile(name: string): Promise<void> {
@@ -72,16 +79,26 @@ export class NodeIpamController implements Controller {
       });
     }
     this.#taken.set(block, name); // before the write: if its answer is lost, the next try asks for the same block
-    const body = { spec: { podCIDR: block, podCIDRs: [block] } };
+    // uid: a node made again under this name meanwhile gets its own turn, for its block may be another's by then.
+    const body = { metadata: { uid: node.metadata?.uid }, spec: { podCIDR: block, podCIDRs: [block] } };
     await this.#ctx.client.patch(nodes, { name }, { type: 'strategic', body });
+  }
+
+  /** The Service range, and blocks of nodes that were given out with another mask size. */
+  #rangesOfOtherSizes(): Cidr[] {
+    const { serviceCidr, nodeMaskSize } = this.#opts;
+    const blocks = [...this.#taken.keys()].map(parseCidr).filter((c) => c.prefixLength !== nodeMaskSize);
+    return serviceCidr === undefined ? blocks : [parseCidr(serviceCidr), ...blocks];
   }
 
   #lowestFree(): string | undefined {
     const cluster = parseCidr(this.#opts.clusterCidr);
     const count = subnetCount(cluster, this.#opts.nodeMaskSize);
+    const inUse = this.#rangesOfOtherSizes();
     for (let i = 0n; i < count; i++) {
-      const block = formatCidr(nthSubnet(cluster, this.#opts.nodeMaskSize, i));
-      if (!this.#taken.has(block)) return block;
+      const block = nthSubnet(cluster, this.#opts.nodeMaskSize, i);
+      const text = formatCidr(block);
+      if (!this.#taken.has(text) && !inUse.some((range) => cidrsOverlap(range, block))) return text;
     }
     return undefined;
   }

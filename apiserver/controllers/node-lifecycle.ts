@@ -30,6 +30,8 @@ export class NodeLifecycleController implements Controller {
   readonly #events: EventRecorder;
   readonly #work: Reconciler;
   readonly #sightings = new Map<string, Sighting>();
+  /** Nodes that are not ready and whose pods have been told so. */
+  readonly #toldPods = new Set<string>();
 
   constructor(ctx: ControllerContext, opts: NodeLifecycleOptions) {
     this.#ctx = ctx;
@@ -40,7 +42,7 @@ export class NodeLifecycleController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.nodes as never, stores.leases as never, stores.pods as never], signal);
+    await waitForStores([stores.nodes, stores.leases, stores.pods], signal);
     using _nodes = stores.nodes.subscribe({
       onAdd: (node) => this.#onNewNode(node),
       onUpdate: (old, node) => this.#onNodeUpdate(old, node),
@@ -48,7 +50,9 @@ export class NodeLifecycleController implements Controller {
     });
     using _leases = stores.leases.subscribe({
       onAdd: (lease) => this.#onLease(lease),
-      onUpdate: (_old, lease) => this.#onLease(lease),
+      onUpdate: (old, lease) => {
+        if (old.spec?.renewTime !== lease.spec?.renewTime) this.#onLease(lease);
+      },
     });
     await this.#work.run(signal);
   }
@@ -63,12 +67,16 @@ export class NodeLifecycleController implements Controller {
   #onNodeUpdate(old: Node, node: Node): void {
     const name = objectKey(node);
     if (heartbeatOf(old) !== heartbeatOf(node) && readyStatus(node) !== 'Unknown') this.#see(name, true);
+    if (readyStatus(old) === 'True' && readyStatus(node) !== 'True') {
+      this.#nodeEvent(node, 'NodeNotReady', `Node ${name} status is now: NodeNotReady`);
+    }
     this.#work.request(name);
   }
 
   #onNodeGone(node: Node): void {
     const name = objectKey(node);
     this.#sightings.delete(name);
+    this.#toldPods.delete(name);
     this.#nodeEvent(node, 'RemovingNode', `Node ${name} event: Removing Node ${name} from Controller`);
   }
 
@@ -91,25 +99,22 @@ export class NodeLifecycleController implements Controller {
     const graceMs = sighting.everReported ? this.#opts.gracePeriodMs : this.#opts.startupGracePeriodMs;
     const leftMs = sighting.seenMs + graceMs - this.#ctx.clock.monotonicMs();
     if (leftMs > 0) this.#work.requestAfter(name, leftMs);
-    else if (readyStatus(node) !== 'Unknown' || heartbeatOf(node) === undefined) node = await this.#markSilent(node);
+    else node = await this.#markSilent(node);
     const current = await this.#syncTaints(node);
-    if (readyStatus(current) !== 'True') await this.#markPodsNotReady(current);
+    if (readyStatus(current) === 'True') this.#toldPods.delete(name);
+    else if (!this.#toldPods.has(name)) {
+      await this.#markPodsNotReady(current);
+      this.#toldPods.add(name); // once: the node's own agent may still be there, and has the last word on its pods
+    }
   }
 
   async #markSilent(node: Node): Promise<Node> {
     const name = objectKey(node);
-    const wasReady = readyStatus(node) === 'True';
     const conditions = silentConditions(node, this.#ctx.clock.now());
+    if (conditions.every((c) => node.status?.conditions?.includes(c))) return node; // said before
     // The node may be back this very moment: its own newer write must win.
     const body = { metadata: { resourceVersion: node.metadata?.resourceVersion }, status: { conditions } };
-    const marked = await this.#ctx.client.patch(
-      nodes,
-      { name },
-      { type: 'strategic', body },
-      { subresource: 'status' },
-    );
-    if (wasReady) this.#nodeEvent(marked, 'NodeNotReady', `Node ${name} status is now: NodeNotReady`);
-    return marked;
+    return await this.#ctx.client.patch(nodes, { name }, { type: 'strategic', body }, { subresource: 'status' });
   }
 
   async #syncTaints(node: Node): Promise<Node> {

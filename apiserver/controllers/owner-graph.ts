@@ -7,6 +7,7 @@ export interface OwnedObject {
   readonly type: ResourceType;
   readonly namespace: string | undefined;
   readonly name: string;
+  readonly resourceVersion: string | undefined;
   readonly owners: readonly OwnerReference[];
   readonly finalizers: readonly string[];
   readonly beingDeleted: boolean;
@@ -32,6 +33,7 @@ export class OwnerGraph {
       uid = '',
       namespace,
       name = '',
+      resourceVersion,
       ownerReferences = [],
       finalizers = [],
       deletionTimestamp,
@@ -42,6 +44,7 @@ export class OwnerGraph {
       type,
       namespace,
       name,
+      resourceVersion,
       owners: ownerReferences,
       finalizers,
       beingDeleted: deletionTimestamp !== undefined,

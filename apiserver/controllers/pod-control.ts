@@ -1,9 +1,11 @@
 // Pods as controllers see them: which are alive, ready and available, and what to make and remove
 // (pkg/controller/controller_utils.go).
 import type { PodTemplateSpec } from '../../api/apps.ts';
-import type { KubeObject } from '../../api/meta.ts';
+import { type KubeObject, objectName } from '../../api/meta.ts';
 import { isTerminalPhase, type Pod } from '../../api/pod.ts';
 import { apiVersionOf, type ResourceType } from '../../api/resources.ts';
+import type { ApiClient } from '../../client/api-client.ts';
+import { isNotFound } from '../../client/errors.ts';
 
 export function isActivePod(pod: Pod): boolean {
   return !isTerminalPhase(pod.status?.phase) && pod.metadata?.deletionTimestamp === undefined;
@@ -62,6 +64,52 @@ export function controllerReference(
     controller: true,
     blockOwnerDeletion: true,
   };
+}
+
+/** Makes `owner` the controller of an orphan; returns it as stored. */
+export async function adopt<T extends KubeObject>(
+  client: ApiClient,
+  type: ResourceType<T>,
+  orphan: T,
+  owner: { readonly object: KubeObject; readonly type: ResourceType },
+): Promise<T> {
+  const ownerReferences = [controllerReference(owner.object, owner.type)];
+  const body = { metadata: { uid: orphan.metadata?.uid, ownerReferences } };
+  return await client.patch(type, objectName(orphan), { type: 'strategic', body });
+}
+
+/** Lets go of a dependent that its controller no longer selects. */
+export async function release<T extends KubeObject>(
+  client: ApiClient,
+  type: ResourceType<T>,
+  dependent: T,
+  ownerUid: string,
+): Promise<void> {
+  const ownerReferences = [{ $patch: 'delete', uid: ownerUid }];
+  const body = { metadata: { uid: dependent.metadata?.uid, ownerReferences } };
+  try {
+    await client.patch(type, objectName(dependent), { type: 'strategic', body });
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+  }
+}
+
+/**
+ * Asks the server, not the cache, whether `object` still lives: an owner that is being deleted with its dependents
+ * orphaned would take them back, and lose them to the garbage collector.
+ */
+export async function mayAdopt<T extends KubeObject>(
+  client: ApiClient,
+  type: ResourceType<T>,
+  object: T,
+): Promise<boolean> {
+  try {
+    const live = await client.get(type, objectName(object));
+    return live.metadata?.uid === object.metadata?.uid && live.metadata?.deletionTimestamp === undefined;
+  } catch (err) {
+    if (isNotFound(err)) return false;
+    throw err;
+  }
 }
 
 const PHASE_RANK: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };

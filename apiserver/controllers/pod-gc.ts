@@ -10,6 +10,7 @@ import { type Controller, type ControllerContext, waitForStores } from './contex
 const PERIOD_MS = 20_000;
 /** A node may be registered again: its pods are given this long. */
 const NODE_QUARANTINE_MS = 40_000;
+const OUT_OF_SERVICE = 'node.kubernetes.io/out-of-service';
 
 export interface PodGcOptions {
   /** Ended pods beyond this number are removed, oldest first. 12,500 upstream. */
@@ -32,7 +33,7 @@ export class PodGcController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores, clock } = this.#ctx;
-    await waitForStores([stores.pods as never, stores.nodes as never], signal);
+    await waitForStores([stores.pods, stores.nodes], signal);
     while (!signal.aborted) {
       await this.#collect();
       await clock.sleep(PERIOD_MS, signal);
@@ -45,9 +46,17 @@ export class PodGcController implements Controller {
     const gone = await this.#nodesGone(all);
     for (const pod of all) {
       const node = pod.spec?.nodeName;
-      if (!node && pod.metadata?.deletionTimestamp !== undefined) await this.#remove(pod, undefined);
+      if (pod.metadata?.deletionTimestamp !== undefined && (!node || this.#isOutOfService(node)))
+        await this.#remove(pod, undefined);
       else if (node && gone.has(node)) await this.#remove(pod, 'PodGC: node no longer exists');
     }
+  }
+
+  /** An administrator says with this taint that the node is off: nobody there ends the pods that are being deleted. */
+  #isOutOfService(name: string): boolean {
+    const node = this.#ctx.stores.nodes.get(name);
+    const isReady = node?.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false;
+    return !isReady && (node?.spec?.taints?.some((t) => t.key === OUT_OF_SERVICE) ?? false);
   }
 
   #terminatedBeyondThreshold(all: readonly Pod[]): Pod[] {
@@ -75,7 +84,8 @@ export class PodGcController implements Controller {
   }
 
   async #remove(pod: Pod, lostMessage: string | undefined): Promise<void> {
-    const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+    const { name = '', namespace = '', uid = '', deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata ?? {};
+    if (deletionTimestamp !== undefined && !deletionGracePeriodSeconds && pod.metadata?.finalizers?.length) return;
     try {
       if (lostMessage !== undefined && !isTerminalPhase(pod.status?.phase)) {
         const lastTransitionTime = formatTime(this.#ctx.clock.now());

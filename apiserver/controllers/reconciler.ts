@@ -1,7 +1,7 @@
 // The loop every controller shares: keys with work, one job per key, and for a key whose job failed another try after
 // a doubling wait. After client-go util/workqueue.
 
-import { isConflict, isNotFound } from '../../client/errors.ts';
+import { isConflict, isNamespaceTerminating, isNotFound } from '../../client/errors.ts';
 import { Backoff } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
@@ -67,8 +67,9 @@ export class Reconciler {
         this.#retries.set(key, backoff);
       }
       const retryInMs = backoff.next();
-      // Somebody else was faster, or the object went away in between: both are ordinary, the next look settles it.
-      const level = isConflict(err) || isNotFound(err) ? 'debug' : 'warn';
+      // Somebody else was faster, or the object or its namespace goes away: ordinary, the next look settles it.
+      const isOrdinary = isConflict(err) || isNotFound(err) || isNamespaceTerminating(err);
+      const level = isOrdinary ? 'debug' : 'warn';
       this.#log[level]({ err, key, retryInMs }, 'reconcile failed, will retry');
       this.#due.setEarlier(key, retryInMs);
     }

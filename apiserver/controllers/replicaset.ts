@@ -1,7 +1,7 @@
 // ReplicaSets: as many pods as asked for (pkg/controller/replicaset).
 import type { ReplicaSet, ReplicaSetCondition, ReplicaSetStatus } from '../../api/apps.ts';
 import { matchesLabels, selectorOf } from '../../api/labels.ts';
-import { controllerOf, formatTime, objectKey } from '../../api/meta.ts';
+import { controllerOf, formatTime, objectKey, objectName } from '../../api/meta.ts';
 import { isTerminalPhase, type Pod } from '../../api/pod.ts';
 import { pods as podResource, replicaSets } from '../../api/resources.ts';
 import { isNotFound } from '../../client/errors.ts';
@@ -9,7 +9,17 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { type Controller, type ControllerContext, referenceTo, waitForStores } from './context.ts';
 import { Expectations } from './expectations.ts';
-import { isActivePod, isPodAvailable, isPodReady, podFromTemplate, rankForDeletion } from './pod-control.ts';
+import {
+  adopt,
+  isActivePod,
+  isPodAvailable,
+  isPodReady,
+  mayAdopt,
+  podFromTemplate,
+  rankForDeletion,
+  readyCondition,
+  release,
+} from './pod-control.ts';
 import { Reconciler } from './reconciler.ts';
 
 /** Pods made or removed for one ReplicaSet in one go. */
@@ -31,10 +41,12 @@ export class ReplicaSetController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.replicaSets as never, stores.pods as never], signal);
+    await waitForStores([stores.replicaSets, stores.pods], signal);
     using _sets = stores.replicaSets.subscribe({
       onAdd: (rs) => this.#work.request(objectKey(rs)),
-      onUpdate: (_old, rs) => this.#work.request(objectKey(rs)),
+      onUpdate: (old, rs) => {
+        if (isNewWork(old, rs)) this.#work.request(objectKey(rs));
+      },
       onDelete: (rs) => this.#expectations.forget(objectKey(rs)),
     });
     using _pods = stores.pods.subscribe({
@@ -90,47 +102,34 @@ export class ReplicaSetController implements Controller {
     const pods = await this.#claimPods(rs);
     const active = pods.filter(isActivePod);
     let failure: ReplicaSetCondition | undefined;
-    if (rs.metadata?.deletionTimestamp === undefined && this.#expectations.satisfied(key)) {
-      failure = await this.#scale(key, rs, active);
-    }
+    const waitMs = this.#expectations.waitMs(key);
+    if (waitMs > 0) this.#work.requestAfter(key, waitMs);
+    else if (rs.metadata?.deletionTimestamp === undefined) failure = await this.#scale(key, rs, active);
     await this.#writeStatus(rs, pods, failure);
     if (failure !== undefined) throw new Error(failure.message);
   }
 
   /** Pods that are this set's: owned and matching. Matching orphans are adopted, owned ones that match no more let go. */
   async #claimPods(rs: ReplicaSet): Promise<Pod[]> {
+    const { client, stores } = this.#ctx;
     const selector = selectorOf(rs.spec?.selector);
     const uid = rs.metadata?.uid ?? '';
     const claimed: Pod[] = [];
-    for (const pod of this.#ctx.stores.pods.byIndex('namespace', rs.metadata?.namespace ?? '')) {
+    const orphans: Pod[] = [];
+    for (const pod of stores.pods.byIndex('namespace', rs.metadata?.namespace ?? '')) {
       const owner = controllerOf(pod);
       const matches = matchesLabels(selector, pod.metadata?.labels);
-      if (owner?.uid === uid) {
-        if (matches) claimed.push(pod);
-        else if (rs.metadata?.deletionTimestamp === undefined) await this.#release(pod, uid);
-      } else if (owner === undefined && matches && isActivePod(pod) && rs.metadata?.deletionTimestamp === undefined) {
-        claimed.push(await this.#adopt(pod, rs));
-      }
+      if (owner === undefined && matches && isActivePod(pod)) orphans.push(pod);
+      if (owner?.uid !== uid) continue;
+      if (matches) claimed.push(pod);
+      else if (rs.metadata?.deletionTimestamp === undefined) await release(client, podResource, pod, uid);
+    }
+    if (orphans.length === 0 || rs.metadata?.deletionTimestamp !== undefined) return claimed;
+    if (!(await mayAdopt(client, replicaSets, rs))) return claimed;
+    for (const pod of orphans) {
+      claimed.push(await adopt(client, podResource, pod, { object: rs, type: replicaSets }));
     }
     return claimed;
-  }
-
-  async #adopt(pod: Pod, rs: ReplicaSet): Promise<Pod> {
-    const owner = {
-      apiVersion: 'apps/v1',
-      kind: 'ReplicaSet',
-      name: rs.metadata?.name,
-      uid: rs.metadata?.uid,
-      controller: true,
-      blockOwnerDeletion: true,
-    };
-    const body = { metadata: { uid: pod.metadata?.uid, ownerReferences: [owner] } };
-    return await this.#ctx.client.patch(podResource, nameOf(pod), { type: 'strategic', body });
-  }
-
-  async #release(pod: Pod, ownerUid: string): Promise<void> {
-    const body = { metadata: { uid: pod.metadata?.uid, ownerReferences: [{ $patch: 'delete', uid: ownerUid }] } };
-    await this.#ctx.client.patch(podResource, nameOf(pod), { type: 'strategic', body });
   }
 
   async #scale(key: string, rs: ReplicaSet, active: readonly Pod[]): Promise<ReplicaSetCondition | undefined> {
@@ -185,7 +184,7 @@ export class ReplicaSetController implements Controller {
   async #deletePod(key: string, rs: ReplicaSet, pod: Pod): Promise<void> {
     const uid = pod.metadata?.uid ?? '';
     try {
-      await this.#ctx.client.delete(podResource, nameOf(pod), { preconditions: { uid } });
+      await this.#ctx.client.delete(podResource, objectName(pod), { preconditions: { uid } });
       this.#event(rs, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata?.name ?? ''}`);
     } catch (err) {
       this.#expectations.observedDeletion(key, uid);
@@ -205,15 +204,13 @@ export class ReplicaSetController implements Controller {
 
   async #writeStatus(rs: ReplicaSet, pods: readonly Pod[], failure: ReplicaSetCondition | undefined): Promise<void> {
     const nowMs = this.#ctx.clock.now();
-    const minReadySeconds = rs.spec?.minReadySeconds ?? 0;
     const status = computeReplicaSetStatus(rs, pods, failure, nowMs);
-    if ((status.readyReplicas ?? 0) > (status.availableReplicas ?? 0)) {
-      this.#work.requestAfter(objectKey(rs), minReadySeconds * 1000); // nothing else tells that time has passed
-    }
+    const inMs = nextAvailableInMs(pods, rs.spec?.minReadySeconds ?? 0, nowMs);
+    if (inMs !== undefined) this.#work.requestAfter(objectKey(rs), inMs); // nothing else tells that time has passed
     if (sameStatus(rs.status, status)) return;
     // resourceVersion: a status computed from an older state must not overwrite a newer one.
     const body = { metadata: { resourceVersion: rs.metadata?.resourceVersion }, status };
-    await this.#ctx.client.patch(replicaSets, nameOf(rs), { type: 'merge', body }, { subresource: 'status' });
+    await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body }, { subresource: 'status' });
   }
 }
 
@@ -228,10 +225,8 @@ export function computeReplicaSetStatus(
   const templateLabels = Object.entries(rs.spec?.template?.metadata?.labels ?? {});
   const minReadySeconds = rs.spec?.minReadySeconds ?? 0;
   const known = rs.status?.conditions?.find((c) => c.type === 'ReplicaFailure');
-  const kept =
-    failure !== undefined && known?.reason === failure.reason
-      ? { ...failure, lastTransitionTime: known?.lastTransitionTime ?? failure.lastTransitionTime! }
-      : failure;
+  // Messages differ from try to try (they name pods): only another reason is news.
+  const kept = failure !== undefined && known?.reason === failure.reason ? known : failure;
   return {
     replicas: active.length,
     fullyLabeledReplicas: active.filter((p) => templateLabels.every(([k, v]) => p.metadata?.labels?.[k] === v)).length,
@@ -248,6 +243,22 @@ export function computeReplicaSetStatus(
   };
 }
 
+/** ms until the next ready pod has been so for `minReadySeconds`; undefined when none waits for that. */
+function nextAvailableInMs(pods: readonly Pod[], minReadySeconds: number, nowMs: number): number | undefined {
+  const waits = pods
+    .filter((p) => isActivePod(p) && isPodReady(p) && !isPodAvailable(p, minReadySeconds, nowMs))
+    .map((p) => readyCondition(p).sinceMs + minReadySeconds * 1000 - nowMs);
+  return waits.length === 0 ? undefined : Math.min(...waits);
+}
+
+/** Writes of status and annotations change nothing here; our own would undo the wait after a failure. */
+function isNewWork(old: ReplicaSet, rs: ReplicaSet): boolean {
+  return (
+    old.metadata?.generation !== rs.metadata?.generation ||
+    old.metadata?.deletionTimestamp !== rs.metadata?.deletionTimestamp
+  );
+}
+
 function sameStatus(a: ReplicaSetStatus | undefined, b: ReplicaSetStatus): boolean {
   const counts = [
     'replicas',
@@ -261,8 +272,4 @@ function sameStatus(a: ReplicaSetStatus | undefined, b: ReplicaSetStatus): boole
     counts.every((name) => (a?.[name] ?? 0) === (b[name] ?? 0)) &&
     JSON.stringify(a?.conditions ?? []) === JSON.stringify(b.conditions ?? [])
   );
-}
-
-function nameOf(object: { metadata?: { name?: string; namespace?: string } }): { name: string; namespace: string } {
-  return { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace ?? '' };
 }

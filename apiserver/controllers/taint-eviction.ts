@@ -45,7 +45,7 @@ export class TaintEvictionController implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.nodes as never, stores.pods as never], signal);
+    await waitForStores([stores.nodes, stores.pods], signal);
     using _nodes = stores.nodes.subscribe({
       onAdd: (node) => this.#onNode(node),
       onUpdate: (old, node) => {
