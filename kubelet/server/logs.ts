@@ -1,0 +1,94 @@
+// /containerLogs: the log of one run of a container, streamed from the runtime's file with the client's pace.
+import { once } from 'node:events';
+import { realpath } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import type { Pod } from '../../api/pod.ts';
+import { linkedSignal } from '../../core/abort.ts';
+import type { Clock } from '../../core/clock.ts';
+import { errorMessage } from '../../core/errors.ts';
+import { type ContainerLogOptions, streamContainerLog } from '../../cri/container-log.ts';
+import { isCriError } from '../../cri/errors.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
+import { HttpError } from './http-error.ts';
+import { type LogQuery, loggedContainerId, parseLogQuery } from './log-options.ts';
+import type { ContainerPath } from './routes.ts';
+import { runtimeStatusOf, type ServedPods } from './served-pods.ts';
+
+/** How often a followed container is looked at. It costs a look into the pod cache, no runtime call, while it runs. */
+const ENDED_POLL_MS = 250;
+
+export interface LogDeps {
+  readonly pods: ServedPods;
+  readonly runtime: Pick<RuntimeService, 'containerStatus'>;
+  readonly clock: Clock;
+}
+
+/** Answers when the log has been written whole, its limit is reached, or the client is gone. @throws {HttpError} */
+export async function serveLogs(
+  response: ServerResponse,
+  target: ContainerPath,
+  query: URLSearchParams,
+  deps: LogDeps,
+): Promise<void> {
+  const options = parseLogQuery(query);
+  const pod = deps.pods.podByName(target.namespace, target.pod);
+  if (pod === undefined) throw new HttpError(404, `pod ${JSON.stringify(target.pod)} does not exist`);
+  const containerId = loggedContainerId(pod, target.container, options.previous);
+  const file = await logFileOf(containerId, deps.runtime);
+
+  using gone = linkedSignal();
+  response.once('close', () => gone.abort());
+  response.writeHead(200, { 'Content-Type': 'text/plain' });
+  response.flushHeaders(); // a follower of a silent container wants to know that it is connected
+  const sink = async (chunk: Uint8Array): Promise<void> => {
+    if (response.write(chunk) || gone.signal.aborted) return;
+    await once(response, 'drain', { signal: gone.signal }).catch(() => {}); // rejects only when the client is gone
+  };
+  const control = {
+    signal: gone.signal,
+    ...(options.follow ? { ended: containerEnded(pod, containerId, deps, gone.signal) } : {}),
+  };
+  await streamContainerLog(file, streamOptions(options, deps.clock.now()), sink, control);
+  response.end();
+}
+
+/** Pure. */
+export function streamOptions(query: LogQuery, nowMs: number): ContainerLogOptions {
+  const { follow, timestamps, tailLines, limitBytes, sinceSeconds } = query;
+  const sinceMs = sinceSeconds === undefined ? query.sinceTimeMs : nowMs - sinceSeconds * 1000;
+  return {
+    follow,
+    timestamps,
+    ...(tailLines === undefined ? {} : { tailLines }),
+    ...(limitBytes === undefined ? {} : { limitBytes }),
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+  };
+}
+
+async function logFileOf(containerId: string, runtime: LogDeps['runtime']): Promise<string> {
+  try {
+    const { logPath } = await runtime.containerStatus(containerId);
+    return await realpath(logPath);
+  } catch (err) {
+    const gone = isCriError(err, 'NOT_FOUND');
+    throw new HttpError(400, gone ? `unable to retrieve container logs for ${containerId}` : errorMessage(err));
+  }
+}
+
+/** Resolves when the run is over, or `signal` aborts. A runtime that does not answer is not a container that ended. */
+async function containerEnded(pod: Pod, containerId: string, deps: LogDeps, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    if (!(await mayRun(pod, containerId, deps.pods))) return;
+    await deps.clock.sleep(ENDED_POLL_MS, signal);
+  }
+}
+
+async function mayRun(pod: Pod, containerId: string, pods: ServedPods): Promise<boolean> {
+  try {
+    const { containers } = await runtimeStatusOf(pods, pod);
+    const state = containers.find((c) => c.id === containerId)?.state;
+    return state !== undefined && state !== 'exited';
+  } catch {
+    return true; // the runtime is away: its containers are not
+  }
+}

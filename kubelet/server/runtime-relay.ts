@@ -1,0 +1,76 @@
+// The way from a client's upgrade request to the runtime's streaming server, for each protocol that a client may speak.
+import type { Duplex } from 'node:stream';
+import { tunnelledProtocols, tunnelPortForward } from '../../api/streaming/port-forward.ts';
+import {
+  type ClientUpgrade,
+  type DialSpdy,
+  translateRemoteCommand,
+  wantsV5,
+} from '../../api/streaming/remote-command.ts';
+import {
+  requestUpgrade,
+  spdyUpgradeHeaders,
+  spliceUpgrade,
+  type Upgraded,
+  UpgradeRefused,
+  type UpgradeRequest,
+} from '../../api/streaming/upgrade-client.ts';
+import { linkedSignal } from '../../core/abort.ts';
+import { errorMessage } from '../../core/errors.ts';
+import { HttpError } from './http-error.ts';
+import type { RuntimeSession } from './streaming.ts';
+
+/** The streaming server is on this machine; it answers at once or not at all. */
+const DIAL_TIMEOUT_MS = 30_000;
+/** What the caller proved itself with is none of the runtime's business; `host` is the runtime's own. */
+const DROPPED = new Set(['host', 'authorization']);
+
+/** `translated`: the runtime is spoken to in another protocol than the client's. */
+export type RelayKind = 'passed' | 'translated';
+
+/** Pure: SPDY and the WebSocket protocols that runtimes know are passed on as they are. */
+export function relayKind(client: ClientUpgrade, session: RuntimeSession): RelayKind {
+  const needed =
+    session.streams === undefined ? tunnelledProtocols(client.request).length > 0 : wantsV5(client.request);
+  return needed ? 'translated' : 'passed';
+}
+
+/** Resolves when the session is over. @throws {HttpError} with the runtime's own words when it refuses; nothing is answered then. */
+export async function relayToRuntime(client: ClientUpgrade, session: RuntimeSession): Promise<void> {
+  if (relayKind(client, session) === 'passed') {
+    const { method = 'GET', rawHeaders } = client.request;
+    const backend = await dial(session.url, { method, headers: copyHeaders(rawHeaders) }, client.socket);
+    return spliceUpgrade(client.socket, client.head, backend);
+  }
+  const dialSpdy: DialSpdy = (protocols) =>
+    dial(session.url, { method: 'POST', headers: spdyUpgradeHeaders(protocols) }, client.socket);
+  if (session.streams === undefined) return tunnelPortForward(client, dialSpdy);
+  return translateRemoteCommand(client, session.streams, dialSpdy);
+}
+
+/** @throws {HttpError} */
+async function dial(url: string, request: UpgradeRequest, client: Duplex): Promise<Upgraded> {
+  using dialing = linkedSignal(undefined, DIAL_TIMEOUT_MS);
+  const giveUp = () => dialing.abort();
+  client.once('close', giveUp);
+  try {
+    return await requestUpgrade(new URL(url), request, dialing.signal);
+  } catch (err) {
+    if (!(err instanceof UpgradeRefused)) throw new HttpError(500, errorMessage(err));
+    // A redirect would let the runtime send the client's bytes elsewhere, and a success is no upgrade.
+    throw new HttpError(err.statusCode < 400 ? 500 : err.statusCode, err.message);
+  } finally {
+    client.off('close', giveUp);
+  }
+}
+
+/** Pure. Repeated fields stay apart: SPDY clients offer each protocol in a field of its own. */
+export function copyHeaders(raw: readonly string[]): Record<string, string[]> {
+  const headers: Record<string, string[]> = {};
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase();
+    if (DROPPED.has(name)) continue;
+    headers[name] = [...(headers[name] ?? []), raw[i + 1]!];
+  }
+  return headers;
+}

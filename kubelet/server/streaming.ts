@@ -1,0 +1,97 @@
+// exec, attach and port-forward: the runtime is asked for the URL of a session, and the client's connection is handed on
+// to it. The runtime speaks SPDY and the older WebSocket protocols itself; the newer ones are translated here.
+// After pkg/kubelet/server/server.go getExec, getAttach, getPortForward.
+import type { Pod } from '../../api/pod.ts';
+import type { ClientUpgrade } from '../../api/streaming/remote-command.ts';
+import type { Counter } from '../../core/metrics.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
+import { HttpError } from './http-error.ts';
+import type { StreamingRoute } from './routes.ts';
+import { relayKind, relayToRuntime } from './runtime-relay.ts';
+import { type ServedPods, servedContainer, servedSandbox } from './served-pods.ts';
+
+/** Which streams a session has, in CRI's words. */
+export interface StreamSelection {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+}
+
+export interface StreamingDeps {
+  readonly pods: ServedPods;
+  readonly runtime: Pick<RuntimeService, 'exec' | 'attach' | 'portForward'>;
+  readonly websocketRequests: Counter<'subresource'>;
+}
+
+/** @throws {HttpError} 400 when no stream is asked for. */
+export function parseStreams(query: URLSearchParams): StreamSelection {
+  const on = (name: string) => query.get(name) === '1';
+  const tty = on('tty');
+  const streams = { stdin: on('input'), stdout: on('output'), stderr: on('error') && !tty, tty };
+  if (!streams.stdin && !streams.stdout && !streams.stderr) {
+    throw new HttpError(400, 'you must specify at least 1 of stdin, stdout, stderr');
+  }
+  return streams;
+}
+
+/** Port numbers of the old WebSocket form: repeated, or separated by commas. @throws {HttpError} 400 */
+export function parsePorts(query: URLSearchParams): number[] {
+  const texts = query.getAll('port').flatMap((p) => p.split(','));
+  return texts.map((text) => {
+    const port = Number(text);
+    if (!/^\d+$/.test(text) || port < 1 || port > 65_535) {
+      throw new HttpError(400, `unable to parse ${JSON.stringify(text)} as a port`);
+    }
+    return port;
+  });
+}
+
+/** Resolves when the session is over. @throws as long as nothing has been answered: HttpError, or the runtime's error. */
+export async function serveStream(
+  client: ClientUpgrade,
+  route: StreamingRoute,
+  query: URLSearchParams,
+  deps: StreamingDeps,
+): Promise<void> {
+  const session = await openSession(route, query, deps);
+  if (relayKind(client, session) === 'translated') {
+    deps.websocketRequests.inc({ subresource: route.kind.toLowerCase() });
+  }
+  await relayToRuntime(client, session);
+}
+
+/** A session at the runtime's streaming server: its URL works once and for a minute. */
+export interface RuntimeSession {
+  readonly url: string;
+  /** Undefined for port-forward. */
+  readonly streams?: StreamSelection;
+}
+
+async function openSession(
+  route: StreamingRoute,
+  query: URLSearchParams,
+  { pods, runtime }: StreamingDeps,
+): Promise<RuntimeSession> {
+  if (route.kind === 'portForward') {
+    const port = parsePorts(query);
+    return { url: await runtime.portForward({ podSandboxId: await servedSandbox(pods, route.target), port }) };
+  }
+  const asked = parseStreams(query);
+  const { pod, container } = await servedContainer(pods, route.target);
+  if (route.kind === 'exec') {
+    return {
+      url: await runtime.exec({ containerId: container.id, cmd: query.getAll('command'), ...asked }),
+      streams: asked,
+    };
+  }
+  // Whether a running container has a terminal was settled when it was made, not by who attaches.
+  const tty = hasTerminal(pod, route.target.container);
+  const streams = { ...asked, tty, stderr: asked.stderr && !tty };
+  return { url: await runtime.attach({ containerId: container.id, ...streams }), streams };
+}
+
+function hasTerminal({ spec }: Pod, name: string): boolean {
+  const all = [...(spec?.containers ?? []), ...(spec?.initContainers ?? []), ...(spec?.ephemeralContainers ?? [])];
+  return all.find((c) => c.name === name)?.tty === true;
+}
