@@ -195,10 +195,24 @@ function readMessage(reader: WireReader, message: Message, depth: number): Field
   while (!reader.done) {
     const tag = reader.tag();
     const field = message.byNumber[tag >>> 3];
-    if (field === undefined) reader.skip(tag & 7);
+    if (field === undefined || !fits(field, tag & 7)) reader.skip(tag & 7);
     else readField(reader, field, tag & 7, value, depth);
   }
   return value;
+}
+
+/** A field that another release of the runtime sends as something else is unknown to us, like any other. */
+function fits(field: Field, wireType: number): boolean {
+  switch (field.kind) {
+    case 'string':
+    case 'bytes':
+    case 'message':
+      return wireType === 2;
+    case 'double':
+      return wireType === 1 || (wireType === 2 && field.repeated);
+    default:
+      return wireType === 0 || (wireType === 2 && field.repeated);
+  }
 }
 
 /** Every message of a kind gets its members in the same order, so that they share one shape. */
@@ -246,13 +260,16 @@ function readField(reader: WireReader, field: Field, wireType: number, value: Fi
   }
 }
 
+/** Field 1, length-delimited: keys of maps are strings in all of CRI. */
+const KEY_TAG = (1 << 3) | 2;
+
 function readMapEntry(entry: WireReader, field: Field, map: Fields): void {
   let key = '';
   let v = zeroOf(field);
   while (!entry.done) {
     const tag = entry.tag();
-    if (tag >>> 3 === 1) key = entry.string();
-    else if (tag >>> 3 === 2) v = readValue(entry, field, 0);
+    if (tag === KEY_TAG) key = entry.string();
+    else if (tag >>> 3 === 2 && fits(field, tag & 7)) v = readValue(entry, field, 0);
     else entry.skip(tag & 7);
   }
   // Not by assignment: a key `__proto__` from a label must become a member like any other.

@@ -1,5 +1,6 @@
 // containerd's own event stream, for containerd 1.x, whose CRI has none: what happened to which task, as it happens.
 import { linkedSignal } from '../core/abort.ts';
+import { AsyncQueue } from '../core/async-queue.ts';
 import type { Clock } from '../core/clock.ts';
 import { decodeMessage } from './codec.ts';
 import { isCriError } from './errors.ts';
@@ -11,23 +12,58 @@ const SUBSCRIBE = methodOf('containerd.services.events.v1.Events', 'Subscribe', 
 const PUBLISH = methodOf('containerd.services.events.v1.Events', 'Publish', 'PublishRequest', 'Empty');
 /** Where the CRI plugin keeps its containers; other namespaces (Docker's is `moby`) are not ours. */
 const NAMESPACE = 'k8s.io';
-const TOPICS = ['/tasks/start', '/tasks/exit', '/tasks/oom', '/containers/create', '/containers/delete'];
+const TOPICS = ['/tasks/start', '/tasks/delete', '/tasks/oom', '/containers/create', '/containers/delete'];
 
 /** A topic of our own: an event that we publish ourselves and see come back proves that the subscription works. */
 const PROOF_TOPIC = '/nodelet/subscribed';
 const PROOF_RETRY_MS = 50;
 const PUBLISH_TIMEOUT_MS = 5_000;
 
+/** What a slow consumer may have waiting; a relist is cheaper than more. */
+const MAX_QUEUED = 10_000;
+
+export interface ContainerdEventsDeps {
+  readonly channel: RpcChannel;
+  readonly clock: Clock;
+  /**
+   * Resolves once CRI itself shows that the container (or sandbox) has ended. Its plugin hears of exits on this very
+   * stream, so right after an event it still says "running" for some milliseconds.
+   */
+  readonly confirmEnded: (id: string, signal: AbortSignal) => Promise<void>;
+}
+
 /**
- * `onConnected` is called once events are known to reach us: containerd answers a subscription with nothing at all
- * until there is an event, so one is made. @throws {CriError} UNIMPLEMENTED when this is not containerd.
+ * Every event as soon as CRI's own answers show it. `onConnected` is called once events are known to reach us:
+ * containerd answers a subscription with nothing at all until there is an event, so one is made. @throws {CriError} UNIMPLEMENTED when this is not containerd.
  */
 export async function* containerdEvents(
-  channel: RpcChannel,
-  clock: Clock,
+  deps: ContainerdEventsDeps,
   signal: AbortSignal,
   onConnected: () => void,
 ): AsyncIterable<RuntimeEvent> {
+  using stop = linkedSignal(signal);
+  const queue = new AsyncQueue<RuntimeEvent>(MAX_QUEUED);
+  const reading = readEvents(deps, stop.signal, onConnected, (event) => {
+    if (event.type !== 'stopped') queue.push(event);
+    else void deps.confirmEnded(event.containerId, stop.signal).then(() => queue.push(event)); // never rejects
+  }).then(
+    () => queue.close(),
+    (err: unknown) => queue.close(err),
+  );
+  try {
+    yield* queue;
+  } finally {
+    stop.abort();
+    await reading;
+  }
+}
+
+async function readEvents(
+  { channel, clock }: ContainerdEventsDeps,
+  signal: AbortSignal,
+  onConnected: () => void,
+  onEvent: (event: RuntimeEvent) => void,
+): Promise<void> {
   const filters = [...TOPICS, PROOF_TOPIC].map((topic) => `namespace==${NAMESPACE},topic=="${topic}"`);
   using proving = linkedSignal(signal);
   void publishProof(channel, clock, proving.signal); // catches everything itself: the stream tells what is wrong
@@ -40,7 +76,7 @@ export async function* containerdEvents(
         continue;
       }
       const event = toRuntimeEvent(envelope);
-      if (event !== undefined) yield event;
+      if (event !== undefined) onEvent(event);
     }
   } finally {
     proving.abort();
@@ -67,10 +103,10 @@ export function toRuntimeEvent({ topic, event }: msg.Envelope): RuntimeEvent | u
   switch (topic) {
     case '/tasks/start':
       return { type: 'started', containerId: decodeMessage<msg.TaskStart>('TaskStart', bytes).containerId };
-    case '/tasks/exit': {
-      const exit = decodeMessage<msg.TaskExit>('TaskExit', bytes);
-      if (exit.id !== exit.containerId) return undefined;
-      return { type: 'stopped', containerId: exit.containerId, exitCode: exit.exitStatus };
+    case '/tasks/delete': {
+      const ended = decodeMessage<msg.TaskDelete>('TaskDelete', bytes);
+      if (ended.id !== '' && ended.id !== ended.containerId) return undefined;
+      return { type: 'stopped', containerId: ended.containerId, exitCode: ended.exitStatus };
     }
     case '/tasks/oom':
       return { type: 'oom', containerId: decodeMessage<msg.TaskOOM>('TaskOOM', bytes).containerId };

@@ -25,6 +25,9 @@ const EVENT_TYPES: Readonly<Record<msg.ContainerEventType, RuntimeEvent['type']>
   CONTAINER_DELETED_EVENT: 'deleted',
 };
 
+/** How long CRI may take to show what containerd's stream has told, ms. */
+const CONFIRM_LIMIT_MS = 5_000;
+
 export interface RemoteRuntimeOptions {
   /** `unix:///run/containerd/containerd.sock`, or a path. */
   readonly endpoint: string;
@@ -233,12 +236,35 @@ export class RemoteRuntime extends CriService implements RuntimeService {
    */
   async *events(signal: AbortSignal, onConnected: () => void): AsyncIterable<RuntimeEvent> {
     try {
-      yield* containerdEvents(this.channel, this.#clock, signal, onConnected);
+      const confirmEnded = (id: string, s: AbortSignal) => this.#confirmEnded(id, s);
+      yield* containerdEvents({ channel: this.channel, clock: this.#clock, confirmEnded }, signal, onConnected);
       return;
     } catch (err) {
       if (!isCriError(err, 'UNIMPLEMENTED')) throw err;
     }
     yield* this.#criEvents(signal, onConnected);
+  }
+
+  /** Never rejects: when CRI does not come round to it, or fails, the caller's own look finds out. */
+  async #confirmEnded(id: string, signal: AbortSignal): Promise<void> {
+    const endMs = this.#clock.monotonicMs() + CONFIRM_LIMIT_MS;
+    try {
+      for (let waitMs = 2; !signal.aborted && (await this.#isRunning(id, signal)); waitMs *= 2) {
+        if (this.#clock.monotonicMs() > endMs) return;
+        await this.#clock.sleep(waitMs, signal);
+      }
+    } catch (err) {
+      if (!(err instanceof CriError)) throw err;
+    }
+  }
+
+  async #isRunning(id: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      return (await this.containerStatus(id, { signal })).state === 'CONTAINER_RUNNING';
+    } catch (err) {
+      if (!isCriError(err, 'NOT_FOUND')) throw err;
+    }
+    return (await this.podSandboxStatus(id, { signal })).state === 'SANDBOX_READY';
   }
 
   async *#criEvents(signal: AbortSignal, onConnected: () => void): AsyncIterable<RuntimeEvent> {

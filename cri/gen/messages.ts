@@ -998,11 +998,11 @@ export interface TaskStart {
   pid: number;
 }
 
-export interface TaskExit {
+export interface TaskDelete {
   containerId: string;
-  id: string;
   pid: number;
   exitStatus: number;
+  id: string;
 }
 
 export interface TaskOOM {
