@@ -13,6 +13,7 @@ import { type Authorizer, alwaysAllow } from './authorizer.ts';
 import { BearerAuthenticator, type TokenAuthenticator } from './bearer-tokens.ts';
 import { BootstrapTokenAuthenticator } from './bootstrap-token.ts';
 import { ClientCertificateAuthenticator } from './client-certificate.ts';
+import { ImpersonatingAuthenticator } from './impersonation.ts';
 import { parseSigningKey, parseVerificationKey } from './jwt.ts';
 import { NodeAuthorizer, NodeDenialLog } from './node-authorizer.ts';
 import { JWKS_PATH, openIdPaths } from './openid.ts';
@@ -78,10 +79,11 @@ export function createAuth(options: AuthOptions, deps: AuthDeps): Auth {
     new BootstrapTokenAuthenticator(reader, nowMs),
   ];
   const { authorizer, rules } = makeAuthorizer(options.authorizationModes, deps);
+  const authenticators = [new ClientCertificateAuthenticator(nowMs), new BearerAuthenticator(tokenAuthenticators)];
   // Nodes are held to their own objects in every mode: a lab that allows everything should still show an agent's faults.
   const admission = [nodeRestriction(reader)];
   return {
-    authenticators: [new ClientCertificateAuthenticator(nowMs), new BearerAuthenticator(tokenAuthenticators)],
+    authenticators: [new ImpersonatingAuthenticator(authenticators, authorizer)],
     // Reviews ask the chain itself: what others want to know about a node is not the node's asking.
     authorizer: new NodeDenialLog(authorizer, deps.log),
     admission,
