@@ -1,0 +1,66 @@
+// WebSockets of clients as streams with back-pressure.
+import type { IncomingMessage } from 'node:http';
+import { type Duplex, Writable } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+
+export type { WebSocket } from 'ws';
+
+/** Clients send what they read at once, 32 KB; more than this in one message is refused. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+export function isWebSocketRequest(request: IncomingMessage): boolean {
+  return (request.headers.upgrade ?? '').toLowerCase() === 'websocket';
+}
+
+/** What the client offers, in its order. */
+export function offeredProtocols(request: IncomingMessage): string[] {
+  const header = request.headers['sec-websocket-protocol'] ?? '';
+  return header
+    .split(',')
+    .map((p) => p.trim())
+    .filter((p) => p !== '');
+}
+
+/** Answers 101 with `protocol`. @throws {Error} when the handshake is malformed; nothing has been answered then. */
+export function acceptWebSocket(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  protocol: string,
+): Promise<WebSocket> {
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+  });
+  // `SPDY/3.1+…` is no token by RFC 6455, and ws is strict: it neither sees what is offered nor what is chosen.
+  const { 'sec-websocket-protocol': _offered, ...headers } = request.headers;
+  const plain = Object.create(request, { headers: { value: headers } }) as IncomingMessage;
+  return new Promise((resolve, reject) => {
+    server.on('headers', (lines) => lines.push(`Sec-WebSocket-Protocol: ${protocol}`));
+    server.on('wsClientError', reject);
+    server.handleUpgrade(plain, socket, head, resolve);
+  });
+}
+
+/**
+ * Sends each chunk as one binary message, behind `channel` when one is given, and is done with it when it has gone to
+ * the kernel. Ending it leaves the WebSocket open.
+ */
+export function messageWriter(ws: WebSocket, channel?: number): Writable {
+  const prefix = channel === undefined ? undefined : Buffer.of(channel);
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      ws.send(prefix === undefined ? chunk : Buffer.concat([prefix, chunk]), { binary: true }, done);
+    },
+  });
+}
+
+/** Hands every message to `sink`; while it returns false, none is read until `resume` is called. */
+export function readMessages(ws: WebSocket, sink: (message: Buffer, resume: () => void) => boolean): void {
+  const resume = (): void => ws.resume();
+  ws.on('message', (message: Buffer) => {
+    if (!sink(message, resume)) ws.pause();
+  });
+}
