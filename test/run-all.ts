@@ -1,0 +1,74 @@
+// `npm test`: every suite, one after the other, and one closing line for all of them together. Suites on the real
+// system need root; without it only the unit tests run and the rest is counted as skipped, with the reason.
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** The part of vitest's JSON report that is read here. */
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly numTodoTests: number;
+  readonly numFailedTestSuites: number;
+  readonly success: boolean;
+}
+
+const SUITES = ['unit', 'integration', 'e2e'] as const;
+const root = path.resolve(import.meta.dirname, '..');
+
+async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Promise<Counts> {
+  const report = path.join(reportDir, `${suite}.json`);
+  console.log(`\n=== ${suite} ===`);
+  const startMs = performance.now();
+  const args = ['run', '--project', suite, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const code = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (c) => resolve(c ?? 1));
+  });
+  const counts = await readCounts(report, code);
+  console.log(`=== ${suite}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
+  return counts;
+}
+
+/** A runner that died, or a file that did not even load, is a failure that no test counts. */
+async function readCounts(file: string, exitCode: number): Promise<Counts> {
+  let report: Report;
+  try {
+    report = JSON.parse(await readFile(file, 'utf8')) as Report;
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  const failed = report.numFailedTests === 0 && (exitCode !== 0 || !report.success) ? 1 : report.numFailedTests;
+  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
+}
+
+function format({ passed, failed, skipped }: Counts): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}
+
+const reportDir = await mkdtemp(path.join(tmpdir(), 'nodelet-test-'));
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+try {
+  for (const suite of SUITES) {
+    const counts = await runSuite(suite, reportDir);
+    total.passed += counts.passed;
+    total.failed += counts.failed;
+    total.skipped += counts.skipped;
+  }
+} finally {
+  await rm(reportDir, { recursive: true, force: true });
+}
+console.log(`\n${format(total)}`);
+process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;

@@ -1,0 +1,33 @@
+// Types and lint are part of the tests, so that `npm test` decides everything.
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '..');
+const run = promisify(execFile);
+
+async function output(program: string, args: readonly string[]): Promise<string> {
+  try {
+    await run(path.join(root, 'node_modules/.bin', program), args, { cwd: root, maxBuffer: 16 << 20 });
+    return '';
+  } catch (err) {
+    const { stdout, stderr } = err as { stdout: string; stderr: string };
+    return `${stdout}${stderr}`;
+  }
+}
+
+test('the types fit', async () => {
+  expect(await output('tsc', ['--noEmit'])).toBe('');
+}, 120_000);
+
+test('format and lint are clean', async () => {
+  expect(await output('biome', ['check', '--error-on-warnings', '.'])).toBe('');
+}, 60_000);
+
+test('shell scripts parse', async () => {
+  for (const script of ['deploy/bootstrap.sh', '.ci/run', 'bin/nodelet']) {
+    const { stderr } = await run('bash', ['-n', path.join(root, script)]);
+    expect(stderr, script).toBe('');
+  }
+});
