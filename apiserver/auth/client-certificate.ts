@@ -48,7 +48,7 @@ export function identityOf(peer: PeerCertificate, verified: boolean): Authentica
   const usages = peer.ext_key_usage;
   const forClients = usages === undefined || usages.includes(CLIENT_AUTH) || usages.includes(ANY_USAGE);
   if (!verified || !forClients) return 'invalid';
-  const name = [peer.subject?.CN ?? ''].flat()[0] ?? '';
+  const name = [peer.subject?.CN ?? ''].flat().at(-1) ?? ''; // the last of several, as Go reads it
   if (name === '') return undefined;
   const digest = createHash('sha256').update(peer.raw).digest('hex');
   return {
