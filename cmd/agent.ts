@@ -1,7 +1,8 @@
 // `nodelet agent`: kubelet, service proxy and pod network in one process; and each of them alone.
-import type { Node } from '../api/kinds.ts';
+
 import type { Command } from 'commander';
-import { createLogger, levelOfVerbosity, type Logger } from '../core/log.ts';
+import type { Node } from '../api/kinds.ts';
+import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { isNodeReady } from '../kubelet/node/node-status.ts';
 import { createKubeletPart } from './agent/kubelet-part.ts';
@@ -13,7 +14,12 @@ import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
 
 /** Runs the parts that `config` names until `signal` aborts. */
-export async function runAgent(config: AgentConfig, kubeconfig: string, log: Logger, signal: AbortSignal): Promise<void> {
+export async function runAgent(
+  config: AgentConfig,
+  kubeconfig: string,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
   const kubelet = config.parts.has('kubelet') ? await createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? await createNetworkPart(ctx) : undefined;
@@ -43,8 +49,15 @@ export function addCommand(program: Command): void {
   program
     .command('agent')
     .description('The node: kubelet, service proxy and pod network.')
-    .option('--config <f>').option('--kubeconfig <f>').option('--hostname-override <n>').option('--node-ip <ip>')
-    .option('--root-dir <d>').option('--cert-dir <d>').option('--v <n>').option('--proxy-mode <m>').option('--network-backend <b>')
+    .option('--config <f>')
+    .option('--kubeconfig <f>')
+    .option('--hostname-override <n>')
+    .option('--node-ip <ip>')
+    .option('--root-dir <d>')
+    .option('--cert-dir <d>')
+    .option('--v <n>')
+    .option('--proxy-mode <m>')
+    .option('--network-backend <b>')
     .action(async (flags: Record<string, string>) => {
       const { provisional } = await import('./config/provisional.ts');
       const config = await provisional(flags);

@@ -2,15 +2,15 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ApiServer } from '../apiserver/apiserver.ts';
+import { ensureBootstrapRoles } from '../apiserver/auth/bootstrap-roles.ts';
 import { type ControllerContext, createStores } from '../apiserver/controllers/context.ts';
 import { ControllerManager } from '../apiserver/controllers/manager.ts';
-import { decodeProtobuf } from '../apiserver/protobuf/decoder.ts';
 import { Scheduler } from '../apiserver/scheduler/scheduler.ts';
 import { ApiEventRecorder } from '../client/event-recorder.ts';
 import { aborted } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
-import { createLogger, levelOfVerbosity, type Logger } from '../core/log.ts';
+import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { createExtensions } from './apiserver/extensions.ts';
 import { announceReady } from './ready.ts';
@@ -45,9 +45,14 @@ const TERMINATED_POD_THRESHOLD = 100;
 export function addCommand(program: Command): void {
   program
     .command('apiserver')
-    .description('A minimal Kubernetes API server for labs and tests, with controllers and a scheduler. Flags are named as those of kube-apiserver and kube-controller-manager.')
+    .description(
+      'A minimal Kubernetes API server for labs and tests, with controllers and a scheduler. Flags are named as those of kube-apiserver and kube-controller-manager.',
+    )
     .option('--bind-address <ip>', 'address to listen on', '127.0.0.1')
-    .option('--advertise-address <ip>', 'address under which nodes and pods reach this server (default: --bind-address)')
+    .option(
+      '--advertise-address <ip>',
+      'address under which nodes and pods reach this server (default: --bind-address)',
+    )
     .option('--secure-port <port>', 'port', wholeNumber(1, 65_535), 6443)
     .requiredOption('--tls-cert-file <file>', 'serving certificate, PEM')
     .requiredOption('--tls-private-key-file <file>', 'its key, PEM')
@@ -56,11 +61,16 @@ export function addCommand(program: Command): void {
     .option('--service-account-issuer <url>', 'issuer of those tokens', 'https://kubernetes.default.svc.cluster.local')
     .option('--service-cluster-ip-range <cidr>', 'addresses of Services', '10.96.0.0/16')
     .option('--cluster-cidr <cidr>', 'addresses of pods; each node gets a block of it', '10.244.0.0/16')
-    .option('--node-cidr-mask-size <bits>', 'size of a node\'s block', wholeNumber(8, 30), 24)
-    .option('--node-monitor-grace-period <seconds>', 'a node not heard of for so long is Unknown', wholeNumber(5, 3600), 50)
+    .option('--node-cidr-mask-size <bits>', "size of a node's block", wholeNumber(8, 30), 24)
+    .option(
+      '--node-monitor-grace-period <seconds>',
+      'a node not heard of for so long is Unknown',
+      wholeNumber(5, 3600),
+      50,
+    )
     .option('--kubelet-client-certificate <file>', 'certificate towards kubelets, PEM')
     .option('--kubelet-client-key <file>', 'its key, PEM')
-    .option('--kubelet-certificate-authority <file>', 'CA of kubelets\' serving certificates, PEM')
+    .option('--kubelet-certificate-authority <file>', "CA of kubelets' serving certificates, PEM")
     .option('--authorization-mode <modes>', 'Node, RBAC or AlwaysAllow, comma-separated', 'Node,RBAC')
     .option('--token-auth-file <file>', 'static tokens: token,user,uid,"group1,group2" per line')
     .requiredOption('--store-dir <dir>', 'directory of the store')
@@ -114,7 +124,8 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
   });
   const scheduler = new Scheduler(context);
   const extensions = await createExtensions(flags, server, { clock, log, readFlagFile });
-  await server.start({ ...extensions, protobuf: decodeProtobuf });
+  await ensureBootstrapRoles(client);
+  await server.start(extensions);
   const tasks: Record<string, Task> = {
     server: async (s) => {
       await aborted(s);

@@ -1,7 +1,10 @@
 // `nodelet lab`: a cluster on this machine.
 import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import { parseAllDocuments } from 'yaml';
+import type { KubeObject } from '../api/meta.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { isNotFound } from '../client/errors.ts';
@@ -115,6 +118,7 @@ async function up(flags: UpFlags): Promise<void> {
         ...(v === undefined ? {} : { verbosity: v }),
       },
       apiserverArguments: flags.apiserverArg,
+      prepareCluster: () => grantNodeRights(dir),
     },
     stop,
   );
@@ -165,9 +169,21 @@ function labIn(dir: string, progress: Progress = createProgress(process.stdout, 
   return new Lab(dir, { exec: systemExec, clock: systemClock, progress, self: [program] });
 }
 
-async function labClient(dir: string): Promise<ApiClient> {
+async function labClient(dir: string): Promise<RestClient> {
   const config = await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig'));
   return new RestClient(config, { userAgent: 'nodelet-lab' }, { clock: systemClock, log: silentLog });
+}
+
+/** Applies deploy/rbac.yaml, as an administrator does once per cluster. */
+async function grantNodeRights(dir: string): Promise<void> {
+  const client = await labClient(dir);
+  const file = path.join(import.meta.dirname, '..', 'deploy', 'rbac.yaml');
+  for (const document of parseAllDocuments(await readFile(file, 'utf8'))) {
+    const object = document.toJS() as KubeObject;
+    const plural = `${object.kind?.toLowerCase() ?? ''}s`;
+    const url = `/apis/${object.apiVersion ?? ''}/${plural}`;
+    await client.raw('POST', url, { body: JSON.stringify(object), contentType: 'application/json' });
+  }
 }
 
 async function deleteNode(client: ApiClient, name: string): Promise<void> {

@@ -56,6 +56,8 @@ export interface UpOptions {
   readonly agentOptions: AgentOptions;
   /** Further flags for the API server, e.g. shorter tolerations. */
   readonly apiserverArguments: readonly string[];
+  /** Called once the API server is ready, before any node joins: makes what nodes need there. */
+  readonly prepareCluster: () => Promise<void>;
 }
 
 const CNI_BIN_DIR = '/usr/lib/cni';
@@ -248,6 +250,7 @@ export class Lab {
     });
     await this.#state.update((s) => ({ ...s, apiserver: started.identity }));
     await started.ready(signal);
+    await opts.prepareCluster();
   }
 
   /** Network, namespaces and containerd with the lab's images; each step is skipped when it is done already. */

@@ -4,7 +4,7 @@ import { lookup } from 'node:dns/promises';
 import { mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { RuntimeClass } from '../../api/kinds.ts';
-import { parseQuantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
+import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
 import type { ReadonlyStore } from '../../client/store.ts';
@@ -13,7 +13,7 @@ import { runTasks, type Task } from '../../core/tasks.ts';
 import { tailLog } from '../../cri/container-log.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
-import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
 import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
@@ -74,7 +74,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const objects = new ObjectCache({ client, clock, log });
   const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
   const mounter = systemMounter(ctx.exec);
-  const nodeAllocatable = () => (ctx.ownNode.store.get(config.nodeName)?.status?.allocatable ?? {}) as Record<string, string>;
+  const nodeAllocatable = () =>
+    (ctx.ownNode.store.get(config.nodeName)?.status?.allocatable ?? {}) as Record<string, string>;
   const hostIps = () =>
     (ctx.ownNode.store.get(config.nodeName)?.status?.addresses ?? [])
       .filter((a) => a.type === 'InternalIP')
@@ -118,7 +119,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       nodeHostsFile: '/etc/hosts',
       maxRestartBackoffMs: settings.crashLoopMaxContainerRestartPeriodMs,
       pulls: {
-        maxParallelPulls: settings.serializeImagePulls ? 1 : (settings.maxParallelImagePulls ?? Number.POSITIVE_INFINITY),
+        maxParallelPulls: settings.serializeImagePulls
+          ? 1
+          : (settings.maxParallelImagePulls ?? Number.POSITIVE_INFINITY),
         pullsPerSecond: settings.registryPullQPS,
         pullBurst: settings.registryBurst,
       },
@@ -161,7 +164,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const prober = new Prober({
     attempt: createAttempt(execThrough(runtime)),
     report: (pod, container, reason, message) => {
-      const spec = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find((c) => c.name === container);
+      const spec = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find(
+        (c) => c.name === container,
+      );
       recorder.event(podReference(pod, spec), 'Warning', reason, message);
     },
     clock,
@@ -229,7 +234,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     },
     { client: ctx.heartbeats, clock, log },
   );
-  const server = createServer(ctx, { kubelet, runtime });
+  const server = await createServer(ctx, { kubelet, runtime });
 
   const task: Task = async (signal) => {
     try {
@@ -306,7 +311,10 @@ async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['ad
   }
 }
 
-function allPodsLimits(machine: MachineInfo, reservations: ReturnType<typeof reservationsOf>): { memoryBytes: number; cpuMillis: number } {
+function allPodsLimits(
+  machine: MachineInfo,
+  reservations: ReturnType<typeof reservationsOf>,
+): { memoryBytes: number; cpuMillis: number } {
   const reserved = (name: string, unit: typeof quantityValue): number =>
     reservations.reduce((sum, r) => sum + (r[name] === undefined ? 0 : unit(r[name])), 0);
   return {
@@ -332,5 +340,3 @@ async function registeredOrStopped(status: NodeStatusLoop, signal: AbortSignal):
 function definedOnly<T>(value: T | undefined): T[] {
   return value === undefined ? [] : [value];
 }
-
-export type { ImageService };

@@ -42,7 +42,10 @@ export async function createNetworkPart(ctx: AgentContext): Promise<PodNetwork |
 }
 
 /** The interface that has the node's address; without one given, that of the default route. */
-async function findInterface(exec: Exec, nodeIp: string | undefined): Promise<{ device: string; ip: string; mtu: number }> {
+async function findInterface(
+  exec: Exec,
+  nodeIp: string | undefined,
+): Promise<{ device: string; ip: string; mtu: number }> {
   const ip = nodeIp ?? (await defaultRouteAddress(4));
   const device = Object.entries(networkInterfaces()).find(([, list]) => list?.some((a) => a.address === ip))?.[0];
   if (ip === undefined || device === undefined) {

@@ -77,7 +77,10 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
     allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
     services: () => shared('services', () => createInformer(client, services, {}, deps) as Informer<never>),
     endpointSlices: () =>
-      shared('endpointslices', () => createInformer(client, endpointSlices, ENDPOINT_SLICE_SELECTOR, deps) as Informer<never>),
+      shared(
+        'endpointslices',
+        () => createInformer(client, endpointSlices, ENDPOINT_SLICE_SELECTOR, deps) as Informer<never>,
+      ),
     tasks: () => Object.fromEntries(running),
   };
 }

@@ -1,12 +1,9 @@
 // Who may do what on the API server, and what reaches on to kubelets: made from the flags and handed in.
 import type { ApiServer, ApiServerExtensions } from '../../apiserver/apiserver.ts';
-import { alwaysAllow } from '../../apiserver/auth/authorizer.ts';
-import { BearerAuthenticator } from '../../apiserver/auth/bearer-tokens.ts';
-import { ClientCertificateAuthenticator } from '../../apiserver/auth/client-certificate.ts';
-import { parseSigningKey } from '../../apiserver/auth/jwt.ts';
-import { ServiceAccountTokens } from '../../apiserver/auth/service-account-tokens.ts';
-import { tokenSubresource } from '../../apiserver/auth/token-request.ts';
+import { type AuthorizationMode, createAuth } from '../../apiserver/auth/auth.ts';
+import { decodeProtobuf } from '../../apiserver/protobuf/decoder.ts';
 import type { Clock } from '../../core/clock.ts';
+import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ApiserverFlags } from '../apiserver.ts';
 
@@ -16,21 +13,35 @@ export interface ExtensionDeps {
   readonly readFlagFile: (flag: string, file: string) => Promise<string>;
 }
 
+/** @throws {AgentError} CONFIG_INVALID, KEY_INVALID */
 export async function createExtensions(
   flags: ApiserverFlags,
   server: ApiServer,
-  deps: ExtensionDeps,
+  { clock, log, readFlagFile }: ExtensionDeps,
 ): Promise<ApiServerExtensions> {
-  const nowMs = () => deps.clock.now();
-  const reader = server.registry;
-  const key = await deps.readFlagFile('service-account-signing-key-file', flags.serviceAccountSigningKeyFile);
-  const tokens = new ServiceAccountTokens(
-    { issuer: flags.serviceAccountIssuer, audiences: [flags.serviceAccountIssuer], signingKey: parseSigningKey(key) },
-    { reader, nowMs },
+  const auth = createAuth(
+    {
+      authorizationModes: parseModes(flags.authorizationMode),
+      serviceAccountKey: await readFlagFile('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+      issuer: flags.serviceAccountIssuer,
+      publicUrl: `https://${flags.advertiseAddress ?? flags.bindAddress}:${flags.securePort}`,
+      ...(flags.tokenAuthFile === undefined
+        ? {}
+        : { tokenFile: await readFlagFile('token-auth-file', flags.tokenAuthFile) }),
+    },
+    { reader: server.registry, clock, log },
   );
-  return {
-    authenticators: [new ClientCertificateAuthenticator(nowMs), new BearerAuthenticator([tokens] as never)],
-    authorizer: alwaysAllow,
-    subresources: [tokenSubresource({ tokens, reader, nowMs })],
-  };
+  return { ...auth, protobuf: decodeProtobuf };
+}
+
+const MODES: readonly AuthorizationMode[] = ['Node', 'RBAC', 'AlwaysAllow'];
+
+function parseModes(text: string): AuthorizationMode[] {
+  return text.split(',').map((name) => {
+    const mode = MODES.find((m) => m === name.trim());
+    if (mode !== undefined) return mode;
+    throw new AgentError(`--authorization-mode=${text}: ${name} is not one of ${MODES.join(', ')}`, {
+      code: 'CONFIG_INVALID',
+    });
+  });
 }
