@@ -11,6 +11,7 @@ import { errorMessage } from '../../core/errors.ts';
 import { type Controller, type ControllerContext, referenceTo, waitForStores } from './context.ts';
 import * as math from './deployment-math.ts';
 import { computeDeploymentStatus, isComplete, progressDeadlineInMs } from './deployment-status.ts';
+import { OwnWrites } from './own-writes.ts';
 import { adopt, controllerReference, mayAdopt, release } from './pod-control.ts';
 import { Reconciler } from './reconciler.ts';
 
@@ -19,6 +20,8 @@ export class DeploymentController implements Controller {
   readonly #ctx: ControllerContext;
   readonly #events: EventRecorder;
   readonly #work: Reconciler;
+  readonly #written = new OwnWrites<Deployment>();
+  readonly #writtenSets = new OwnWrites<ReplicaSet>();
 
   constructor(ctx: ControllerContext) {
     this.#ctx = ctx;
@@ -32,11 +35,15 @@ export class DeploymentController implements Controller {
     using _deployments = stores.deployments.subscribe({
       onAdd: (d) => this.#work.request(objectKey(d)),
       onUpdate: (_old, d) => this.#work.request(objectKey(d)),
+      onDelete: (d) => this.#written.forget(objectKey(d)),
     });
     using _sets = stores.replicaSets.subscribe({
       onAdd: (rs) => this.#onSet(rs),
       onUpdate: (_old, rs) => this.#onSet(rs),
-      onDelete: (rs) => this.#onSet(rs),
+      onDelete: (rs) => {
+        this.#writtenSets.forget(objectKey(rs));
+        this.#onSet(rs);
+      },
     });
     using _pods = stores.pods.subscribe({
       // Recreate waits for the last old pod to go.
@@ -61,8 +68,9 @@ export class DeploymentController implements Controller {
   }
 
   async #reconcile(key: string): Promise<void> {
-    const deployment = this.#ctx.stores.deployments.get(key);
-    if (deployment === undefined) return;
+    const cached = this.#ctx.stores.deployments.get(key);
+    if (cached === undefined) return;
+    const deployment = this.#written.newest(cached);
     const sets = await this.#claimSets(deployment);
     const newSet = math.findNewSet(deployment, sets);
     if (deployment.metadata?.deletionTimestamp !== undefined) return await this.#writeStatus(deployment, sets, newSet);
@@ -98,7 +106,8 @@ export class DeploymentController implements Controller {
     const isLeaving = deployment.metadata?.deletionTimestamp !== undefined;
     const claimed: ReplicaSet[] = [];
     const orphans: ReplicaSet[] = [];
-    for (const rs of stores.replicaSets.byIndex('namespace', deployment.metadata?.namespace ?? '')) {
+    for (const cached of stores.replicaSets.byIndex('namespace', deployment.metadata?.namespace ?? '')) {
+      const rs = this.#writtenSets.newest(cached);
       const owner = controllerOf(rs);
       const matches = matchesLabels(selector, rs.metadata?.labels);
       if (owner === undefined && matches && rs.metadata?.deletionTimestamp === undefined) orphans.push(rs);
@@ -147,7 +156,9 @@ export class DeploymentController implements Controller {
     const revision = set.metadata?.annotations?.[math.REVISION];
     if (revision === undefined || deployment.metadata?.annotations?.[math.REVISION] === revision) return deployment;
     const body = { metadata: { annotations: { [math.REVISION]: revision } } };
-    return await this.#ctx.client.patch(deployments, objectName(deployment), { type: 'merge', body });
+    return this.#written.remember(
+      await this.#ctx.client.patch(deployments, objectName(deployment), { type: 'merge', body }),
+    );
   }
 
   async #createSet(deployment: Deployment, sets: readonly ReplicaSet[], revision: string): Promise<ReplicaSet> {
@@ -225,7 +236,9 @@ export class DeploymentController implements Controller {
       (set.spec?.minReadySeconds ?? 0) !== minReadySeconds;
     if (!changed) return set;
     const body = { metadata: { annotations }, spec: { minReadySeconds } };
-    return await this.#ctx.client.patch(replicaSets, objectName(set), { type: 'merge', body });
+    return this.#writtenSets.remember(
+      await this.#ctx.client.patch(replicaSets, objectName(set), { type: 'merge', body }),
+    );
   }
 
   #sizes(deployment: Deployment): Record<string, string> {
@@ -271,7 +284,8 @@ export class DeploymentController implements Controller {
         metadata: { resourceVersion: rs.metadata?.resourceVersion, annotations: sizes },
         spec: { replicas },
       };
-      result.push(await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body }));
+      const scaled = await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body });
+      result.push(this.#writtenSets.remember(scaled));
       if (replicas !== before) this.#scaled(deployment, rs, before, replicas);
     }
     return result;
@@ -294,12 +308,9 @@ export class DeploymentController implements Controller {
     if (deadlineInMs !== undefined) this.#work.requestAfter(objectKey(deployment), deadlineInMs);
     if (sameStatus(deployment.status, status)) return;
     const body = { metadata: { resourceVersion: deployment.metadata?.resourceVersion }, status };
-    await this.#ctx.client.patch(
-      deployments,
-      objectName(deployment),
-      { type: 'merge', body },
-      { subresource: 'status' },
-    );
+    const opts = { subresource: 'status' };
+    const name = objectName(deployment);
+    this.#written.remember(await this.#ctx.client.patch(deployments, name, { type: 'merge', body }, opts));
   }
 
   async #removeOldSets(

@@ -9,6 +9,7 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { type Controller, type ControllerContext, referenceTo, waitForStores } from './context.ts';
 import { Expectations } from './expectations.ts';
+import { OwnWrites } from './own-writes.ts';
 import {
   adopt,
   isActivePod,
@@ -30,6 +31,7 @@ export class ReplicaSetController implements Controller {
   readonly #ctx: ControllerContext;
   readonly #events: EventRecorder;
   readonly #expectations: Expectations;
+  readonly #written = new OwnWrites<ReplicaSet>();
   readonly #work: Reconciler;
 
   constructor(ctx: ControllerContext) {
@@ -47,7 +49,7 @@ export class ReplicaSetController implements Controller {
       onUpdate: (old, rs) => {
         if (isNewWork(old, rs)) this.#work.request(objectKey(rs));
       },
-      onDelete: (rs) => this.#expectations.forget(objectKey(rs)),
+      onDelete: (rs) => this.#forget(objectKey(rs)),
     });
     using _pods = stores.pods.subscribe({
       onAdd: (pod) => this.#onPod(pod, 'added'),
@@ -55,6 +57,11 @@ export class ReplicaSetController implements Controller {
       onDelete: (pod) => this.#onPod(pod, 'deleted'),
     });
     await this.#work.run(signal);
+  }
+
+  #forget(key: string): void {
+    this.#expectations.forget(key);
+    this.#written.forget(key);
   }
 
   #onPod(pod: Pod, what: 'added' | 'deleted'): void {
@@ -94,17 +101,20 @@ export class ReplicaSetController implements Controller {
   }
 
   async #reconcile(key: string): Promise<void> {
-    const rs = this.#ctx.stores.replicaSets.get(key);
-    if (rs === undefined) {
-      this.#expectations.forget(key);
+    const cached = this.#ctx.stores.replicaSets.get(key);
+    if (cached === undefined) {
+      this.#forget(key);
       return;
     }
+    const rs = this.#written.newest(cached);
+    // Asked before the pods are counted: what arrives in between must not make an older count look complete.
+    const mayScale = rs.metadata?.deletionTimestamp === undefined && this.#expectations.waitMs(key) === 0;
     const pods = await this.#claimPods(rs);
     const active = pods.filter(isActivePod);
     let failure: ReplicaSetCondition | undefined;
+    if (mayScale) failure = await this.#scale(key, rs, active);
     const waitMs = this.#expectations.waitMs(key);
-    if (waitMs > 0) this.#work.requestAfter(key, waitMs);
-    else if (rs.metadata?.deletionTimestamp === undefined) failure = await this.#scale(key, rs, active);
+    if (waitMs > 0) this.#work.requestAfter(key, waitMs); // the event that would ask for another look may never come
     await this.#writeStatus(rs, pods, failure);
     if (failure !== undefined) throw new Error(failure.message);
   }
@@ -210,7 +220,8 @@ export class ReplicaSetController implements Controller {
     if (sameStatus(rs.status, status)) return;
     // resourceVersion: a status computed from an older state must not overwrite a newer one.
     const body = { metadata: { resourceVersion: rs.metadata?.resourceVersion }, status };
-    await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body }, { subresource: 'status' });
+    const opts = { subresource: 'status' };
+    this.#written.remember(await this.#ctx.client.patch(replicaSets, objectName(rs), { type: 'merge', body }, opts));
   }
 }
 
