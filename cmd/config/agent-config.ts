@@ -34,6 +34,8 @@ export interface NodeSettings {
   readonly evictionHard: Readonly<Record<string, string>>;
   readonly certDir: string;
   readonly failCgroupV1: boolean;
+  /** Refuse to run on a host with swap. */
+  readonly failSwapOn: boolean;
 }
 
 export interface ServerSettings {
@@ -47,6 +49,12 @@ export interface ServerSettings {
   readonly anonymous: boolean;
   readonly tlsCertFile: string | undefined;
   readonly tlsPrivateKeyFile: string | undefined;
+  /** Bearer tokens are asked about at the API server (TokenReview). */
+  readonly webhookAuthentication: boolean;
+  readonly authenticationCacheMs: number;
+  readonly authorizationMode: 'Webhook' | 'AlwaysAllow';
+  readonly authorizedCacheMs: number;
+  readonly unauthorizedCacheMs: number;
 }
 
 export interface ApiSettings {

@@ -40,7 +40,13 @@ export function group<F extends Fields>(fields: F): Field<unknown, Settled<F>> {
     read: (value, path, report) => {
       const entries = entriesOf(value, path, report);
       if (entries === undefined) return undefined;
-      return readEntries(entries, path, (key) => (Object.hasOwn(fields, key) ? fields[key]!.type : undefined), report, fields);
+      return readEntries(
+        entries,
+        path,
+        (key) => (Object.hasOwn(fields, key) ? fields[key]!.type : undefined),
+        report,
+        fields,
+      );
     },
     fromFlag: (texts) => texts.at(-1),
   };
@@ -73,7 +79,9 @@ export function withoutEffect(fields: Fields, doc: Readonly<Record<string, unkno
 
 function isDefault(initial: unknown, value: unknown): boolean {
   if (initial !== undefined) return JSON.stringify(value) === JSON.stringify(initial);
-  return value === false || value === '' || value === 0 || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
+  return (
+    value === false || value === '' || value === 0 || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]'
+  );
 }
 
 /** The field at `authentication.x509.clientCAFile`. */

@@ -1,7 +1,6 @@
 // The types of settings: how a value is read from a file (JSON values) and from the text of a flag, and what is said
 // when it is wrong. Reading never throws; it reports, so that all faults are told at once.
-import { parseCidr } from '../../api/cidr.ts';
-import { isIp } from '../../api/cidr.ts';
+import { isIp, parseCidr } from '../../api/cidr.ts';
 import { isQuantity } from '../../api/quantity.ts';
 import { nearest } from '../../core/nearest.ts';
 import { parseGoDuration } from '../../core/parse-duration.ts';
@@ -73,14 +72,19 @@ export const text = stringType('a text', () => true);
 export const filePath: ValueType<string> = { ...stringType('a path', () => true), isFilePath: true };
 
 export const absolutePath: ValueType<string> = {
-  ...stringType('an absolute path in plain form', (v) => v === '' || /^(\/(?!\.{1,2}(\/|$))[\x21-\x2e\x30-\x7e]+)+$|^\/$/.test(v)),
+  ...stringType(
+    'an absolute path in plain form',
+    (v) => v === '' || /^(\/(?!\.{1,2}(\/|$))[\x21-\x2e\x30-\x7e]+)+$|^\/$/.test(v),
+  ),
   isFilePath: true,
 };
 
 export const ip = stringType('an IP address', (v) => v === '' || isIp(v));
 
 export const quantity: ValueType<string> = scalar('a quantity such as 500m or 1Gi', (v) =>
-  (typeof v === 'string' || typeof v === 'number') && isQuantity(v) && !String(v).startsWith('-') ? String(v) : undefined,
+  (typeof v === 'string' || typeof v === 'number') && isQuantity(v) && !String(v).startsWith('-')
+    ? String(v)
+    : undefined,
 );
 
 export function stringType(expected: string, accept: (value: string) => boolean): ValueType<string> {
@@ -182,7 +186,13 @@ export function record<T extends Readonly<Record<string, ValueType<unknown>>>>(
       const entries = entriesOf(value, path, report);
       if (entries === undefined) return undefined;
       for (const key of required) if (!(key in entries)) report(join(path, key), 'is missing');
-      return readEntries(entries, path, (key) => (Object.hasOwn(types, key) ? types[key] : undefined), report, types) as never;
+      return readEntries(
+        entries,
+        path,
+        (key) => (Object.hasOwn(types, key) ? types[key] : undefined),
+        report,
+        types,
+      ) as never;
     },
     fromFlag: last,
   };

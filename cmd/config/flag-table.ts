@@ -1,0 +1,284 @@
+// Every flag of `nodelet agent`, `kubelet`, `proxy` and `network`: upstream's own names. A flag either sets a field of a
+// configuration kind or stands alone.
+
+import { type Effect, fieldAt } from './field.ts';
+import { type ConfigKind, KINDS } from './fields.ts';
+import { kubeletFields, taint } from './kubelet-fields.ts';
+import { clusterCidr } from './proxy-fields.ts';
+import { bool, filePath, int, list, map, stringType, text, type ValueType } from './values.ts';
+
+export type Which = 'agent' | 'kubelet' | 'proxy' | 'network';
+
+export interface Flag {
+  readonly name: string;
+  readonly type: ValueType<unknown>;
+  readonly effect: Effect;
+  /** The field it sets. */
+  readonly target?: { readonly kind: ConfigKind; readonly path: string };
+  /** For --help; flags without an effect have none and are not listed. */
+  readonly help?: string;
+}
+
+function own(name: string, type: ValueType<unknown>, help: string): Flag {
+  return { name, type, effect: 'used', help };
+}
+
+function ignored(names: string, effect: 'later' | 'none' = 'none', type: ValueType<unknown> = text): Flag[] {
+  return names
+    .trim()
+    .split(/\s+/)
+    .map((name) => ({ name, type, effect }));
+}
+
+function setting(kind: ConfigKind, name: string, path: string, help?: string): Flag {
+  const { effect, type } = fieldAt(KINDS[kind].fields, path);
+  const fallback = fieldAt(KINDS[kind].fields, path).initial;
+  const shown = ['string', 'number', 'boolean'].includes(typeof fallback) && fallback !== '' ? String(fallback) : '';
+  const words =
+    help ??
+    (effect === 'used'
+      ? `sets ${path}${type.expected.startsWith('a duration') || shown === '' ? '' : ` (default ${shown})`}`
+      : undefined);
+  return { name, type, effect, target: { kind, path }, ...(words === undefined ? {} : { help: words }) };
+}
+
+/** `kubeAPIQPS` → `kube-api-qps`. */
+export function kebab(name: string): string {
+  return name
+    .replace(/([a-z\d])([A-Z])/g, '$1-$2')
+    .replace(/([A-Z]+)([A-Z][a-z])/g, '$1-$2')
+    .toLowerCase();
+}
+
+/** Fields of KubeletConfiguration whose flag has another name than the field. */
+const RENAMED: Readonly<Record<string, string>> = {
+  'pod-manifest-path': 'staticPodPath',
+  'manifest-url': 'staticPodURL',
+  'manifest-url-header': 'staticPodURLHeader',
+  'anonymous-auth': 'authentication.anonymous.enabled',
+  'authentication-token-webhook': 'authentication.webhook.enabled',
+  'authentication-token-webhook-cache-ttl': 'authentication.webhook.cacheTTL',
+  'client-ca-file': 'authentication.x509.clientCAFile',
+  'authorization-mode': 'authorization.mode',
+  'authorization-webhook-cache-authorized-ttl': 'authorization.webhook.cacheAuthorizedTTL',
+  'authorization-webhook-cache-unauthorized-ttl': 'authorization.webhook.cacheUnauthorizedTTL',
+  'rotate-server-certificates': 'serverTLSBootstrap',
+  'registry-qps': 'registryPullQPS',
+  'event-qps': 'eventRecordQPS',
+  'contention-profiling': 'enableContentionProfiling',
+  'minimum-image-ttl-duration': 'imageMinimumGCAge',
+  'image-gc-high-threshold': 'imageGCHighThresholdPercent',
+  'image-gc-low-threshold': 'imageGCLowThresholdPercent',
+  'pod-max-pids': 'podPidsLimit',
+  'cluster-dns': 'clusterDNS',
+  'fail-cgroupv1': 'failCgroupV1',
+  'kube-api-content-type': 'contentType',
+  'reserved-cpus': 'reservedSystemCPUs',
+  runonce: 'runOnce',
+  'logging-format': 'logging.format',
+  'log-flush-frequency': 'logging.flushFrequency',
+};
+
+/** Fields that only a file can set. */
+const FILE_ONLY = new Set(
+  `staticPodPath staticPodURL staticPodURLHeader authentication authorization serverTLSBootstrap registryPullQPS
+  eventRecordQPS enableContentionProfiling imageMinimumGCAge imageGCHighThresholdPercent imageGCLowThresholdPercent
+  podPidsLimit clusterDNS failCgroupV1 contentType reservedSystemCPUs runOnce
+  memorySwap shutdownGracePeriod shutdownGracePeriodCriticalPods shutdownGracePeriodByPodPriority crashLoopBackOff
+  containerLogMaxWorkers containerLogMonitorInterval enableSystemLogHandler enableSystemLogQuery enableProfilingHandler
+  enableDebugFlagsHandler showHiddenMetricsForVersion imageMaximumGCAge maxParallelImagePulls
+  imagePullCredentialsVerificationPolicy preloadedImagesVerificationAllowlist tlsCurvePreferences userNamespaces
+  podLogsDir tracing logging memoryThrottlingFactor memoryReservationPolicy singleProcessOOMKill
+  mergeDefaultEvictionSettings nodeLeaseDurationSeconds nodeStatusReportFrequency reservedMemory featureGates
+  configMapAndSecretChangeDetectionStrategy registerWithTaints`.split(/\s+/),
+);
+
+const taints: ValueType<unknown> = { ...list(taint), expected: 'key=value:Effect, separated by commas' };
+
+const FEATURE_GATES = own(
+  'feature-gates',
+  map(bool),
+  'switch features on and off: Name=true,Other=false; over those of the file, name by name',
+);
+const VERBOSITY = own('v', int(0, 10), 'verbosity of the log, 0 to 10: 4 tells each sync, 6 everything');
+const HOSTNAME = own('hostname-override', text, 'name of the Node (default: the host name); always in lower case');
+const KUBECONFIG = own('kubeconfig', filePath, 'how to reach the API server; without it only static pods are run');
+const LOGGING = ignored('vmodule log-text-info-buffer-size log-json-info-buffer-size', 'none').concat(
+  ignored('log-text-split-stream log-json-split-stream', 'none', bool),
+);
+
+const kubelet: readonly Flag[] = [
+  own(
+    'config',
+    filePath,
+    'KubeletConfiguration; may hold KubeProxyConfiguration and NodeletConfiguration as further documents',
+  ),
+  own('config-dir', filePath, 'directory of *.conf files that are merged over --config in the order of their names'),
+  KUBECONFIG,
+  HOSTNAME,
+  own(
+    'node-ip',
+    text,
+    "the node's address, or one of each family separated by a comma (default: that of the default route)",
+  ),
+  own('node-labels', map(text), 'labels of the Node when it is registered: key=value,...'),
+  own('root-dir', filePath, "where the pods' volumes and state are kept (default /var/lib/kubelet)"),
+  own('cert-dir', filePath, 'where certificates are kept (default /var/lib/kubelet/pki)'),
+  {
+    ...setting(
+      'KubeletConfiguration',
+      'register-with-taints',
+      'registerWithTaints',
+      'taints of the Node when it is registered: key=value:Effect,...',
+    ),
+    type: taints,
+  },
+  FEATURE_GATES,
+  VERBOSITY,
+  ...Object.entries(RENAMED).map(([flag, path]) => setting('KubeletConfiguration', flag, path)),
+  ...Object.keys(kubeletFields)
+    .filter((name) => !FILE_ONLY.has(name))
+    .map((name) => setting('KubeletConfiguration', kebab(name), name)),
+  ...LOGGING,
+  ...ignored(
+    `bootstrap-kubeconfig cloud-provider runtime-cgroups image-credential-provider-config
+     image-credential-provider-bin-dir lock-file reserved-memory minimum-container-ttl-duration
+     maximum-dead-containers-per-container maximum-dead-containers`,
+    'later',
+  ),
+  ...ignored('exit-on-lock-contention', 'later', bool),
+  ...ignored(
+    `experimental-mounter-path housekeeping-interval max-housekeeping-interval containerd containerd-namespace
+     boot-id-file machine-id-file storage-driver-buffer-duration storage-driver-db storage-driver-host
+     storage-driver-password storage-driver-table storage-driver-user global-housekeeping-interval
+     event-storage-age-limit event-storage-event-limit application-metrics-count-limit container-hints`,
+    'later',
+  ),
+  ...ignored(
+    'experimental-allocatable-ignore-eviction storage-driver-secure log-cadvisor-usage enable-load-reader',
+    'later',
+    bool,
+  ),
+];
+
+const agentOnly: readonly Flag[] = [
+  own(
+    'parts',
+    list(stringType('kubelet, proxy or network', (v) => ['kubelet', 'proxy', 'network'].includes(v))),
+    'the parts that run: kubelet,proxy,network (default all)',
+  ),
+  setting(
+    'KubeProxyConfiguration',
+    'proxy-mode',
+    'mode',
+    'how the service proxy writes its rules: iptables or nftables (default iptables)',
+  ),
+  setting(
+    'NodeletConfiguration',
+    'network-backend',
+    'networkBackend',
+    'how pods of other nodes are reached: vxlan, host-gw or none (default vxlan)',
+  ),
+  own('cluster-cidr', clusterCidr, 'range of all pods, e.g. 10.244.0.0/16; needed by the pod network'),
+];
+
+const proxyPaths: Readonly<Record<string, string>> = {
+  'kube-api-content-type': 'clientConnection.contentType',
+  'kube-api-qps': 'clientConnection.qps',
+  'kube-api-burst': 'clientConnection.burst',
+  'bind-address': 'bindAddress',
+  'bind-address-hard-fail': 'bindAddressHardFail',
+  'healthz-bind-address': 'healthzBindAddress',
+  'metrics-bind-address': 'metricsBindAddress',
+  profiling: 'enableProfiling',
+  'show-hidden-metrics-for-version': 'showHiddenMetricsForVersion',
+  'proxy-mode': 'mode',
+  'iptables-masquerade-bit': 'iptables.masqueradeBit',
+  'masquerade-all': 'iptables.masqueradeAll',
+  'iptables-localhost-nodeports': 'iptables.localhostNodePorts',
+  'iptables-sync-period': 'iptables.syncPeriod',
+  'iptables-min-sync-period': 'iptables.minSyncPeriod',
+  'ipvs-sync-period': 'ipvs.syncPeriod',
+  'ipvs-min-sync-period': 'ipvs.minSyncPeriod',
+  'ipvs-scheduler': 'ipvs.scheduler',
+  'ipvs-exclude-cidrs': 'ipvs.excludeCIDRs',
+  'ipvs-strict-arp': 'ipvs.strictARP',
+  'ipvs-tcp-timeout': 'ipvs.tcpTimeout',
+  'ipvs-tcpfin-timeout': 'ipvs.tcpFinTimeout',
+  'ipvs-udp-timeout': 'ipvs.udpTimeout',
+  'detect-local-mode': 'detectLocalMode',
+  'pod-bridge-interface': 'detectLocal.bridgeInterface',
+  'pod-interface-name-prefix': 'detectLocal.interfaceNamePrefix',
+  'nodeport-addresses': 'nodePortAddresses',
+  'oom-score-adj': 'oomScoreAdj',
+  'conntrack-max-per-core': 'conntrack.maxPerCore',
+  'conntrack-min': 'conntrack.min',
+  'conntrack-tcp-timeout-established': 'conntrack.tcpEstablishedTimeout',
+  'conntrack-tcp-timeout-close-wait': 'conntrack.tcpCloseWaitTimeout',
+  'conntrack-tcp-be-liberal': 'conntrack.tcpBeLiberal',
+  'conntrack-udp-timeout': 'conntrack.udpTimeout',
+  'conntrack-udp-timeout-stream': 'conntrack.udpStreamTimeout',
+  'config-sync-period': 'configSyncPeriod',
+  'logging-format': 'logging.format',
+  'log-flush-frequency': 'logging.flushFrequency',
+};
+
+const proxy: readonly Flag[] = [
+  own('config', filePath, 'KubeProxyConfiguration; flags that are given win over it'),
+  KUBECONFIG,
+  HOSTNAME,
+  own('cluster-cidr', clusterCidr, 'range of all pods; traffic from elsewhere to a Service is masqueraded'),
+  FEATURE_GATES,
+  VERBOSITY,
+  ...Object.entries(proxyPaths).map(([flag, path]) => setting('KubeProxyConfiguration', flag, path)),
+  ...LOGGING,
+  ...ignored('master write-config-to healthz-port metrics-port', 'later'),
+  ...ignored('cleanup init-only', 'later', bool),
+];
+
+const network: readonly Flag[] = [
+  own('config', filePath, 'file with a NodeletConfiguration document'),
+  KUBECONFIG,
+  own('kubeconfig-file', filePath, "flanneld's name of --kubeconfig"),
+  HOSTNAME,
+  own(
+    'net-config-path',
+    filePath,
+    "flannel's net-conf.json: Network and Backend (default /etc/kube-flannel/net-conf.json when it exists)",
+  ),
+  own('public-ip', text, 'address under which other nodes reach this one (default: that of the default route)'),
+  own('cluster-cidr', clusterCidr, 'range of all pods, e.g. 10.244.0.0/16'),
+  setting(
+    'NodeletConfiguration',
+    'network-backend',
+    'networkBackend',
+    'how pods of other nodes are reached: vxlan, host-gw or none (default vxlan)',
+  ),
+  setting(
+    'NodeletConfiguration',
+    'subnet-file',
+    'subnetFile',
+    'where subnet.env is written (default /run/flannel/subnet.env)',
+  ),
+  FEATURE_GATES,
+  VERBOSITY,
+  ...ignored('kube-subnet-mgr ip-masq', 'none', bool), // what this network does anyway
+  ...ignored(
+    'set-node-network-unavailable iptables-forward-rules ip-masq-fully-random-disable ip-blackhole-route',
+    'later',
+    bool,
+  ),
+  ...ignored(
+    `kube-api-url kube-annotation-prefix iface iface-regex iface-can-reach public-ipv6 etcd-endpoints etcd-prefix
+     etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password healthz-ip`,
+    'later',
+  ),
+  ...ignored('iptables-resync subnet-lease-renew-margin healthz-port', 'later', int(0)),
+];
+
+export const FLAGS: Readonly<Record<Which, readonly Flag[]>> = {
+  agent: [...kubelet.slice(0, 1), ...agentOnly, ...kubelet.slice(1)],
+  kubelet,
+  proxy,
+  network,
+};

@@ -1,0 +1,295 @@
+// KubeletConfiguration v1beta1: every field, with upstream's default (pkg/kubelet/apis/config/v1beta1/defaults.go) and
+// bounds (pkg/kubelet/apis/config/validation). Rules between fields are in rules.ts.
+import { type Fields, field, group, optional } from './field.ts';
+import { loggingFields } from './logging-fields.ts';
+import {
+  absolutePath,
+  bool,
+  duration,
+  filePath,
+  float,
+  int,
+  ip,
+  list,
+  map,
+  oneOf,
+  quantity,
+  record,
+  scalar,
+  stringType,
+  text,
+} from './values.ts';
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const portOrOff = int(0, 65_535);
+const percent = int(0, 100);
+const atLeastZero = int(0);
+
+export const QUALIFIED = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/;
+const labelText = stringType('a label value', (v) => v === '' || /^[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/.test(v));
+
+/** A taint; in a flag `key=value:Effect` or `key:Effect`. */
+export const taint = {
+  ...record(
+    {
+      key: stringType('a qualified name', (v) => QUALIFIED.test(v)),
+      value: labelText,
+      effect: stringType('NoSchedule, PreferNoSchedule or NoExecute', (v) =>
+        ['NoSchedule', 'PreferNoSchedule', 'NoExecute'].includes(v),
+      ),
+    },
+    ['key', 'effect'],
+  ),
+  expected: 'key=value:Effect',
+  fromFlag: (texts: readonly string[]): unknown => {
+    const match = /^([^=:]*)(?:=([^:]*))?:(.*)$/.exec(texts.at(-1) ?? '');
+    if (match === null) return texts.at(-1); // not an object: `read` says so
+    return { key: match[1], ...(match[2] === undefined ? {} : { value: match[2] }), effect: match[3] };
+  },
+};
+
+const SIGNALS =
+  'memory.available, nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, pid.available';
+const threshold = scalar('a quantity such as 100Mi, or a percentage such as 10%', (v) => {
+  if (typeof v !== 'string') return undefined;
+  const share = /^(\d+(?:\.\d+)?)%$/.exec(v);
+  if (share !== null) return Number(share[1]) <= 100 ? v : undefined;
+  return quantity.read(v, '', () => {});
+});
+
+function keyed<T>(type: ReturnType<typeof map<T>>, known: readonly string[], what: string): ReturnType<typeof map<T>> {
+  return {
+    ...type,
+    read: (value, path, report) => {
+      const read = type.read(value, path, report);
+      for (const key of Object.keys(read ?? {}))
+        if (!known.includes(key)) report(`${path}[${key}]`, `unknown ${what}; expected ${known.join(', ')}`);
+      return read;
+    },
+  };
+}
+
+const signals = [
+  ...SIGNALS.split(', '),
+  'allocatableMemory.available',
+  'containerfs.available',
+  'containerfs.inodesFree',
+];
+const thresholds = keyed(map(threshold, '<'), signals, 'eviction signal');
+const reservation = keyed(map(quantity), ['cpu', 'memory', 'ephemeral-storage', 'pid'], 'resource');
+
+export const EVICTION_HARD: Readonly<Record<string, string>> = {
+  'memory.available': '100Mi',
+  'nodefs.available': '10%',
+  'nodefs.inodesFree': '5%',
+  'imagefs.available': '15%',
+  'imagefs.inodesFree': '5%',
+};
+
+const serverFields = {
+  enableServer: field('used', bool, true),
+  address: field('used', ip, '0.0.0.0'),
+  port: field('used', int(0, 65_535), 10_250),
+  readOnlyPort: field('later', portOrOff, 0),
+  healthzPort: field('used', portOrOff, 10_248, 'keepZero'),
+  healthzBindAddress: field('used', ip, '127.0.0.1'),
+  tlsCertFile: optional('used', filePath),
+  tlsPrivateKeyFile: optional('used', filePath),
+  tlsCipherSuites: optional('later', list(text)),
+  tlsCurvePreferences: optional('later', list(int(0))),
+  tlsMinVersion: field('later', oneOf('VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'), ''),
+  rotateCertificates: field('later', bool, false),
+  serverTLSBootstrap: field('later', bool, false),
+  authentication: group({
+    x509: group({ clientCAFile: optional('used', filePath) }),
+    webhook: group({ enabled: field('used', bool, true), cacheTTL: field('used', duration(), 2 * MINUTE) }),
+    anonymous: group({ enabled: field('used', bool, false) }),
+  }),
+  authorization: group({
+    mode: field('used', oneOf('Webhook', 'AlwaysAllow'), 'Webhook'),
+    webhook: group({
+      cacheAuthorizedTTL: field('used', duration(), 5 * MINUTE),
+      cacheUnauthorizedTTL: field('used', duration(), 30 * SECOND),
+    }),
+  }),
+  enableDebuggingHandlers: field('later', bool, true),
+  enableContentionProfiling: field('none', bool, false),
+  enableSystemLogHandler: field('later', bool, true),
+  enableSystemLogQuery: field('later', bool, false),
+  enableProfilingHandler: field('later', bool, true),
+  enableDebugFlagsHandler: field('later', bool, true),
+  showHiddenMetricsForVersion: field('none', text, ''),
+  streamingConnectionIdleTimeout: field('none', duration(), 240 * MINUTE),
+} satisfies Fields;
+
+const apiFields = {
+  staticPodPath: field('later', filePath, ''),
+  staticPodURL: field('later', text, ''),
+  staticPodURLHeader: optional('later', map(list(text))),
+  syncFrequency: field('used', duration(), MINUTE),
+  fileCheckFrequency: field('later', duration(), 20 * SECOND),
+  httpCheckFrequency: field('later', duration(), 20 * SECOND),
+  kubeAPIQPS: field('used', atLeastZero, 50, 'keepZero'),
+  kubeAPIBurst: field('used', atLeastZero, 100),
+  eventRecordQPS: field('used', atLeastZero, 50, 'keepZero'),
+  eventBurst: field('used', atLeastZero, 100),
+  contentType: field('none', text, 'application/vnd.kubernetes.protobuf'),
+  registerNode: field('used', bool, true),
+  registerWithTaints: field('used', list(taint), []),
+  providerID: field('used', text, ''),
+  nodeStatusUpdateFrequency: field('used', duration(), 10 * SECOND),
+  nodeStatusReportFrequency: optional('used', duration()),
+  nodeLeaseDurationSeconds: field('used', int(0), 40),
+  nodeStatusMaxImages: field('used', int(-1), 50, 'keepZero'),
+  configMapAndSecretChangeDetectionStrategy: field('later', oneOf('Get', 'Cache', 'Watch'), 'Watch'),
+  enableControllerAttachDetach: field('later', bool, true),
+  runOnce: field('none', bool, false),
+} satisfies Fields;
+
+const runtimeFields = {
+  containerRuntimeEndpoint: field('used', text, 'unix:///run/containerd/containerd.sock'),
+  imageServiceEndpoint: field('used', text, ''),
+  runtimeRequestTimeout: field('used', duration(), 2 * MINUTE),
+  registryPullQPS: field('used', atLeastZero, 5, 'keepZero'),
+  registryBurst: field('used', atLeastZero, 10),
+  serializeImagePulls: optional('used', bool),
+  maxParallelImagePulls: optional('used', int(1)),
+  imagePullCredentialsVerificationPolicy: field(
+    'later',
+    oneOf('NeverVerify', 'NeverVerifyPreloadedImages', 'NeverVerifyAllowlistedImages', 'AlwaysVerify'),
+    'NeverVerifyPreloadedImages',
+  ),
+  preloadedImagesVerificationAllowlist: optional('later', list(text)),
+  imageMinimumGCAge: field('later', duration(), 2 * MINUTE),
+  imageMaximumGCAge: field('later', duration(), 0),
+  imageGCHighThresholdPercent: field('later', percent, 85, 'keepZero'),
+  imageGCLowThresholdPercent: field('later', percent, 80, 'keepZero'),
+  containerLogMaxSize: field('used', quantity, '10Mi'),
+  containerLogMaxFiles: field('used', int(2), 5, 'keepZero'),
+  containerLogMaxWorkers: field('later', int(1), 1),
+  containerLogMonitorInterval: field('later', duration(3 * SECOND, undefined, ' of at least 3s'), 10 * SECOND),
+  podLogsDir: field('used', absolutePath, '/var/log/pods'),
+  crashLoopBackOff: group({
+    maxContainerRestartPeriod: field('used', duration(SECOND, 300 * SECOND, ' from 1s to 5m'), 300 * SECOND),
+  }),
+  seccompDefault: field('used', bool, false),
+  volumePluginDir: field('later', filePath, '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/'),
+  volumeStatsAggPeriod: field('later', duration(Number.NEGATIVE_INFINITY), MINUTE),
+  localStorageCapacityIsolation: field('later', bool, true),
+} satisfies Fields;
+
+const resourceFields = {
+  maxPods: field('used', atLeastZero, 110),
+  podsPerCore: field('later', atLeastZero, 0),
+  podPidsLimit: field('used', int(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), -1, 'keepZero'),
+  cgroupDriver: field('used', oneOf('cgroupfs', 'systemd'), 'cgroupfs'),
+  cgroupsPerQOS: field('used', bool, true),
+  cgroupRoot: field('used', text, ''),
+  kubeletCgroups: field('later', text, ''),
+  systemCgroups: field('later', text, ''),
+  failCgroupV1: field('used', bool, true),
+  cpuCFSQuota: field('used', bool, true),
+  cpuCFSQuotaPeriod: field('used', duration(1, SECOND, ' from 1ms to 1s'), 100),
+  cpuManagerPolicy: field('later', oneOf('none', 'static'), 'none'),
+  cpuManagerPolicyOptions: optional('later', map(text)),
+  cpuManagerReconcilePeriod: field('later', duration(), 10 * SECOND),
+  memoryManagerPolicy: field('later', oneOf('None', 'Static'), 'None'),
+  reservedMemory: optional('later', list(record({ numaNode: int(0), limits: map(quantity) }, ['limits']))),
+  topologyManagerPolicy: field('later', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
+  topologyManagerScope: field('later', oneOf('container', 'pod'), 'container'),
+  topologyManagerPolicyOptions: optional('later', map(text)),
+  qosReserved: optional('later', map(text)),
+  systemReserved: field('used', reservation, {}),
+  kubeReserved: field('used', reservation, {}),
+  systemReservedCgroup: field('later', text, ''),
+  kubeReservedCgroup: field('later', text, ''),
+  reservedSystemCPUs: field(
+    'later',
+    stringType('CPUs such as 0-1,4', (v) => /^(\d+(-\d+)?(,\d+(-\d+)?)*)?$/.test(v)),
+    '',
+  ),
+  enforceNodeAllocatable: field(
+    'later',
+    list(
+      oneOf(
+        'none',
+        'pods',
+        'system-reserved',
+        'system-reserved-compressible',
+        'kube-reserved',
+        'kube-reserved-compressible',
+      ),
+    ),
+    ['pods'],
+  ),
+  oomScoreAdj: field('later', int(-1000, 1000), -999, 'keepZero'),
+  singleProcessOOMKill: optional('later', bool),
+  memoryThrottlingFactor: field(
+    'later',
+    float('a number above 0 and at most 1', (v) => v > 0 && v <= 1),
+    0.9,
+  ),
+  memoryReservationPolicy: field('later', oneOf('None', 'TieredReservation'), 'None'),
+  failSwapOn: field('used', bool, true),
+  memorySwap: group({ swapBehavior: field('later', oneOf('NoSwap', 'LimitedSwap'), '') }),
+  userNamespaces: group({
+    idsPerPod: field(
+      'later',
+      scalar('a multiple of 65536 up to 4294967295', (v) =>
+        typeof v === 'number' && v >= 65_536 && v <= 4_294_967_295 && v % 65_536 === 0 ? v : undefined,
+      ),
+      65_536,
+    ),
+  }),
+  maxOpenFiles: field('later', int(0, Number.MAX_SAFE_INTEGER), 1_000_000),
+  protectKernelDefaults: field('later', bool, false),
+  allowedUnsafeSysctls: optional('later', list(text)),
+} satisfies Fields;
+
+const evictionFields = {
+  evictionHard: optional('used', thresholds),
+  evictionSoft: optional('later', thresholds),
+  evictionSoftGracePeriod: optional('later', keyed(map(duration()), signals, 'eviction signal')),
+  evictionMinimumReclaim: optional('later', keyed(map(threshold), signals, 'eviction signal')),
+  evictionPressureTransitionPeriod: field('later', duration(), 5 * MINUTE),
+  evictionMaxPodGracePeriod: field('later', int(), 0),
+  mergeDefaultEvictionSettings: field('used', bool, false),
+  kernelMemcgNotification: field('none', bool, false),
+} satisfies Fields;
+
+const otherFields = {
+  clusterDomain: field('used', text, ''),
+  clusterDNS: field('used', list(ip), []),
+  resolvConf: field('used', filePath, '/etc/resolv.conf', 'keepZero'),
+  podCIDR: field('later', text, ''),
+  hairpinMode: field('none', oneOf('promiscuous-bridge', 'hairpin-veth', 'none'), 'promiscuous-bridge'),
+  makeIPTablesUtilChains: field('later', bool, true),
+  iptablesMasqueradeBit: field('none', int(0, 31), 14, 'keepZero'),
+  iptablesDropBit: field('none', int(0, 31), 15, 'keepZero'),
+  shutdownGracePeriod: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
+  shutdownGracePeriodCriticalPods: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
+  shutdownGracePeriodByPodPriority: optional(
+    'later',
+    list(record({ priority: int(), shutdownGracePeriodSeconds: int(0) }, ['priority'])),
+  ),
+  featureGates: field('used', map(bool), {}),
+  logging: group(loggingFields),
+  tracing: optional('later', record({ endpoint: text, samplingRatePerMillion: int(0, 1_000_000) })),
+} satisfies Fields;
+
+export const kubeletFields = {
+  ...serverFields,
+  ...apiFields,
+  ...runtimeFields,
+  ...resourceFields,
+  ...evictionFields,
+  ...otherFields,
+} satisfies Fields;
+
+/** What holds instead when neither --config nor --config-dir is given: the kubelet's old flag defaults. */
+export const LEGACY_DEFAULTS: Readonly<Record<string, unknown>> = {
+  authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+  authorization: { mode: 'AlwaysAllow' },
+  evictionHard: {},
+};

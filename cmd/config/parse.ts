@@ -1,0 +1,307 @@
+// Flags, files and defaults → one frozen AgentConfig. A flag wins over --config-dir, which wins over --config, which wins
+// over the default. Every fault is found before anything is reported, each named by what a person would change.
+import { readdir, readFile } from 'node:fs/promises';
+import { isIPv4 } from 'node:net';
+import os from 'node:os';
+import { applyMergePatch } from '../../api/patch/merge-patch.ts';
+import { AgentError } from '../../core/errors.ts';
+import type { AgentConfig, NetworkSettings, NodeletSettings, Part } from './agent-config.ts';
+import { resolveGates } from './feature-gates.ts';
+import { settle, withoutEffect } from './field.ts';
+import { type ConfigKind, KINDS, nodeletFields } from './fields.ts';
+import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns, unreadable } from './files.ts';
+import type { Which } from './flag-table.ts';
+import { type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
+import { kubeletFields, LEGACY_DEFAULTS } from './kubelet-fields.ts';
+import { readNetConf } from './net-conf.ts';
+import { checkNodeLabels, nodeIpsOf, nodeNameOf } from './node-identity.ts';
+import { proxyFields } from './proxy-fields.ts';
+import { checkKubelet, checkProxy, type ProxyFileSettings } from './rules.ts';
+import { apiSettings, kubeletConfig, nodeSettings, proxySettings, serverSettings } from './settings.ts';
+import type { Report } from './values.ts';
+
+export interface ParseDeps extends FileAccess {
+  /** The host's own name. */
+  readonly hostname: () => string;
+}
+
+export const systemDeps: ParseDeps = {
+  readFile: (file) => readFile(file, 'utf8'),
+  listFiles: async (dir) => {
+    const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+    const prefix = dir.replace(/\/+$/, '').length + 1;
+    return entries.filter((e) => !e.isDirectory()).map((e) => `${e.parentPath}/${e.name}`.slice(prefix));
+  },
+  hostname: os.hostname,
+};
+
+export interface ParsedConfig {
+  readonly config: AgentConfig;
+  /** One line each, for the log. */
+  readonly warnings: readonly string[];
+}
+
+type Values = Readonly<Record<string, unknown>>;
+type Documents = Readonly<Record<ConfigKind, Values>>;
+
+const PARTS: readonly Part[] = ['kubelet', 'proxy', 'network'];
+
+/**
+ * What a sub-command is told. `flags` is what commander's `opts()` gives after `addAgentOptions`.
+ * @throws {AgentError} CONFIG_INVALID naming every fault.
+ */
+export async function parseAgentConfig(which: Which, flags: FlagTexts, deps: ParseDeps): Promise<ParsedConfig> {
+  const input = await new Input(which, flags, deps).read();
+  const config = await buildConfig(which, input);
+  if (input.faults.length > 0) throw invalid(which, input.faults);
+  return { config: deepFreeze(config), warnings: input.warnings };
+}
+
+function invalid(which: Which, faults: readonly string[]): AgentError {
+  const [first] = faults;
+  const all = faults.map((one) => `\n  - ${one}`).join('');
+  return new AgentError(faults.length === 1 ? first! : `the configuration has ${faults.length} faults:${all}`, {
+    code: 'CONFIG_INVALID',
+    hint: `nothing was changed; nodelet ${which} --help tells what can be set`,
+    details: { faults },
+  });
+}
+
+/** Everything that was written, merged, and where it was written. */
+class Input {
+  readonly faults: string[] = [];
+  readonly warnings: string[] = [];
+  readonly deps: ParseDeps;
+  documents: Documents = { KubeletConfiguration: {}, KubeProxyConfiguration: {}, NodeletConfiguration: {} };
+  readonly #which: Which;
+  readonly #texts: FlagTexts;
+  #given: ReadonlyMap<string, GivenFlag> = new Map();
+  #written: readonly ConfigDocument[] = [];
+
+  constructor(which: Which, texts: FlagTexts, deps: ParseDeps) {
+    this.#which = which;
+    this.#texts = texts;
+    this.deps = deps;
+  }
+
+  readonly fault = (problem: string): void => {
+    if (!this.faults.includes(problem)) this.faults.push(problem);
+  };
+
+  readonly report: Report = (where, problem) => this.fault(`${where}: ${problem}`);
+
+  async read(): Promise<this> {
+    this.#given = readFlags(this.#which, this.#texts, this.fault);
+    const [file, dir] = [this.text('config'), this.text('config-dir')];
+    this.#written = [
+      ...(file === undefined ? [] : await readConfigFile(file, this.deps, this.fault)),
+      ...(dir === undefined ? [] : await readDropIns(dir, this.deps, this.fault)),
+    ];
+    // With --config-dir alone the old defaults are the base that is merged onto, as upstream has it.
+    const base = file === undefined ? LEGACY_DEFAULTS : {};
+    this.documents = {
+      KubeletConfiguration: this.#merge('KubeletConfiguration', base),
+      KubeProxyConfiguration: this.#merge('KubeProxyConfiguration', {}),
+      NodeletConfiguration: this.#merge('NodeletConfiguration', {}),
+    };
+    this.#warn();
+    return this;
+  }
+
+  #merge(kind: ConfigKind, base: Values): Values {
+    const patches = this.#written.filter((doc) => doc.kind === kind).map((doc) => doc.values);
+    const merged = patches.reduce<unknown>((sum, patch) => applyMergePatch(sum, patch), base) as Values;
+    const targets = [...this.#given.values()].filter(({ flag }) => flag.target?.kind === kind);
+    return targets.reduce((sum, { flag, value }) => withValue(sum, flag.target!.path.split('.'), value), merged);
+  }
+
+  #warn(): void {
+    const idle = [...this.#given.values()].filter(({ flag }) => flag.effect === 'later' && flag.target === undefined);
+    const byFlag = new Set(idle.map(({ flag }) => `--${flag.name}`));
+    const byField: string[] = [];
+    for (const kind of Object.keys(KINDS) as ConfigKind[]) {
+      for (const path of withoutEffect(KINDS[kind].fields, this.documents[kind])) {
+        const where = this.#flagOf(kind, path);
+        if (where === undefined) byField.push(`${kind}.${path}`);
+        else byFlag.add(where.split('=')[0]!);
+      }
+    }
+    if (byFlag.size > 0)
+      this.warnings.push(`these flags are valid but do nothing in this version: ${[...byFlag].join(', ')}`);
+    if (byField.length > 0)
+      this.warnings.push(`these settings are valid but do nothing in this version: ${byField.join(', ')}`);
+  }
+
+  /** `--name=value` when a flag set this field. */
+  #flagOf(kind: ConfigKind, path: string): string | undefined {
+    for (const { flag } of this.#given.values())
+      if (flag.target?.kind === kind && flag.target.path === path) return `--${flag.name}=${this.#textsOf(flag.name)}`;
+    return undefined;
+  }
+
+  #textsOf(name: string): string {
+    return (this.#texts[name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())] ?? []).join(',');
+  }
+
+  /** Where a field was set: the flag, the last file that has it, else the kind. */
+  origin(kind: ConfigKind, path: string): string {
+    const flag = this.#flagOf(kind, path);
+    if (flag !== undefined) return flag;
+    const has = (doc: ConfigDocument): boolean =>
+      doc.kind === kind && valueAt(doc.values, path.split('.')) !== undefined;
+    const file = this.#written.findLast(has)?.file;
+    return file === undefined ? `${kind}.${path}` : `${file}: ${path}`;
+  }
+
+  reportFor(kind: ConfigKind): Report {
+    return (path, problem) => this.fault(`${this.origin(kind, path)}: ${problem}`);
+  }
+
+  /** A flag that stands alone; '' counts as not given. */
+  text(name: string): string | undefined {
+    const value = this.#given.get(name)?.value;
+    return value === '' ? undefined : (value as string | undefined);
+  }
+
+  value<T>(name: string): T | undefined {
+    return this.#given.get(name)?.value as T | undefined;
+  }
+
+  has(kind: ConfigKind, path: string): boolean {
+    return valueAt(this.documents[kind], path.split('.')) !== undefined;
+  }
+}
+
+async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
+  const { documents } = input;
+  const netConf = which === 'network' ? await readNetConf(input.text('net-config-path'), input.deps, input.fault) : {};
+  const kubelet = settle(kubeletFields, documents.KubeletConfiguration);
+  const proxy = settle(proxyFields, documents.KubeProxyConfiguration);
+  const nodelet = settle(nodeletFields, { ...netConf, ...documents.NodeletConfiguration });
+  const gates = featureGates(which, input, kubelet.featureGates, proxy.featureGates);
+  checkKubelet(kubelet, gates, input.reportFor('KubeletConfiguration'));
+  checkProxy(proxy, input.reportFor('KubeProxyConfiguration'));
+
+  const override = input.text('hostname-override') ?? (which === 'proxy' ? proxy.hostnameOverride : undefined);
+  const nodeName = nodeNameOf(override, input.deps.hostname(), input.report);
+  const labels = input.value<Readonly<Record<string, string>>>('node-labels') ?? {};
+  checkNodeLabels(labels, input.report);
+  const nodeIps = nodeIpsOf(input.text('node-ip') ?? input.text('public-ip') ?? '', input.report, (w) =>
+    input.warnings.push(w),
+  );
+
+  const parts = partsOf(which, input);
+  const flagCidr = input.text('cluster-cidr');
+  const network = networkSettings(nodelet, flagCidr ?? (nodelet.clusterCIDR || proxy.clusterCIDR));
+  if (parts.has('network') && network.backend !== 'none' && network.clusterCidr === '')
+    input.fault(
+      '--cluster-cidr: the pod network needs the IPv4 range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
+    );
+  return {
+    parts,
+    nodeName,
+    kubeconfig: await kubeconfigOf(which, parts, proxy, input),
+    verbosity: input.value<number>('v') ?? (kubelet.logging.verbosity || proxy.logging.verbosity),
+    featureGates: gates,
+    kubelet: kubeletConfig(
+      kubelet,
+      nodeName,
+      input.text('root-dir') ?? '/var/lib/kubelet',
+      input.has('KubeletConfiguration', 'nodeStatusUpdateFrequency'),
+    ),
+    node: nodeSettings(kubelet, { nodeIps, labels, certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki' }),
+    server: serverSettings(kubelet),
+    api: apiSettings(kubelet),
+    proxy: proxySettings(proxy, ipv4Range(flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
+    network,
+    nodelet: nodeletSettings(nodelet),
+  };
+}
+
+function featureGates(
+  which: Which,
+  input: Input,
+  ofKubelet: Readonly<Record<string, boolean>>,
+  ofProxy: Readonly<Record<string, boolean>>,
+): ReadonlyMap<string, boolean> {
+  const ofFlag = input.value<Readonly<Record<string, boolean>>>('feature-gates') ?? {};
+  const ofFiles = which === 'proxy' ? { ...ofKubelet, ...ofProxy } : { ...ofProxy, ...ofKubelet };
+  return resolveGates({ ...ofFiles, ...ofFlag }, (name, problem) => {
+    if (Object.hasOwn(ofFlag, name)) input.fault(`--feature-gates=${name}=${ofFlag[name]}: ${problem}`);
+    else {
+      const kind = Object.hasOwn(ofKubelet, name) ? 'KubeletConfiguration' : 'KubeProxyConfiguration';
+      input.fault(`${input.origin(kind, 'featureGates')}.${name}: ${problem}`);
+    }
+  });
+}
+
+function partsOf(which: Which, input: Input): ReadonlySet<Part> {
+  if (which !== 'agent') return new Set([which]);
+  const named = input.value<readonly Part[]>('parts');
+  return new Set(named === undefined || named.length === 0 ? PARTS : named);
+}
+
+/** The kubeconfig, looked at once so that a wrong path is told together with all else that is wrong. */
+async function kubeconfigOf(
+  which: Which,
+  parts: ReadonlySet<Part>,
+  proxy: ProxyFileSettings,
+  input: Input,
+): Promise<string | undefined> {
+  const ofFile =
+    which === 'proxy' && proxy.clientConnection.kubeconfig !== '' ? proxy.clientConnection.kubeconfig : undefined;
+  const name =
+    input.text('kubeconfig') === undefined && input.text('kubeconfig-file') !== undefined
+      ? 'kubeconfig-file'
+      : 'kubeconfig';
+  const file = input.text(name) ?? ofFile;
+  if (file === undefined) {
+    const needy = PARTS.filter((part) => part !== 'kubelet' && parts.has(part));
+    const without = which === 'agent' ? '; or leave them out with --parts=kubelet' : '';
+    if (needy.length > 0)
+      input.fault(
+        `--kubeconfig: expected a file, as ${needy.join(' and ')} cannot run without an API server${without}`,
+      );
+    return undefined;
+  }
+  try {
+    await input.deps.readFile(file);
+  } catch (err) {
+    input.fault(`--${name}=${file}: ${unreadable(err)}`);
+  }
+  return file;
+}
+
+type SettledNodelet = ReturnType<typeof settle<typeof nodeletFields>>;
+
+function networkSettings(c: SettledNodelet, clusterCidr: string): NetworkSettings {
+  return { backend: c.networkBackend || 'vxlan', clusterCidr: ipv4Range(clusterCidr), vni: c.vni, port: c.vxlanPort };
+}
+
+function nodeletSettings(c: SettledNodelet): NodeletSettings {
+  const { cniBinDir, cniConfDir, containerLogsDir, subnetFile } = c;
+  return { cniBinDir, cniConfDir, containerLogsDir, subnetFile };
+}
+
+/** The IPv4 range of a list: what the proxy and the pod network serve today. */
+function ipv4Range(cidrs: string): string {
+  const ranges = cidrs.split(',').map((range) => range.trim());
+  return ranges.find((range) => isIPv4(range.split('/')[0]!)) ?? '';
+}
+
+function valueAt(values: Values, path: readonly string[]): unknown {
+  return path.reduce<unknown>((at, key) => (at as Values | undefined)?.[key], values);
+}
+
+function withValue(values: Values, [head, ...rest]: readonly string[], value: unknown): Values {
+  const inner = rest.length === 0 ? value : withValue((values[head!] ?? {}) as Values, rest, value);
+  return { ...values, [head!]: inner };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

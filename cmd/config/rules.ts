@@ -1,0 +1,88 @@
+// Rules between settings (pkg/kubelet/apis/config/validation, pkg/proxy/apis/config/validation): what each value may be
+// alone is in the tables.
+import type { Settled } from './field.ts';
+import type { kubeletFields } from './kubelet-fields.ts';
+import type { proxyFields } from './proxy-fields.ts';
+import type { Report } from './values.ts';
+
+export type KubeletSettings = Settled<typeof kubeletFields>;
+export type ProxyFileSettings = Settled<typeof proxyFields>;
+
+export function checkKubelet(c: KubeletSettings, gates: ReadonlyMap<string, boolean>, report: Report): void {
+  if (c.imageGCLowThresholdPercent >= c.imageGCHighThresholdPercent)
+    report(
+      'imageGCLowThresholdPercent',
+      `expected less than imageGCHighThresholdPercent (${c.imageGCHighThresholdPercent}), got ${c.imageGCLowThresholdPercent}`,
+    );
+  if (c.imageMaximumGCAge > 0 && c.imageMaximumGCAge <= c.imageMinimumGCAge)
+    report('imageMaximumGCAge', 'expected more than imageMinimumGCAge');
+  if ((c.maxParallelImagePulls ?? 0) > 1 && c.serializeImagePulls === true)
+    report('maxParallelImagePulls', 'expected serializeImagePulls: false with more than one parallel pull');
+  if (c.systemCgroups !== '' && c.cgroupRoot === '') report('systemCgroups', 'expected cgroupRoot to be set as well');
+  if (c.runOnce) report('runOnce', 'expected false: running once is not supported any more');
+  if ((c.tlsCertFile ?? '') === '' && (c.tlsPrivateKeyFile ?? '') !== '')
+    report('tlsCertFile', 'expected a path, as tlsPrivateKeyFile is set');
+  if ((c.tlsCertFile ?? '') !== '' && (c.tlsPrivateKeyFile ?? '') === '')
+    report('tlsPrivateKeyFile', 'expected a path, as tlsCertFile is set');
+  if (c.nodeLeaseDurationSeconds <= 0) report('nodeLeaseDurationSeconds', 'expected more than 0');
+  if (c.cpuCFSQuotaPeriod !== 100 && gates.get('CustomCPUCFSQuotaPeriod') === false)
+    report('cpuCFSQuotaPeriod', 'expected 100ms, as the feature gate CustomCPUCFSQuotaPeriod is off');
+  if (c.enableSystemLogQuery && !c.enableSystemLogHandler)
+    report('enableSystemLogQuery', 'expected enableSystemLogHandler: true as well');
+  if (c.serverTLSBootstrap && gates.get('RotateKubeletServerCertificate') === false)
+    report('serverTLSBootstrap', 'expected the feature gate RotateKubeletServerCertificate to be on');
+  if (c.memoryReservationPolicy === 'TieredReservation' && gates.get('MemoryQoS') !== true)
+    report('memoryReservationPolicy', 'expected the feature gate MemoryQoS to be on');
+  if (
+    c.preloadedImagesVerificationAllowlist !== undefined &&
+    c.imagePullCredentialsVerificationPolicy !== 'NeverVerifyAllowlistedImages'
+  )
+    report(
+      'preloadedImagesVerificationAllowlist',
+      'expected imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages',
+    );
+  for (const signal of Object.keys(c.evictionSoft ?? {}))
+    if (!Object.hasOwn(c.evictionSoftGracePeriod ?? {}, signal))
+      report('evictionSoftGracePeriod', `expected a grace period for the soft threshold ${signal}`);
+  if (c.reservedSystemCPUs !== '' && (c.systemReservedCgroup !== '' || c.kubeReservedCgroup !== ''))
+    report('reservedSystemCPUs', 'expected neither systemReservedCgroup nor kubeReservedCgroup with it');
+  checkShutdown(c, report);
+  checkEnforcement(c, report);
+}
+
+function checkShutdown(c: KubeletSettings, report: Report): void {
+  if (c.shutdownGracePeriodCriticalPods > c.shutdownGracePeriod)
+    report('shutdownGracePeriodCriticalPods', 'expected at most shutdownGracePeriod');
+  if ((c.shutdownGracePeriodByPodPriority ?? []).length > 0 && c.shutdownGracePeriod > 0)
+    report('shutdownGracePeriodByPodPriority', 'expected shutdownGracePeriod to be unset with it');
+}
+
+function checkEnforcement(c: KubeletSettings, report: Report): void {
+  const at = 'enforceNodeAllocatable';
+  const wanted = c.enforceNodeAllocatable;
+  const has = (word: string): boolean => wanted.some((entry) => entry === word);
+  if (new Set(wanted).size !== wanted.length) report(at, 'expected each value once');
+  if (has('none') && wanted.length > 1) report(at, 'expected none to stand alone');
+  if (!c.cgroupsPerQOS && wanted.some((entry) => entry !== 'none'))
+    report(at, 'expected [none], as cgroupsPerQOS is false');
+  for (const [kind, cgroup, name] of [
+    ['system-reserved', c.systemReservedCgroup, 'systemReservedCgroup'],
+    ['kube-reserved', c.kubeReservedCgroup, 'kubeReservedCgroup'],
+  ] as const) {
+    if (has(kind) && has(`${kind}-compressible`)) report(at, `expected either ${kind} or ${kind}-compressible`);
+    if ((has(kind) || has(`${kind}-compressible`)) && cgroup === '')
+      report(at, `expected ${name} to be set for ${kind}`);
+  }
+}
+
+export function checkProxy(c: ProxyFileSettings, report: Report): void {
+  const section = c.mode === 'nftables' ? 'nftables' : 'iptables';
+  if (c[section].minSyncPeriod > c[section].syncPeriod)
+    report(`${section}.minSyncPeriod`, `expected at most ${section}.syncPeriod`);
+  if (c.nodePortAddresses.includes('primary') && c.nodePortAddresses.length > 1)
+    report('nodePortAddresses', 'expected primary to stand alone');
+  if (c.detectLocalMode === 'BridgeInterface' && c.detectLocal.bridgeInterface === '')
+    report('detectLocal.bridgeInterface', 'expected a name, as detectLocalMode is BridgeInterface');
+  if (c.detectLocalMode === 'InterfaceNamePrefix' && c.detectLocal.interfaceNamePrefix === '')
+    report('detectLocal.interfaceNamePrefix', 'expected a prefix, as detectLocalMode is InterfaceNamePrefix');
+}

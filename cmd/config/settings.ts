@@ -1,0 +1,135 @@
+// From the settled documents and the flags that stand alone to the objects that the parts are given.
+import { isIPv6 } from 'node:net';
+import type { Taint } from '../../api/kinds.ts';
+import { formatQuantity, parseQuantity } from '../../api/quantity.ts';
+import type { KubeletConfig } from '../../kubelet/config.ts';
+import type { ApiSettings, NodeSettings, ProxySettings, ServerSettings } from './agent-config.ts';
+import { EVICTION_HARD } from './kubelet-fields.ts';
+import type { KubeletSettings, ProxyFileSettings } from './rules.ts';
+
+export function kubeletConfig(
+  c: KubeletSettings,
+  nodeName: string,
+  rootDir: string,
+  statusFrequencySet: boolean,
+): KubeletConfig {
+  const parallel = c.maxParallelImagePulls;
+  return {
+    nodeName,
+    rootDir,
+    podLogsDir: c.podLogsDir,
+    containerRuntimeEndpoint: c.containerRuntimeEndpoint,
+    ...(c.imageServiceEndpoint === '' ? {} : { imageServiceEndpoint: c.imageServiceEndpoint }),
+    runtimeRequestTimeoutMs: c.runtimeRequestTimeout,
+    syncFrequencyMs: c.syncFrequency,
+    maxPods: c.maxPods,
+    podPidsLimit: Math.max(c.podPidsLimit, -1),
+    clusterDomain: c.clusterDomain,
+    clusterDNS: c.clusterDNS,
+    resolvConf: c.resolvConf,
+    cgroupDriver: c.cgroupDriver || 'cgroupfs',
+    cgroupRoot: c.cgroupRoot || '/',
+    cgroupsPerQOS: c.cgroupsPerQOS,
+    cpuCFSQuota: c.cpuCFSQuota,
+    cpuCFSQuotaPeriodUs: Math.round(c.cpuCFSQuotaPeriod * 1000),
+    serializeImagePulls: c.serializeImagePulls ?? (parallel ?? 1) < 2,
+    ...(parallel === undefined ? {} : { maxParallelImagePulls: parallel }),
+    registryPullQPS: c.registryPullQPS,
+    registryBurst: c.registryBurst,
+    crashLoopMaxContainerRestartPeriodMs: c.crashLoopBackOff.maxContainerRestartPeriod,
+    seccompDefault: c.seccompDefault,
+    nodeStatusUpdateFrequencyMs: c.nodeStatusUpdateFrequency,
+    // Whoever sets how often the status is computed means it to be reported as often.
+    nodeStatusReportFrequencyMs:
+      c.nodeStatusReportFrequency ?? (statusFrequencySet ? c.nodeStatusUpdateFrequency : 300_000),
+    nodeLeaseDurationSeconds: c.nodeLeaseDurationSeconds,
+    nodeStatusMaxImages: c.nodeStatusMaxImages,
+    registerNode: c.registerNode,
+    containerLogMaxSizeBytes: Number(parseQuantity(c.containerLogMaxSize).nanos / 1_000_000_000n),
+    containerLogMaxFiles: c.containerLogMaxFiles,
+  };
+}
+
+export interface NodeIdentity {
+  readonly nodeIps: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly certDir: string;
+}
+
+export function nodeSettings(c: KubeletSettings, identity: NodeIdentity): NodeSettings {
+  return {
+    ...identity,
+    taints: c.registerWithTaints as readonly Taint[],
+    providerId: c.providerID === '' ? undefined : c.providerID,
+    reserved: addQuantities(c.kubeReserved, c.systemReserved),
+    evictionHard: evictionHard(c),
+    failCgroupV1: c.failCgroupV1,
+    failSwapOn: c.failSwapOn,
+  };
+}
+
+/** A file that names some thresholds switches the others off, unless it asks for the defaults to be kept. */
+function evictionHard(c: KubeletSettings): Readonly<Record<string, string>> {
+  if (c.evictionHard === undefined) return EVICTION_HARD;
+  return c.mergeDefaultEvictionSettings ? { ...EVICTION_HARD, ...c.evictionHard } : c.evictionHard;
+}
+
+function addQuantities(
+  a: Readonly<Record<string, string>>,
+  b: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const sum: Record<string, string> = { ...a };
+  for (const [name, text] of Object.entries(b)) {
+    const [left, right] = [parseQuantity(a[name] ?? '0'), parseQuantity(text)];
+    sum[name] = formatQuantity({ nanos: left.nanos + right.nanos, format: right.format });
+  }
+  return sum;
+}
+
+export function serverSettings(c: KubeletSettings): ServerSettings {
+  const { anonymous, webhook, x509 } = c.authentication;
+  return {
+    enabled: c.enableServer,
+    address: c.address,
+    port: c.port,
+    healthzAddress: c.healthzBindAddress,
+    healthzPort: c.healthzPort,
+    clientCaFile: x509.clientCAFile || undefined,
+    anonymous: anonymous.enabled,
+    tlsCertFile: c.tlsCertFile || undefined,
+    tlsPrivateKeyFile: c.tlsPrivateKeyFile || undefined,
+    webhookAuthentication: webhook.enabled,
+    authenticationCacheMs: webhook.cacheTTL,
+    authorizationMode: c.authorization.mode || 'Webhook',
+    authorizedCacheMs: c.authorization.webhook.cacheAuthorizedTTL,
+    unauthorizedCacheMs: c.authorization.webhook.cacheUnauthorizedTTL,
+  };
+}
+
+export function apiSettings(c: KubeletSettings): ApiSettings {
+  return { qps: c.kubeAPIQPS, burst: c.kubeAPIBurst, eventQps: c.eventRecordQPS, eventBurst: c.eventBurst };
+}
+
+export function proxySettings(c: ProxyFileSettings, clusterCidr: string): ProxySettings {
+  const mode = c.mode || 'iptables';
+  const section = mode === 'nftables' ? c.nftables : c.iptables;
+  return {
+    mode,
+    clusterCidr,
+    masqueradeAll: section.masqueradeAll,
+    masqueradeBit: section.masqueradeBit,
+    localhostNodePorts: mode === 'iptables' && c.iptables.localhostNodePorts,
+    nodePortAddresses: c.nodePortAddresses,
+    minSyncPeriodMs: section.minSyncPeriod,
+    syncPeriodMs: section.syncPeriod,
+    healthzAddress: withPort(c.healthzBindAddress, 10_256),
+    metricsAddress: withPort(c.metricsBindAddress, 10_249),
+  };
+}
+
+/** `ip:port` with the port filled in; undefined (off) for port 0. */
+function withPort(address: string, port: number): string | undefined {
+  if (isIPv6(address)) return `[${address}]:${port}`;
+  if (/^(\d+(\.\d+){3}|\[.*\])$/.test(address)) return `${address}:${port}`;
+  return address.endsWith(':0') ? undefined : address;
+}
