@@ -34,7 +34,8 @@ export interface ContainerdEventsDeps {
 
 /**
  * Every event as soon as CRI's own answers show it. `onConnected` is called once events are known to reach us:
- * containerd answers a subscription with nothing at all until there is an event, so one is made. @throws {CriError} UNIMPLEMENTED when this is not containerd.
+ * containerd answers a subscription with nothing at all until there is an event, so one is made.
+ * @throws {CriError} UNIMPLEMENTED when this is not containerd.
  */
 export async function* containerdEvents(
   deps: ContainerdEventsDeps,
@@ -43,9 +44,21 @@ export async function* containerdEvents(
 ): AsyncIterable<RuntimeEvent> {
   using stop = linkedSignal(signal);
   const queue = new AsyncQueue<RuntimeEvent>(MAX_QUEUED);
+  /** Ends that CRI does not show yet. */
+  const ending = new Map<string, RuntimeEvent>();
+  const tellEnd = (id: string): void => {
+    const end = ending.get(id);
+    if (ending.delete(id)) queue.push(end!);
+  };
   const reading = readEvents(deps, stop.signal, onConnected, (event) => {
-    if (event.type !== 'stopped') queue.push(event);
-    else void deps.confirmEnded(event.containerId, stop.signal).then(() => queue.push(event)); // never rejects
+    const id = event.containerId;
+    tellEnd(id); // what comes next of the same container must not overtake it
+    if (event.type !== 'stopped') {
+      queue.push(event);
+      return;
+    }
+    ending.set(id, event);
+    void deps.confirmEnded(id, stop.signal).then(() => tellEnd(id)); // never rejects
   }).then(
     () => queue.close(),
     (err: unknown) => queue.close(err),
