@@ -1,13 +1,12 @@
 // The node's HTTPS server (10250) and its local health port (10248): who may ask, and who answers.
 // After pkg/kubelet/server/server.go.
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Server } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { KeyPair } from '../../api/pki.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
-import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { Counter, type Registry } from '../../core/metrics.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
@@ -19,7 +18,9 @@ import {
   type KubeletAuthorizer,
 } from './auth.ts';
 import { answerCheck, answerHealthz, type HealthAnswer, type HealthCheck, pingCheck } from './healthz.ts';
+import { HealthzServer } from './healthz-server.ts';
 import { asHttpError, HttpError, refuseUpgrade, sendHttpError, sendText } from './http-error.ts';
+import { listen } from './listen.ts';
 import { serveLogs } from './logs.ts';
 import { renderPodList, runningPods } from './pod-lists.ts';
 import { type ContainerPath, isStreaming, parseRoute, type Route } from './routes.ts';
@@ -59,8 +60,9 @@ export interface KubeletServerDeps {
 
 /** Streams may be silent this long, ms: streamingConnectionIdleTimeout. */
 const STREAM_IDLE_MS = 4 * 3600 * 1000;
+/** TLS, HTTP, the gate and two pipelines listen on a relayed connection: more than Node takes for ordinary. */
+const RELAY_LISTENERS = 32;
 const KEEP_ALIVE_MS = 90_000;
-const HEALTHZ_RETRY_MS = 5_000;
 
 export class KubeletServer {
   readonly #options: KubeletServerOptions;
@@ -69,6 +71,7 @@ export class KubeletServer {
   readonly #gate: Gate;
   readonly #checks: readonly HealthCheck[];
   readonly #server: Server;
+  readonly #healthz: HealthzServer | undefined;
   readonly #upgraded = new Set<Duplex>();
   readonly #websocketRequests: Counter<'subresource'>;
 
@@ -88,6 +91,9 @@ export class KubeletServer {
       labelNames: ['subresource'],
       registers: [deps.metrics],
     });
+    const { healthzAddress: address, healthzPort: port } = options;
+    this.#healthz =
+      port === 0 ? undefined : new HealthzServer({ address, port }, { clock: deps.clock, log: this.#log });
     this.#server = this.#createServer();
   }
 
@@ -104,14 +110,14 @@ export class KubeletServer {
   /** Serves until `signal` aborts, then ends all connections. `listen` comes first if it was not called. @throws {AgentError} LISTEN_FAILED */
   async run(signal: AbortSignal): Promise<void> {
     if (!this.#server.listening) await this.listen();
-    const healthz = this.#runHealthz(signal);
+    const healthz = this.#healthz?.run(signal);
     await aborted(signal);
     await Promise.all([this.#close(), healthz]);
   }
 
   #createServer(): Server {
     const { certificate, clientCa } = this.#options;
-    const server = createHttpsServer({
+    const server = createServer({
       cert: certificate.cert,
       key: certificate.key,
       ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
@@ -175,6 +181,7 @@ export class KubeletServer {
     this.#upgraded.add(socket);
     socket.once('close', () => this.#upgraded.delete(socket));
     socket.on('error', (err) => this.#log.debug({ err }, 'upgraded connection failed'));
+    socket.setMaxListeners(RELAY_LISTENERS);
     request.socket.setTimeout(STREAM_IDLE_MS, () => socket.destroy());
     try {
       const { path, query } = splitUrl(request);
@@ -191,36 +198,9 @@ export class KubeletServer {
     }
   }
 
-  /** A taken port is no reason to stop the node: it is tried again. */
-  async #runHealthz(signal: AbortSignal): Promise<void> {
-    const { healthzAddress, healthzPort } = this.#options;
-    if (healthzPort === 0) return;
-    const server = createHttpServer((request, response) => {
-      const { path, query } = splitUrl(request);
-      const check = path === '/healthz' ? undefined : path === '/healthz/ping' ? 'ping' : '';
-      sendHealth(
-        response,
-        check === '' ? { code: 404, text: '404 page not found\n' } : healthAnswer([pingCheck], check, query),
-      );
-      request.resume();
-    });
-    while (!signal.aborted && !server.listening) {
-      try {
-        await listen(server, healthzAddress, healthzPort);
-      } catch (err) {
-        this.#log.warn({ err, retryInMs: HEALTHZ_RETRY_MS }, 'cannot open the health port, will retry');
-        await this.#deps.clock.sleep(HEALTHZ_RETRY_MS, signal);
-      }
-    }
-    await aborted(signal);
-    server.closeAllConnections();
-    if (server.listening) await new Promise((resolve) => server.close(resolve));
-  }
-
   async #close(): Promise<void> {
-    const server = this.#server as ReturnType<typeof createHttpsServer>;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
     for (const socket of this.#upgraded) socket.destroy();
     await closed;
   }
@@ -246,20 +226,4 @@ function sendHealth(response: ServerResponse, { code, text }: HealthAnswer): voi
 function sendJson(response: ServerResponse, body: string | Uint8Array): void {
   response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
   response.end(body);
-}
-
-/** @throws {AgentError} LISTEN_FAILED */
-function listen(server: Server, address: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (cause: Error) => {
-      const message = `cannot listen on ${address}:${port}: ${errorMessage(cause)}`;
-      const hint = 'choose another port, or stop the program that uses this one';
-      reject(new AgentError(message, { code: 'LISTEN_FAILED', cause, hint }));
-    };
-    server.once('error', onError);
-    server.listen(port, address, () => {
-      server.off('error', onError);
-      resolve();
-    });
-  });
 }
