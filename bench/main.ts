@@ -1,0 +1,23 @@
+// `npm run bench -- NAME [options]`: one module per benchmark, loaded when it is asked for.
+import { Command } from 'commander';
+import { stopSignal } from '../cmd/signals.ts';
+import { podStart } from './pod-start.ts';
+
+const program = new Command('bench').description(
+  'Measures a lab of its own, prints a table and appends one line to bench/results/. Needs root and containerd.',
+);
+program
+  .command('pod-start')
+  .description('Pod start and end through API server and agent, against the same CRI calls made directly.')
+  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
+  .option('--port <port>', 'port of the API server', Number, 6443)
+  .option('--pods <n>', 'pods one after the other, per variant', Number, 20)
+  .option('--burst <n>', 'pods at once', Number, 40)
+  .option('--bursts <n>', 'how many bursts', Number, 3)
+  .option('--resident <n>', 'pods for the figures of memory and idle CPU', Number, 60)
+  .option('--idle-seconds <n>', 'how long CPU time is watched', Number, 30)
+  .option('--no-save', 'do not append to bench/results/')
+  .option('--trace', 'print each sample')
+  .action((options) => podStart(options, stopSignal()));
+
+await program.parseAsync();

@@ -1,0 +1,225 @@
+// What a pod's start and end cost beyond the runtime's own work. Floor and system take turns in one run on one machine,
+// so that their ratio holds although the machine's speed changes.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RestClient } from '../client/rest.ts';
+import { BenchLab, NODE } from './pod-start/bench-lab.ts';
+import { Floor } from './pod-start/floor.ts';
+import {
+  benchPod,
+  createPod,
+  deletePod,
+  PodWatcher,
+  timeBurst,
+  timePod,
+  waitForServiceAccount,
+} from './pod-start/system.ts';
+import { cpuSecondsOf, type MemoryFacts, memoryOf } from './process-facts.ts';
+import { appendResult } from './results.ts';
+import { formatTable, type Summary, summarize } from './stats.ts';
+
+export interface PodStartOptions {
+  readonly dir: string;
+  readonly port: number;
+  readonly pods: number;
+  readonly burst: number;
+  readonly bursts: number;
+  readonly resident: number;
+  readonly idleSeconds: number;
+  readonly save: boolean;
+  readonly trace?: true;
+}
+
+interface Times {
+  readonly readyMs: number;
+  readonly goneMs: number;
+}
+
+interface Stand {
+  readonly opts: PodStartOptions;
+  readonly lab: BenchLab;
+  readonly client: RestClient;
+  readonly watcher: PodWatcher;
+  readonly floor: Floor;
+  readonly signal: AbortSignal;
+}
+
+/** Between two measurements, so that clean-up after the one does not slow the other, ms. */
+const SETTLE_MS = 300;
+const SETTLE_AFTER_BURST_MS = 3_000;
+
+/** @throws what a part of the lab throws; the lab is taken down in any case. */
+export async function podStart(opts: PodStartOptions, signal: AbortSignal): Promise<void> {
+  const note = (text: string) => void process.stderr.write(`${text}\n`);
+  note('bringing up a lab with one node …');
+  await using lab = await BenchLab.start(opts.dir, opts.port, signal);
+  const client = await lab.client();
+  const firstStartMs = await lab.timeFirstStart(client, signal);
+  await waitForServiceAccount(client, signal);
+  const watcher = new PodWatcher(client);
+  const watching = new AbortController();
+  const watch = watcher.run(AbortSignal.any([signal, watching.signal]));
+  try {
+    const work = async () => {
+      const template = await createPod(client, watcher, benchPod('template', NODE));
+      await using floor = await Floor.create(lab, template.pod);
+      await deletePod(client, watcher, 'template');
+      const stand: Stand = { opts, lab, client, watcher, floor, signal };
+      note(`${opts.pods} pods one after the other …`);
+      const single = await measureSingle(stand);
+      note(`${opts.burst} pods at once, ${opts.bursts} times …`);
+      const burst = await measureBursts(stand);
+      note(`${opts.resident} pods, idle for ${opts.idleSeconds} s …`);
+      const resident = await measureResident(stand);
+      const result = {
+        options: shown(opts),
+        ...single,
+        ...burst,
+        start: { firstMs: firstStartMs, ...resident.start },
+        memory: resident.memory,
+        idleCpuPercent: resident.idleCpuPercent,
+      };
+      console.log(table(result));
+      if (opts.save) note(`appended to ${await appendResult('pod-start', result)}`);
+    };
+    await Promise.race([work(), watch.then(() => signal.throwIfAborted()), rejectOn(signal)]);
+  } finally {
+    watching.abort();
+    await watch.catch(() => {}); // it was thrown above, or it ended because it had to
+    client.closeIdleConnections();
+  }
+}
+
+/** Floor, bound to the node, through the scheduler, in turns. */
+async function measureSingle(stand: Stand) {
+  const { opts, lab, client, watcher, floor } = stand;
+  const times = { floor: [] as Times[], bound: [] as Times[], scheduled: [] as Times[] };
+  for (let i = 0; i < opts.pods; i++) {
+    await pause(stand, SETTLE_MS);
+    times.floor.push(await lab.withoutAgent(() => floor.timePod()));
+    await pause(stand, SETTLE_MS);
+    times.bound.push(await timePod(client, watcher, benchPod(`bound-${i}`, NODE)));
+    await pause(stand, SETTLE_MS);
+    times.scheduled.push(await timePod(client, watcher, benchPod(`scheduled-${i}`, undefined)));
+    if (opts.trace) {
+      const round = Object.entries(times).map(([name, all]) => {
+        const last = all.at(-1)!;
+        return `${name} ${last.readyMs.toFixed(0)}/${last.goneMs.toFixed(0)}`;
+      });
+      process.stderr.write(`  ${round.join('  ')}\n`);
+    }
+  }
+  return { floor: summaries(times.floor), bound: summaries(times.bound), scheduled: summaries(times.scheduled) };
+}
+
+async function measureBursts(stand: Stand) {
+  const { opts, lab, client, watcher, floor } = stand;
+  const times = { floor: [] as Times[], system: [] as Times[] };
+  for (let i = 0; i < opts.bursts; i++) {
+    await pause(stand, SETTLE_AFTER_BURST_MS);
+    times.floor.push(await lab.withoutAgent(() => floor.timeBurst(opts.burst)));
+    await pause(stand, SETTLE_AFTER_BURST_MS);
+    const names = Array.from({ length: opts.burst }, (_, n) => `burst-${i}-${n}`);
+    times.system.push(await timeBurst(client, watcher, names));
+    if (opts.trace) {
+      const [f, s] = [times.floor.at(-1)!, times.system.at(-1)!];
+      process.stderr.write(
+        `  floor ${f.readyMs.toFixed(0)}/${f.goneMs.toFixed(0)}  system ${s.readyMs.toFixed(0)}/${s.goneMs.toFixed(0)}\n`,
+      );
+    }
+  }
+  return { burstFloor: summaries(times.floor), burst: summaries(times.system) };
+}
+
+/** A node that has just started, then full of pods: memory, idle CPU, and how soon a new agent has the node Ready. */
+async function measureResident(stand: Stand) {
+  const { opts, lab, client, watcher, signal } = stand;
+  const emptyMs = await lab.restartAgent(signal);
+  await pause(stand, SETTLE_AFTER_BURST_MS);
+  const idle = await memoryOf(await lab.agentPid());
+  const names = Array.from({ length: opts.resident }, (_, i) => `resident-${i}`);
+  await Promise.all(names.map((name) => createPod(client, watcher, benchPod(name, NODE))));
+  await pause(stand, SETTLE_AFTER_BURST_MS);
+  const pid = await lab.agentPid();
+  const beforeSeconds = await cpuSecondsOf(pid);
+  await pause(stand, opts.idleSeconds * 1000);
+  const usedSeconds = (await cpuSecondsOf(pid)) - beforeSeconds;
+  const full = await memoryOf(pid);
+  const fullMs = await lab.restartAgent(signal);
+  return {
+    memory: { idle, full },
+    idleCpuPercent: (usedSeconds / opts.idleSeconds) * 100,
+    start: { emptyMs, fullMs },
+  };
+}
+
+async function pause(stand: Stand, ms: number): Promise<void> {
+  await sleep(ms);
+  stand.signal.throwIfAborted();
+}
+
+function rejectOn(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+interface Result {
+  readonly floor: TimeSummaries;
+  readonly bound: TimeSummaries;
+  readonly scheduled: TimeSummaries;
+  readonly burstFloor: TimeSummaries;
+  readonly burst: TimeSummaries;
+  readonly start: { readonly firstMs: number; readonly emptyMs: number; readonly fullMs: number };
+  readonly memory: { readonly idle: MemoryFacts; readonly full: MemoryFacts };
+  readonly idleCpuPercent: number;
+  readonly options: { readonly burst: number; readonly resident: number };
+}
+
+interface TimeSummaries {
+  readonly ready: Summary;
+  readonly gone: Summary;
+}
+
+function summaries(times: readonly Times[]): TimeSummaries {
+  return { ready: summarize(times.map((t) => t.readyMs)), gone: summarize(times.map((t) => t.goneMs)) };
+}
+
+function shown({ pods, burst, bursts, resident, idleSeconds }: PodStartOptions) {
+  return { pods, burst, bursts, resident, idleSeconds };
+}
+
+function table(r: Result): string {
+  const row = (label: string, floor: Summary, system: Summary, budget: number): string[] => [
+    label,
+    floor.p50.toFixed(0),
+    system.p50.toFixed(0),
+    floor.p90.toFixed(0),
+    system.p90.toFixed(0),
+    `${(system.p50 / floor.p50).toFixed(2)}×`,
+    `${budget.toFixed(2)}×`,
+  ];
+  const times = formatTable([
+    ['ms', 'floor p50', 'p50', 'floor p90', 'p90', 'ratio p50', 'budget'],
+    row('create → Ready, bound', r.floor.ready, r.bound.ready, 1.1),
+    row('create → Ready, scheduled', r.floor.ready, r.scheduled.ready, 1.1),
+    row('delete → gone, bound', r.floor.gone, r.bound.gone, 2),
+    row('delete → gone, scheduled', r.floor.gone, r.scheduled.gone, 2),
+    row(`${r.options.burst} at once, all Ready`, r.burstFloor.ready, r.burst.ready, 1.1),
+    row(`${r.options.burst} at once, all gone`, r.burstFloor.gone, r.burst.gone, 2),
+  ]);
+  const mb = (x: number | undefined) => (x === undefined ? '-' : x.toFixed(1));
+  const memory = (label: string, m: MemoryFacts) => [label, mb(m.rssMB), mb(m.pssMB), mb(m.anonMB)];
+  const agent = formatTable([
+    ['agent, MB', 'RSS', 'PSS', 'own'],
+    memory('without pods', r.memory.idle),
+    memory(`with ${r.options.resident} pods`, r.memory.full),
+  ]);
+  const others = formatTable([
+    ['', 'value', 'budget'],
+    [`idle CPU with ${r.options.resident} pods`, `${r.idleCpuPercent.toFixed(2)} %`, '0.80 %'],
+    ['first start → Ready', `${r.start.firstMs.toFixed(0)} ms`, '1500 ms'],
+    ['restart → Ready', `${r.start.emptyMs.toFixed(0)} ms`, '1500 ms'],
+    [`restart → Ready with ${r.options.resident} pods`, `${r.start.fullMs.toFixed(0)} ms`, '1500 ms'],
+  ]);
+  return `\n${times}\n\n${agent}\n\n${others}\n`;
+}

@@ -1,0 +1,130 @@
+// The same pods through API server and agent, timed by what a watcher sees.
+import type { Pod } from '../../api/pod.ts';
+import { pods, serviceAccounts } from '../../api/resources.ts';
+import type { ApiClient } from '../../client/api-client.ts';
+import { isNotFound } from '../../client/errors.ts';
+import { NODE } from './bench-lab.ts';
+
+const NAMESPACE = 'default';
+
+export interface PodTimes {
+  readonly name: string;
+  /** From just before the request to the event that shows it, ms. */
+  readonly readyMs: number;
+  readonly goneMs: number;
+}
+
+/** A busybox that ends at once on SIGTERM; everything else as it is by default, service account token included. */
+export function benchPod(name: string, nodeName: string | undefined): Pod {
+  return {
+    metadata: { name, namespace: NAMESPACE },
+    spec: {
+      ...(nodeName === undefined ? {} : { nodeName }),
+      containers: [
+        {
+          name: 'main',
+          image: 'busybox:1.36',
+          command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'],
+        },
+      ],
+    },
+  } as Pod;
+}
+
+/** Watches all pods of the namespace and tells when a named one is Ready or gone. */
+export class PodWatcher {
+  readonly #client: ApiClient;
+  readonly #ready = new Map<string, PromiseWithResolvers<Pod>>();
+  readonly #gone = new Map<string, PromiseWithResolvers<void>>();
+
+  constructor(client: ApiClient) {
+    this.#client = client;
+  }
+
+  /** Until `signal` aborts. @throws when the watch ends: figures would be wrong. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { metadata } = await this.#client.list(pods, { namespace: NAMESPACE });
+    const resourceVersion = metadata?.resourceVersion ?? '';
+    const opts = { namespace: NAMESPACE, resourceVersion, timeoutSeconds: 3600, signal };
+    for await (const event of this.#client.watch(pods, opts)) {
+      if (event.type === 'ERROR') throw new Error(`the watch failed: ${JSON.stringify(event.object)}`);
+      if (event.type === 'BOOKMARK') continue;
+      const pod = event.object;
+      const name = pod.metadata?.name ?? '';
+      if (event.type === 'DELETED') this.#gone.get(name)?.resolve();
+      else if (isReady(pod)) this.#ready.get(name)?.resolve(pod);
+    }
+    if (!signal.aborted) throw new Error('the server ended the watch');
+  }
+
+  ready(name: string): Promise<Pod> {
+    return expectation(this.#ready, name);
+  }
+
+  gone(name: string): Promise<void> {
+    return expectation(this.#gone, name);
+  }
+}
+
+export async function createPod(
+  client: ApiClient,
+  watcher: PodWatcher,
+  pod: Pod,
+): Promise<{ pod: Pod; tookMs: number }> {
+  const ready = watcher.ready(pod.metadata?.name ?? '');
+  const startMs = performance.now();
+  await client.create(pods, { namespace: NAMESPACE }, pod);
+  return { pod: await ready, tookMs: performance.now() - startMs };
+}
+
+export async function deletePod(client: ApiClient, watcher: PodWatcher, name: string): Promise<number> {
+  const gone = watcher.gone(name);
+  const startMs = performance.now();
+  await client.delete(pods, { namespace: NAMESPACE, name });
+  await gone;
+  return performance.now() - startMs;
+}
+
+export async function timePod(client: ApiClient, watcher: PodWatcher, pod: Pod): Promise<PodTimes> {
+  const name = pod.metadata?.name ?? '';
+  const { tookMs: readyMs } = await createPod(client, watcher, pod);
+  return { name, readyMs, goneMs: await deletePod(client, watcher, name) };
+}
+
+/** All at once: the time until the last one is Ready, and until the last one is gone, ms. */
+export async function timeBurst(
+  client: ApiClient,
+  watcher: PodWatcher,
+  names: readonly string[],
+): Promise<{ readyMs: number; goneMs: number }> {
+  const createdMs = performance.now();
+  await Promise.all(names.map((name) => createPod(client, watcher, benchPod(name, NODE))));
+  const deletedMs = performance.now();
+  await Promise.all(names.map((name) => deletePod(client, watcher, name)));
+  return { readyMs: deletedMs - createdMs, goneMs: performance.now() - deletedMs };
+}
+
+const SERVICE_ACCOUNT_POLL_MS = 50;
+
+/** Pods are refused before the controller has made the service account. */
+export async function waitForServiceAccount(client: ApiClient, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await client.get(serviceAccounts, { namespace: NAMESPACE, name: 'default' });
+      return;
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+    await new Promise((resolve) => setTimeout(resolve, SERVICE_ACCOUNT_POLL_MS));
+  }
+}
+
+function expectation<T>(all: Map<string, PromiseWithResolvers<T>>, name: string): Promise<T> {
+  const wanted = all.get(name) ?? Promise.withResolvers<T>();
+  all.set(name, wanted);
+  return wanted.promise;
+}
+
+function isReady(pod: Pod): boolean {
+  return pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false;
+}
