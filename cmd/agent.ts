@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 import type { Node } from '../api/kinds.ts';
+import { AgentError } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { isNodeReady } from '../kubelet/node/node-status.ts';
@@ -10,8 +11,43 @@ import { createNetworkPart } from './agent/network-part.ts';
 import { createProxyPart } from './agent/proxy-part.ts';
 import { type AgentContext, createContext } from './agent/shared.ts';
 import type { AgentConfig } from './config/agent-config.ts';
+import type { Which } from './config/flag-table.ts';
+import { addAgentOptions, type FlagTexts } from './config/flags.ts';
+import { parseAgentConfig, systemDeps } from './config/parse.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
+
+const DESCRIPTIONS: Readonly<Record<Which, string>> = {
+  agent: 'The node of a Kubernetes cluster: kubelet, service proxy and pod network in one daemon.',
+  kubelet: "The kubelet part alone. Takes the kubelet's flags and configuration file.",
+  proxy: 'The service proxy alone. Takes the flags and the configuration file of kube-proxy.',
+  network: 'The pod network alone: what flanneld does, with its flags.',
+};
+
+export function addCommand(program: Command): void {
+  for (const which of ['agent', 'kubelet', 'proxy', 'network'] as const) {
+    const command = program.command(which).description(DESCRIPTIONS[which]);
+    addAgentOptions(command, which);
+    command.action(async (flags: FlagTexts) => {
+      const { config, warnings } = await parseAgentConfig(which, flags, systemDeps);
+      const log = createLogger({ level: levelOfVerbosity(config.verbosity) });
+      for (const warning of warnings) log.warn(warning);
+      if (process.getuid?.() !== 0) {
+        throw new AgentError(`nodelet ${which} needs root: it mounts, makes cgroups and programs the network`, {
+          code: 'NOT_ROOT',
+          hint: 'nothing was changed; run it with sudo',
+        });
+      }
+      if (config.kubeconfig === undefined) {
+        throw new AgentError(`nodelet ${which} needs an API server`, {
+          code: 'CONFIG_INVALID',
+          hint: 'name its kubeconfig with --kubeconfig; running without one is not supported yet',
+        });
+      }
+      await runAgent(config, config.kubeconfig, log, stopSignal());
+    });
+  }
+}
 
 /** Runs the parts that `config` names until `signal` aborts. */
 export async function runAgent(
@@ -43,25 +79,4 @@ function announceWhenReady(ctx: AgentContext, atOnce: boolean): Disposable {
     if (isNodeReady(node) && Date.parse(heartbeat ?? '') >= startedMs) announceReady();
   };
   return ctx.ownNode.store.subscribe({ onAdd: look, onUpdate: (_old, node) => look(node) });
-}
-
-export function addCommand(program: Command): void {
-  program
-    .command('agent')
-    .description('The node: kubelet, service proxy and pod network.')
-    .option('--config <f>')
-    .option('--kubeconfig <f>')
-    .option('--hostname-override <n>')
-    .option('--node-ip <ip>')
-    .option('--root-dir <d>')
-    .option('--cert-dir <d>')
-    .option('--v <n>')
-    .option('--proxy-mode <m>')
-    .option('--network-backend <b>')
-    .action(async (flags: Record<string, string>) => {
-      const { provisional } = await import('./config/provisional.ts');
-      const config = await provisional(flags);
-      const log = createLogger({ level: levelOfVerbosity(config.verbosity) });
-      await runAgent(config, config.kubeconfig!, log, stopSignal());
-    });
 }

@@ -1,0 +1,538 @@
+import { Command } from 'commander';
+import { describe, expect, test } from 'vitest';
+import { AgentError } from '../../core/errors.ts';
+import { DEFAULT_KUBELET_CONFIG } from '../../kubelet/config.ts';
+import { agentArguments, nodePaths, renderAgentConfig } from '../../lab/node-config.ts';
+import type { Which } from './flag-table.ts';
+import { addAgentOptions, type FlagTexts } from './flags.ts';
+import { EVICTION_HARD } from './kubelet-fields.ts';
+import { type ParseDeps, type ParsedConfig, parseAgentConfig } from './parse.ts';
+
+const KUBECONFIG = ['--kubeconfig=/kc'];
+const STANDALONE = ['--parts=kubelet'];
+
+/** A disk with these files and a host called Host-A. */
+function disk(files: Readonly<Record<string, string>>): ParseDeps {
+  const missing = (): Error => Object.assign(new Error('gone'), { code: 'ENOENT' });
+  return {
+    readFile: async (file) => {
+      const content = { '/kc': 'kind: Config', ...files }[file];
+      if (content === undefined) throw missing();
+      return content;
+    },
+    listFiles: async (dir) => {
+      const names = Object.keys(files).filter((name) => name.startsWith(`${dir}/`));
+      if (names.length === 0) throw missing();
+      return names.map((name) => name.slice(dir.length + 1));
+    },
+    hostname: () => ' Host-A\n',
+  };
+}
+
+/** Runs the arguments through commander as the program does; what it prints is in `printed`. */
+async function commandLine(which: Which, args: readonly string[]): Promise<{ flags: FlagTexts; printed: string }> {
+  let flags: FlagTexts = {};
+  let printed = '';
+  const program = new Command('nodelet').exitOverride().configureOutput({
+    writeErr: (text) => {
+      printed += text;
+    },
+    writeOut: (text) => {
+      printed += text;
+    },
+  });
+  const command = program.command(which);
+  addAgentOptions(command, which);
+  command.action((opts: FlagTexts) => {
+    flags = opts;
+  });
+  await program.parseAsync([which, ...args], { from: 'user' }).catch(() => {}); // printed tells
+  return { flags, printed };
+}
+
+async function parse(
+  args: readonly string[],
+  files: Readonly<Record<string, string>> = {},
+  which: Which = 'agent',
+): Promise<ParsedConfig> {
+  const { flags, printed } = await commandLine(which, args);
+  expect(printed).toBe('');
+  return await parseAgentConfig(which, flags, disk(files));
+}
+
+async function faultsOf(
+  args: readonly string[],
+  files: Readonly<Record<string, string>> = {},
+  which: Which = 'agent',
+): Promise<readonly string[]> {
+  const err: unknown = await parse(args, files, which).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(err).toBeInstanceOf(AgentError);
+  expect((err as AgentError).code).toBe('CONFIG_INVALID');
+  return (err as AgentError).details!.faults as readonly string[];
+}
+
+const kubelet = (text: string): string =>
+  `apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n${text}`;
+const proxy = (text: string): string =>
+  `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n${text}`;
+const nodelet = (text: string): string => `apiVersion: nodelet.dev/v1alpha1\nkind: NodeletConfiguration\n${text}`;
+
+describe('defaults', () => {
+  test("a file gives the kubelet's secure defaults", async () => {
+    const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet('') });
+    expect(config.kubelet).toEqual({ ...DEFAULT_KUBELET_CONFIG, nodeName: 'host-a' });
+    expect(config.server).toMatchObject({
+      enabled: true,
+      port: 10_250,
+      anonymous: false,
+      webhookAuthentication: true,
+      authorizationMode: 'Webhook',
+    });
+    expect(config.node).toMatchObject({
+      evictionHard: EVICTION_HARD,
+      failCgroupV1: true,
+      failSwapOn: true,
+      nodeIps: [],
+      certDir: '/var/lib/kubelet/pki',
+    });
+    expect(config.api).toEqual({ qps: 50, burst: 100, eventQps: 50, eventBurst: 100 });
+    expect(config.kubeconfig).toBeUndefined();
+    expect(warnings).toEqual([]);
+  });
+
+  test('without --config and --config-dir the old flag defaults hold', async () => {
+    const { config } = await parse(STANDALONE);
+    expect(config.server).toMatchObject({
+      anonymous: true,
+      webhookAuthentication: false,
+      authorizationMode: 'AlwaysAllow',
+    });
+    expect(config.node.evictionHard).toEqual({});
+  });
+
+  test('drop-ins alone are merged over the old defaults', async () => {
+    const { config } = await parse([...STANDALONE, '--config-dir=/d'], {
+      '/d/a.conf': kubelet('authentication: {webhook: {enabled: true}}'),
+    });
+    expect(config.server).toMatchObject({
+      anonymous: true,
+      webhookAuthentication: true,
+      authorizationMode: 'AlwaysAllow',
+    });
+  });
+
+  test('all parts run with the defaults of their upstream programs', async () => {
+    const { config } = await parse([...KUBECONFIG, '--cluster-cidr=10.244.0.0/16']);
+    expect([...config.parts]).toEqual(['kubelet', 'proxy', 'network']);
+    expect(config.proxy).toEqual({
+      mode: 'iptables',
+      clusterCidr: '10.244.0.0/16',
+      masqueradeAll: false,
+      masqueradeBit: 14,
+      localhostNodePorts: true,
+      nodePortAddresses: [],
+      minSyncPeriodMs: 1000,
+      syncPeriodMs: 30_000,
+      healthzAddress: '0.0.0.0:10256',
+      metricsAddress: '127.0.0.1:10249',
+    });
+    expect(config.network).toEqual({ backend: 'vxlan', clusterCidr: '10.244.0.0/16', vni: 1, port: 8472 });
+    expect(config.nodelet.subnetFile).toBe('/run/flannel/subnet.env');
+  });
+
+  test('the result is frozen to its leaves', async () => {
+    const { config } = await parse(STANDALONE);
+    expect(Object.isFrozen(config) && Object.isFrozen(config.kubelet) && Object.isFrozen(config.node.labels)).toBe(
+      true,
+    );
+  });
+
+  test('zero durations and empty texts in a file mean the default', async () => {
+    const { config, warnings } = await parse([...STANDALONE, '--config=/c'], {
+      '/c': kubelet('containerRuntimeEndpoint: ""\nsyncFrequency: 0s\ncpuManagerReconcilePeriod: 0s\nhealthzPort: 0\n'),
+    });
+    expect(config.kubelet.containerRuntimeEndpoint).toBe('unix:///run/containerd/containerd.sock');
+    expect(config.kubelet.syncFrequencyMs).toBe(60_000);
+    expect(config.server.healthzPort).toBe(0); // a pointer upstream: zero is a value
+    expect(warnings).toEqual([]);
+  });
+});
+
+describe('precedence', () => {
+  const files = {
+    '/etc/n/c.yaml': kubelet(
+      'maxPods: 1\npodPidsLimit: 1\nregistryBurst: 1\nkubeReserved: {cpu: 1, memory: 1Gi}\nclusterDNS: [10.0.0.1]\nresolvConf: resolv.conf',
+    ),
+    '/d/10-a.conf': kubelet(
+      'podPidsLimit: 2\nregistryBurst: 2\nkubeReserved: {cpu: 2}\nclusterDNS: [10.0.0.2, 10.0.0.3]',
+    ),
+    '/d/20-b.conf': kubelet('registryBurst: null\nfeatureGates: {MemoryQoS: true, QOSReserved: true}'),
+    '/d/README': 'not read',
+  };
+
+  test('flag > drop-in > file > default; maps merge, lists are replaced, null is the default again', async () => {
+    const { config } = await parse(
+      [
+        ...STANDALONE,
+        '--config=/etc/n/c.yaml',
+        '--config-dir=/d',
+        '--pod-max-pids=3',
+        '--feature-gates=MemoryQoS=false',
+        '--feature_gates',
+        'EventedPLEG=t',
+      ],
+      files,
+    );
+    expect(config.kubelet).toMatchObject({
+      maxPods: 1,
+      podPidsLimit: 3,
+      registryBurst: 10,
+      clusterDNS: ['10.0.0.2', '10.0.0.3'],
+    });
+    expect(config.node.reserved).toEqual({ cpu: '2', memory: '1Gi' });
+    expect(config.kubelet.resolvConf).toBe('/etc/n/resolv.conf');
+    const gates = ['MemoryQoS', 'QOSReserved', 'EventedPLEG', 'HPAScaleToZero'].map((name) =>
+      config.featureGates.get(name),
+    );
+    expect(gates).toEqual([false, true, true, false]);
+  });
+
+  test('a map flag replaces the map of the file', async () => {
+    const { config } = await parse(
+      [
+        ...STANDALONE,
+        '--config=/etc/n/c.yaml',
+        '--kube-reserved=memory=2Gi',
+        '--system-reserved=memory=512Mi,cpu=100m',
+      ],
+      files,
+    );
+    expect(config.node.reserved).toEqual({ memory: '2560Mi', cpu: '100m' });
+  });
+
+  test('naming one threshold switches the other defaults off, unless they are to be merged', async () => {
+    const some = 'evictionHard: {memory.available: 5%}\n';
+    const alone = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet(some) });
+    expect(alone.config.node.evictionHard).toEqual({ 'memory.available': '5%' });
+    const merged = await parse([...STANDALONE, '--config=/c'], {
+      '/c': kubelet(`${some}mergeDefaultEvictionSettings: true`),
+    });
+    expect(merged.config.node.evictionHard).toEqual({ ...EVICTION_HARD, 'memory.available': '5%' });
+  });
+
+  test('one file holds the kinds of all parts', async () => {
+    const documents = [
+      kubelet('nodeStatusUpdateFrequency: 5s'),
+      proxy('mode: nftables\nnftables: {masqueradeBit: 0}\nmetricsBindAddress: 127.0.0.1:0'),
+      nodelet('clusterCIDR: 10.1.0.0/16\nvni: 7'),
+    ];
+    const { config } = await parse([...KUBECONFIG, '--config=/c', '--network-backend=host-gw'], {
+      '/c': documents.join('\n---\n'),
+    });
+    expect(config.kubelet).toMatchObject({ nodeStatusUpdateFrequencyMs: 5000, nodeStatusReportFrequencyMs: 5000 });
+    expect(config.proxy).toMatchObject({
+      mode: 'nftables',
+      masqueradeBit: 0,
+      clusterCidr: '10.1.0.0/16',
+      metricsAddress: undefined,
+    });
+    expect(config.network).toEqual({ backend: 'host-gw', clusterCidr: '10.1.0.0/16', vni: 7, port: 8472 });
+  });
+
+  test('the config of a lab node is read without a warning', async () => {
+    const input = {
+      node: 'node-1',
+      ip: '172.29.0.2',
+      paths: nodePaths('/lab', 'node-1'),
+      addresses: { clusterDns: '10.96.0.10', clusterCidr: '10.244.0.0/16' } as Parameters<
+        typeof renderAgentConfig
+      >[0]['addresses'],
+      cgroupRoot: '/lab-node-1',
+      clientCaFile: '/lab/ca.crt',
+      cniBinDir: '/usr/lib/cni',
+    };
+    const [which, ...args] = agentArguments(input, {
+      proxyMode: 'nftables',
+      networkBackend: 'host-gw',
+      featureGates: 'MemoryQoS=true',
+      verbosity: 4,
+    });
+    const { config, warnings } = await parse(
+      args,
+      { [input.paths.agentConfig]: renderAgentConfig(input), [input.paths.kubeconfig]: '' },
+      which as Which,
+    );
+    expect(warnings).toEqual([]);
+    expect(config).toMatchObject({
+      nodeName: 'node-1',
+      verbosity: 4,
+      node: { nodeIps: ['172.29.0.2'], failSwapOn: false, failCgroupV1: false },
+    });
+    expect(config.kubelet).toMatchObject({
+      cgroupRoot: '/lab-node-1',
+      clusterDNS: ['10.96.0.10'],
+      podLogsDir: input.paths.podLogs,
+    });
+    expect(config.nodelet).toMatchObject({ cniBinDir: '/usr/lib/cni', cniConfDir: input.paths.cniConfDir });
+    expect(config.proxy).toMatchObject({ mode: 'nftables', clusterCidr: '10.244.0.0/16' });
+  });
+
+  test('a file as kubeadm writes it is read; what does nothing yet is named once', async () => {
+    const { warnings } = await parse(
+      [...STANDALONE, '--config=/c', '--containerd=/run/x.sock', '--read-only-port=10255'],
+      {
+        '/c': kubelet(`authentication: {anonymous: {enabled: false}, webhook: {cacheTTL: 0s, enabled: true}, x509: {clientCAFile: /ca.crt}}
+authorization: {mode: Webhook, webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}}
+cgroupDriver: systemd
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0}
+memorySwap: {}
+rotateCertificates: true
+shutdownGracePeriod: 0s
+staticPodPath: /etc/kubernetes/manifests
+volumeStatsAggPeriod: 0s`),
+      },
+    );
+    expect(warnings).toEqual([
+      'these flags are valid but do nothing in this version: --containerd, --read-only-port',
+      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates, KubeletConfiguration.logging.options, KubeletConfiguration.staticPodPath',
+    ]);
+  });
+});
+
+describe('faults in flags', () => {
+  test.each([
+    [['--max-pods=x'], '--max-pods=x: expected a whole number of at least 0'],
+    [['--port=70000'], '--port=70000: expected a whole number from 0 to 65535'],
+    [['--sync-frequency=5'], '--sync-frequency=5: expected a duration such as 10s or 1m30s'],
+    [['--register-node=maybe'], '--register-node=maybe: expected true or false'],
+    [['--cgroup-driver=upstart'], '--cgroup-driver=upstart: expected cgroupfs or systemd'],
+    [['--v=11'], '--v=11: expected a whole number from 0 to 10'],
+    [
+      ['--kube-reserved=cpu'],
+      '--kube-reserved=cpu: expected key=value pairs, each value a quantity such as 500m or 1Gi',
+    ],
+    [
+      ['--eviction-hard=memory.available<lots'],
+      '--eviction-hard=memory.available<lots: expected key<value pairs, each value a quantity such as 100Mi, or a percentage such as 10%',
+    ],
+    [
+      ['--register-with-taints=a=b:NoSchedul'],
+      '--register-with-taints=a=b:NoSchedul: expected key=value:Effect, separated by commas',
+    ],
+    [
+      ['--feature-gates=ImageVolum=true'],
+      '--feature-gates=ImageVolum=true: unrecognized feature gate; did you mean ImageVolume?',
+    ],
+    [
+      ['--feature-gates=ImageVolume=false'],
+      '--feature-gates=ImageVolume=false: cannot be set to false: the gate is locked to true',
+    ],
+    [
+      ['--node-labels=k8s.io/role=x'],
+      '--node-labels=k8s.io/role=x: a node may not give itself labels of k8s.io; expected a domain of your own, or one of node.kubernetes.io, kubelet.kubernetes.io',
+    ],
+    [['--node-labels=a=b c'], '--node-labels=a=b c: expected a label value of at most 63 letters, digits, -, _ and .'],
+    [['--node-ip=10.0.0.1,10.0.0.2'], '--node-ip=10.0.0.1,10.0.0.2: expected one IP address, or one of each family'],
+    [['--node-ip=10.0.0.1,::'], '--node-ip=10.0.0.1,::: expected two definite addresses, not 0.0.0.0 or ::'],
+    [['--hostname-override=a b'], '--hostname-override=a b: expected a DNS name (letters, digits, - and .)'],
+    [['--hostname-override=  '], '--hostname-override=  : expected a DNS name (letters, digits, - and .)'],
+    [
+      ['--image-gc-low-threshold=90'],
+      '--image-gc-low-threshold=90: expected less than imageGCHighThresholdPercent (85), got 90',
+    ],
+    [['--kubeconfig=/nope'], '--kubeconfig=/nope: no such file or directory'],
+    [['--config=/nope'], '--config=/nope: no such file or directory'],
+    [['--config-dir=/nope'], '--config-dir=/nope: no such file or directory'],
+  ])('%j', async (args, fault) => {
+    expect(await faultsOf([...STANDALONE, ...args])).toEqual([fault]);
+  });
+
+  test('what the parts need is said', async () => {
+    expect(await faultsOf([])).toEqual([
+      '--cluster-cidr: the pod network needs the IPv4 range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
+      '--kubeconfig: expected a file, as proxy and network cannot run without an API server; or leave them out with --parts=kubelet',
+    ]);
+    expect(await faultsOf(['--parts=kublet'])).toContain(
+      '--parts=kublet: expected a list, each kubelet, proxy or network',
+    );
+  });
+
+  test('all faults come at once, in one error', async () => {
+    const faults = await faultsOf([...STANDALONE, '--max-pods=x', '--config=/c', '--node-labels=-=x'], {
+      '/c': kubelet('maxPodz: 1'),
+    });
+    expect(faults).toHaveLength(3);
+  });
+
+  test.each([
+    [['--kubeconfg=x'], 'nodelet: unknown flag --kubeconfg; did you mean --kubeconfig?\n  see nodelet agent --help\n'],
+    [
+      ['--pod_manifest_pat', 'x'],
+      'nodelet: unknown flag --pod_manifest_pat; did you mean --pod-manifest-path?\n  see nodelet agent --help\n',
+    ],
+    [
+      ['--network-plugin=cni'],
+      'nodelet: unknown flag --network-plugin; did you mean --network-backend?\n  see nodelet agent --help\n',
+    ],
+    [['--register-node', 'false'], "nodelet: too many arguments for 'agent'. Expected 0 arguments but got 1.\n"],
+  ])('usage: %j', async (args, printed) => {
+    expect((await commandLine('agent', args)).printed).toBe(printed);
+  });
+});
+
+describe('faults in files', () => {
+  test.each([
+    ['', '--config=/c: is empty; expected a document of kind KubeletConfiguration'],
+    ['{', /^--config=\/c: .+ at line 1/],
+    [
+      'maxPods: 1',
+      '--config=/c: kind: expected KubeletConfiguration, KubeProxyConfiguration, NodeletConfiguration, got undefined',
+    ],
+    [
+      'kind: KubeletConfig',
+      '--config=/c: kind: expected KubeletConfiguration, KubeProxyConfiguration, NodeletConfiguration, got "KubeletConfig"',
+    ],
+    [
+      'kind: KubeletConfiguration\napiVersion: v1',
+      '--config=/c: apiVersion: expected kubelet.config.k8s.io/v1beta1 for KubeletConfiguration, got "v1"',
+    ],
+    [kubelet('maxpod: 1'), '--config=/c: maxpod: unknown field; did you mean maxPods?'],
+    [
+      kubelet('authentication: {x509: {clientCaFiles: x}}'),
+      '--config=/c: authentication.x509.clientCaFiles: unknown field; did you mean clientCAFile?',
+    ],
+    [kubelet('maxPods: "110"'), '--config=/c: maxPods: expected a whole number of at least 0, got "110"'],
+    [kubelet('syncFrequency: 60'), '--config=/c: syncFrequency: expected a duration such as 10s or 1m30s, got 60'],
+    [kubelet('clusterDNS: 10.96.0.10'), '--config=/c: clusterDNS: expected a list, got "10.96.0.10"'],
+    [kubelet('clusterDNS: [dns]'), '--config=/c: clusterDNS[0]: expected an IP address, got "dns"'],
+    [
+      kubelet('evictionHard: {memory: 1Gi}'),
+      /^--config=\/c: evictionHard\[memory\]: unknown eviction signal; expected memory\.available, /,
+    ],
+    [kubelet('registerWithTaints: [{key: a}]'), '--config=/c: registerWithTaints[0].effect: is missing'],
+    [kubelet('featureGates: {Foo: true}'), '/c: featureGates.Foo: unrecognized feature gate'],
+    [kubelet('maxPods: 1\nmaxPods: 2'), /Map keys must be unique/],
+    [kubelet('podLogsDir: /var/../log'), undefined],
+    [kubelet('__proto__: {maxPods: 1}'), '--config=/c: __proto__: unknown field'],
+    [
+      kubelet('maxParallelImagePulls: 2\nserializeImagePulls: true'),
+      '/c: maxParallelImagePulls: expected serializeImagePulls: false with more than one parallel pull',
+    ],
+    [
+      kubelet('enforceNodeAllocatable: [kube-reserved]'),
+      '/c: enforceNodeAllocatable: expected kubeReservedCgroup to be set for kube-reserved',
+    ],
+    [`${kubelet('')}\n---\n${kubelet('')}`, '--config=/c: holds KubeletConfiguration twice'],
+    [proxy('mode: ipvs'), '--config=/c: mode: expected iptables or nftables, got "ipvs"'],
+    [
+      proxy('iptables: {syncPeriod: 1s, minSyncPeriod: 2s}'),
+      '/c: iptables.minSyncPeriod: expected at most iptables.syncPeriod',
+    ],
+    [proxy('clusterCIDR: 10.0.0.0'), '--config=/c: clusterCIDR: expected a CIDR such as 10.244.0.0/16, got "10.0.0.0"'],
+    [nodelet('vni: 0'), '--config=/c: vni: expected a whole number from 1 to 16777215, got 0'],
+  ])('%j', async (content, fault) => {
+    if (fault === undefined) return void (await parse([...STANDALONE, '--config=/c'], { '/c': content })); // resolved against /
+    const faults = await faultsOf([...STANDALONE, '--config=/c'], { '/c': content });
+    expect(faults).toHaveLength(1);
+    if (typeof fault === 'string') expect(faults[0]).toBe(fault);
+    else expect(faults[0]).toMatch(fault);
+  });
+
+  test('a drop-in is named by its own path', async () => {
+    const faults = await faultsOf([...STANDALONE, '--config-dir=/d'], { '/d/sub/a.conf': kubelet('maxPods: []') });
+    expect(faults).toEqual(['/d/sub/a.conf: maxPods: expected a whole number of at least 0, got []']);
+  });
+});
+
+describe('the other sub-commands', () => {
+  test('proxy takes flags of kube-proxy over its file', async () => {
+    const { config, warnings } = await parse(
+      [
+        '--config=/c',
+        '--masquerade-all',
+        '--proxy-mode=iptables',
+        '--iptables-min-sync-period=2s',
+        '--conntrack-min=0',
+      ],
+      {
+        '/c': proxy(
+          'mode: nftables\nclientConnection: {kubeconfig: /kc}\nhostnameOverride: Node-7\nclusterCIDR: "fd00::/64,10.2.0.0/16"',
+        ),
+      },
+      'proxy',
+    );
+    expect(config).toMatchObject({ nodeName: 'node-7', kubeconfig: '/kc' });
+    expect(config.proxy).toMatchObject({
+      mode: 'iptables',
+      masqueradeAll: true,
+      minSyncPeriodMs: 2000,
+      clusterCidr: '10.2.0.0/16',
+    });
+    expect([...config.parts]).toEqual(['proxy']);
+    expect(warnings).toEqual(['these flags are valid but do nothing in this version: --conntrack-min']);
+  });
+
+  test("network takes flannel's flags and net-conf.json", async () => {
+    const { config } = await parse(
+      [
+        '--kubeconfig-file=/kc',
+        '--net-config-path=/n.json',
+        '--public-ip=192.0.2.1',
+        '--ip-masq',
+        '--kube-subnet-mgr',
+        '--subnet-file=/s',
+      ],
+      {
+        '/n.json': '{"Network": "10.5.0.0/16", "Backend": {"type": "vxlan", "VNI": 42, "Port": 4789}}',
+      },
+      'network',
+    );
+    expect(config.network).toEqual({ backend: 'vxlan', clusterCidr: '10.5.0.0/16', vni: 42, port: 4789 });
+    expect(config).toMatchObject({
+      kubeconfig: '/kc',
+      node: { nodeIps: ['192.0.2.1'] },
+      nodelet: { subnetFile: '/s' },
+    });
+  });
+
+  test('a backend that is not served is a fault of the file', async () => {
+    const faults = await faultsOf(
+      ['--kubeconfig=/kc', '--net-config-path=/n.json'],
+      { '/n.json': '{"Network": "10.5.0.0/16", "Backend": {"Type": "wireguard"}}' },
+      'network',
+    );
+    expect(faults).toEqual([
+      '--net-config-path=/n.json: Backend.Type: expected vxlan, host-gw or none, got "wireguard"',
+    ]);
+  });
+});
+
+test('entries of --node-ip that are no address are ignored with a warning', async () => {
+  const { config, warnings } = await parse([...STANDALONE, '--node-ip= 10.0.0.1 ,nonsense']);
+  expect(config.node.nodeIps).toEqual(['10.0.0.1']);
+  expect(warnings).toEqual(['--node-ip: nonsense is not an IP address and is ignored']);
+});
+
+test('taints and labels are read', async () => {
+  const { config } = await parse([
+    ...STANDALONE,
+    '--register-with-taints=a=b:NoSchedule,c:NoExecute',
+    '--node-labels=x=1',
+    '--node-labels=topology.kubernetes.io/zone=z',
+  ]);
+  expect(config.node.taints).toEqual([
+    { key: 'a', value: 'b', effect: 'NoSchedule' },
+    { key: 'c', effect: 'NoExecute' },
+  ]);
+  expect(config.node.labels).toEqual({ x: '1', 'topology.kubernetes.io/zone': 'z' });
+});
+
+test('--help lists what has an effect and nothing else', async () => {
+  const { printed } = await commandLine('agent', ['--help']);
+  expect(printed).toContain('--cluster-cidr <value>');
+  expect(printed).toContain('--max-pods <value>');
+  expect(printed).not.toContain('--containerd-namespace');
+});
