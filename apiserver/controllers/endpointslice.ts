@@ -13,6 +13,7 @@ import {
   isEndpointPod,
   MANAGED_BY,
   planSlices,
+  SERVICE_NAME,
   zoneOf,
 } from './endpointslice-content.ts';
 import { Reconciler } from './reconciler.ts';
@@ -60,14 +61,18 @@ export class EndpointSliceController implements Controller {
     using _slices = stores.endpointSlices.subscribe({
       onAdd: (slice) => this.#onSlice(slice),
       onUpdate: (_old, slice) => this.#onSlice(slice),
-      onDelete: (slice) => this.#onSlice(slice),
+      onDelete: (slice) => this.#onSliceGone(slice),
     });
     await this.#work.run(signal);
   }
 
   #onSlice(slice: EndpointSlice): void {
-    if (slice.metadata?.labels?.[MANAGED_BY] !== CONTROLLER_NAME) return;
-    this.#request(`${slice.metadata.namespace ?? ''}/${slice.metadata.labels['kubernetes.io/service-name'] ?? ''}`);
+    if (slice.metadata?.labels?.[MANAGED_BY] === CONTROLLER_NAME) this.#request(serviceKeyOf(slice));
+  }
+
+  #onSliceGone(slice: EndpointSlice): void {
+    this.#unseen.get(serviceKeyOf(slice))?.delete(slice.metadata?.name ?? '');
+    this.#onSlice(slice);
   }
 
   /** Endpoints say the zone of their node. */
@@ -179,6 +184,10 @@ export class EndpointSliceController implements Controller {
       }
     }
   }
+}
+
+function serviceKeyOf(slice: EndpointSlice): string {
+  return `${slice.metadata?.namespace ?? ''}/${slice.metadata?.labels?.[SERVICE_NAME] ?? ''}`;
 }
 
 function selects(service: Service, pod: Pod): boolean {

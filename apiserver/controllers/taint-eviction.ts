@@ -55,8 +55,7 @@ export class TaintEvictionController implements Controller {
     using _pods = stores.pods.subscribe({
       onAdd: (pod) => this.#onPod(pod),
       onUpdate: (old, pod) => {
-        if (old.spec?.nodeName !== pod.spec?.nodeName || old.spec?.tolerations !== pod.spec?.tolerations)
-          this.#onPod(pod);
+        if (placementOf(old) !== placementOf(pod)) this.#onPod(pod);
       },
       onDelete: (pod) => void this.#waiting.delete(objectKey(pod)),
     });
@@ -119,6 +118,11 @@ export class TaintEvictionController implements Controller {
   #event(pod: Pod, message: string): void {
     this.#events.event(referenceTo(pod, podResource), 'Normal', 'TaintManagerEviction', message);
   }
+}
+
+/** Where the pod is and what it bears there: nothing else of it matters here, least of all our own status writes. */
+function placementOf(pod: Pod): string {
+  return JSON.stringify([pod.spec?.nodeName, pod.spec?.tolerations]);
 }
 
 function noExecute(node: Node): Taint[] {
