@@ -123,9 +123,10 @@ function readDocument(content: unknown, where: string, file: string, fault: Faul
 function resolvePaths(fields: Fields, values: Readonly<Record<string, unknown>>, dir: string): Record<string, unknown> {
   const resolved = Object.entries(values).map(([name, value]) => {
     const f = fields[name]!;
-    if (value === null || value === '') return [name, value];
+    if (value === null) return [name, value];
     if (f.fields !== undefined) return [name, resolvePaths(f.fields, value as Record<string, unknown>, dir)];
-    return [name, f.type.isFilePath ? path.resolve(dir, value as string) : value];
+    const isRelative = f.type.isFilePath && value !== '' && !path.isAbsolute(value as string);
+    return [name, isRelative ? path.resolve(dir, value as string) : value];
   });
   return Object.fromEntries(resolved) as Record<string, unknown>;
 }

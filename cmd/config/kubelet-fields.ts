@@ -3,7 +3,6 @@
 import { type Fields, field, group, optional } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import {
-  absolutePath,
   bool,
   duration,
   filePath,
@@ -103,14 +102,14 @@ const serverFields = {
   serverTLSBootstrap: field('later', bool, false),
   authentication: group({
     x509: group({ clientCAFile: optional('used', filePath) }),
-    webhook: group({ enabled: field('used', bool, true), cacheTTL: field('used', duration(), 2 * MINUTE) }),
+    webhook: group({ enabled: field('later', bool, true), cacheTTL: field('later', duration(), 2 * MINUTE) }),
     anonymous: group({ enabled: field('used', bool, false) }),
   }),
   authorization: group({
-    mode: field('used', oneOf('Webhook', 'AlwaysAllow'), 'Webhook'),
+    mode: field('later', oneOf('Webhook', 'AlwaysAllow'), 'Webhook'),
     webhook: group({
-      cacheAuthorizedTTL: field('used', duration(), 5 * MINUTE),
-      cacheUnauthorizedTTL: field('used', duration(), 30 * SECOND),
+      cacheAuthorizedTTL: field('later', duration(), 5 * MINUTE),
+      cacheUnauthorizedTTL: field('later', duration(), 30 * SECOND),
     }),
   }),
   enableDebuggingHandlers: field('later', bool, true),
@@ -169,7 +168,7 @@ const runtimeFields = {
   containerLogMaxFiles: field('used', int(2), 5, 'keepZero'),
   containerLogMaxWorkers: field('later', int(1), 1),
   containerLogMonitorInterval: field('later', duration(3 * SECOND, undefined, ' of at least 3s'), 10 * SECOND),
-  podLogsDir: field('used', absolutePath, '/var/log/pods'),
+  podLogsDir: field('used', filePath, '/var/log/pods'),
   crashLoopBackOff: group({
     maxContainerRestartPeriod: field('used', duration(SECOND, 300 * SECOND, ' from 1s to 5m'), 300 * SECOND),
   }),

@@ -13,5 +13,5 @@ export const loggingFields = {
   flushFrequency: field('none', flushFrequency, 5000),
   verbosity: field('used', int(0, 10), 0),
   vmodule: optional('later', list(record({ filePattern: text, verbosity: int(0) }, ['filePattern']))),
-  options: optional('later', record({ text: streams, json: streams })),
+  options: optional('none', record({ text: streams, json: streams })),
 } satisfies Fields;

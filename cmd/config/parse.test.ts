@@ -297,7 +297,7 @@ volumeStatsAggPeriod: 0s`),
     );
     expect(warnings).toEqual([
       'these flags are valid but do nothing in this version: --containerd, --read-only-port',
-      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates, KubeletConfiguration.logging.options, KubeletConfiguration.staticPodPath',
+      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates, KubeletConfiguration.staticPodPath',
     ]);
   });
 });
@@ -373,10 +373,7 @@ describe('faults in flags', () => {
       ['--pod_manifest_pat', 'x'],
       'nodelet: unknown flag --pod_manifest_pat; did you mean --pod-manifest-path?\n  see nodelet agent --help\n',
     ],
-    [
-      ['--network-plugin=cni'],
-      'nodelet: unknown flag --network-plugin; did you mean --network-backend?\n  see nodelet agent --help\n',
-    ],
+    [['--network-plugin=cni'], 'nodelet: unknown flag --network-plugin\n  see nodelet agent --help\n'],
     [['--register-node', 'false'], "nodelet: too many arguments for 'agent'. Expected 0 arguments but got 1.\n"],
   ])('usage: %j', async (args, printed) => {
     expect((await commandLine('agent', args)).printed).toBe(printed);
@@ -415,7 +412,7 @@ describe('faults in files', () => {
     [kubelet('registerWithTaints: [{key: a}]'), '--config=/c: registerWithTaints[0].effect: is missing'],
     [kubelet('featureGates: {Foo: true}'), '/c: featureGates.Foo: unrecognized feature gate'],
     [kubelet('maxPods: 1\nmaxPods: 2'), /Map keys must be unique/],
-    [kubelet('podLogsDir: /var/../log'), undefined],
+    [kubelet('podLogsDir: /var/../log'), '/c: podLogsDir: expected an absolute path in plain form, got "/var/../log"'],
     [kubelet('__proto__: {maxPods: 1}'), '--config=/c: __proto__: unknown field'],
     [
       kubelet('maxParallelImagePulls: 2\nserializeImagePulls: true'),
@@ -434,7 +431,6 @@ describe('faults in files', () => {
     [proxy('clusterCIDR: 10.0.0.0'), '--config=/c: clusterCIDR: expected a CIDR such as 10.244.0.0/16, got "10.0.0.0"'],
     [nodelet('vni: 0'), '--config=/c: vni: expected a whole number from 1 to 16777215, got 0'],
   ])('%j', async (content, fault) => {
-    if (fault === undefined) return void (await parse([...STANDALONE, '--config=/c'], { '/c': content })); // resolved against /
     const faults = await faultsOf([...STANDALONE, '--config=/c'], { '/c': content });
     expect(faults).toHaveLength(1);
     if (typeof fault === 'string') expect(faults[0]).toBe(fault);

@@ -122,8 +122,8 @@ class Input {
     for (const kind of Object.keys(KINDS) as ConfigKind[]) {
       for (const path of withoutEffect(KINDS[kind].fields, this.documents[kind])) {
         const where = this.#flagOf(kind, path);
-        if (where === undefined) byField.push(`${kind}.${path}`);
-        else byFlag.add(where.split('=')[0]!);
+        if (where !== undefined) byFlag.add(where.split('=')[0]!);
+        else if (this.#fileOf(kind, path) !== undefined) byField.push(`${kind}.${path}`); // else an old default
       }
     }
     if (byFlag.size > 0)
@@ -145,12 +145,14 @@ class Input {
 
   /** Where a field was set: the flag, the last file that has it, else the kind. */
   origin(kind: ConfigKind, path: string): string {
-    const flag = this.#flagOf(kind, path);
-    if (flag !== undefined) return flag;
+    const file = this.#fileOf(kind, path);
+    return this.#flagOf(kind, path) ?? (file === undefined ? `${kind}.${path}` : `${file}: ${path}`);
+  }
+
+  #fileOf(kind: ConfigKind, path: string): string | undefined {
     const has = (doc: ConfigDocument): boolean =>
       doc.kind === kind && valueAt(doc.values, path.split('.')) !== undefined;
-    const file = this.#written.findLast(has)?.file;
-    return file === undefined ? `${kind}.${path}` : `${file}: ${path}`;
+    return this.#written.findLast(has)?.file;
   }
 
   reportFor(kind: ConfigKind): Report {

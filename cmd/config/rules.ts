@@ -3,7 +3,7 @@
 import type { Settled } from './field.ts';
 import type { kubeletFields } from './kubelet-fields.ts';
 import type { proxyFields } from './proxy-fields.ts';
-import type { Report } from './values.ts';
+import { absolutePath, type Report, shown } from './values.ts';
 
 export type KubeletSettings = Settled<typeof kubeletFields>;
 export type ProxyFileSettings = Settled<typeof proxyFields>;
@@ -46,6 +46,8 @@ export function checkKubelet(c: KubeletSettings, gates: ReadonlyMap<string, bool
       report('evictionSoftGracePeriod', `expected a grace period for the soft threshold ${signal}`);
   if (c.reservedSystemCPUs !== '' && (c.systemReservedCgroup !== '' || c.kubeReservedCgroup !== ''))
     report('reservedSystemCPUs', 'expected neither systemReservedCgroup nor kubeReservedCgroup with it');
+  if (absolutePath.read(c.podLogsDir, '', () => {}) === undefined)
+    report('podLogsDir', `expected ${absolutePath.expected}, got ${shown(c.podLogsDir)}`);
   checkShutdown(c, report);
   checkEnforcement(c, report);
 }
