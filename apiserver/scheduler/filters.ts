@@ -1,14 +1,11 @@
 // May this pod run on this node? One function per upstream plugin, in upstream's order; the first refusal is the
 // reason that users read in FailedScheduling (pkg/scheduler/framework/plugins).
-import { matchesLabels, selectorOf } from '../../api/labels.ts';
+import type { Node } from '../../api/kinds.ts';
+import { type LabelRequirement, matchesLabels, type Selector, selectorOf } from '../../api/labels.ts';
 import type { Pod } from '../../api/pod.ts';
 import { firstUntolerated, hostPortsConflict, matchesNodeSelection, tolerates } from '../../api/scheduling.ts';
+import { type ClusterView, type DomainCounts, labelOf, matchingPods } from './cluster-view.ts';
 import type { NodeInfo, PodFacts } from './node-info.ts';
-
-/** Facts about all nodes that a filter may need, worked out once per pod. */
-export interface ClusterView {
-  readonly nodes: readonly NodeInfo[];
-}
 
 /** Reasons why not; empty when the pod fits. */
 export type Filter = (facts: PodFacts, info: NodeInfo, cluster: ClusterView) => readonly string[];
@@ -21,10 +18,12 @@ const nodeUnschedulable: Filter = ({ pod }, { node }) => {
   return pod.spec?.tolerations?.some((t) => tolerates(t, UNSCHEDULABLE)) ? FITS : ['node(s) were unschedulable'];
 };
 
+function hasUntoleratedTaint(pod: Pod, node: Node | undefined): boolean {
+  return firstUntolerated(node?.spec?.taints, pod.spec?.tolerations, ['NoSchedule', 'NoExecute']) !== undefined;
+}
+
 const taintToleration: Filter = ({ pod }, { node }) =>
-  firstUntolerated(node?.spec?.taints, pod.spec?.tolerations, ['NoSchedule', 'NoExecute']) === undefined
-    ? FITS
-    : ['node(s) had untolerated taint(s)'];
+  hasUntoleratedTaint(pod, node) ? ['node(s) had untolerated taint(s)'] : FITS;
 
 const nodeAffinity: Filter = ({ pod }, { node }) =>
   node !== undefined && matchesNodeSelection(pod.spec, node)
@@ -51,20 +50,17 @@ const nodeResourcesFit: Filter = ({ requests }, info) => {
 };
 
 const podTopologySpread: Filter = (facts, info, cluster) => {
-  const hard = (facts.pod.spec?.topologySpreadConstraints ?? []).filter((c) => c.whenUnsatisfiable === 'DoNotSchedule');
+  const constraints = facts.pod.spec?.topologySpreadConstraints ?? [];
+  const hard = constraints.filter((c) => c.whenUnsatisfiable === 'DoNotSchedule');
   for (const constraint of hard) {
-    const domain = info.node?.metadata?.labels?.[constraint.topologyKey];
+    const domain = labelOf(info, constraint.topologyKey);
     if (domain === undefined) {
       return ["node(s) didn't match pod topology spread constraints (missing required label)"];
     }
-    const counts = domainCounts(
-      facts.pod,
-      constraint,
-      hard.map((c) => c.topologyKey),
-      cluster,
-    );
+    const selector = spreadSelector(facts.pod, constraint);
+    const counts = cluster.once(constraint, () => domainCounts(facts.pod, constraint, selector, hard, cluster));
     const lowest = counts.size < (constraint.minDomains ?? 1) ? 0 : Math.min(...counts.values());
-    const selfMatches = matchesLabels(selectorOf(constraint.labelSelector), facts.pod.metadata?.labels) ? 1 : 0;
+    const selfMatches = matchesLabels(selector, facts.pod.metadata?.labels) ? 1 : 0;
     if ((counts.get(domain) ?? 0) + selfMatches - lowest > constraint.maxSkew) {
       return ["node(s) didn't match pod topology spread constraints"];
     }
@@ -72,104 +68,57 @@ const podTopologySpread: Filter = (facts, info, cluster) => {
   return FITS;
 };
 
-interface SpreadConstraint {
-  readonly topologyKey: string;
-  readonly labelSelector?: Parameters<typeof selectorOf>[0];
+type SpreadConstraint = NonNullable<NonNullable<Pod['spec']>['topologySpreadConstraints']>[number];
+
+/** matchLabelKeys stand for the pod's own values, e.g. its pod-template-hash: one rollout is spread at a time. */
+function spreadSelector(pod: Pod, constraint: SpreadConstraint): Selector {
+  const own = (constraint.matchLabelKeys ?? []).flatMap((key): LabelRequirement[] => {
+    const value = pod.metadata?.labels?.[key];
+    return value === undefined ? [] : [{ key, operator: 'In', values: [value] }];
+  });
+  const selector = selectorOf(constraint.labelSelector);
+  return selector === undefined ? undefined : [...selector, ...own];
 }
 
 /** Matching pods per domain, over the nodes that the pod could go to at all. */
 function domainCounts(
   pod: Pod,
   constraint: SpreadConstraint,
-  keys: readonly string[],
+  selector: Selector,
+  hard: readonly SpreadConstraint[],
   cluster: ClusterView,
-): Map<string, number> {
-  const selector = selectorOf(constraint.labelSelector);
+): DomainCounts {
   const counts = new Map<string, number>();
   for (const info of cluster.nodes) {
-    const labels = info.node?.metadata?.labels ?? {};
-    const domain = labels[constraint.topologyKey];
-    if (domain === undefined || !keys.every((k) => k in labels)) continue;
-    if (info.node === undefined || !matchesNodeSelection(pod.spec, info.node)) continue;
+    const { node } = info;
+    const domain = labelOf(info, constraint.topologyKey);
+    if (node === undefined || domain === undefined) continue;
+    if (hard.some((c) => labelOf(info, c.topologyKey) === undefined)) continue;
+    if (constraint.nodeAffinityPolicy !== 'Ignore' && !matchesNodeSelection(pod.spec, node)) continue;
+    if (constraint.nodeTaintsPolicy === 'Honor' && hasUntoleratedTaint(pod, node)) continue;
     counts.set(domain, (counts.get(domain) ?? 0) + matchingPods(info, pod.metadata?.namespace, selector));
   }
   return counts;
 }
 
-export function matchingPods(
-  info: NodeInfo,
-  namespace: string | undefined,
-  selector: ReturnType<typeof selectorOf>,
-): number {
-  let count = 0;
-  for (const { pod } of info.pods.values()) {
-    if (pod.metadata?.namespace !== namespace || pod.metadata?.deletionTimestamp !== undefined) continue;
-    if (matchesLabels(selector, pod.metadata?.labels)) count++;
-  }
-  return count;
-}
-
-interface AffinityTerm {
-  readonly topologyKey: string;
-  readonly labelSelector?: Parameters<typeof selectorOf>[0];
-  readonly namespaces?: readonly string[];
-}
-
-const interPodAffinity: Filter = (facts, info, cluster) => {
-  const labels = info.node?.metadata?.labels ?? {};
-  const { podAffinity, podAntiAffinity } = facts.pod.spec?.affinity ?? {};
+const interPodAffinity: Filter = ({ pod }, info, cluster) => {
+  const { podAffinity, podAntiAffinity } = pod.spec?.affinity ?? {};
   for (const term of podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
-    const domain = labels[term.topologyKey];
-    if (domain === undefined || !affinitySatisfied(facts.pod, term, domain, cluster)) {
-      return ["node(s) didn't match pod affinity rules"];
-    }
+    const domain = labelOf(info, term.topologyKey);
+    const counts = cluster.matchesPerDomain(term, pod);
+    // The first of a group that wants to be together has nobody to join.
+    const isFirst = counts.size === 0 && cluster.termMatches(term, pod, pod);
+    if (domain === undefined || !(counts.has(domain) || isFirst)) return ["node(s) didn't match pod affinity rules"];
   }
   for (const term of podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
-    const domain = labels[term.topologyKey];
-    if (
-      domain !== undefined &&
-      podsInDomain(cluster, term.topologyKey, domain).some((p) => termMatches(term, facts.pod, p))
-    ) {
+    const domain = labelOf(info, term.topologyKey);
+    if (domain !== undefined && cluster.matchesPerDomain(term, pod).has(domain)) {
       return ["node(s) didn't match pod anti-affinity rules"];
     }
   }
-  for (const other of cluster.nodes.flatMap((n) =>
-    [...n.pods.values()].map((p) => ({ p, labels: n.node?.metadata?.labels ?? {} })),
-  )) {
-    for (const term of other.p.pod.spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ??
-      []) {
-      const domain = labels[term.topologyKey];
-      if (
-        domain !== undefined &&
-        other.labels[term.topologyKey] === domain &&
-        termMatches(term, other.p.pod, facts.pod)
-      ) {
-        return ["node(s) didn't satisfy existing pods anti-affinity rules"];
-      }
-    }
-  }
+  if (cluster.isRefusedByOthers(pod, info)) return ["node(s) didn't satisfy existing pods anti-affinity rules"];
   return FITS;
 };
-
-function affinitySatisfied(pod: Pod, term: AffinityTerm, domain: string, cluster: ClusterView): boolean {
-  if (podsInDomain(cluster, term.topologyKey, domain).some((p) => termMatches(term, pod, p))) return true;
-  // The first of a group that wants to be together has nobody to join.
-  const anywhere = cluster.nodes.some((n) => [...n.pods.values()].some((p) => termMatches(term, pod, p.pod)));
-  return !anywhere && termMatches(term, pod, pod);
-}
-
-function podsInDomain(cluster: ClusterView, key: string, domain: string): Pod[] {
-  return cluster.nodes
-    .filter((n) => n.node?.metadata?.labels?.[key] === domain)
-    .flatMap((n) => [...n.pods.values()].map((p) => p.pod));
-}
-
-/** `owner` is the pod whose term it is: its namespace counts when the term names none. */
-function termMatches(term: AffinityTerm, owner: Pod, other: Pod): boolean {
-  const namespaces = term.namespaces?.length ? term.namespaces : [owner.metadata?.namespace ?? ''];
-  if (!namespaces.includes(other.metadata?.namespace ?? '')) return false;
-  return matchesLabels(selectorOf(term.labelSelector), other.metadata?.labels);
-}
 
 export const FILTERS: readonly Filter[] = [
   nodeUnschedulable,
@@ -201,11 +150,13 @@ export function unschedulableMessage(nodeCount: number, reasonsByNode: readonly 
   const preemption = [
     ...(others > 0 ? [`${others} No preemption victims found for incoming pod`] : []),
     ...(helpless > 0 ? [`${helpless} Preemption is not helpful for scheduling`] : []),
-  ].join(', ');
+  ]
+    .sort()
+    .join(', ');
   return `0/${nodeCount} nodes are available: ${list.join(', ')}. preemption: 0/${nodeCount} nodes are available: ${preemption}.`;
 }
 
 /** Removing pods changes nothing about these. */
 function isUnresolvable(reason: string): boolean {
-  return /unschedulable|untolerated taint|node affinity|missing required label/.test(reason);
+  return /unschedulable|untolerated taint|node affinity|match pod affinity|missing required label/.test(reason);
 }

@@ -2,9 +2,10 @@
 import type { Node } from '../../api/kinds.ts';
 import { objectKey } from '../../api/meta.ts';
 import type { Pod } from '../../api/pod.ts';
-import { podAmounts } from '../../api/pod-resources.ts';
+import { amountsOf, podRequests } from '../../api/pod-resources.ts';
 import { parseQuantity, type Quantity } from '../../api/quantity.ts';
 import { type HostPort, hostPortsOf } from '../../api/scheduling.ts';
+import type { AffinityTerm } from './cluster-view.ts';
 
 /** Amounts in nano-units: exact for every resource. */
 export type Amounts = ReadonlyMap<string, bigint>;
@@ -23,22 +24,29 @@ export interface PodFacts {
   readonly scoredCpu: bigint;
   readonly scoredMemory: bigint;
   readonly ports: readonly HostPort[];
+  /** Required anti-affinity: what this pod keeps away from itself. */
+  readonly antiAffinity: readonly AffinityTerm[];
 }
 
 export function podFacts(pod: Pod): PodFacts {
-  const requests = new Map([...podAmounts(pod, 'requests')].map(([name, q]) => [name, q.nanos]));
-  for (const [name, text] of Object.entries(pod.spec?.overhead ?? {})) {
-    requests.set(name, (requests.get(name) ?? 0n) + parseQuantity(text as string).nanos);
-  }
+  const requests = new Map([...podRequests(pod)].map(([name, q]) => [name, q.nanos]));
   return {
     key: objectKey(pod),
     uid: pod.metadata?.uid ?? '',
     pod,
     requests,
-    scoredCpu: requests.get('cpu') || DEFAULT_CPU,
-    scoredMemory: requests.get('memory') || DEFAULT_MEMORY,
+    scoredCpu: (requests.get('cpu') ?? 0n) + silentContainers(pod, 'cpu') * DEFAULT_CPU,
+    scoredMemory: (requests.get('memory') ?? 0n) + silentContainers(pod, 'memory') * DEFAULT_MEMORY,
     ports: hostPortsOf(pod),
+    antiAffinity: pod.spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [],
   };
+}
+
+/** Containers that say nothing of `resource`, in a pod that does not say it as a whole. */
+function silentContainers(pod: Pod, resource: string): bigint {
+  if (amountsOf(pod.spec?.resources, 'requests').has(resource)) return 0n;
+  const silent = (pod.spec?.containers ?? []).filter((c) => !amountsOf(c.resources, 'requests').has(resource));
+  return BigInt(silent.length);
 }
 
 export class NodeInfo {
@@ -46,6 +54,8 @@ export class NodeInfo {
   node: Node | undefined;
   allocatable: Amounts = new Map();
   readonly pods = new Map<string, PodFacts>();
+  /** Those of them with required anti-affinity. */
+  readonly refusing = new Map<string, PodFacts>();
   readonly #requested = new Map<string, bigint>();
   scoredCpu = 0n;
   scoredMemory = 0n;
@@ -67,6 +77,7 @@ export class NodeInfo {
   add(facts: PodFacts): void {
     this.remove(facts.uid);
     this.pods.set(facts.uid, facts);
+    if (facts.antiAffinity.length > 0) this.refusing.set(facts.uid, facts);
     this.#count(facts, 1n);
   }
 
@@ -74,6 +85,7 @@ export class NodeInfo {
     const facts = this.pods.get(uid);
     if (facts === undefined) return;
     this.pods.delete(uid);
+    this.refusing.delete(uid);
     this.#count(facts, -1n);
   }
 

@@ -1,5 +1,7 @@
 // Binds pods to nodes, one at a time, the most important first (pkg/scheduler). A pod that fits nowhere waits until
 // something changes that may make it fit, at least its back-off and at most five minutes.
+import { setImmediate } from 'node:timers/promises';
+import type { Node } from '../../api/kinds.ts';
 import { matchesLabels, type Selector, selectorOf, selectorOfMap } from '../../api/labels.ts';
 import { controllerOf, formatTime, objectKey } from '../../api/meta.ts';
 import { isTerminalPhase, type Pod } from '../../api/pod.ts';
@@ -10,6 +12,7 @@ import { DueQueue } from '../../core/due-queue.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type Controller, type ControllerContext, referenceTo, waitForStores } from '../controllers/context.ts';
+import { ClusterView } from './cluster-view.ts';
 import { refusals, unschedulableMessage } from './filters.ts';
 import { NodeInfo, type PodFacts, podFacts } from './node-info.ts';
 import { bestNode } from './scores.ts';
@@ -20,6 +23,8 @@ const BACKOFF_INITIAL_MS = 1_000;
 const BACKOFF_MAX_MS = 10_000;
 /** A pod that was overlooked is looked at again after this, whatever happened. */
 const FLUSH_MS = 5 * 60_000;
+/** Longest stretch of work without a turn for others. */
+const MAX_TURN_MS = 10;
 /** Bindings under way at the same time: the next pod is placed while the API server stores the last ones. */
 const MAX_BINDINGS = 16;
 
@@ -27,6 +32,8 @@ interface Waiting {
   readonly facts: PodFacts;
   readonly queuedAt: number;
   attempts: number;
+  /** Monotonic ms of the last attempt. */
+  triedAtMs: number;
 }
 
 export class Scheduler implements Controller {
@@ -42,7 +49,9 @@ export class Scheduler implements Controller {
   readonly #unschedulable = new Map<string, Waiting>();
   readonly #backoff: DueQueue<string>;
   #sequence = 0;
-  #bindings = 0;
+  #turnStartMs = 0;
+  /** Bindings under way. */
+  readonly #bindings = new Set<Promise<void>>();
   #wake: (() => void) | undefined;
 
   constructor(ctx: ControllerContext, random: () => number = Math.random) {
@@ -55,10 +64,10 @@ export class Scheduler implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.nodes, stores.pods, stores.services, stores.replicaSets] as never[], signal);
+    await waitForStores([stores.nodes, stores.pods, stores.services, stores.replicaSets], signal);
     using _nodes = stores.nodes.subscribe({
       onAdd: (node) => this.#setNode(objectKey(node), node),
-      onUpdate: (_old, node) => this.#setNode(objectKey(node), node),
+      onUpdate: (old, node) => this.#setNode(objectKey(node), node, offerOf(old) !== offerOf(node)),
       onDelete: (node) => this.#setNode(objectKey(node), undefined),
     });
     using _pods = stores.pods.subscribe({
@@ -68,11 +77,20 @@ export class Scheduler implements Controller {
     });
     signal.addEventListener('abort', () => this.#wake?.(), { once: true });
     while (!signal.aborted) {
-      const next = this.#bindings < MAX_BINDINGS ? this.#takeNext() : undefined;
+      const next = this.#bindings.size < MAX_BINDINGS ? this.#takeNext() : undefined;
       if (next !== undefined) this.#schedule(next);
       else await this.#waitForWork(signal);
+      await this.#giveWay(signal);
     }
     this.#backoff[Symbol.dispose]();
+    await Promise.all(this.#bindings);
+  }
+
+  /** Placing thousands of pods in one go would keep the API server in this process from answering. */
+  async #giveWay(signal: AbortSignal): Promise<void> {
+    if (this.#ctx.clock.monotonicMs() - this.#turnStartMs < MAX_TURN_MS || signal.aborted) return;
+    await setImmediate();
+    this.#turnStartMs = this.#ctx.clock.monotonicMs();
   }
 
   async #waitForWork(signal: AbortSignal): Promise<void> {
@@ -83,11 +101,11 @@ export class Scheduler implements Controller {
     this.#wake = undefined;
   }
 
-  #setNode(name: string, node: Parameters<NodeInfo['setNode']>[0]): void {
+  #setNode(name: string, node: Parameters<NodeInfo['setNode']>[0], offersMore = true): void {
     const info = this.#infoOf(name);
     info.setNode(node);
     if (node === undefined && info.pods.size === 0) this.#nodes.delete(name);
-    if (node !== undefined) this.#retryUnschedulable();
+    if (node !== undefined && offersMore) this.#retryUnschedulable();
   }
 
   #infoOf(name: string): NodeInfo {
@@ -108,7 +126,10 @@ export class Scheduler implements Controller {
     }
     if (node) {
       this.#forget(uid);
-      this.#place(podFacts(pod), node);
+      const placed = this.#placed.get(uid) === node ? this.#nodes.get(node)?.pods.get(uid) : undefined;
+      // Status changes of running pods, by far the most, change no amounts.
+      const isSame = placed !== undefined && placed.pod.metadata?.generation === pod.metadata?.generation;
+      this.#place(isSame ? { ...placed, pod } : podFacts(pod), node);
     } else if (isOurs(pod)) {
       if (!this.#placed.has(uid)) this.#enqueue(pod);
     } else {
@@ -148,11 +169,12 @@ export class Scheduler implements Controller {
   #enqueue(pod: Pod): void {
     const facts = podFacts(pod);
     const known = this.#active.get(facts.uid) ?? this.#unschedulable.get(facts.uid);
-    const changed = known === undefined || JSON.stringify(known.facts.pod.spec) !== JSON.stringify(pod.spec);
+    const changed = known === undefined || wishOf(known.facts.pod) !== wishOf(pod);
     const entry: Waiting = {
       facts,
       queuedAt: known?.queuedAt ?? this.#sequence++,
       attempts: changed ? 0 : known.attempts,
+      triedAtMs: known?.triedAtMs ?? 0,
     };
     if (!changed && this.#unschedulable.has(facts.uid)) {
       this.#unschedulable.set(facts.uid, entry); // our own status write: no reason to try again
@@ -165,7 +187,10 @@ export class Scheduler implements Controller {
 
   /** Something changed that may make room: pods that fitted nowhere get another try after their back-off. */
   #retryUnschedulable(): void {
-    for (const [uid, entry] of this.#unschedulable) this.#backoff.setEarlier(uid, backoffMs(entry.attempts));
+    const nowMs = this.#ctx.clock.monotonicMs();
+    for (const [uid, entry] of this.#unschedulable) {
+      this.#backoff.setEarlier(uid, entry.triedAtMs + backoffMs(entry.attempts) - nowMs);
+    }
   }
 
   #activate(uid: string): void {
@@ -187,7 +212,7 @@ export class Scheduler implements Controller {
 
   #schedule(entry: Waiting): void {
     const nodes = [...this.#nodes.values()].filter((n) => n.node !== undefined);
-    const cluster = { nodes };
+    const cluster = new ClusterView(nodes, (ns) => this.#ctx.stores.namespaces.get(ns)?.metadata?.labels);
     const verdicts = nodes.map((info) => ({ info, reasons: refusals(entry.facts, info, cluster) }));
     const candidates = verdicts.filter((v) => v.reasons.length === 0).map((v) => v.info);
     if (candidates.length === 0) {
@@ -200,14 +225,19 @@ export class Scheduler implements Controller {
       return;
     }
     const ownerSelector = this.#ownerSelector(entry.facts.pod);
-    const chosen = bestNode({ facts: entry.facts, candidates, ownerSelector }, this.#random);
+    const chosen = bestNode({ facts: entry.facts, candidates, ownerSelector, cluster }, this.#random);
     this.#place(entry.facts, chosen.name); // assumed: the next pod must see it, before the API server knows
-    this.#bindings++;
-    void this.#bind(entry, chosen.name); // catches everything itself
+    const binding = this.#bind(entry, chosen.name); // catches everything itself
+    this.#bindings.add(binding);
+    void binding.finally(() => {
+      this.#bindings.delete(binding);
+      this.#wake?.();
+    });
   }
 
   #setAside(entry: Waiting): void {
     entry.attempts++;
+    entry.triedAtMs = this.#ctx.clock.monotonicMs();
     this.#unschedulable.set(entry.facts.uid, entry);
     this.#backoff.setEarlier(entry.facts.uid, FLUSH_MS);
   }
@@ -230,22 +260,32 @@ export class Scheduler implements Controller {
         `Successfully assigned ${key} to ${node}`,
       );
     } catch (err) {
-      this.#unplace(uid);
-      // Deleted or bound by somebody else meanwhile: the cache will show it. Anything else is tried again.
-      if (!isNotFound(err) && !isConflict(err)) {
-        this.#log.warn({ err, pod: key, node }, 'binding failed, will retry');
-        this.#setAside(entry);
-        this.#backoff.setEarlier(uid, backoffMs(entry.attempts));
-        void this.#reportUnschedulable(pod, errorMessage(err), 'SchedulerError');
-      }
-    } finally {
-      this.#bindings--;
-      this.#wake?.();
+      await this.#unbind(entry, node, err);
     }
   }
 
+  async #unbind(entry: Waiting, node: string, err: unknown): Promise<void> {
+    const { pod, key, uid } = entry.facts;
+    const current = this.#ctx.stores.pods.get(key);
+    if (current?.metadata?.uid === uid && current.spec?.nodeName) return; // bound after all, here or elsewhere: counted
+    if (this.#unplace(uid)) this.#retryUnschedulable();
+    if (current?.metadata?.uid !== uid || !isOurs(current) || isNotFound(err)) return;
+    this.#setAside(entry);
+    // Deleted or bound by somebody else meanwhile: the cache will show it, and forget the pod. The rest is tried again.
+    if (isConflict(err)) return;
+    this.#log.warn({ err, pod: key, node }, 'binding failed, will retry');
+    this.#backoff.setEarlier(uid, backoffMs(entry.attempts));
+    // The answer may have been lost on the way: a pod that has changed since is not said to wait.
+    await this.#reportUnschedulable(pod, errorMessage(err), 'SchedulerError', current.metadata?.resourceVersion);
+  }
+
   /** Says in the pod's status and in an Event why it waits; only when that is news. */
-  async #reportUnschedulable(pod: Pod, message: string, reason = 'Unschedulable'): Promise<void> {
+  async #reportUnschedulable(
+    pod: Pod,
+    message: string,
+    reason = 'Unschedulable',
+    resourceVersion?: string,
+  ): Promise<void> {
     this.#events.event(referenceTo(pod, podResource), 'Warning', 'FailedScheduling', message);
     const current = this.#ctx.stores.pods.get(objectKey(pod));
     const old = current?.status?.conditions?.find((c) => c.type === 'PodScheduled');
@@ -255,7 +295,10 @@ export class Scheduler implements Controller {
     const condition = { type: 'PodScheduled', status: 'False', reason, message, lastTransitionTime };
     const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
     try {
-      const body = { metadata: { uid }, status: { conditions: [condition] } };
+      const body = {
+        metadata: { uid, ...(resourceVersion && { resourceVersion }) },
+        status: { conditions: [condition] },
+      };
       await this.#ctx.client.patch(
         podResource,
         { name, namespace },
@@ -289,6 +332,16 @@ function isOurs(pod: Pod): boolean {
     pod.metadata?.deletionTimestamp === undefined &&
     (pod.spec?.schedulingGates ?? []).length === 0
   );
+}
+
+/** What of a node decides whether a pod fits: a heartbeat changes none of it. */
+function offerOf({ metadata, spec, status }: Node): string {
+  return JSON.stringify([metadata?.labels, spec?.taints, spec?.unschedulable, status?.allocatable ?? status?.capacity]);
+}
+
+/** What of a pod decides where it fits. */
+function wishOf({ metadata, spec }: Pod): string {
+  return JSON.stringify([metadata?.labels, spec]);
 }
 
 function comesBefore(a: Waiting, b: Waiting): boolean {

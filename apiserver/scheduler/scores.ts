@@ -1,9 +1,8 @@
 // Which of the nodes that can take a pod is best: upstream's default plugins and weights, 0 to 100 each
 // (pkg/scheduler/framework/plugins).
-import { matchesLabels, type Selector, selectorOf } from '../../api/labels.ts';
-import type { Pod } from '../../api/pod.ts';
+import { type Selector, selectorOf } from '../../api/labels.ts';
 import { matchesNodeSelectorTerm, tolerates } from '../../api/scheduling.ts';
-import { matchingPods } from './filters.ts';
+import { type ClusterView, labelOf, matchingPods } from './cluster-view.ts';
 import type { NodeInfo, PodFacts } from './node-info.ts';
 
 export interface ScoreInput {
@@ -12,6 +11,7 @@ export interface ScoreInput {
   readonly candidates: readonly NodeInfo[];
   /** What the owners of the pod (Services, ReplicaSets) select, for spreading when the pod says nothing itself. */
   readonly ownerSelector: Selector;
+  readonly cluster: ClusterView;
 }
 
 /** The best candidate; a random one among equals. */
@@ -50,7 +50,7 @@ const nodeAffinity: Score = ({ facts, candidates }) => {
   );
 };
 
-const podTopologySpread: Score = ({ facts, candidates, ownerSelector }) => {
+const podTopologySpread: Score = ({ facts, candidates, ownerSelector, cluster }) => {
   const soft = (facts.pod.spec?.topologySpreadConstraints ?? []).filter(
     (c) => c.whenUnsatisfiable === 'ScheduleAnyway',
   );
@@ -64,7 +64,7 @@ const podTopologySpread: Score = ({ facts, candidates, ownerSelector }) => {
   const crowding = candidates.map(() => 0);
   for (const { topologyKey, selector } of constraints) {
     const perDomain = new Map<string, number>();
-    for (const info of candidates) {
+    for (const info of cluster.nodes) {
       const domain = info.node?.metadata?.labels?.[topologyKey];
       if (domain === undefined) continue;
       perDomain.set(domain, (perDomain.get(domain) ?? 0) + matchingPods(info, facts.pod.metadata?.namespace, selector));
@@ -76,7 +76,7 @@ const podTopologySpread: Score = ({ facts, candidates, ownerSelector }) => {
   return invert(crowding);
 };
 
-const interPodAffinity: Score = ({ facts, candidates }) => {
+const interPodAffinity: Score = ({ facts, candidates, cluster }) => {
   const { podAffinity, podAntiAffinity } = facts.pod.spec?.affinity ?? {};
   const preferred = [
     ...(podAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map((p) => ({ ...p, sign: 1 })),
@@ -84,23 +84,14 @@ const interPodAffinity: Score = ({ facts, candidates }) => {
   ];
   const sums = candidates.map((info) =>
     preferred.reduce((sum, { weight, sign, podAffinityTerm: term }) => {
-      const selector = selectorOf(term.labelSelector);
-      const namespaces = term.namespaces?.length ? term.namespaces : [facts.pod.metadata?.namespace ?? ''];
-      const domain = info.node?.metadata?.labels?.[term.topologyKey];
-      const neighbours = candidates
-        .filter((other) => domain !== undefined && other.node?.metadata?.labels?.[term.topologyKey] === domain)
-        .flatMap((other) => [...other.pods.values()].map((p) => p.pod))
-        .filter((p) => matches(p, namespaces, selector)).length;
+      const domain = labelOf(info, term.topologyKey);
+      const neighbours = domain === undefined ? 0 : (cluster.matchesPerDomain(term, facts.pod).get(domain) ?? 0);
       return sum + sign * weight * neighbours;
     }, 0),
   );
   const lowest = Math.min(0, ...sums);
   return normalise(sums.map((s) => s - lowest));
 };
-
-function matches(pod: Pod, namespaces: readonly string[], selector: Selector): boolean {
-  return namespaces.includes(pod.metadata?.namespace ?? '') && matchesLabels(selector, pod.metadata?.labels);
-}
 
 /** Share of CPU and memory that stays free. */
 const leastAllocated: Score = ({ facts, candidates }) =>
@@ -131,19 +122,22 @@ const MAX_IMAGE_BYTES = 1000e6;
 
 const imageLocality: Score = ({ facts, candidates }) => {
   const containers = [...(facts.pod.spec?.initContainers ?? []), ...(facts.pod.spec?.containers ?? [])];
-  const has = (info: NodeInfo, image: string): number =>
-    info.node?.status?.images?.find((i) => i.names?.some((n) => n === image || n.endsWith(`/${image}`)))?.sizeBytes ??
-    0;
   const max = MAX_IMAGE_BYTES * Math.max(1, containers.length);
-  return candidates.map((info) => {
-    const bytes = containers.reduce((sum, c) => {
-      const size = has(info, c.image ?? '');
-      const spread = candidates.filter((other) => has(other, c.image ?? '') > 0).length / candidates.length;
-      return sum + size * spread;
-    }, 0);
-    return ((Math.min(Math.max(bytes, MIN_IMAGE_BYTES), max) - MIN_IMAGE_BYTES) / (max - MIN_IMAGE_BYTES)) * 100;
-  });
+  const bytes = candidates.map(() => 0);
+  for (const { image = '' } of containers) {
+    const sizes = candidates.map((info) => imageBytes(info, image));
+    const spread = sizes.filter((size) => size > 0).length / candidates.length;
+    for (const [i, size] of sizes.entries()) bytes[i] = bytes[i]! + size * spread;
+  }
+  return bytes.map(
+    (b) => ((Math.min(Math.max(b, MIN_IMAGE_BYTES), max) - MIN_IMAGE_BYTES) / (max - MIN_IMAGE_BYTES)) * 100,
+  );
 };
+
+function imageBytes(info: NodeInfo, image: string): number {
+  const isIt = (name: string): boolean => name === image || name.endsWith(`/${image}`);
+  return info.node?.status?.images?.find((i) => i.names?.some(isIt))?.sizeBytes ?? 0;
+}
 
 function normalise(values: readonly number[]): number[] {
   const max = Math.max(...values);
