@@ -53,7 +53,14 @@ test('host ports conflict on the same port and protocol, unless bound to differe
   const [a, b] = hostPortsOf({
     spec: {
       containers: [
-        { name: 'c', ports: [{ containerPort: 80, hostPort: 8080 }, { containerPort: 81, hostPort: 8080, protocol: 'UDP' }, { containerPort: 82 }] },
+        {
+          name: 'c',
+          ports: [
+            { containerPort: 80, hostPort: 8080 },
+            { containerPort: 81, hostPort: 8080, protocol: 'UDP' },
+            { containerPort: 82 },
+          ],
+        },
       ],
     },
   });

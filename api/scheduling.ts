@@ -1,8 +1,8 @@
 // Predicates on (pod, node) that the scheduler asks before it binds and the node asks again before it admits:
 // tolerations, node selectors and affinity, host ports. Pure. After component-helpers scheduling/corev1.
 import type { Node, Taint } from './kinds.ts';
-import type { Pod, PodSpec, Toleration } from './pod.ts';
 import { type LabelRequirement, matchesLabels } from './labels.ts';
+import type { Pod, PodSpec, Toleration } from './pod.ts';
 
 /** pkg/apis/core/v1/toleration: effect, key and value must fit; an empty operator means Equal. */
 export function tolerates(toleration: Toleration, taint: Taint): boolean {

@@ -2,6 +2,7 @@
 import type { ApiServer, ApiServerExtensions } from '../../apiserver/apiserver.ts';
 import { type AuthorizationMode, createAuth } from '../../apiserver/auth/auth.ts';
 import { decodeProtobuf } from '../../apiserver/protobuf/decoder.ts';
+import { proxyingSubresources } from '../../apiserver/proxying/subresources.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
@@ -31,7 +32,21 @@ export async function createExtensions(
     },
     { reader: server.registry, clock, log },
   );
-  return { ...auth, protobuf: decodeProtobuf };
+  const kubeletTls = {
+    ...(await optionalFile('cert', 'kubelet-client-certificate', flags.kubeletClientCertificate)),
+    ...(await optionalFile('key', 'kubelet-client-key', flags.kubeletClientKey)),
+    ...(await optionalFile('ca', 'kubelet-certificate-authority', flags.kubeletCertificateAuthority)),
+  };
+  const proxying = proxyingSubresources({ kubeletTls }, server.registry);
+  return { ...auth, subresources: [...auth.subresources, ...proxying], protobuf: decodeProtobuf };
+
+  async function optionalFile<K extends string>(
+    member: K,
+    flag: string,
+    file: string | undefined,
+  ): Promise<Partial<Record<K, string>>> {
+    return file === undefined ? {} : ({ [member]: await readFlagFile(flag, file) } as Record<K, string>);
+  }
 }
 
 const MODES: readonly AuthorizationMode[] = ['Node', 'RBAC', 'AlwaysAllow'];
