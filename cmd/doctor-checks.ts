@@ -1,0 +1,367 @@
+// What a node needs of its host, one check each. Nothing is changed: links and rules are tried in a network namespace
+// that ends with the process that tries them.
+import path from 'node:path';
+import { errorMessage } from '../core/errors.ts';
+import { findCgroups } from '../host/cgroup.ts';
+import type { Exec } from '../host/exec.ts';
+
+export type Level = 'ok' | 'warn' | 'fail';
+
+export interface Finding {
+  readonly check: string;
+  /** fail: no node can run. warn: it runs, with a limit or after a setting. */
+  readonly level: Level;
+  readonly message: string;
+  /** The command, or the setting, that mends it. */
+  readonly remedy?: string;
+}
+
+/** What the container runtime says of itself. */
+export interface RuntimeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly apiVersion: string;
+  readonly ready: boolean;
+}
+
+/** The host as the checks see it. */
+export interface Host {
+  readonly uid: number;
+  readonly exec: Exec;
+  /** Undefined when there is no such file; rejects for anything else. */
+  readonly read: (file: string) => Promise<string | undefined>;
+  readonly exists: (file: string) => Promise<boolean>;
+  readonly programPath: readonly string[];
+  /** Rejects when the runtime does not answer. */
+  readonly askRuntime: (endpoint: string) => Promise<RuntimeFacts>;
+}
+
+export interface DoctorOptions {
+  readonly runtimeEndpoint: string;
+  readonly cniBinDir: string;
+}
+
+type Check = (host: Host, opts: DoctorOptions) => Promise<Finding[]>;
+
+/** Every finding, in the order in which a person would mend them. */
+export async function examine(host: Host, opts: DoctorOptions): Promise<Finding[]> {
+  const checks: readonly Check[] = [
+    privileges,
+    namespaces,
+    fileSystems,
+    programs,
+    links,
+    rules,
+    bridgeFilter,
+    forwarding,
+    cgroups,
+    runtime,
+    cniPlugins,
+    swap,
+  ];
+  const findings: Finding[] = [];
+  for (const check of checks) findings.push(...(await run(check, host, opts)));
+  return findings;
+}
+
+async function run(check: Check, host: Host, opts: DoctorOptions): Promise<Finding[]> {
+  try {
+    return await check(host, opts);
+  } catch (err) {
+    return [{ check: check.name, level: 'fail', message: `could not be checked: ${errorMessage(err)}` }];
+  }
+}
+
+function finding(check: string, level: Level, message: string, remedy?: string): Finding {
+  return { check, level, message, ...(remedy === undefined ? {} : { remedy }) };
+}
+
+/** Bits of CapEff in /proc/self/status (capabilities(7)) that pods cannot be made without. */
+const CAPABILITIES = [
+  ['CAP_NET_ADMIN', 12n],
+  ['CAP_SYS_ADMIN', 21n],
+] as const;
+
+async function privileges(host: Host): Promise<Finding[]> {
+  if (host.uid !== 0)
+    return [finding('privileges', 'fail', `runs as user ${host.uid}; a node needs root`, 'sudo nodelet doctor')];
+  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec((await host.read('/proc/self/status')) ?? '')?.[1];
+  const bits = BigInt(`0x${effective ?? '0'}`);
+  const missing = CAPABILITIES.filter(([, bit]) => ((bits >> bit) & 1n) === 0n).map(([name]) => name);
+  if (missing.length > 0)
+    return [
+      finding(
+        'privileges',
+        'fail',
+        `root without ${missing.join(' and ')}`,
+        'start the container or unit with these capabilities, e.g. docker run --privileged',
+      ),
+    ];
+  return [finding('privileges', 'ok', 'root with CAP_NET_ADMIN and CAP_SYS_ADMIN')];
+}
+
+async function namespaces(host: Host): Promise<Finding[]> {
+  const wanted = ['mnt', 'net', 'pid', 'ipc', 'uts'];
+  const present = await Promise.all(wanted.map((ns) => host.exists(`/proc/self/ns/${ns}`)));
+  const missing = wanted.filter((_, i) => !present[i]);
+  if (missing.length === 0) return [finding('namespaces', 'ok', wanted.join(', '))];
+  return [
+    finding(
+      'namespaces',
+      'fail',
+      `the kernel has no ${missing.join(', ')} namespaces`,
+      'boot a kernel with CONFIG_NAMESPACES and its options',
+    ),
+  ];
+}
+
+async function fileSystems(host: Host): Promise<Finding[]> {
+  const known = new Set(((await host.read('/proc/filesystems')) ?? '').split(/\s+/));
+  if (known.has('overlay')) return [finding('overlayfs', 'ok', 'in the kernel')];
+  if (await succeeds(host, 'modprobe', ['--dry-run', '--quiet', 'overlay']))
+    return [finding('overlayfs', 'ok', 'as a module')];
+  return [finding('overlayfs', 'fail', 'the kernel has no overlayfs', 'modprobe overlay')];
+}
+
+/** Program, Debian package, and whether a node cannot run without it. */
+const PROGRAMS: readonly (readonly [string, string, Level])[] = [
+  ['ip', 'iproute2', 'fail'],
+  ['bridge', 'iproute2', 'fail'],
+  ['iptables', 'iptables', 'fail'],
+  ['iptables-save', 'iptables', 'fail'],
+  ['iptables-restore', 'iptables', 'fail'],
+  ['mount', 'mount', 'fail'],
+  ['umount', 'mount', 'fail'],
+  ['nsenter', 'util-linux', 'fail'],
+  ['unshare', 'util-linux', 'fail'],
+  ['nft', 'nftables', 'warn'],
+  ['conntrack', 'conntrack', 'warn'],
+];
+
+async function programs(host: Host): Promise<Finding[]> {
+  const findings = await Promise.all(
+    PROGRAMS.map(async ([name, pkg, level]) => {
+      for (const dir of host.programPath) {
+        const file = path.join(dir, name);
+        if (await host.exists(file)) return finding(`program ${name}`, 'ok', file);
+      }
+      const use =
+        level === 'fail'
+          ? ''
+          : name === 'nft'
+            ? ' (needed for --proxy-mode=nftables)'
+            : ' (stale UDP flows stay after their endpoint is gone)';
+      return finding(`program ${name}`, level, `not found on PATH${use}`, `apt-get install ${pkg}`);
+    }),
+  );
+  return findings;
+}
+
+const LINKS = [
+  ['bridge', ['type', 'bridge'], 'modprobe bridge'],
+  ['veth', ['type', 'veth', 'peer', 'name', 'doctor1'], 'modprobe veth'],
+  ['vxlan', ['type', 'vxlan', 'id', '1', 'dstport', '8472'], 'modprobe vxlan, or run with --network-backend=host-gw'],
+] as const;
+
+async function links(host: Host): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const [name, args, remedy] of LINKS) {
+    const why = await refusal(host, 'ip', ['link', 'add', 'doctor0', ...args]);
+    const level = name === 'vxlan' ? 'warn' : 'fail';
+    findings.push(
+      finding(
+        `link ${name}`,
+        why === undefined ? 'ok' : level,
+        why ?? 'can be made',
+        why === undefined ? undefined : remedy,
+      ),
+    );
+  }
+  return findings;
+}
+
+/** A rule of each kind that the proxy writes, so that the modules behind it are asked for as well. */
+const IPTABLES_TRIAL = `*nat
+:DOCTOR - [0:0]
+-A DOCTOR -m comment --comment doctor -m statistic --mode random --probability 0.5 -p tcp -j DNAT --to-destination 192.0.2.1:80
+-A DOCTOR -j MASQUERADE --random-fully
+COMMIT
+*filter
+:DOCTOR - [0:0]
+-A DOCTOR -m conntrack --ctstate INVALID -j DROP
+COMMIT
+`;
+const NFT_TRIAL = `add table ip doctor
+add chain ip doctor nat { type nat hook prerouting priority -100; }
+add rule ip doctor nat ct state new accept
+`;
+
+async function rules(host: Host): Promise<Finding[]> {
+  const iptables = await refusal(host, 'iptables-restore', ['--noflush'], IPTABLES_TRIAL);
+  const nft = await refusal(host, 'nft', ['-f', '-'], NFT_TRIAL);
+  return [
+    finding(
+      'iptables rules',
+      iptables === undefined ? 'ok' : 'fail',
+      iptables ?? 'are taken by the kernel',
+      iptables === undefined
+        ? undefined
+        : 'modprobe -a nf_tables nft_compat nf_nat xt_comment xt_statistic xt_conntrack xt_MASQUERADE',
+    ),
+    finding(
+      'nftables rules',
+      nft === undefined ? 'ok' : 'warn',
+      nft ?? 'are taken by the kernel',
+      nft === undefined ? undefined : 'modprobe nf_tables, or run with --proxy-mode=iptables',
+    ),
+  ];
+}
+
+async function bridgeFilter(host: Host): Promise<Finding[]> {
+  const check = 'bridge-nf-call-iptables';
+  const value = (await host.read('/proc/sys/net/bridge/bridge-nf-call-iptables'))?.trim();
+  if (value === '1') return [finding(check, 'ok', 'is 1')];
+  const harm = 'pods cannot reach Services whose endpoints are on their own node';
+  if (value === undefined)
+    return [finding(check, 'warn', `br_netfilter is not loaded: ${harm}`, 'modprobe br_netfilter')];
+  return [finding(check, 'warn', `is ${value}: ${harm}`, 'sysctl -w net.bridge.bridge-nf-call-iptables=1')];
+}
+
+async function forwarding(host: Host): Promise<Finding[]> {
+  const on = (await host.read('/proc/sys/net/ipv4/ip_forward'))?.trim() === '1';
+  if (on) return [finding('ip_forward', 'ok', 'is 1')];
+  return [
+    finding(
+      'ip_forward',
+      'warn',
+      'is off: pods of other nodes are not reached until it is on',
+      'sysctl -w net.ipv4.ip_forward=1',
+    ),
+  ];
+}
+
+async function cgroups(host: Host): Promise<Finding[]> {
+  const { version, mounts } = findCgroups((await host.read('/proc/self/mountinfo')) ?? '');
+  if (version === 1)
+    return [
+      finding(
+        'cgroups',
+        'warn',
+        'version 1, which the kubelet of v1.36 refuses by default',
+        'boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false',
+      ),
+    ];
+  const root = mounts.get('unified') ?? '/sys/fs/cgroup';
+  const controllers = new Set(((await host.read(`${root}/cgroup.controllers`)) ?? '').trim().split(/\s+/));
+  const missing = ['cpu', 'memory', 'pids'].filter((name) => !controllers.has(name));
+  if (missing.length === 0) return [finding('cgroups', 'ok', 'version 2 with cpu, memory and pids')];
+  return [
+    finding(
+      'cgroups',
+      'fail',
+      `version 2 without the controllers ${missing.join(', ')}`,
+      `echo '+${missing.join(' +')}' > ${root}/cgroup.subtree_control in the parent, or boot with cgroup_enable=memory`,
+    ),
+  ];
+}
+
+async function runtime(host: Host, { runtimeEndpoint }: DoctorOptions): Promise<Finding[]> {
+  const check = 'container runtime';
+  const socket = runtimeEndpoint.replace(/^unix:\/\//, '');
+  if (!(await host.exists(socket)))
+    return [
+      finding(
+        check,
+        'fail',
+        `no socket at ${socket}`,
+        'apt-get install containerd && systemctl enable --now containerd, or name another one with --container-runtime-endpoint',
+      ),
+    ];
+  let facts: RuntimeFacts;
+  try {
+    facts = await host.askRuntime(runtimeEndpoint);
+  } catch (err) {
+    return [
+      finding(
+        check,
+        'fail',
+        `${socket} does not answer CRI v1: ${errorMessage(err)}`,
+        'systemctl restart containerd; "cri" may not be among disabled_plugins of /etc/containerd/config.toml',
+      ),
+    ];
+  }
+  const said = `${facts.name} ${facts.version}, CRI ${facts.apiVersion}`;
+  if (facts.apiVersion !== 'v1')
+    return [finding(check, 'fail', `${said}; CRI v1 is needed`, 'upgrade to containerd 1.6 or later')];
+  if (!facts.ready)
+    return [finding(check, 'fail', `${said}, but says that it is not ready`, 'journalctl -u containerd')];
+  return [finding(check, 'ok', said)];
+}
+
+async function cniPlugins(host: Host, { cniBinDir }: DoctorOptions): Promise<Finding[]> {
+  const needed = ['bridge', 'host-local', 'loopback', 'portmap'];
+  const missingIn = async (dir: string): Promise<string[]> => {
+    const present = await Promise.all(needed.map((name) => host.exists(path.join(dir, name))));
+    return needed.filter((_, i) => !present[i]);
+  };
+  const missing = await missingIn(cniBinDir);
+  if (missing.length === 0) return [finding('CNI plugins', 'ok', `${needed.join(', ')} in ${cniBinDir}`)];
+  const debian = '/usr/lib/cni';
+  if (cniBinDir !== debian && (await missingIn(debian)).length === 0)
+    return [
+      finding(
+        'CNI plugins',
+        'warn',
+        `are in ${debian}, not in ${cniBinDir}`,
+        `set cniBinDir: ${debian} (NodeletConfiguration) and bin_dir in containerd's config.toml`,
+      ),
+    ];
+  return [
+    finding(
+      'CNI plugins',
+      'fail',
+      `${missing.join(', ')} not found in ${cniBinDir}`,
+      'apt-get install containernetworking-plugins',
+    ),
+  ];
+}
+
+async function swap(host: Host): Promise<Finding[]> {
+  const areas = ((await host.read('/proc/swaps')) ?? '').trim().split('\n').slice(1);
+  if (areas.length === 0) return [finding('swap', 'ok', 'is off')];
+  const names = areas.map((line) => line.split(/\s+/)[0]).join(', ');
+  return [
+    finding(
+      'swap',
+      'warn',
+      `is on (${names}), which the kubelet refuses by default`,
+      'swapoff -a, or set failSwapOn: false',
+    ),
+  ];
+}
+
+async function succeeds(host: Host, program: string, args: readonly string[]): Promise<boolean> {
+  try {
+    return (await host.exec(program, args, { timeoutMs: 10_000 })).code === 0;
+  } catch {
+    return false; // not installed
+  }
+}
+
+/** Runs a command in a network namespace of its own; why it failed, else undefined. */
+async function refusal(
+  host: Host,
+  program: string,
+  args: readonly string[],
+  input?: string,
+): Promise<string | undefined> {
+  try {
+    const opts = { timeoutMs: 10_000, ...(input === undefined ? {} : { input }) };
+    const result = await host.exec('unshare', ['--net', program, ...args], opts);
+    if (result.code === 0) return undefined;
+    const words = result.stderr.trim().split('\n')[0];
+    return `${program} failed: ${words === '' || words === undefined ? `exit ${result.code}` : words}`;
+  } catch (err) {
+    return errorMessage(err);
+  }
+}
