@@ -1,0 +1,167 @@
+// The pieces of a lab that need no kernel: names, addresses, the state file and its lock, preflight, progress.
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { PassThrough } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { FakeClock } from '../core/fake-clock.ts';
+import { identifyProcess } from '../host/process.ts';
+import { freeLabIndex, labAddresses, labNames, MAX_LABS, MAX_NODES, nodeAddress, nodeNetns } from './names.ts';
+import { parseListeners } from './preflight.ts';
+import { createProgress } from './progress.ts';
+import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'nodelet-lab-'));
+});
+afterEach(async () => {
+  await rm(dir, { recursive: true });
+});
+
+// ---- names ----
+
+test('labs in different directories share no name, the same directory gives the same ones', () => {
+  const [a, b] = [labNames('/tmp/a'), labNames('/tmp/b')];
+  expect(labNames('/tmp/x/../a')).toEqual(a);
+  expect(a.id).toMatch(/^[0-9a-f]{6}$/);
+  expect(new Set([a.switchNetns, b.switchNetns, a.hostLink, b.hostLink, a.cgroupRoot, b.cgroupRoot]).size).toBe(6);
+  expect(Buffer.byteLength(a.hostLink)).toBeLessThanOrEqual(15);
+  expect(nodeNetns(a.id, 'node-1')).toBe(`nodelet-${a.id}-node-1`);
+});
+
+test('addresses of all labs and nodes are valid and their own', () => {
+  const networks = Array.from({ length: MAX_LABS }, (_, i) => labAddresses(i));
+  expect(new Set(networks.map((n) => n.network)).size).toBe(MAX_LABS);
+  expect(new Set(networks.map((n) => n.clusterCidr)).size).toBe(MAX_LABS);
+  expect(networks[0]).toMatchObject({ network: '172.29.100.0/24', host: '172.29.100.1', clusterCidr: '10.244.0.0/16' });
+  expect([nodeAddress(0, 1), nodeAddress(MAX_LABS - 1, MAX_NODES)]).toEqual(['172.29.100.10', '172.29.163.249']);
+});
+
+test('the lowest lab number without an address in use is free', () => {
+  expect(freeLabIndex([])).toBe(0);
+  expect(freeLabIndex(['172.29.100.1', '172.29.102.1', '10.0.0.1'])).toBe(1);
+  expect(freeLabIndex(Array.from({ length: MAX_LABS }, (_, i) => labAddresses(i).host))).toBeUndefined();
+});
+
+// ---- state ----
+
+const node = { name: 'n1', ordinal: 1, netns: 'x', ip: '172.29.100.10' };
+const state: LabState = {
+  version: 1,
+  id: 'abc',
+  index: 0,
+  port: 6443,
+  agentOptions: {},
+  nodes: [node, { ...node, name: 'n2' }],
+};
+
+test('the state is read as written; none, a broken or a newer one is told apart', async () => {
+  expect(await findLabState(dir)).toBeUndefined();
+  await expect(readLabState(dir)).rejects.toMatchObject({ code: 'LAB_NOT_FOUND' });
+  await writeLabState(dir, state);
+  expect(await readLabState(dir)).toEqual(state);
+  expect(findNode(state, 'n2').name).toBe('n2');
+  expect(() => findNode(state, 'n3')).toThrow('the lab has no node n3');
+  for (const text of ['{"version": 2}', '{"version":', '']) {
+    await writeFile(path.join(dir, 'lab.json'), text);
+    await expect(readLabState(dir)).rejects.toMatchObject({ code: 'LAB_STATE_INVALID' });
+  }
+});
+
+test('changes made at the same time all count, and a failed one stops no other', async () => {
+  await writeLabState(dir, state);
+  const file = new LabStateFile(dir);
+  const holder = { pid: 1, startTicks: 1 };
+  const results = await Promise.allSettled([
+    file.updateNode('n1', (n) => ({ ...n, holder })),
+    file.update(() => {
+      throw new Error('no');
+    }),
+    file.updateNode('n2', (n) => ({ ...n, agent: holder })),
+  ]);
+  expect(results.map((r) => r.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  expect((await readLabState(dir)).nodes).toMatchObject([{ holder }, { agent: holder }]);
+});
+
+// ---- lock ----
+
+test('a lock is waited for while its holder lives, and leaves no file', async () => {
+  const clock = new FakeClock();
+  await writeFile(path.join(dir, 'lab.lock'), JSON.stringify(await identifyProcess(process.ppid)));
+  const stop = new AbortController();
+  const waiting = lockLab(dir, clock, stop.signal);
+  stop.abort(new Error('interrupted'));
+  await expect(waiting).rejects.toThrow('interrupted');
+  expect(await readdir(dir)).toEqual(['lab.lock']);
+});
+
+test('a lock whose holder is gone is taken over, even when its pid is somebody else by now', async () => {
+  const self = await identifyProcess(process.pid);
+  for (const holder of [
+    { pid: 2 ** 22, startTicks: 1 },
+    { ...self, startTicks: 1 },
+  ]) {
+    await writeFile(path.join(dir, 'lab.lock'), JSON.stringify(holder));
+    await using _lock = await lockLab(dir, new FakeClock(), AbortSignal.timeout(5_000));
+    expect(JSON.parse(await readFile(path.join(dir, 'lab.lock'), 'utf8'))).toEqual(self);
+  }
+  expect(await readdir(dir)).toEqual([]);
+});
+
+// ---- preflight ----
+
+test('listening sockets of /proc/net/tcp and tcp6, and no others', () => {
+  const head = '  sl  local_address rem_address   st tx_queue rx_queue';
+  const table = [
+    head,
+    '   0: 0100007F:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1',
+    '   1: 01641DAC:192B 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 2 1',
+    '   2: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 3',
+    'garbage',
+    '',
+  ].join('\n');
+  expect(parseListeners(table)).toEqual([
+    { ip: '127.0.0.1', port: 6443 },
+    { ip: '00000000000000000000000000000000', port: 22 },
+  ]);
+  expect(parseListeners('')).toEqual([]);
+});
+
+// ---- progress ----
+
+function capture(isTTY: boolean) {
+  let text = '';
+  const out = Object.assign(new PassThrough(), { isTTY });
+  out.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const clock = new FakeClock();
+  const ended = async (): Promise<string> => {
+    out.end();
+    await finished(out);
+    return text;
+  };
+  return { progress: createProgress(out as unknown as NodeJS.WriteStream, clock), clock, ended };
+}
+
+test.each([false, true])(
+  'a step says how long it took, or that it failed, and passes the error on (terminal: %s)',
+  async (isTTY) => {
+    const { progress, clock, ended } = capture(isTTY);
+    const work = async (): Promise<number> => {
+      await clock.advance(1_240);
+      return 7;
+    };
+    expect(await progress.step('making', work)).toBe(7);
+    const failing = progress.step('breaking', () => Promise.reject(new Error('no')));
+    await expect(failing).rejects.toThrow('no');
+    progress.note('done');
+    const output = await ended();
+    expect(output).toContain('✓ making (1.2 s)\n');
+    expect(output).toContain('✗ breaking (0.0 s)\n');
+    expect(output.endsWith('done\n')).toBe(true);
+    expect(output.includes('\r')).toBe(isTTY); // no spinner in a log file
+  },
+);
