@@ -18,7 +18,7 @@ export class FakeRuntimeServer {
   /** Called when the client has opened as many streams as `expected` says. */
   onCommand: (command: ServedCommand) => void = () => {};
   onStream: ((stream: SpdyStream) => void) | undefined;
-  expected = 4;
+  expected: number | ((request: IncomingMessage) => number) = 4;
   /** Answer upgrades with this instead of 101. */
   refuseWith: { readonly code: number; readonly body: string } | undefined;
 
@@ -57,6 +57,7 @@ export class FakeRuntimeServer {
     socket.write(
       `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`,
     );
+    const expected = typeof this.expected === 'number' ? this.expected : this.expected(request);
     const streams = new Map<string, SpdyStream>();
     const session = new SpdySession(socket, head, {
       role: 'server',
@@ -64,7 +65,7 @@ export class FakeRuntimeServer {
         stream.on('error', () => {});
         if (this.onStream !== undefined) return this.onStream(stream);
         streams.set(stream.headers.streamtype ?? '', stream);
-        if (streams.size === this.expected) this.onCommand({ request, session, streams });
+        if (streams.size === expected) this.onCommand({ request, session, streams });
       },
     });
   }

@@ -139,8 +139,11 @@ function listen(ws: WebSocket, { stdin, resize }: OpenStreams): void {
 function writeTo(stream: Writable, data: Buffer, resume: () => void): boolean {
   if (!stream.writable || data.length === 0) return true;
   if (stream.write(data)) return true;
-  stream.once('drain', resume);
-  stream.once('close', resume); // it will never drain then; what follows is dropped
+  const goOn = (): void => {
+    stream.off('drain', goOn).off('close', goOn);
+    resume();
+  };
+  stream.on('drain', goOn).on('close', goOn); // closed it will never drain; what follows is dropped
   return false;
 }
 

@@ -3,7 +3,6 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 
 /** The connection after a 101. */
 export interface Upgraded {
@@ -95,14 +94,31 @@ export async function spliceUpgrade(client: Duplex, clientHead: Buffer, backend:
   await splice(client, backend.socket);
 }
 
-/** Copies both ways until both have ended or one fails; then both are closed. Never rejects. */
+/**
+ * Copies both ways. A half that ends is ended on the other side; a connection that is gone takes the other along, once
+ * what it had sent is delivered. Never rejects; resolves when both are closed.
+ */
 export async function splice(a: Duplex, b: Duplex): Promise<void> {
   noDelay(a);
   noDelay(b);
-  // A failure of one direction destroys both ends: pipeline does that. Who it was is nobody's concern here.
-  await Promise.allSettled([pipeline(a, b), pipeline(b, a)]);
-  a.destroy();
-  b.destroy();
+  a.pipe(b);
+  b.pipe(a);
+  await Promise.all([follow(a, b), follow(b, a)]);
+}
+
+function follow(gone: Duplex, other: Duplex): Promise<void> {
+  gone.on('error', () => other.destroy());
+  const closed = new Promise<void>((resolve) => gone.once('close', () => resolve()));
+  const close = (): void => {
+    if (other.writableFinished || other.destroyed) {
+      other.destroy();
+      return;
+    }
+    other.once('finish', () => other.destroy());
+    other.end();
+  };
+  if (gone.destroyed) close(); // it went while the backend was being dialled
+  return gone.destroyed ? Promise.resolve() : closed.then(close);
 }
 
 function noDelay(stream: Duplex): void {
