@@ -64,7 +64,8 @@ export class Scheduler implements Controller {
 
   async run(signal: AbortSignal): Promise<void> {
     const { stores } = this.#ctx;
-    await waitForStores([stores.nodes, stores.pods, stores.services, stores.replicaSets], signal);
+    const needed = [stores.nodes, stores.pods, stores.services, stores.replicaSets, stores.namespaces];
+    await waitForStores(needed, signal);
     using _nodes = stores.nodes.subscribe({
       onAdd: (node) => this.#setNode(objectKey(node), node),
       onUpdate: (old, node) => this.#setNode(objectKey(node), node, offerOf(old) !== offerOf(node)),
@@ -82,8 +83,8 @@ export class Scheduler implements Controller {
       else await this.#waitForWork(signal);
       await this.#giveWay(signal);
     }
-    this.#backoff[Symbol.dispose]();
     await Promise.all(this.#bindings);
+    this.#backoff[Symbol.dispose](); // last: a binding that failed has put its pod there
   }
 
   /** Placing thousands of pods in one go would keep the API server in this process from answering. */
