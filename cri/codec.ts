@@ -23,6 +23,8 @@ type Kind =
   | 'enum'
   | 'message';
 
+type Fields = Record<string, unknown>;
+
 interface Field {
   readonly number: number;
   readonly name: string;
@@ -37,6 +39,10 @@ interface Field {
 
 interface Message {
   readonly fields: readonly Field[];
+  /** All members with their zero values; copied for each message, so that all of a kind share one shape. */
+  readonly empty: Fields;
+  /** The fields of `fields` whose zero value must be an object of its own. */
+  readonly containers: readonly Field[];
   /** By field number. */
   readonly byNumber: readonly (Field | undefined)[];
 }
@@ -45,6 +51,7 @@ const SCALARS = new Set<string>(['string', 'bool', 'int32', 'uint32', 'int64', '
 /** Sub-messages nest this deep at most: hostile bytes must not exhaust the stack. */
 const MAX_DEPTH = 32;
 
+const NO_BYTES = new Uint8Array(0);
 const known = new Map<string, Message>();
 const enumValues = new Map<string, readonly string[]>();
 
@@ -57,7 +64,9 @@ function messageOf(name: string): Message {
     const fields = text === '' ? [] : text.split(',').map(parseField);
     const byNumber: (Field | undefined)[] = [];
     for (const field of fields) byNumber[field.number] = field;
-    message = { fields, byNumber };
+    const containers = fields.filter((f) => f.map || f.repeated);
+    const empty = Object.fromEntries(fields.map((f) => [f.name, containers.includes(f) ? undefined : zeroOf(f)]));
+    message = { fields, byNumber, empty, containers };
     known.set(name, message);
   }
   return message;
@@ -87,8 +96,6 @@ function valuesOf(name: string): readonly string[] | undefined {
   }
   return values;
 }
-
-type Fields = Record<string, unknown>;
 
 /** Bytes of a message. Absent and zero fields are not sent, as proto3 has it. */
 export function encodeMessage(name: string, value: Init<object>): Buffer {
@@ -191,7 +198,8 @@ export function decodeMessage<T>(name: string, bytes: Uint8Array): T {
 
 function readMessage(reader: WireReader, message: Message, depth: number): Fields {
   if (depth > MAX_DEPTH) throw new WireError('nested too deep');
-  const value = emptyMessage(message);
+  const value: Fields = { ...message.empty };
+  for (const field of message.containers) value[field.name] = field.map ? {} : [];
   while (!reader.done) {
     const tag = reader.tag();
     const field = message.byNumber[tag >>> 3];
@@ -214,19 +222,6 @@ function fits(field: Field, wireType: number): boolean {
       return wireType === 0 || (wireType === 2 && field.repeated);
   }
 }
-
-/** Every message of a kind gets its members in the same order, so that they share one shape. */
-function emptyMessage(message: Message): Fields {
-  const value: Fields = {};
-  for (const field of message.fields) {
-    if (field.map) value[field.name] = {};
-    else if (field.repeated) value[field.name] = [];
-    else value[field.name] = zeroOf(field);
-  }
-  return value;
-}
-
-const NO_BYTES = new Uint8Array(0);
 
 function zeroOf(field: Field): unknown {
   switch (field.kind) {
@@ -272,8 +267,9 @@ function readMapEntry(entry: WireReader, field: Field, map: Fields): void {
     else if (tag >>> 3 === 2 && fits(field, tag & 7)) v = readValue(entry, field, 0);
     else entry.skip(tag & 7);
   }
-  // Not by assignment: a key `__proto__` from a label must become a member like any other.
-  Object.defineProperty(map, key, { value: v, enumerable: true, configurable: true, writable: true });
+  if (key !== '__proto__') map[key] = v;
+  // A label of that name must become a member like any other.
+  else Object.defineProperty(map, key, { value: v, enumerable: true, configurable: true, writable: true });
 }
 
 function readValue(reader: WireReader, field: Field, depth: number): unknown {
