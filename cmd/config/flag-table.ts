@@ -73,6 +73,8 @@ const RENAMED: Readonly<Record<string, string>> = {
   'cluster-dns': 'clusterDNS',
   'fail-cgroupv1': 'failCgroupV1',
   'kube-api-content-type': 'contentType',
+  'kube-api-qps': 'kubeAPIQPS',
+  'make-iptables-util-chains': 'makeIPTablesUtilChains',
   'reserved-cpus': 'reservedSystemCPUs',
   runonce: 'runOnce',
   'logging-format': 'logging.format',
@@ -83,7 +85,7 @@ const RENAMED: Readonly<Record<string, string>> = {
 const FILE_ONLY = new Set(
   `staticPodPath staticPodURL staticPodURLHeader authentication authorization serverTLSBootstrap registryPullQPS
   eventRecordQPS enableContentionProfiling imageMinimumGCAge imageGCHighThresholdPercent imageGCLowThresholdPercent
-  podPidsLimit clusterDNS failCgroupV1 contentType reservedSystemCPUs runOnce
+  podPidsLimit clusterDNS failCgroupV1 contentType kubeAPIQPS makeIPTablesUtilChains reservedSystemCPUs runOnce
   memorySwap shutdownGracePeriod shutdownGracePeriodCriticalPods shutdownGracePeriodByPodPriority crashLoopBackOff
   containerLogMaxWorkers containerLogMonitorInterval enableSystemLogHandler enableSystemLogQuery enableProfilingHandler
   enableDebugFlagsHandler showHiddenMetricsForVersion imageMaximumGCAge maxParallelImagePulls
