@@ -4,27 +4,22 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
-import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { createCa, createSelfSignedServingCert, issueClientCert } from '../../api/pki.ts';
-import type { Pod } from '../../api/pod.ts';
 import { SpdySession, type SpdyStream } from '../../api/streaming/spdy-session.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
-import type { PodRuntimeStatus, RuntimeContainer } from '../../kubelet/runtime/pod-runtime-status.ts';
-import type { ServedPods } from '../../kubelet/server/served-pods.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { CONTAINERD_VERSIONS, containerdMissing, TestContainerd } from '../harness/containerd.ts';
-import { sandboxConfig } from '../harness/cri-contract.ts';
+import { RealPods } from '../harness/real-pods.ts';
 
 const missing = containerdMissing();
 if (missing !== undefined) console.warn(`streaming tests are skipped: ${missing}`);
 
-const IMAGE = 'docker.io/library/busybox:latest';
 const BULK_MB = 256;
 const validity = { nowMs: Date.now(), lifetimeMs: 3600_000 };
 const ca = createCa('ca', validity);
@@ -222,72 +217,3 @@ describe.skipIf(missing !== undefined).each(CONTAINERD_VERSIONS)('containerd %s'
     expect((most - before) / 1024 ** 2).toBeLessThan(128);
   });
 });
-
-/** Pods that the test starts in the runtime itself, as the server sees them. */
-class RealPods implements ServedPods {
-  readonly #containerd: TestContainerd;
-  readonly #pods = new Map<string, { pod: Pod; sandboxId: string; containerId: string }>();
-
-  constructor(containerd: TestContainerd) {
-    this.#containerd = containerd;
-  }
-
-  async start(name: string, command: readonly string[], more: { stdin?: boolean } = {}): Promise<void> {
-    const { runtime, dir, cgroupParent } = this.#containerd;
-    const config = sandboxConfig({ logDirectory: path.join(dir, 'logs'), cgroupParent });
-    const sandboxId = await runtime.runPodSandbox(config, '');
-    const container = { metadata: { name: 'main' }, image: { image: IMAGE }, command, logPath: 'main.log', ...more };
-    const containerId = await runtime.createContainer(sandboxId, container, config);
-    await runtime.startContainer(containerId);
-    const running = { name: 'main', image: IMAGE, imageID: '', ready: true, restartCount: 0, state: { running: {} } };
-    this.#pods.set(name, {
-      sandboxId,
-      containerId,
-      pod: {
-        metadata: { namespace: 'default', name, uid: name },
-        spec: { containers: [{ name: 'main', image: IMAGE }] },
-        status: { containerStatuses: [{ ...running, containerID: `containerd://${containerId}` }] },
-      },
-    });
-  }
-
-  async removeAll(): Promise<void> {
-    for (const { sandboxId } of this.#pods.values()) {
-      await this.#containerd.runtime.stopPodSandbox(sandboxId);
-      await this.#containerd.runtime.removePodSandbox(sandboxId);
-    }
-  }
-
-  getPods(): Pod[] {
-    return [...this.#pods.values()].map((p) => p.pod);
-  }
-
-  podByName(_namespace: string, name: string): Pod | undefined {
-    return this.#pods.get(name)?.pod;
-  }
-
-  async runtimeStatus(identity: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus> {
-    const { sandboxId, containerId } = this.#pods.get(identity.name)!;
-    const { runtime } = this.#containerd;
-    const [cri, sandbox] = await Promise.all([
-      runtime.containerStatus(containerId),
-      runtime.podSandboxStatus(sandboxId),
-    ]);
-    const container: RuntimeContainer = {
-      id: containerId,
-      name: 'main',
-      sandboxId,
-      state: cri.state === 'CONTAINER_RUNNING' ? 'running' : 'exited',
-      createdAtMs: 0,
-      startedAtMs: 0,
-      finishedAtMs: 0,
-      exitCode: cri.exitCode,
-      reason: '',
-      message: '',
-      restartCount: 0,
-      hash: '',
-      cri,
-    };
-    return { ...identity, ips: [], sandboxes: [sandbox], containers: [container], observedAtMs: 0 };
-  }
-}
