@@ -224,7 +224,8 @@ export class SpdyStream extends Duplex {
   connectionEnded(err: Error | undefined): void {
     this.#reset = true;
     this.#accepted.reject(err ?? new SpdyError('connection is closed'));
-    if (err !== undefined) this.destroy(err);
+    // What had ended before stays readable: the last bytes of a command come just before its connection goes.
+    if (err !== undefined && !this.#remoteEnded) this.destroy(err);
     else this.#endRemote();
   }
 

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
-import { Duplex } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { FakeRuntimeServer, type ServedCommand } from './fake-runtime-server.ts'
 import { tunnelledProtocols, tunnelPortForward } from './port-forward.ts';
 import { type RemoteCommandStreams, translateRemoteCommand, wantsV5 } from './remote-command.ts';
 import { SpdySession } from './spdy-session.ts';
-import { requestUpgrade, spdyUpgradeHeaders, UpgradeRefused } from './upgrade-client.ts';
+import { requestUpgrade, spdyUpgradeHeaders, splice, UpgradeRefused } from './upgrade-client.ts';
 
 // A client, a translator on a real socket, and a runtime on another.
 let runtime: FakeRuntimeServer;
@@ -259,6 +259,21 @@ test('a broken handshake is refused without dialling on', async () => {
   socket.write(`${head.join('\r\n')}\r\n\r\n`);
   expect(await text(socket)).toMatch(/^HTTP\/1.1 500/);
   expect(refusal).toBeInstanceOf(Error);
+});
+
+test('what was read of a backend before it reset the connection is still delivered', async () => {
+  const [client, clientFar] = duplexPair();
+  const [backend, backendFar] = duplexPair();
+  const spliced = splice(client, backend);
+  const payload = Buffer.alloc(200_000, 'x');
+  backendFar.write(payload);
+  await new Promise((resolve) => setImmediate(resolve)); // the client has not read a byte yet
+  const read = backend.readableLength;
+  expect(read).toBe(0);
+  backend.destroy(new Error('ECONNRESET'));
+  expect((await text(clientFar)).length).toBe(payload.length - read);
+  clientFar.end();
+  await spliced;
 });
 
 test('which protocols are a tunnel', () => {

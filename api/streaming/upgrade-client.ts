@@ -94,9 +94,12 @@ export async function spliceUpgrade(client: Duplex, clientHead: Buffer, backend:
   await splice(client, backend.socket);
 }
 
+/** How long a peer may take to hang up after it was told that there is nothing more, ms. */
+const LINGER_MS = 5000;
+
 /**
- * Copies both ways. A half that ends is ended on the other side; a connection that is gone takes the other along, once
- * what it had sent is delivered. Never rejects; resolves when both are closed.
+ * Copies both ways. A half that ends is ended on the other side; a connection that is gone, even by a reset, takes the
+ * other along once what it had sent is delivered. Never rejects; resolves when both are closed.
  */
 export async function splice(a: Duplex, b: Duplex): Promise<void> {
   noDelay(a);
@@ -106,19 +109,17 @@ export async function splice(a: Duplex, b: Duplex): Promise<void> {
   await Promise.all([follow(a, b), follow(b, a)]);
 }
 
-function follow(gone: Duplex, other: Duplex): Promise<void> {
-  gone.on('error', () => other.destroy());
-  const closed = new Promise<void>((resolve) => gone.once('close', () => resolve()));
-  const close = (): void => {
-    if (other.writableFinished || other.destroyed) {
-      other.destroy();
-      return;
-    }
-    other.once('finish', () => other.destroy());
-    other.end();
-  };
-  if (gone.destroyed) close(); // it went while the backend was being dialled
-  return gone.destroyed ? Promise.resolve() : closed.then(close);
+async function follow(gone: Duplex, other: Duplex): Promise<void> {
+  // Runtimes hang up with our last frames unread, which resets the connection: `close` comes behind the error, and what
+  // was read before it counts.
+  gone.on('error', () => {});
+  if (!gone.closed) await new Promise((resolve) => gone.once('close', resolve)); // it may have gone while dialling
+  if (other.closed) return;
+  const linger = setTimeout(() => other.destroy(), LINGER_MS);
+  other.once('close', () => clearTimeout(linger));
+  other.end();
+  // Closing with bytes unread would reset the connection and take from the peer what it has not read yet.
+  other.resume();
 }
 
 function noDelay(stream: Duplex): void {
