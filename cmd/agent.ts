@@ -63,7 +63,7 @@ export async function runAgent(
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
     ...(network === undefined ? {} : { network: (s) => network.run(s) }),
-    ...(proxy === undefined ? {} : { proxy: proxy.task }),
+    ...(proxy === undefined ? {} : { proxy }),
   };
   void network?.ready.then(() => kubelet?.networkChanged()); // cannot fail
   using _ready = announceWhenReady(ctx, kubelet === undefined);

@@ -23,6 +23,7 @@ export interface ApiserverFlags {
   readonly tlsCertFile: string;
   readonly tlsPrivateKeyFile: string;
   readonly clientCaFile: string;
+  readonly rootCaFile?: string;
   readonly serviceAccountSigningKeyFile: string;
   readonly serviceAccountIssuer: string;
   readonly serviceClusterIpRange: string;
@@ -57,6 +58,7 @@ export function addCommand(program: Command): void {
     .requiredOption('--tls-cert-file <file>', 'serving certificate, PEM')
     .requiredOption('--tls-private-key-file <file>', 'its key, PEM')
     .requiredOption('--client-ca-file <file>', 'CA of client certificates, PEM')
+    .option('--root-ca-file <file>', 'CA by which pods verify this server, PEM (default: --client-ca-file)')
     .requiredOption('--service-account-signing-key-file <file>', 'key that signs service account tokens, PEM')
     .option('--service-account-issuer <url>', 'issuer of those tokens', 'https://kubernetes.default.svc.cluster.local')
     .option('--service-cluster-ip-range <cidr>', 'addresses of Services', '10.96.0.0/16')
@@ -115,11 +117,12 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
   const listable = [...server.registry.endpoints].filter((e) => e.conversion === undefined).map((e) => e.type);
   const controllers = new ControllerManager(context, {
     clusterCidr: flags.clusterCidr,
+    serviceCidr: flags.serviceClusterIpRange,
     nodeMaskSize: flags.nodeCidrMaskSize,
     nodeMonitorGracePeriodMs: flags.nodeMonitorGracePeriod * 1000,
     nodeStartupGracePeriodMs: flags.nodeMonitorGracePeriod * 1000 + STARTUP_EXTRA_MS,
     terminatedPodThreshold: TERMINATED_POD_THRESHOLD,
-    rootCaPem: clientCa,
+    rootCaPem: flags.rootCaFile === undefined ? clientCa : await readFlagFile('root-ca-file', flags.rootCaFile),
     resources: listable,
   });
   const scheduler = new Scheduler(context);

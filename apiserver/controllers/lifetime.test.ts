@@ -6,7 +6,6 @@ import type { Pod } from '../../api/pod.ts';
 import {
   configMaps,
   deployments,
-  endpointSlices,
   namespaces,
   nodes,
   pods,
@@ -14,10 +13,8 @@ import {
   replicaSets,
   secrets,
   serviceAccounts,
-  services,
 } from '../../api/resources.ts';
-import { apiServiceIp, ensureBootstrapObjects } from './bootstrap.ts';
-import { FakeControlPlane, named } from './fake-control-plane.ts';
+import { FakeControlPlane } from './fake-control-plane.ts';
 import { GarbageCollector } from './garbage-collector.ts';
 import { NamespaceContentController, NamespaceDeletionController } from './namespace.ts';
 import { PodGcController } from './pod-gc.ts';
@@ -264,19 +261,3 @@ test('a pod that only its finalizers hold is not deleted again and again', async
 });
 
 // ---- bootstrap ----
-
-test('bootstrap objects are made once, made again when removed, and follow the API server when it moves', async () => {
-  const opts = { advertiseAddress: '172.29.100.1', port: 6443, serviceCidr: '10.96.0.0/16' };
-  await ensureBootstrapObjects(cluster.api, opts);
-  expect(names(namespaces)).toEqual(['default', 'kube-system', 'kube-public', 'kube-node-lease']);
-  expect(named(cluster.api.all(services), 'kubernetes').spec).toMatchObject({ clusterIP: '10.96.0.1' });
-  expect(apiServiceIp('10.96.0.0/16')).toBe('10.96.0.1');
-  expect(await cluster.writesDuring(() => ensureBootstrapObjects(cluster.api, opts))).toEqual([]);
-  await cluster.api.delete(services, { namespace: 'default', name: 'kubernetes' });
-  await ensureBootstrapObjects(cluster.api, { ...opts, advertiseAddress: '172.29.100.2', port: 7443 });
-  expect(cluster.api.all(services)[0]?.spec?.ports).toMatchObject([{ name: 'https', port: 443, targetPort: 7443 }]);
-  expect(cluster.api.all(endpointSlices)[0]).toMatchObject({
-    endpoints: [{ addresses: ['172.29.100.2'] }],
-    ports: [{ name: 'https', port: 7443 }],
-  });
-});

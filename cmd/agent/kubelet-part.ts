@@ -61,6 +61,12 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       hint: 'move the host to cgroup v2, or set failCgroupV1: false in the KubeletConfiguration',
     });
   }
+  if (machine.swapBytes > 0 && config.node.failSwapOn) {
+    throw new AgentError('running with swap on is not supported', {
+      code: 'SWAP_ON',
+      hint: 'switch it off (swapoff -a), or set failSwapOn: false in the KubeletConfiguration',
+    });
+  }
   const reservations = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
 
   const { runtime, images, close } = connectRuntime(
