@@ -32,6 +32,9 @@ export class HealthzServer {
       const answer = path === '/healthz' ? answerHealthz(CHECKS, new URLSearchParams(query)) : answerNamed(path);
       sendText(response, answer.code, answer.text);
     });
+    this.#server.on('error', (err) => {
+      if (this.#server.listening) this.#log.warn({ err }, 'cannot accept a connection on the health port');
+    });
   }
 
   /** The port listened on. */

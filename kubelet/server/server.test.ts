@@ -1,11 +1,12 @@
 import { once } from 'node:events';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type IncomingMessage, request as plainRequest } from 'node:http';
-import { request } from 'node:https';
+import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { createCa, createSelfSignedServingCert, issueClientCert, type KeyPair } from '../../api/pki.ts';
@@ -145,6 +146,25 @@ test('the API server and administrators get in, nobody else', async () => {
   );
   expect(((await refused)[0] as IncomingMessage).statusCode).toBe(403);
   expect(sessions).toEqual([]);
+});
+
+test('a resumed TLS session still knows its caller', async () => {
+  const resumed: boolean[] = [];
+  for (const [who, code] of [
+    [admin, 200],
+    [stranger, 403],
+  ] as const) {
+    const agent = new Agent({ keepAlive: false, maxCachedSessions: 4 });
+    for (let i = 0; i < 3; i++) {
+      const options = { host: '127.0.0.1', port: server.port, path: '/pods', ...who, rejectUnauthorized: false, agent };
+      const [response] = (await once(request(options).end(), 'response')) as [IncomingMessage];
+      resumed.push((response.socket as TLSSocket).isSessionReused());
+      expect(response.statusCode).toBe(code);
+      await text(response);
+    }
+    agent.destroy();
+  }
+  expect(resumed.filter((r) => r).length).toBeGreaterThan(2);
 });
 
 test('pods, running pods, metrics, configuration and commands', async () => {

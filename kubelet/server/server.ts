@@ -131,6 +131,10 @@ export class KubeletServer {
     });
     server.on('request', (request, response) => void this.#serve(request, response));
     server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+    server.on('error', (err) => {
+      // E.g. out of descriptors. A failure to listen is told by listen().
+      if (server.listening) this.#log.error({ err }, 'cannot accept a connection');
+    });
     server.on('tlsClientError', (err) => this.#log.debug({ err }, 'TLS handshake failed'));
     return server;
   }
