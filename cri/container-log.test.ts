@@ -1,9 +1,10 @@
-import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type ContainerLogOptions, parseLogLine, streamContainerLog, tailLog } from './container-log.ts';
+import { type ContainerLogOptions, streamContainerLog, tailLog } from './container-log.ts';
+import { formatLogTime, parseLogLine } from './log-format.ts';
 
 let dir: string;
 let file: string;
@@ -49,24 +50,40 @@ describe('reading', () => {
     expect(await read({ tailLines: 99 })).toBe('one\ntwo\nthree\n');
   });
 
-  test('a line in parts counts once for the tail', async () => {
+  test('the parts of a line count like lines for the tail', async () => {
     writeFileSync(file, line(1, 'x') + line(2, 'a', 'P') + line(2, 'b', 'P') + line(2, 'c') + line(3, 'd'));
-    expect(await read({ tailLines: 2 })).toBe('abc\nd\n');
+    expect(await read({ tailLines: 2 })).toBe('c\nd\n');
   });
 
-  test('a missing file is empty; foreign lines are shown as they are; an unfinished last line is shown', async () => {
+  test('a missing file is empty; an unfinished last line is shown', async () => {
     expect(await read()).toBe('');
-    writeFileSync(file, `not a log line\n${line(1, 'end').trimEnd()}`);
-    expect(await read()).toBe('not a log line\nend\n');
+    writeFileSync(file, line(1, 'a') + line(2, 'end').trimEnd());
+    expect(await read()).toBe('a\nend\n');
+    expect(await read({ tailLines: 1 })).toBe('end\n');
+  });
+
+  test('a file that is no container log is refused; a foreign line in one is left out', async () => {
+    writeFileSync(file, 'hello world\n');
+    await expect(read()).rejects.toThrow('unsupported log format: "hello world"');
+    writeFileSync(file, `${line(1, 'a')}hello world\n${line(2, 'b')}`);
+    expect(await read()).toBe('a\nb\n');
+  });
+
+  test('a line longer than any that the runtime writes does not fill memory', async () => {
+    writeFileSync(file, line(1, 'a') + line(2, 'x'.repeat(3_000_000)) + line(3, 'b'));
+    const text = await read();
+    expect(text.length).toBeLessThan(500_000);
+    expect(text).toMatch(/^a\nx+\nb\n$/);
+    expect(await read({ tailLines: 1 })).toBe('b\n');
+    expect(await read({ tailLines: 3 })).toBe(text);
   });
 
   test('tail equals the end of the whole, whatever the lines, over block borders', async () => {
     const text = fc.string({ maxLength: 40 }).map((s) => s.replaceAll(/[\n\r]/g, ' '));
-    const entries = fc.array(fc.tuple(text, fc.constantFrom('F', 'F', 'P')), { maxLength: 60 });
+    const entries = fc.array(text, { maxLength: 60 });
     await fc.assert(
       fc.asyncProperty(entries, fc.nat(40), fc.constantFrom(1, 2000), async (list, tail, repeat) => {
-        const body = list.map(([t, tag]) => line(1, t.repeat(repeat), tag)).join('') + line(2, 'last');
-        writeFileSync(file, body);
+        writeFileSync(file, list.map((t) => line(1, t.repeat(repeat))).join('') + line(2, 'last'));
         const whole = (await read()).split('\n').slice(0, -1);
         const expected = tail === 0 ? '' : `${whole.slice(-tail).join('\n')}\n`;
         expect(await read({ tailLines: tail })).toBe(expected);
@@ -75,10 +92,48 @@ describe('reading', () => {
     );
   });
 
+  test('what is written is what the runtime was given, however it was cut', async () => {
+    const pieces = fc.array(fc.tuple(fc.base64String({ maxLength: 30 }), fc.constantFrom('F', 'P')), { maxLength: 50 });
+    await fc.assert(
+      fc.asyncProperty(pieces, fc.nat(200), async (list, limitBytes) => {
+        writeFileSync(file, list.map(([t, tag]) => line(1, t, tag)).join(''));
+        const written = list.map(([t, tag]) => (tag === 'F' ? `${t}\n` : t)).join('');
+        expect(await read()).toBe(written);
+        expect(await read({ limitBytes: limitBytes + 1 })).toBe(written.slice(0, limitBytes + 1));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('times get nine digits and keep their zone', () => {
+    expect(formatLogTime('2026-01-02T03:04:05Z')).toBe('2026-01-02T03:04:05.000000000Z');
+    expect(formatLogTime('2026-01-02T03:04:05.12+02:00')).toBe('2026-01-02T03:04:05.120000000+02:00');
+    expect(formatLogTime('2026-01-02T03:04:05.123456789Z')).toBe('2026-01-02T03:04:05.123456789Z');
+  });
+
+  test('one entry is read into its parts', () => {
+    const parse = (text: string) => parseLogLine(Buffer.from(text));
+    expect(parse('2026-01-02T03:04:05Z stderr P:x some text')).toEqual({
+      timestamp: '2026-01-02T03:04:05Z',
+      stream: 'stderr',
+      complete: false,
+      textStart: 32,
+    });
+    for (const bad of [
+      '',
+      'x',
+      '2026-01-02T03:04:05Z stdout F',
+      '2026-01-02T03:04:05Z stdin F x',
+      'today stdout F x',
+    ]) {
+      expect(parse(bad)).toBeUndefined();
+    }
+  });
+
   test('hostile bytes never throw', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
-        parseLogLine(bytes);
+        parseLogLine(Buffer.from(bytes));
       }),
     );
   });
@@ -130,6 +185,58 @@ describe('following', () => {
     log.end();
     await log.done;
     expect(log.text()).toBe('a\nb\nc\nd\n');
+  });
+
+  test('what the old file gets between the last look and its rotation is not lost', async () => {
+    for (let i = 0; i < 20; i++) {
+      rmSync(file, { force: true });
+      writeFileSync(file, line(1, 'a'));
+      const log = follow();
+      await log.seen('a\n');
+      const rotated = `${file}.${i}`;
+      renameSync(file, rotated);
+      appendFileSync(rotated, line(2, 'b')); // the runtime writes on until it is told to reopen
+      appendFileSync(rotated, line(3, 'unfinished').trimEnd());
+      writeFileSync(file, line(4, 'c'));
+      await log.seen('c\n');
+      log.end();
+      await log.done;
+      expect(log.text()).toBe('a\nb\nunfinished\nc\n');
+    }
+  });
+
+  test('a link to the log is followed where the log is rotated', async () => {
+    const real = path.join(dir, 'pods');
+    mkdirSync(real);
+    const target = path.join(real, '0.log');
+    writeFileSync(target, line(1, 'a'));
+    symlinkSync(target, file);
+    const log = follow();
+    await log.seen('a\n');
+    renameSync(target, `${target}.1`);
+    writeFileSync(target, line(2, 'b'));
+    await log.seen('b\n');
+    log.end();
+    await log.done;
+  });
+
+  test('a slow reader holds the log back', async () => {
+    writeFileSync(file, Array.from({ length: 5000 }, (_, i) => line(1, `${i}`.padStart(100, '.'))).join(''));
+    const chunks: number[] = [];
+    const release = Promise.withResolvers<void>();
+    const blocked = Promise.withResolvers<void>();
+    const sink = async (chunk: Uint8Array) => {
+      chunks.push(chunk.length);
+      blocked.resolve();
+      await release.promise;
+    };
+    const done = streamContainerLog(file, {}, sink, { signal: new AbortController().signal });
+    await blocked.promise;
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(chunks).toHaveLength(1);
+    release.resolve();
+    await done;
+    expect(chunks.reduce((a, b) => a + b)).toBe(5000 * 101);
   });
 
   test('a log that does not exist yet is waited for', async () => {

@@ -185,7 +185,7 @@ test('a log is read, cut and stamped as asked', async () => {
   await writeFile(logPath, '2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z stderr F two\n');
   expect(await answerOf('/containerLogs/default/web/main')).toEqual({ code: 200, body: 'one\ntwo\n' });
   expect((await answerOf('/containerLogs/default/web/main?tailLines=1&timestamps=true')).body).toBe(
-    '2026-01-01T00:00:02Z two\n',
+    '2026-01-01T00:00:02.000000000Z two\n',
   );
   expect((await answerOf('/containerLogs/default/web/main?limitBytes=5')).body).toBe('one\nt');
   expect(await answerOf('/containerLogs/default/gone/main')).toEqual({ code: 404, body: 'pod "gone" does not exist' });
