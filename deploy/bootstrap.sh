@@ -87,3 +87,9 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   try_thrice npm ci --no-audit --no-fund --loglevel=error || fail "npm ci failed; check the network and 'npm config get registry'"
 fi
 [ -x node_modules/.bin/node ] || fail "the npm package with Node.js 26 was not installed: it exists for linux-x64 and linux-arm64 only"
+
+# One file starts faster and needs less memory than the sources, which run as well.
+if ! deploy/is-bundle-fresh.sh .; then
+  say "bundling the program"
+  node_modules/.bin/node deploy/bundle.ts || say "the program was not bundled; it runs from its sources"
+fi
