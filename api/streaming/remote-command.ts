@@ -154,7 +154,7 @@ async function copyOut(stream: Readable | undefined, ws: WebSocket, channel: num
 }
 
 async function* readHalf(stream: Readable): AsyncGenerator<Buffer> {
-  for await (const chunk of stream.iterator({ destroyOnReturn: true })) yield chunk as Buffer;
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
 }
 
 async function readAll(stream: Readable): Promise<string> {

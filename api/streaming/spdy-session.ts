@@ -251,8 +251,9 @@ export class SpdyStream extends Duplex {
   }
 
   override _destroy(err: Error | null, done: (err?: Error | null) => void): void {
-    const whole = this.#remoteEnded && this.writableFinished;
-    if (!whole && !this.#reset) this.#sink.reset(this);
+    // Iterating a stream to its end destroys it. When the peer has said its last word it needs no reset; and a runtime
+    // that hangs up behind a command's status answers a late frame by resetting the connection, status and all.
+    if (!this.#remoteEnded && !this.#reset) this.#sink.reset(this);
     this.#reset = true;
     this.#sink.gone(this);
     done(err);

@@ -160,6 +160,22 @@ test('a reset ends the output; writing on does no harm', async () => {
   expect(await text(stream)).toBe('partial');
 });
 
+test('reading a stream to its end sends nothing; giving it up before sends a reset', async () => {
+  const { client, opened, ends } = pair();
+  const read = client.createStream(headers);
+  const left = client.createStream(headers);
+  await Promise.all([read.accepted, left.accepted]);
+  opened[0]!.end('all');
+  const sent: unknown[] = [];
+  ends[0]!.write = (chunk: unknown) => sent.push(chunk) > 0;
+  expect(await text(read)).toBe('all');
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(sent).toEqual([]);
+  left.destroy();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(sent).toHaveLength(1);
+});
+
 test('a lost connection ends all streams', async () => {
   const { client, ends } = pair();
   const stream = client.createStream(headers);
