@@ -5,6 +5,7 @@ import { ApiServer } from '../apiserver/apiserver.ts';
 import { ensureBootstrapRoles } from '../apiserver/auth/bootstrap-roles.ts';
 import { type ControllerContext, createStores } from '../apiserver/controllers/context.ts';
 import { ControllerManager } from '../apiserver/controllers/manager.ts';
+import { runClusterDns } from '../apiserver/dns/cluster-dns.ts';
 import { Scheduler } from '../apiserver/scheduler/scheduler.ts';
 import { ApiEventRecorder } from '../client/event-recorder.ts';
 import { aborted } from '../core/abort.ts';
@@ -35,6 +36,7 @@ export interface ApiserverFlags {
   readonly kubeletCertificateAuthority?: string;
   readonly authorizationMode: string;
   readonly tokenAuthFile?: string;
+  readonly dnsPort: number;
   readonly storeDir: string;
   readonly v: number;
 }
@@ -42,6 +44,8 @@ export interface ApiserverFlags {
 /** A startup grace twice the ordinary one would hide slow nodes; upstream's is 60 s beside 50 s. */
 const STARTUP_EXTRA_MS = 10_000;
 const TERMINATED_POD_THRESHOLD = 100;
+/** Zone of the cluster's DNS; kubelets are told the same. */
+const CLUSTER_DOMAIN = 'cluster.local';
 
 export function addCommand(program: Command): void {
   program
@@ -75,6 +79,12 @@ export function addCommand(program: Command): void {
     .option('--kubelet-certificate-authority <file>', "CA of kubelets' serving certificates, PEM")
     .option('--authorization-mode <modes>', 'Node, RBAC or AlwaysAllow, comma-separated', 'Node,RBAC')
     .option('--token-auth-file <file>', 'static tokens: token,user,uid,"group1,group2" per line')
+    .option(
+      '--dns-port <port>',
+      "port of the cluster's DNS on --bind-address, for the Service kube-system/kube-dns; 0: any that is free, -1: no DNS",
+      wholeNumber(-1, 65_535),
+      0,
+    )
     .requiredOption('--store-dir <dir>', 'directory of the store')
     .option('--v <level>', 'log verbosity, 0 to 10', wholeNumber(0, 10), 2)
     .action(async (flags: ApiserverFlags) => {
@@ -135,6 +145,7 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
     },
     controllers: (s) => controllers.run(s),
     scheduler: (s) => scheduler.run(s),
+    ...dnsTask(flags, context),
     ...Object.fromEntries([...recorders].map(([name, r]) => [`events ${name}`, (s: AbortSignal) => r.run(s)])),
     ready: async (s) => {
       await controllers.waitForSync(s);
@@ -147,6 +158,19 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
   } finally {
     await server.close();
   }
+}
+
+function dnsTask(flags: ApiserverFlags, context: ControllerContext): Record<string, Task> {
+  if (flags.dnsPort < 0) return {};
+  const opts = {
+    zone: CLUSTER_DOMAIN,
+    listenAddress: flags.bindAddress,
+    advertiseAddress: flags.advertiseAddress ?? flags.bindAddress,
+    port: flags.dnsPort,
+    serviceCidr: flags.serviceClusterIpRange,
+    clusterCidr: flags.clusterCidr,
+  };
+  return { dns: (signal) => runClusterDns(context, opts, signal) };
 }
 
 export async function readFlagFile(flag: string, file: string): Promise<string> {

@@ -12,6 +12,7 @@ import { Store } from '../../client/store.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Task } from '../../core/tasks.ts';
+import { serviceIndexes, sliceIndexes } from '../dns/indexes.ts';
 
 /** The ConfigMap with the cluster's CA that every namespace has. */
 export const ROOT_CA = 'kube-root-ca.crt';
@@ -54,10 +55,8 @@ export function createStores(): ControllerStores {
   return {
     pods: new Store<Pod>({ namespace: byNamespace, owner: byOwner, node: (pod) => [pod.spec?.nodeName ?? ''] }),
     nodes: new Store(),
-    services: new Store<Service>({ namespace: byNamespace }),
-    endpointSlices: new Store({
-      service: (s) => [`${s.metadata?.namespace ?? ''}/${s.metadata?.labels?.['kubernetes.io/service-name'] ?? ''}`],
-    }),
+    services: new Store<Service>({ namespace: byNamespace, ...serviceIndexes }),
+    endpointSlices: new Store(sliceIndexes),
     deployments: new Store<Deployment>({ namespace: byNamespace }),
     replicaSets: new Store<ReplicaSet>({ namespace: byNamespace, owner: byOwner }),
     namespaces: new Store(),
