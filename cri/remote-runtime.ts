@@ -1,6 +1,6 @@
 // The container runtime over CRI on its unix socket (kubernetes/cri-client pkg). Every call has a deadline.
+import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { errorMessage } from '../core/errors.ts';
 import { containerdEvents } from './containerd-events.ts';
 import { CriError, isCriError } from './errors.ts';
 import type * as msg from './gen/messages.ts';
@@ -268,16 +268,21 @@ export class RemoteRuntime extends CriService implements RuntimeService {
   }
 
   async *#criEvents(signal: AbortSignal, onConnected: () => void): AsyncIterable<RuntimeEvent> {
-    const stream = this.channel.stream<msg.ContainerEventResponse>(GET_EVENTS, {}, signal);
-    const first = stream[Symbol.asyncIterator]();
-    const pending = first.next();
+    using linked = linkedSignal(signal);
+    const stream = this.channel.stream<msg.ContainerEventResponse>(GET_EVENTS, {}, linked.signal);
+    const events = stream[Symbol.asyncIterator]();
+    const pending = events.next();
     // The stream itself says nothing before the first event. An answer to a call made after it, on the same
     // connection, is the best sign there is; the slow relist covers the rest.
-    void this.version({ signal }).then(onConnected, () => {});
-    for (let next = await pending; !next.done; next = await first.next()) {
-      const { containerEventType, containerId, podSandboxStatus } = next.value;
-      const podUid = podSandboxStatus?.metadata?.uid;
-      yield { type: EVENT_TYPES[containerEventType], containerId, ...(podUid === undefined ? {} : { podUid }) };
+    void this.version({ signal: linked.signal }).then(onConnected, () => {});
+    try {
+      for (let next = await pending; !next.done; next = await events.next()) {
+        const { containerEventType, containerId, podSandboxStatus } = next.value;
+        const podUid = podSandboxStatus?.metadata?.uid;
+        yield { type: EVENT_TYPES[containerEventType], containerId, ...(podUid === undefined ? {} : { podUid }) };
+      }
+    } finally {
+      linked.abort(); // the consumer may have left the loop
     }
   }
 }
@@ -343,8 +348,6 @@ async function notFoundIsFine(call: Promise<unknown>): Promise<void> {
   try {
     await call;
   } catch (err) {
-    // containerd before 1.7 answers UNKNOWN with this text for a container that went away in the middle of the call.
-    if (isCriError(err, 'NOT_FOUND') || /not found|does not exist/.test(errorMessage(err))) return;
-    throw err;
+    if (!isCriError(err, 'NOT_FOUND')) throw err;
   }
 }

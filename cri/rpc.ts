@@ -75,6 +75,7 @@ export class RpcChannel {
 
   /** Messages of a server stream until it ends, `signal` aborts (then it returns) or it fails. @throws {CriError} */
   async *stream<T>(method: Method, request: object, signal: AbortSignal): AsyncIterable<T> {
+    if (signal.aborted) return;
     using linked = linkedSignal(signal);
     const call = this.#client.makeServerStreamRequest<object, T>(
       method.path,

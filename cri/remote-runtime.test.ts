@@ -1,0 +1,325 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import {
+  status as grpc,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+} from '@grpc/grpc-js';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { systemClock } from '../core/clock.ts';
+import { decodeMessage, encodeMessage } from './codec.ts';
+import { type GrpcCode, isCriError } from './errors.ts';
+import type * as msg from './gen/messages.ts';
+import { connectRuntime } from './remote-runtime.ts';
+import type { RuntimeEvent } from './runtime-service.ts';
+
+type Unary = (request: Buffer, reply: sendUnaryData<Buffer>) => void;
+type Stream = (call: ServerWritableStream<Buffer, Buffer>) => void;
+
+const EVENTS = '/containerd.services.events.v1.Events/Subscribe';
+const CRI_EVENTS = '/runtime.v1.RuntimeService/GetContainerEvents';
+const identity = (bytes: Buffer): Buffer => bytes;
+
+let dir: string;
+let server: Server;
+let remote: ReturnType<typeof connectRuntime>;
+let calls: [operation: string, failed: boolean][];
+
+beforeEach(() => {
+  dir = mkdtempSync(path.join(tmpdir(), 'nodelet-rpc-'));
+  server = new Server({ 'grpc.max_send_message_length': -1 });
+  calls = [];
+  const observe = (operation: string, tookSeconds: number, failed: boolean) => {
+    expect(tookSeconds).toBeGreaterThanOrEqual(0);
+    calls.push([operation, failed]);
+  };
+  remote = connectRuntime({ endpoint: path.join(dir, 'cri.sock'), requestTimeoutMs: 10_000 }, observe, systemClock);
+});
+
+afterEach(() => {
+  remote.close();
+  server.forceShutdown();
+  rmSync(dir, { recursive: true });
+});
+
+function serve(name: string, handler: Unary): void {
+  const handle = (call: ServerUnaryCall<Buffer, Buffer>, reply: sendUnaryData<Buffer>) => handler(call.request, reply);
+  server.register(`/runtime.v1.RuntimeService/${name}`, handle, identity, identity, 'unary');
+}
+
+function serveStream(method: string, handler: Stream): void {
+  server.register(method, handler, identity, identity, 'serverStream');
+}
+
+function listen(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const address = `unix://${path.join(dir, 'cri.sock')}`;
+    server.bindAsync(address, ServerCredentials.createInsecure(), (err, port) => (err ? reject(err) : resolve(port)));
+  });
+}
+
+const failure = (code: grpc, details: string) => ({ code, details, metadata: new Metadata() });
+const rejectsWith = (call: Promise<unknown>, code: GrpcCode) =>
+  expect(call).rejects.toSatisfy((err) => isCriError(err, code));
+
+describe('calls', () => {
+  test('carry the request over and the answer back, and are counted by name', async () => {
+    serve('Version', (request, reply) => {
+      expect(decodeMessage('VersionRequest', request)).toEqual({ version: '0.1.0' });
+      reply(null, encodeMessage('VersionResponse', { runtimeName: 'test' }));
+    });
+    await listen();
+    expect((await remote.runtime.version()).runtimeName).toBe('test');
+    expect(calls).toEqual([['version', false]]);
+  });
+
+  test('fail with the status and the words of the runtime', async () => {
+    serve('StartContainer', (_, reply) => reply(failure(grpc.FAILED_PRECONDITION, 'it has ended')));
+    await listen();
+    const call = remote.runtime.startContainer('c');
+    await expect(call).rejects.toMatchObject({
+      grpcCode: 'FAILED_PRECONDITION',
+      message: 'it has ended',
+      retryable: false,
+    });
+    await rejectsWith(remote.runtime.status(false), 'UNIMPLEMENTED');
+    expect(calls).toEqual([
+      ['start_container', true],
+      ['status', true],
+    ]);
+  });
+
+  test('that stop or remove succeed when there is nothing', async () => {
+    const gone: Unary = (_, reply) => reply(failure(grpc.NOT_FOUND, 'not found'));
+    for (const name of ['StopPodSandbox', 'RemovePodSandbox', 'StopContainer', 'RemoveContainer']) serve(name, gone);
+    await listen();
+    await remote.runtime.stopPodSandbox('s');
+    await remote.runtime.removePodSandbox('s');
+    await remote.runtime.stopContainer('c', 1);
+    await remote.runtime.removeContainer('c');
+  });
+
+  test('but not when something else is missing', async () => {
+    serve('StopContainer', (_, reply) => reply(failure(grpc.UNKNOWN, 'exec: "runc": executable file not found')));
+    await listen();
+    await rejectsWith(remote.runtime.stopContainer('c', 1), 'UNKNOWN');
+  });
+
+  test('do not wait for ever', async () => {
+    serve('Status', () => {});
+    await listen();
+    const opts = { endpoint: `unix://${path.join(dir, 'cri.sock')}`, requestTimeoutMs: 20 };
+    const impatient = connectRuntime(opts, () => {}, systemClock);
+    await rejectsWith(impatient.runtime.status(false), 'DEADLINE_EXCEEDED');
+    impatient.close();
+  });
+
+  test('are cancelled at the runtime, too', async () => {
+    const arrived = Promise.withResolvers<void>();
+    const cancelled = Promise.withResolvers<void>();
+    const handle = (call: ServerUnaryCall<Buffer, Buffer>) => {
+      call.on('cancelled', cancelled.resolve);
+      arrived.resolve();
+    };
+    server.register('/runtime.v1.RuntimeService/ExecSync', handle, identity, identity, 'unary');
+    await listen();
+    const stop = new AbortController();
+    const call = remote.runtime.execSync('c', ['sleep'], 0, { signal: stop.signal });
+    await arrived.promise;
+    stop.abort();
+    await rejectsWith(call, 'CANCELLED');
+    await cancelled.promise;
+    await rejectsWith(remote.runtime.execSync('c', ['sleep'], 0, { signal: stop.signal }), 'CANCELLED');
+  });
+
+  test('refuse an answer that is not one, and one that is too long', async () => {
+    serve('Version', (_, reply) => reply(null, Buffer.from([0xff, 0xff])));
+    serve('Status', (_, reply) =>
+      reply(null, encodeMessage('StatusResponse', { info: { big: 'x'.repeat(17 << 20) } })),
+    );
+    await listen();
+    await rejectsWith(remote.runtime.version(), 'INTERNAL');
+    await rejectsWith(remote.runtime.status(true), 'RESOURCE_EXHAUSTED');
+  });
+
+  test('fail at once while nobody listens, and work again when somebody does', async () => {
+    await rejectsWith(remote.runtime.version(), 'UNAVAILABLE');
+    serve('Version', (_, reply) => reply(null, encodeMessage('VersionResponse', { runtimeName: 'late' })));
+    await listen();
+    let name = '';
+    while (name === '') {
+      name = await remote.runtime.version().then(
+        (v) => v.runtimeName,
+        () => '',
+      );
+      await new Promise((resolve) => setTimeout(resolve, 10)); // the connection is tried again every 100 ms
+    }
+    expect(name).toBe('late');
+  });
+
+  test('that answer without what they must answer fail', async () => {
+    for (const name of ['RunPodSandbox', 'ContainerStatus']) serve(name, (_, reply) => reply(null, Buffer.alloc(0)));
+    await listen();
+    await expect(remote.runtime.runPodSandbox({}, '')).rejects.toThrow('PodSandboxId is not set');
+    await expect(remote.runtime.containerStatus('c')).rejects.toThrow('no status of container c');
+  });
+});
+
+describe('events', () => {
+  const criEvent = (containerId: string): Buffer =>
+    encodeMessage('ContainerEventResponse', {
+      containerId,
+      containerEventType: 'CONTAINER_STOPPED_EVENT',
+      podSandboxStatus: { metadata: { uid: 'pod-uid' } },
+    });
+
+  test("come from CRI where there is no containerd's stream", async () => {
+    serve('Version', (_, reply) => reply(null, Buffer.alloc(0)));
+    const connected = Promise.withResolvers<void>();
+    serveStream(CRI_EVENTS, (call) => void connected.promise.then(() => call.write(criEvent('c'))));
+    await listen();
+    const stop = new AbortController();
+    const seen: RuntimeEvent[] = [];
+    for await (const event of remote.runtime.events(stop.signal, connected.resolve)) {
+      seen.push(event);
+      stop.abort();
+    }
+    expect(seen).toEqual([{ type: 'stopped', containerId: 'c', podUid: 'pod-uid' }]);
+  });
+
+  test('are refused where there are none', async () => {
+    await listen();
+    const events = remote.runtime.events(new AbortController().signal, () => {});
+    await rejectsWith(events[Symbol.asyncIterator]().next(), 'UNIMPLEMENTED');
+  });
+
+  test('end at once for a signal that has aborted already', async () => {
+    serveStream(EVENTS, () => {});
+    await listen();
+    const events = remote.runtime.events(AbortSignal.abort(), () => {});
+    expect(await events[Symbol.asyncIterator]().next()).toMatchObject({ done: true });
+  });
+
+  test('a listener that leaves cancels its stream at the runtime', async () => {
+    serve('Version', (_, reply) => reply(null, Buffer.alloc(0)));
+    const cancelled = Promise.withResolvers<void>();
+    serveStream(CRI_EVENTS, (call) => {
+      call.on('cancelled', cancelled.resolve);
+      call.write(criEvent('c'));
+    });
+    await listen();
+    for await (const event of remote.runtime.events(new AbortController().signal, () => {})) {
+      expect(event.containerId).toBe('c');
+      break;
+    }
+    await cancelled.promise;
+  });
+
+  test('break with the runtime', async () => {
+    serveStream(EVENTS, (call) => call.emit('error', failure(grpc.UNAVAILABLE, 'stopping')));
+    await listen();
+    const events = remote.runtime.events(new AbortController().signal, () => {});
+    await rejectsWith(events[Symbol.asyncIterator]().next(), 'UNAVAILABLE');
+  });
+});
+
+describe("containerd's events", () => {
+  const any = (type: string, value: Buffer): msg.Any => ({ typeUrl: `containerd.events.${type}`, value });
+  const envelope = (topic: string, event: msg.Any, namespace = 'k8s.io'): Buffer =>
+    encodeMessage('Envelope', { namespace, topic, event });
+  const proof = envelope('/nodelet/subscribed', any('TaskOOM', Buffer.alloc(0)));
+  const start = (id: string) => any('TaskStart', encodeMessage('TaskStart', { containerId: id }));
+  const ended = (containerId: string, id: string) =>
+    any('TaskDelete', encodeMessage('TaskDelete', { containerId, id, exitStatus: 7 }));
+
+  /** Sends `messages`, then collects events until one for container `last`. */
+  async function collect(
+    messages: readonly Buffer[],
+    last: string,
+  ): Promise<{ seen: RuntimeEvent[]; connected: number }> {
+    serveStream(EVENTS, (call) => {
+      for (const message of messages) call.write(message);
+    });
+    await listen();
+    const stop = new AbortController();
+    const seen: RuntimeEvent[] = [];
+    let connected = 0;
+    for await (const event of remote.runtime.events(stop.signal, () => connected++)) {
+      if (event.containerId === last) stop.abort();
+      else seen.push(event);
+    }
+    return { seen, connected };
+  }
+
+  test('are ours, not of other namespaces, topics or exec sessions; the proof is told once', async () => {
+    const { seen, connected } = await collect(
+      [
+        proof,
+        proof,
+        envelope('/tasks/start', start('a')),
+        envelope('/tasks/start', start('docker'), 'moby'),
+        envelope('/images/create', any('ImageCreate', Buffer.alloc(0))),
+        envelope('/tasks/delete', ended('a', 'exec-1')),
+        envelope('/tasks/oom', any('TaskOOM', encodeMessage('TaskOOM', { containerId: 'a' }))),
+        envelope('/tasks/start', start('last')),
+      ],
+      'last',
+    );
+    expect(seen).toEqual([
+      { type: 'started', containerId: 'a' },
+      { type: 'oom', containerId: 'a' },
+    ]);
+    expect(connected).toBe(1);
+  });
+
+  test('an end is told once CRI shows it, others need not wait for it', async () => {
+    let asked = 0;
+    serve('ContainerStatus', (_, reply) => {
+      const state = ++asked < 3 ? ('CONTAINER_RUNNING' as const) : ('CONTAINER_EXITED' as const);
+      reply(null, encodeMessage('ContainerStatusResponse', { status: { id: 'a', state } }));
+    });
+    serveStream(EVENTS, (call) => {
+      call.write(envelope('/tasks/delete', ended('a', 'a')));
+      call.write(envelope('/tasks/start', start('b')));
+    });
+    await listen();
+    const stop = new AbortController();
+    const seen: RuntimeEvent[] = [];
+    for await (const event of remote.runtime.events(stop.signal, () => {})) {
+      seen.push(event);
+      if (event.type === 'stopped') stop.abort();
+    }
+    expect(seen).toEqual([
+      { type: 'started', containerId: 'b' },
+      { type: 'stopped', containerId: 'a', exitCode: 7 },
+    ]);
+    expect(asked).toBe(3);
+  });
+
+  test("a container's own events keep their order", async () => {
+    serve('ContainerStatus', () => {}); // is never answered
+    const removed = any('ContainerDelete', encodeMessage('ContainerDelete', { id: 'a' }));
+    const { seen } = await collect(
+      [
+        envelope('/tasks/delete', ended('a', 'a')),
+        envelope('/containers/delete', removed),
+        envelope('/tasks/start', start('last')),
+      ],
+      'last',
+    );
+    expect(seen).toEqual([
+      { type: 'stopped', containerId: 'a', exitCode: 7 },
+      { type: 'deleted', containerId: 'a' },
+    ]);
+  });
+
+  test('a garbled one breaks the stream, so that a relist follows', async () => {
+    const garbled = envelope('/tasks/start', any('TaskStart', Buffer.from([0xff])));
+    await expect(collect([garbled], 'last')).rejects.toThrow();
+  });
+});
