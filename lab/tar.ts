@@ -20,7 +20,9 @@ export function createTar(entries: readonly TarEntry[]): Buffer {
 function header(entry: TarEntry, size: number): Buffer {
   const block = Buffer.alloc(BLOCK);
   const name = entry.kind === 'directory' ? `${entry.path}/` : entry.path;
-  if (Buffer.byteLength(name) > 100) throw new RangeError(`path too long for this tar writer: ${name}`);
+  for (const text of [name, entry.kind === 'symlink' ? entry.target : '']) {
+    if (Buffer.byteLength(text) > 100) throw new RangeError(`path too long for this tar writer: ${text}`);
+  }
   const octal = (value: number, width: number): string => value.toString(8).padStart(width - 1, '0');
   const mode = entry.kind === 'symlink' ? 0o777 : entry.mode;
   block.write(name, 0);
