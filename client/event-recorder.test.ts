@@ -175,3 +175,23 @@ test('stopping does not wait for a server that hangs', async () => {
   await clock.advance(1);
   expect(isOver).toBe(true);
 });
+
+test('events of one happening are kept back together, and sent at once when the recorder stops', async () => {
+  const held = new ApiEventRecorder(api, { component: 'kubelet' }, { clock, log: silentLog, holdMs: 500 });
+  const halt = new AbortController();
+  const running = held.run(halt.signal);
+  await clock.advance(0);
+  held.event(web, 'Normal', 'Created', 'Container created');
+  await clock.advance(300);
+  held.event(web, 'Normal', 'Started', 'Container started');
+  await clock.advance(199);
+  expect(stored()).toHaveLength(0);
+  await clock.advance(1);
+  expect(stored().map((e) => e.reason)).toEqual(['Created', 'Started']);
+  held.event(web, 'Normal', 'Killing', 'Stopping container web');
+  await clock.advance(1);
+  halt.abort();
+  await clock.advance(0);
+  await running;
+  expect(stored().map((e) => e.reason)).toEqual(['Created', 'Started', 'Killing']);
+});

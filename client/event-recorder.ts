@@ -37,24 +37,37 @@ const MAX_MESSAGE_LENGTH = 8192;
 /** Namespace of events about objects that have none. */
 const CLUSTER_NAMESPACE = 'default';
 
+export interface EventRecorderDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random?: () => number;
+  /**
+   * How long the first event after a quiet time is kept back, ms: what it tells of is still going on, and its status
+   * should not have to queue behind it in the API server. Default 0.
+   */
+  readonly holdMs?: number;
+}
+
 export class ApiEventRecorder implements EventRecorder {
   readonly #client: ApiClient;
   readonly #source: EventSource;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #random: () => number;
+  readonly #holdMs: number;
   readonly #correlator: EventCorrelator;
   readonly #queue: CoreEvent[] = [];
   #dropped = 0;
   #named = 0;
   #wake: (() => void) | undefined;
 
-  constructor(client: ApiClient, source: EventSource, deps: { clock: Clock; log: Logger; random?: () => number }) {
+  constructor(client: ApiClient, source: EventSource, deps: EventRecorderDeps) {
     this.#client = client;
     this.#source = source;
     this.#clock = deps.clock;
     this.#log = deps.log.child({ component: 'events' });
     this.#random = deps.random ?? Math.random;
+    this.#holdMs = deps.holdMs ?? 0;
     this.#correlator = new EventCorrelator({ clock: deps.clock });
   }
 
@@ -82,7 +95,7 @@ export class ApiEventRecorder implements EventRecorder {
         const next = this.#queue.shift();
         if (next !== undefined) await this.#send(next, signal, hard.signal);
         else if (signal.aborted) return;
-        else await this.#waitForEvent();
+        else await this.#waitForEvent(signal);
       }
       this.#log.warn({ lost: this.#queue.length }, 'events were not sent in time');
     } finally {
@@ -91,11 +104,12 @@ export class ApiEventRecorder implements EventRecorder {
     }
   }
 
-  async #waitForEvent(): Promise<void> {
+  async #waitForEvent(signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
     this.#wake = undefined;
+    if (this.#holdMs > 0) await this.#clock.sleep(this.#holdMs, signal);
   }
 
   #compose(about: ObjectReference, type: EventType, reason: string, message: string): CoreEvent {

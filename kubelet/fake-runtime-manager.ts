@@ -153,6 +153,7 @@ export class FakeRuntimeManager implements RuntimeManager {
         changed = true;
         input.onSandboxReady([sandbox.network!.ip]);
       }
+      await input.mountVolumes?.();
       for (const c of [...actions.initContainersToStart, ...actions.containersToStart]) {
         const failure = this.startFailures.get(c.name);
         if (failure !== undefined) {

@@ -345,3 +345,31 @@ test('a pod recreated under its name is a new pod', async () => {
   expect(runtime.kills[0]?.uid).toBe('uid-web');
   expect(runtime.containersOf('uid-web-2')[0]?.state).toBe('running');
 });
+
+const token = { name: 'kube-api-access-x1', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } };
+
+test('a token that cannot be had yet keeps containers from being made, not the sandbox, which is then used', async () => {
+  startAgent();
+  await clock.advance(0);
+  volumes.mountError = new Error('no token');
+  api.seed(pods, newPod('web', { volumes: [token] }));
+  await until(() => runtime.isKnown('uid-web'));
+  await clock.advance(100);
+  expect(runtime.containersOf('uid-web')).toHaveLength(0);
+  volumes.mountError = undefined;
+  await until(() => condition('web', 'Ready') === 'True', 1000);
+  expect(new Set(runtime.containersOf('uid-web').map((c) => c.sandboxId)).size).toBe(1);
+  expect((await runtime.listPods())[0]?.sandboxes).toHaveLength(1);
+});
+
+test('a pod whose own volumes cannot be mounted gets no sandbox', async () => {
+  startAgent();
+  await clock.advance(0);
+  volumes.mountError = new Error('configmap "settings" not found');
+  api.seed(pods, newPod('web', { volumes: [token, { name: 'settings', configMap: { name: 'settings' } }] }));
+  await until(() => events.reasons().includes('FailedMount'));
+  await clock.advance(5000);
+  expect(runtime.isKnown('uid-web')).toBe(false);
+  volumes.mountError = undefined;
+  await until(() => condition('web', 'Ready') === 'True', 1000);
+});

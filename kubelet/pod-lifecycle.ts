@@ -2,7 +2,7 @@
 // ended. The order of the steps is the contract; each step is somebody else's. After pkg/kubelet/kubelet.go SyncPod,
 // SyncTerminatingPod, SyncTerminatedPod.
 import { formatTime } from '../api/meta.ts';
-import { isTerminalPhase, type Pod, type PodStatus, podDescription } from '../api/pod.ts';
+import { isTerminalPhase, type Pod, type PodStatus, podDescription, type Volume } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
@@ -63,16 +63,24 @@ export class KubeletPodLifecycle implements PodLifecycle {
       if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
       return { podIsOver: true };
     }
-    await this.#prepare(pod, signal);
+    await this.#prepare(pod);
+    let mounting: Promise<void> | undefined;
+    const mountVolumes = () => {
+      mounting ??= this.#mountVolumes(pod, signal);
+      return mounting;
+    };
+    if (!mayMountLate(pod)) await mountVolumes();
     if (signal.aborted) return {};
     const result = await this.#deps.runtime.syncPod({
       pod: { ...pod, status },
       status: runtime,
       verdicts: this.#verdicts(),
       onSandboxReady: (ips) => this.#sandboxReady(pod, ips),
+      mountVolumes,
       signal,
     });
-    return this.#afterSync(pod, result);
+    const [mounted] = await Promise.allSettled([signal.aborted ? mounting : mountVolumes()]);
+    return this.#afterSync(pod, mounted.status === 'rejected' ? { error: mounted.reason as Error, ...result } : result);
   }
 
   async syncTerminatingPod(state: WorkerState & { readonly pod: Pod }, signal: AbortSignal): Promise<void> {
@@ -119,9 +127,9 @@ export class KubeletPodLifecycle implements PodLifecycle {
     statuses.finish(pod);
   }
 
-  /** Everything that containers need, before the first of them. */
-  async #prepare(pod: Pod, signal: AbortSignal): Promise<void> {
-    const { cgroups, volumes, probes } = this.#deps;
+  /** What the sandbox needs. */
+  async #prepare(pod: Pod): Promise<void> {
+    const { cgroups, probes } = this.#deps;
     const { uid } = identityOf(pod);
     const networkError = pod.spec?.hostNetwork === true ? undefined : this.#deps.networkError();
     if (networkError !== undefined) {
@@ -132,15 +140,19 @@ export class KubeletPodLifecycle implements PodLifecycle {
       await cgroups?.ensurePodCgroup(pod);
     });
     await this.#reporting(pod, 'Failed', 'error making pod data directories', () => this.#deps.ensurePodDirs(uid));
+    probes.addPod(pod);
+  }
+
+  /** What the containers need besides. */
+  async #mountVolumes(pod: Pod, signal: AbortSignal): Promise<void> {
     try {
-      await volumes.mountPod(pod, signal);
+      await this.#deps.volumes.mountPod(pod, signal);
     } catch (err) {
       if (!signal.aborted) {
         this.#event(pod, 'Warning', 'FailedMount', `Unable to attach or mount volumes: ${errorMessage(err)}`);
       }
       throw err;
     }
-    probes.addPod(pod);
   }
 
   async #afterSync(pod: Pod, result: PodSyncResult): Promise<SyncOutcome> {
@@ -236,6 +248,15 @@ export class KubeletPodLifecycle implements PodLifecycle {
   #event(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void {
     this.#deps.events.event(podReference(pod), type, reason, message);
   }
+}
+
+/**
+ * A token is asked for and written in the time that the sandbox takes. Only where nothing of the pod's own making can
+ * keep its volumes from being mounted: a pod with, say, a missing configMap gets no sandbox and no address meanwhile.
+ */
+function mayMountLate(pod: Pod): boolean {
+  const isPlain = (v: Volume) => v.emptyDir !== undefined || v.name.startsWith('kube-api-access-');
+  return (pod.spec?.volumes ?? []).every(isPlain);
 }
 
 /** A sandbox counts too: one whose creation was interrupted may have come up behind the kill. */

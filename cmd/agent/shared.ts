@@ -16,6 +16,9 @@ import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
 
+/** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
+const EVENT_HOLD_MS = 500;
+
 export interface AgentContext {
   readonly config: AgentConfig;
   readonly clock: Clock;
@@ -48,7 +51,11 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
   const { qps, burst, eventQps, eventBurst } = config.api;
   const client = clientWith(qps > 0 ? { limit: { qps, burst } } : {});
   const events = clientWith(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {});
-  const recorder = new ApiEventRecorder(events, { component: 'kubelet', host: config.nodeName }, { clock, log });
+  const recorder = new ApiEventRecorder(
+    events,
+    { component: 'kubelet', host: config.nodeName },
+    { clock, log, holdMs: EVENT_HOLD_MS },
+  );
   const running = new Map<string, Task>([['events', (signal) => recorder.run(signal)]]);
   const informers = new Map<string, Informer<never>>();
   const shared = <T>(name: string, make: () => Informer<never>): T => {

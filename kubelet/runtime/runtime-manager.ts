@@ -34,6 +34,11 @@ export interface SyncPodInput {
   readonly verdicts: ProbeVerdicts;
   /** Called as soon as a new sandbox is up: sets PodReadyToStartContainers and the pod IPs without waiting. */
   readonly onSandboxReady: (ips: readonly string[]) => void;
+  /**
+   * Makes the volumes be there, and is awaited before the first container is made; its rejection ends the pass. Called
+   * once a new sandbox is being made, which takes the runtime longer. Absent: the volumes are there.
+   */
+  readonly mountVolumes?: () => Promise<void>;
   /** Aborts when the pod is to end (or its grace period got shorter): nothing further is started. */
   readonly signal?: AbortSignal;
 }

@@ -88,6 +88,7 @@ export class PodSyncer {
       ? await this.#createSandbox(input, actions, signal, progress)
       : await this.#existingSandbox(pod, status, actions);
     try {
+      await input.mountVolumes?.();
       await this.#startContainers({ pod, status, signal, ...startContext(sandbox) }, actions, sandbox, progress);
     } finally {
       await allSettled(sandbox.prepared);
@@ -170,12 +171,16 @@ export class PodSyncer {
     let runtimeHandler: string;
     try {
       runtimeHandler = await this.#runtimeHandler(pod);
-      const logDirectory = await ensurePodLogDir(this.#settings, pod);
-      config = await this.#sandboxConfig(pod, actions.attempt, logDirectory);
+      const logDirectory = podLogDir(this.#settings, pod);
+      [config] = await Promise.all([
+        this.#sandboxConfig(pod, actions.attempt, logDirectory),
+        ensurePodLogDir(this.#settings, pod),
+      ]);
       const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
       for (const container of containersToStart(actions)) {
         prepared.set(container.name, this.#parts.starter.prepare(pod, container, status, signal));
       }
+      input.mountVolumes?.().catch(() => {}); // its outcome is asked for before the containers
       id = await running;
       progress.changed = true;
     } catch (cause) {
