@@ -44,7 +44,8 @@ export function addCommand(program: Command): void {
           hint: 'name its kubeconfig with --kubeconfig; running without one is not supported yet',
         });
       }
-      await runAgent(config, config.kubeconfig, log, stopSignal());
+      const run = flags.cleanup?.at(-1) === 'true' ? cleanUp : runAgent;
+      await run(config, config.kubeconfig, log, stopSignal());
     });
   }
 }
@@ -63,11 +64,18 @@ export async function runAgent(
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
     ...(network === undefined ? {} : { network: (s) => network.run(s) }),
-    ...(proxy === undefined ? {} : { proxy }),
+    ...(proxy === undefined ? {} : { proxy: (s) => proxy.run(s) }),
   };
   void network?.ready.then(() => kubelet?.networkChanged()); // cannot fail
   using _ready = announceWhenReady(ctx, kubelet === undefined);
   await runTasks(signal, { ...ctx.tasks(), ...tasks });
+}
+
+/** Removes from the host what the proxy and the pod network put there. Pods lose their network; nothing else is touched. */
+async function cleanUp(config: AgentConfig, kubeconfig: string, log: Logger, signal: AbortSignal): Promise<void> {
+  const ctx = await createContext(config, kubeconfig, log);
+  if (config.parts.has('proxy')) await createProxyPart(ctx).cleanup(signal);
+  if (config.parts.has('network')) await (await createNetworkPart(ctx))?.cleanup(signal);
 }
 
 /** Tells whoever started us that we are up: with the kubelet, once its Node is Ready as of this run; else at once. */

@@ -2,7 +2,6 @@
 import { isIPv6 } from 'node:net';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import { AgentError } from '../../core/errors.ts';
-import type { Task } from '../../core/tasks.ts';
 import { localAddresses } from '../../host/network-interfaces.ts';
 import { detectLocalByCidr, type RuleOptions } from '../../proxy/iptables/options.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
@@ -13,14 +12,14 @@ import type { AgentContext } from './shared.ts';
 const FULL_SYNC_MS = 3_600_000;
 
 /** @throws {AgentError} CONFIG_INVALID for a mode that is not there yet. */
-export function createProxyPart(ctx: AgentContext): Task {
+export function createProxyPart(ctx: AgentContext): ServiceProxy {
   const { proxy: settings, nodeName } = ctx.config;
   if (settings.mode !== 'iptables') {
     throw new AgentError(`--proxy-mode=${settings.mode}: only iptables is supported so far`, {
       code: 'CONFIG_INVALID',
     });
   }
-  const proxy = new ServiceProxy(
+  return new ServiceProxy(
     {
       nodeName,
       families: [ruleOptions(settings, ctx.config.node.nodeIps)],
@@ -41,7 +40,6 @@ export function createProxyPart(ctx: AgentContext): Task {
       registry: ctx.registry,
     },
   );
-  return (signal) => proxy.run(signal);
 }
 
 function ruleOptions(settings: ProxySettings, nodeIps: readonly string[]): RuleOptions {

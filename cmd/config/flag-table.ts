@@ -225,6 +225,12 @@ const proxyPaths: Readonly<Record<string, string>> = {
   'log-flush-frequency': 'logging.flushFrequency',
 };
 
+const CLEANUP = own(
+  'cleanup',
+  bool,
+  'remove the rules, links, routes and files that an earlier run with these flags made, and end',
+);
+
 const proxy: readonly Flag[] = [
   own('config', filePath, 'KubeProxyConfiguration; flags that are given win over it'),
   KUBECONFIG,
@@ -235,7 +241,8 @@ const proxy: readonly Flag[] = [
   ...Object.entries(proxyPaths).map(([flag, path]) => setting('KubeProxyConfiguration', flag, path)),
   ...LOGGING,
   ...ignored('master write-config-to healthz-port metrics-port', 'later'),
-  ...ignored('cleanup init-only', 'later', bool),
+  CLEANUP,
+  ...ignored('init-only', 'later', bool),
 ];
 
 const network: readonly Flag[] = [
@@ -262,6 +269,7 @@ const network: readonly Flag[] = [
     'subnetFile',
     'where subnet.env is written (default /run/flannel/subnet.env)',
   ),
+  CLEANUP,
   FEATURE_GATES,
   VERBOSITY,
   ...ignored('kube-subnet-mgr ip-masq', 'none', bool), // what this network does anyway
@@ -279,7 +287,7 @@ const network: readonly Flag[] = [
 ];
 
 export const FLAGS: Readonly<Record<Which, readonly Flag[]>> = {
-  agent: [...kubelet.slice(0, 1), ...agentOnly, ...kubelet.slice(1)],
+  agent: [...kubelet.slice(0, 1), ...agentOnly, CLEANUP, ...kubelet.slice(1)],
   kubelet,
   proxy,
   network,

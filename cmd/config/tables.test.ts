@@ -55,7 +55,7 @@ test.each([
       'seccomp-default',
     ],
   ],
-  ['proxy', ['nodeport-addresses', 'conntrack-tcp-be-liberal', 'ipvs-strict-arp', 'cleanup', 'detect-local-mode']],
+  ['proxy', ['nodeport-addresses', 'conntrack-tcp-be-liberal', 'ipvs-strict-arp', 'detect-local-mode']],
   ['network', ['iface', 'kube-subnet-mgr', 'net-config-path', 'subnet-file', 'public-ip']],
 ] as const)("%s knows upstream's names", (which, names) => {
   const known = new Set(FLAGS[which].map((flag) => flag.name));
