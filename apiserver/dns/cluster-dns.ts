@@ -26,7 +26,7 @@ export interface ClusterDnsOptions {
 
 /**
  * Listens and answers until `signal` aborts. Questions about the cluster get SERVFAIL until the stores of `ctx` are filled.
- * @throws {AgentError} DNS_LISTEN_FAILED
+ * @throws {AgentError} LISTEN_FAILED
  */
 export async function runClusterDns(
   ctx: ControllerContext,

@@ -44,7 +44,7 @@ export class DnsServer implements AsyncDisposable {
     tcp.on('error', (err) => this.#log.warn({ err }, 'DNS socket reported an error'));
   }
 
-  /** Listens and answers. @throws {AgentError} DNS_LISTEN_FAILED */
+  /** Listens and answers. @throws {AgentError} LISTEN_FAILED */
   static async listen(opts: DnsServerOptions, responder: Pick<Responder, 'respond'>, log: Logger): Promise<DnsServer> {
     for (let tries = 1; ; tries++) {
       try {
@@ -54,7 +54,7 @@ export class DnsServer implements AsyncDisposable {
         // The free port of one protocol may be taken in the other.
         if (opts.port === 0 && errnoOf(cause) === 'EADDRINUSE' && tries < PORT_TRIES) continue;
         throw new AgentError(`cannot listen for DNS on ${opts.address} port ${opts.port}: ${errorMessage(cause)}`, {
-          code: 'DNS_LISTEN_FAILED',
+          code: 'LISTEN_FAILED',
           cause,
           hint: 'give another --dns-port, or --dns-port=-1 for a cluster without DNS',
         });
