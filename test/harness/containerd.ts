@@ -15,8 +15,10 @@ import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts'
 import { removeCgroupTree } from '../../host/cgroup-tree.ts';
 import { execOk, systemExec } from '../../host/exec.ts';
 import { mountsUnder, parseMountInfo } from '../../host/mounts.ts';
+import { identifyProcess, isRunning, type ProcessIdentity } from '../../host/process.ts';
 import { buildImages, PAUSE_IMAGE } from '../../lab/images.ts';
 import { fetchDebianPackage } from './debian-packages.ts';
+import { withFileLock } from './file-lock.ts';
 
 export type ContainerdVersion = '1.6' | '1.7' | '2.1';
 /** Debian 12, Debian 13 and Debian unstable carry these. */
@@ -40,7 +42,10 @@ export interface TestContainerdOptions {
 const START_MS = 30_000;
 const STOP_MS = 10_000;
 const RETRY_MS = 10;
-const IMAGES_DIR = path.resolve(import.meta.dirname, '../../.cache/images');
+const DIR_PREFIX = path.join(tmpdir(), 'nodelet-cd-');
+/** Names the process that uses the directory. */
+const OWNER = 'owner.json';
+const CACHE = path.resolve(import.meta.dirname, '../../.cache');
 
 /** Why no containerd can be started here; undefined when one can. For `describe.skipIf`, and to be printed. */
 export function containerdMissing(): string | undefined {
@@ -79,10 +84,13 @@ export class TestContainerd implements AsyncDisposable {
 
   /** Starts one, serving and with its images in place. */
   static async start(opts: TestContainerdOptions = {}): Promise<TestContainerd> {
+    await mkdir(CACHE, { recursive: true });
+    await withFileLock(path.join(CACHE, 'orphans.lock'), removeOrphans);
     const binDir = opts.version === undefined ? undefined : await binariesOf(opts.version);
-    const { archives } = await buildImages(IMAGES_DIR);
-    const self = new TestContainerd(await mkdtemp(path.join(tmpdir(), 'nodelet-cd-')), binDir, opts);
+    const { archives } = await buildImages(path.join(CACHE, 'images'));
+    const self = new TestContainerd(await mkdtemp(DIR_PREFIX), binDir, opts);
     try {
+      await writeFile(path.join(self.dir, OWNER), JSON.stringify(await identifyProcess(process.pid)));
       await mkdir(path.join(self.dir, 'cni'));
       await writeFile(path.join(self.dir, 'config.toml'), self.#config());
       await self.startDaemon();
@@ -157,12 +165,22 @@ export class TestContainerd implements AsyncDisposable {
     }
   }
 
+  /** Removes what the run that used `dir` left, its daemon included. */
+  static async removeOrphan(dir: string): Promise<void> {
+    for (const pid of await processesWith(path.join(dir, 'config.toml'))) killIfThere(pid);
+    await new TestContainerd(dir, undefined, {}).#removeAll();
+  }
+
   /** Ends every container, the shims and the daemon, and removes what they made. @throws when something stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#process !== undefined) await this.#removePods();
     this.#services?.close();
     this.#services = undefined;
     await this.stopDaemon();
+    await this.#removeAll();
+  }
+
+  async #removeAll(): Promise<void> {
     await this.#killContainers();
     await this.#killShims();
     await unmountBelow(this.dir);
@@ -272,6 +290,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
     [${cri}.containerd.runtimes.runc.options]
       Root = ${q(this.#runcRoot)}
 `;
+  }
+}
+
+/** A run that was killed leaves a daemon and its containers; the next one removes them. */
+async function removeOrphans(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const dir = path.join(tmpdir(), name);
+    if (!dir.startsWith(DIR_PREFIX)) continue;
+    const text = await readFile(path.join(dir, OWNER), 'utf8').catch(() => ''); // it is being made, or removed
+    if (text !== '' && !(await isRunning(JSON.parse(text) as ProcessIdentity))) await TestContainerd.removeOrphan(dir);
   }
 }
 
