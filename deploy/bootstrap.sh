@@ -35,7 +35,9 @@ wanted=(
   mount:mount
   busybox-static:/bin/busybox
   catatonit:catatonit
-  ca-certificates:/etc/ssl/certs
+  ca-certificates:/etc/ssl/certs/ca-certificates.crt
+  libatomic1:/usr/lib/$(uname -m)-linux-gnu/libatomic.so.1 # Node.js 26 is linked with both
+  libstdc++6:/usr/lib/$(uname -m)-linux-gnu/libstdc++.so.6
 )
 if [ "$purpose" = test ]; then
   wanted+=(
