@@ -1,0 +1,261 @@
+// What a user does with kubectl, in three versions of it, against a lab of two nodes.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { labMissing, TestCluster } from '../harness/cluster.ts';
+import { findKubectl, KUBECTL_VERSIONS, type Kubectl } from '../harness/kubectl.ts';
+import { IMAGE, pod } from '../harness/manifests.ts';
+
+const WEB = path.resolve(import.meta.dirname, '../../deploy/examples/web.yaml');
+const missing = labMissing();
+if (missing !== undefined) console.warn(`kubectl tests are skipped: ${missing}`);
+const kubectls = await Promise.all(
+  KUBECTL_VERSIONS.map(async (version) => {
+    const found = missing === undefined ? await findKubectl(version) : { missing };
+    if ('missing' in found) console.warn(`kubectl ${version} is skipped: ${found.missing}`);
+    return { version, skip: 'missing' in found };
+  }),
+);
+
+describe.skipIf(missing !== undefined)('kubectl', () => {
+  let cluster: TestCluster;
+  let scratch: string;
+
+  beforeAll(async () => {
+    scratch = await mkdtemp(path.join(tmpdir(), 'nodelet-kubectl-'));
+    cluster = await TestCluster.start();
+  });
+  afterAll(async () => {
+    await cluster?.[Symbol.asyncDispose]();
+    await rm(scratch, { recursive: true, force: true });
+  });
+
+  for (const { version, skip } of kubectls) {
+    const namespace = `v${version.replace('.', '-')}`;
+
+    describe.skipIf(skip).concurrent(version, () => {
+      let kubectl: Kubectl;
+
+      beforeAll(async () => {
+        kubectl = (await cluster.kubectl(version)).in(namespace);
+        await kubectl.run('create', 'namespace', namespace);
+      });
+
+      const start = async (name: string, command?: readonly string[]) => {
+        await kubectl.apply(pod(name, command));
+        await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+      };
+
+      test('get nodes -o wide has the columns of Kubernetes', async () => {
+        const [head, ...rows] = (await kubectl.run('get', 'nodes', '-o', 'wide')).trimEnd().split('\n');
+        expect(head!.split(/\s{2,}/).map((c) => c.trim())).toEqual([
+          ...['NAME', 'STATUS', 'ROLES', 'AGE', 'VERSION', 'INTERNAL-IP', 'EXTERNAL-IP', 'OS-IMAGE'],
+          ...['KERNEL-VERSION', 'CONTAINER-RUNTIME'],
+        ]);
+        expect(rows).toHaveLength(2);
+        for (const row of rows) {
+          expect(row).toMatch(
+            /^node-[12]\s+Ready\s+<none>\s+\d+[sm]\S*\s+v1\.36\.\d+\s+172\.29\.\d+\.\d+\s+<none>\s+\S.*/,
+          );
+          expect(row).toMatch(/containerd:\/\/\d+\.\d+\.\d+\S*$/);
+        }
+      });
+
+      test('run, logs and get of a pod that completes', async () => {
+        const args = ['--image', IMAGE, '--image-pull-policy=IfNotPresent', '--restart=Never'];
+        expect(await kubectl.run('run', 'once', ...args, '--', 'echo', 'done')).toBe('pod/once created\n');
+        await kubectl.until('pod/once', '{.status.phase}', /^Succeeded$/);
+        expect(await kubectl.run('logs', 'once')).toBe('done\n');
+        expect(await kubectl.run('get', 'pod', 'once')).toMatch(
+          /^NAME\s+READY\s+STATUS\s+RESTARTS\s+AGE\nonce\s+0\/1\s+Completed\s+0\s+\d+s\n$/,
+        );
+      });
+
+      test('run -i hands input to the container and prints its answer', async () => {
+        const args = ['--image', IMAGE, '--image-pull-policy=IfNotPresent', '--restart=Never', '--rm', '--stdin'];
+        // Waits for its input: whatever of it is written before kubectl has attached would only be in the log.
+        const out = await kubectl.runWith(
+          { input: 'hello\n' },
+          'run',
+          'echo',
+          ...args,
+          '--',
+          'sh',
+          '-c',
+          'read a; echo "got $a"; sleep 1',
+        );
+        expect(out).toContain('got hello');
+        expect(out).toContain('pod "echo" deleted');
+      });
+
+      test('get pods --watch shows a pod from Pending to Terminating', async () => {
+        await using watch = kubectl.follow(
+          'get',
+          'pods',
+          '-o',
+          'wide',
+          '--watch',
+          '--field-selector=metadata.name=watched',
+        );
+        await start('watched');
+        await watch.untilLine(/^watched\s+1\/1\s+Running\s+0\s+\d+s\s+10\.\d+\.\d+\.\d+\s+node-[12]\s+<none>\s+<none>/);
+        await kubectl.run('delete', 'pod', 'watched');
+        await watch.untilLine(/^watched\s+\S+\s+(Terminating|Completed)/);
+        expect(watch.lines[0]).toMatch(
+          /^NAME\s+READY\s+STATUS\s+RESTARTS\s+AGE\s+IP\s+NODE\s+NOMINATED NODE\s+READINESS GATES/,
+        );
+        expect(watch.lines.some((l) => /^watched\s+0\/1\s+Pending/.test(l))).toBe(true);
+        expect(watch.lines.some((l) => /^watched\s+0\/1\s+ContainerCreating/.test(l))).toBe(true);
+      });
+
+      test('describe pod and node, with Events', async () => {
+        await start('described');
+        const text = await kubectl.run('describe', 'pod', 'described');
+        expect(text).toMatch(/^Status:\s+Running$/m);
+        expect(text).toMatch(/^\s+Container ID:\s+containerd:\/\/[0-9a-f]{64}$/m);
+        expect(text).toMatch(/^QoS Class:\s+BestEffort$/m);
+        const events = text.slice(text.indexOf('\nEvents:'));
+        for (const reason of ['Scheduled', 'Pulled', 'Created', 'Started']) {
+          expect(events).toMatch(new RegExp(`^\\s+Normal\\s+${reason}\\s`, 'm'));
+        }
+        const node = await kubectl.run('describe', 'node', 'node-1');
+        expect(node).toMatch(/^\s+Ready\s+True\s.*KubeletReady\s+kubelet is posting ready status/m);
+        expect(node).toMatch(/^PodCIDR:\s+10\.\d+\.\d+\.0\/24$/m);
+        expect(node).toMatch(/^\s+HolderIdentity:\s+node-1$/m);
+        expect(node.slice(node.indexOf('\nEvents:'))).toMatch(/NodeReady/);
+      });
+
+      test('logs -f ends with the container; --tail, --timestamps and --previous', async () => {
+        // Goes on when it is told to: nothing here waits for time to pass.
+        await start('logged', ['sh', '-c', 'echo one; echo two; mkfifo /go; read x < /go; echo three; read x < /go']);
+        await using logs = kubectl.follow('logs', '-f', 'logged');
+        await logs.untilLine(/^two$/);
+        await kubectl.run('exec', 'logged', '--', 'sh', '-c', 'echo > /go');
+        await logs.untilLine(/^three$/);
+        expect(await kubectl.run('logs', 'logged', '--tail=1')).toBe('three\n');
+        expect(await kubectl.run('logs', 'logged', '--tail=1', '--timestamps')).toMatch(
+          /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z three\n$/,
+        );
+        await kubectl.run('exec', 'logged', '--', 'sh', '-c', 'echo > /go');
+        expect((await logs.ended()).code).toBe(0);
+        expect(logs.output).toBe('one\ntwo\nthree\n');
+        await kubectl.until('pod/logged', '{.status.containerStatuses[0].restartCount}', /^1$/);
+        expect(await kubectl.run('logs', 'logged', '--previous')).toBe('one\ntwo\nthree\n');
+      });
+
+      test('exec: input, both outputs, exit code, terminal', async () => {
+        await start('shell');
+        const echoed = await kubectl.runWith({ input: 'over\n' }, 'exec', '-i', 'shell', '--', 'cat');
+        expect(echoed).toBe('over\n');
+        const failed = await kubectl.result(['exec', 'shell', '--', 'sh', '-c', 'echo out; echo err >&2; exit 3']);
+        expect(failed).toMatchObject({ code: 3, stdout: 'out\n' });
+        expect(failed.stderr).toBe('err\ncommand terminated with exit code 3\n');
+        const big = await kubectl.runWith({ maxOutputBytes: 1 << 23 }, 'exec', 'shell', '--', 'seq', '1', '300000');
+        expect(big.length).toBe(Array.from({ length: 300_000 }, (_, i) => `${i + 1}\n`).join('').length);
+
+        await using terminal = kubectl.followOnTerminal('exec', '-it', 'shell', '--', 'sh');
+        await terminal.until(() => (terminal.output.includes('#') ? true : undefined), 'a prompt');
+        terminal.write('tty; echo $((6*7))\n');
+        await terminal.untilLine(/^\/dev\/pts\/\d+\r?$/);
+        await terminal.untilLine(/^42\r?$/);
+        terminal.write('exit 5\n');
+        expect((await terminal.ended()).code).toBe(5);
+      });
+
+      test('attach shows what the container writes from now on', async () => {
+        await start('attached', ['sh', '-c', 'i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.1; done']);
+        await using attached = kubectl.follow('attach', 'attached');
+        await attached.untilLine(/^tick \d+$/);
+      });
+
+      test('cp copies files both ways', async () => {
+        await start('copied');
+        const content = 'nodelet\n'.repeat(40_000);
+        const local = path.join(scratch, `${namespace}-sent`);
+        const back = path.join(scratch, `${namespace}-back`);
+        await writeFile(local, content);
+        await kubectl.run('cp', local, 'copied:/tmp/file');
+        await kubectl.run('cp', 'copied:/tmp/file', back);
+        expect(await readFile(back, 'utf8')).toBe(content);
+      });
+
+      test('port-forward carries several requests', async () => {
+        await start('served', ['sh', '-c', 'mkdir /w; echo hello > /w/index.html; exec httpd -f -p 8080 -h /w']);
+        await using forward = kubectl.follow('port-forward', 'pod/served', ':8080');
+        const line = await forward.untilLine(/^Forwarding from 127\.0\.0\.1:\d+ -> 8080$/);
+        const url = `http://127.0.0.1:${/:(\d+) ->/.exec(line)![1]}/`;
+        const answers = await Promise.all(Array.from({ length: 5 }, async () => await (await fetch(url)).text()));
+        expect(answers).toEqual(Array.from({ length: 5 }, () => 'hello\n'));
+      });
+
+      test('label, annotate, wait, delete', async () => {
+        await start('marked');
+        expect(await kubectl.run('label', 'pod', 'marked', 'tier=gold')).toBe('pod/marked labeled\n');
+        expect(await kubectl.run('get', 'pods', '-l', 'tier=gold', '-o', 'name')).toBe('pod/marked\n');
+        expect((await kubectl.result(['label', 'pod', 'marked', 'tier=tin'])).stderr).toContain(
+          "'tier' already has a value (gold), and --overwrite is false",
+        );
+        expect(await kubectl.run('annotate', 'pod', 'marked', 'note=a b')).toBe('pod/marked annotated\n');
+        expect(await kubectl.run('get', 'pod', 'marked', '-o', 'jsonpath={.metadata.annotations.note}')).toBe('a b');
+        await using gone = kubectl.follow('wait', '--for=delete', 'pod/marked', '--timeout=30s');
+        expect(await kubectl.run('delete', 'pod', 'marked')).toMatch(/^pod "marked" deleted/);
+        expect((await gone.ended()).code).toBe(0);
+        expect((await kubectl.result(['get', 'pod', 'marked'])).stderr).toBe(
+          'Error from server (NotFound): pods "marked" not found\n',
+        );
+      });
+
+      test('create configmap, secret and deployment; set image, rollout, scale', async () => {
+        await kubectl.run('create', 'configmap', 'settings', '--from-literal=colour=green');
+        await kubectl.run('create', 'secret', 'generic', 'keys', '--from-literal=token=s3cret');
+        expect(await kubectl.run('get', 'configmap', 'settings', '-o', 'jsonpath={.data.colour}')).toBe('green');
+        expect(await kubectl.run('get', 'secret', 'keys')).toMatch(/^NAME\s+TYPE\s+DATA\s+AGE\nkeys\s+Opaque\s+1\s/);
+        expect(await kubectl.run('get', 'secret', 'keys', '-o', 'jsonpath={.data.token}')).toBe('czNjcmV0');
+
+        // Two commands make it a server; `create deployment -- command` came after 1.18.
+        await kubectl.run('create', 'deployment', 'idle', `--image=${IMAGE}:1.36`, '--replicas=2', '--', 'httpd', '-f');
+        expect(await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=60s')).toContain(
+          'successfully rolled out',
+        );
+        const patch =
+          '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1,"containers":[{"name":"busybox","imagePullPolicy":"IfNotPresent"}]}}}}';
+        await kubectl.run('patch', 'deployment', 'idle', '-p', patch);
+        await kubectl.run('set', 'image', 'deployment/idle', `busybox=${IMAGE}`);
+        await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=60s');
+        expect(await kubectl.run('get', 'deployment', 'idle', '-o', 'wide')).toMatch(
+          /^NAME\s+READY\s+UP-TO-DATE\s+AVAILABLE\s+AGE\s+CONTAINERS\s+IMAGES\s+SELECTOR\nidle\s+2\/2\s+2\s+2\s+\S+\s+busybox\s+busybox\s+app=idle\n$/,
+        );
+        await kubectl.run('scale', 'deployment/idle', '--replicas=4');
+        await kubectl.until('deployment/idle', '{.status.readyReplicas}', /^4$/);
+        await kubectl.run('scale', 'deployment/idle', '--replicas=0');
+        await kubectl.until('deployment/idle', '{.status.replicas}', /^0?$/);
+      });
+
+      test('auth can-i and api-resources', async () => {
+        expect(await kubectl.run('auth', 'can-i', 'create', 'pods')).toBe('yes\n');
+        const asNobody = await kubectl.result(['auth', 'can-i', 'create', 'pods', '--as=nobody']);
+        expect(asNobody).toMatchObject({ code: 1, stdout: 'no\n' });
+        expect(await kubectl.run('api-resources', '--namespaced=true', '-o', 'name')).toMatch(/^deployments\.apps$/m);
+      });
+    });
+  }
+
+  // One Service may have the node port, so one version after the other.
+  test.for(kubectls)(
+    'apply, rollout status and delete of deploy/examples/web.yaml with $version',
+    async (each, ctx) => {
+      if (each.skip) ctx.skip();
+      const kubectl = await cluster.kubectl(each.version);
+      expect(await kubectl.run('apply', '-f', WEB)).toBe('deployment.apps/web created\nservice/web created\n');
+      const status = await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+      expect(status).toMatch(/deployment "web" successfully rolled out\n$/);
+      expect(await kubectl.run('apply', '-f', WEB)).toBe('deployment.apps/web unchanged\nservice/web unchanged\n');
+      const placed = await kubectl.run('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].spec.nodeName}');
+      expect(placed.split(' ').sort()).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
+      await using gone = kubectl.follow('wait', '--for=delete', 'pod', '-l', 'app=web', '--timeout=30s');
+      await kubectl.run('delete', '-f', WEB);
+      expect((await gone.ended()).code).toBe(0);
+    },
+  );
+});
