@@ -74,7 +74,8 @@ export async function runAgent(
 /** Removes from the host what the proxy and the pod network put there. Pods lose their network; nothing else is touched. */
 async function cleanUp(config: AgentConfig, kubeconfig: string, log: Logger, signal: AbortSignal): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
-  if (config.parts.has('proxy')) await createProxyPart(ctx).cleanup(signal);
+  if (config.parts.has('proxy'))
+    await createProxyPart(ctx).cleanup({ keepShared: !config.parts.has('kubelet') }, signal);
   if (config.parts.has('network')) await (await createNetworkPart(ctx))?.cleanup(signal);
 }
 

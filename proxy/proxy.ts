@@ -11,6 +11,7 @@ import type { Exec } from '../host/exec.ts';
 import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
 import { ProxyHealth } from './health.ts';
+import type { CleanupOptions } from './iptables/document.ts';
 import { cleanupIptables, IptablesProxier } from './iptables/iptables.ts';
 import type { RuleOptions } from './iptables/options.ts';
 import { ProxyMetrics } from './metrics.ts';
@@ -94,8 +95,8 @@ export class ServiceProxy {
   }
 
   /** Removes all rules that the proxy ever made in the families it serves. */
-  async cleanup(signal: AbortSignal): Promise<void> {
-    for (const { proxier } of this.#families) await cleanupIptables(this.#deps.exec, proxier.family, signal);
+  async cleanup(opts: CleanupOptions, signal: AbortSignal): Promise<void> {
+    for (const { proxier } of this.#families) await cleanupIptables(this.#deps.exec, proxier.family, opts, signal);
   }
 
   #createFamily(rules: RuleOptions) {

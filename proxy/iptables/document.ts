@@ -127,14 +127,23 @@ export function renderDelta(changes: Iterable<ServiceChange>): string {
   ]);
 }
 
-/** Removes all that the proxy made, as far as `saved` shows it; what is shared with the kubelet stays. */
-export function renderCleanup(saved: SavedRules): string {
+export interface CleanupOptions {
+  /** True while a kubelet goes on using what it shares with the proxy (KUBE-FIREWALL). */
+  readonly keepShared: boolean;
+}
+
+/** Removes all that the proxy made, as far as `saved` shows it. */
+export function renderCleanup(saved: SavedRules, { keepShared }: CleanupOptions): string {
   return renderRestore(
     (['filter', 'nat', 'mangle'] as const).map((table) => {
       const there = saved.get(table);
       const own = table === 'mangle' ? [] : TOP_CHAINS[table];
       const chains = [...(there?.chains ?? [])].filter(
-        (c) => own.includes(c) || c === 'KUBE-PROXY-CANARY' || (table === 'nat' && isServiceChain(c)),
+        (c) =>
+          own.includes(c) ||
+          c === 'KUBE-PROXY-CANARY' ||
+          (table === 'nat' && isServiceChain(c)) ||
+          (table === 'filter' && c === SHARED_WITH_KUBELET && !keepShared),
       );
       const gone = new Set(chains);
       const jumps = (there?.rules ?? []).filter((r) => {

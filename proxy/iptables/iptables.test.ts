@@ -150,11 +150,13 @@ test('cleanup leaves what it found before', async () => {
   kernel.restore('*nat\n:MINE - [0:0]\n-A MINE -j ACCEPT\n-A POSTROUTING -j MINE\nCOMMIT\n');
   put(proxier, 'a', { service: { nodePort: true, local: true, affinity: true }, hosts: [1, 2] });
   await proxier.sync(signal);
-  await cleanupIptables(kernel.exec, 4, signal);
+  await cleanupIptables(kernel.exec, 4, { keepShared: true }, signal);
   expect(kernel.chains('nat').filter((c) => c.startsWith('KUBE'))).toEqual([]);
   expect(kernel.rules('nat', 'POSTROUTING')).toEqual(['-j MINE']);
   // KUBE-FIREWALL is the kubelet's too.
   expect(kernel.chains('filter').filter((c) => c.startsWith('KUBE'))).toEqual(['KUBE-FIREWALL']);
+  await cleanupIptables(kernel.exec, 4, { keepShared: false }, signal);
+  expect(kernel.chains('filter').filter((c) => c.startsWith('KUBE'))).toEqual([]);
 });
 
 test('hostile addresses, ports and names never reach the kernel, and their neighbours do', async () => {

@@ -8,7 +8,7 @@ import { applyRestore, type IptablesFamily, saveRules } from '../../host/iptable
 import { EndpointChanges } from '../endpoint-changes.ts';
 import { ServiceChanges } from '../service-changes.ts';
 import type { NodeTopology } from '../topology.ts';
-import { renderCleanup, renderDelta, renderFull, type ServiceChange } from './document.ts';
+import { type CleanupOptions, renderCleanup, renderDelta, renderFull, type ServiceChange } from './document.ts';
 import type { RuleOptions } from './options.ts';
 import { renderService, type ServiceRules } from './service-rules.ts';
 
@@ -121,7 +121,12 @@ export class IptablesProxier {
 }
 
 /** Removes every rule and chain of the iptables mode, of this run or an earlier one. */
-export async function cleanupIptables(exec: Exec, family: IptablesFamily, signal: AbortSignal): Promise<void> {
+export async function cleanupIptables(
+  exec: Exec,
+  family: IptablesFamily,
+  opts: CleanupOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const saved = await saveRules(exec, { family, signal });
-  await applyRestore(exec, renderCleanup(saved), { family, signal });
+  await applyRestore(exec, renderCleanup(saved, opts), { family, signal });
 }

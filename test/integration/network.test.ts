@@ -282,7 +282,7 @@ test('cleanup leaves no device, rule or file', async () => {
   stop.abort();
   await Promise.all(running);
   const signal = AbortSignal.timeout(20_000);
-  await a.proxy.cleanup(signal);
+  await a.proxy.cleanup({ keepShared: true }, signal);
   await a.network.cleanup(signal);
   const exec = namespaces.exec(a.netns);
   expect((await exec('ip', ['-o', 'link'])).stdout).not.toMatch(/flannel|cni0/);
