@@ -182,6 +182,18 @@ test('a silent server is waited for only until the signal says so', async () => 
   await expect(exchange(upstream.server, query('a.example', TYPE.A), stop.signal)).rejects.toThrow('enough');
 });
 
+test('a server that cannot be reached, and a wait that ends before it began, are errors', async () => {
+  const q = query('a.example', TYPE.A);
+  // Connecting to the broadcast address is refused by the kernel; nothing is sent.
+  await expect(exchange({ address: '255.255.255.255', port: 53 }, q, never)).rejects.toThrow('EACCES');
+  await expect(exchange({ address: '127.0.0.1', port: 1 }, q, AbortSignal.abort())).rejects.toThrow();
+  const stop = new AbortController();
+  const waiting = exchange({ address: '127.0.0.1', port: 1 }, q, stop.signal);
+  stop.abort(new Error('enough')); // while the socket is still being set up
+  await expect(waiting).rejects.toThrow('enough');
+  await expect(exchange({ address: '127.0.0.1', port: 1 }, q, never)).rejects.toThrow('ECONNREFUSED');
+});
+
 test('name servers are read from resolv.conf', async () => {
   const text =
     '# nameserver 1.1.1.1\nnameserver 192.0.2.1\nnameserver\tfd00::1\nnameserver host\nsearch a\nnameserver 192.0.2.2 # x\nnameserver 192.0.2.3\n';

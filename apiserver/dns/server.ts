@@ -80,6 +80,7 @@ export class DnsServer implements AsyncDisposable {
   }
 
   async #onDatagram(packet: Buffer, from: RemoteInfo): Promise<void> {
+    if (from.port === 0) return; // forged: nobody can be answered there
     try {
       const answer = await this.#responder.respond(packet, 'udp', this.#stop.signal);
       // Lost answers are asked for again: no need to hear of a client that has gone.

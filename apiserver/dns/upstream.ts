@@ -44,7 +44,15 @@ async function exchangeUdp(
       if (isAnswerTo(packet, questionEnd, answer)) resolve(answer);
     });
     // A connected socket hears only this server, and learns of a closed port.
-    socket.connect(server.port, server.address, () => socket.send(packet, (err) => err && reject(err)));
+    const onSent = (err: Error | null | undefined) => {
+      if (err) reject(err);
+    };
+    // Without a route it is this callback that hears of it, although the types promise no argument.
+    const onConnect = (err?: Error) => {
+      if (err === undefined) socket.send(packet, onSent);
+      else reject(err);
+    };
+    socket.connect(server.port, server.address, onConnect);
     return await promise;
   } finally {
     signal.removeEventListener('abort', onAbort);
