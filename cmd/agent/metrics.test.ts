@@ -15,7 +15,7 @@ test('calls of the runtime are counted and timed under upstream names and bucket
       'kubelet_runtime_operations_total{operation_type="version"} 1',
       'kubelet_runtime_operations_errors_total{operation_type="run_podsandbox"} 1',
       'kubelet_runtime_operations_duration_seconds_bucket{le="0.005",operation_type="version"} 1',
-      'kubelet_runtime_operations_duration_seconds_bucket{le="0.195313",operation_type="run_podsandbox"} 1',
+      'kubelet_runtime_operations_duration_seconds_bucket{le="0.1953125",operation_type="run_podsandbox"} 1',
       'kubelet_runtime_operations_duration_seconds_count{operation_type="run_podsandbox"} 2',
     ]),
   );
