@@ -10,7 +10,6 @@ import type { ApiClient } from '../client/api-client.ts';
 import { isNotFound } from '../client/errors.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { RestClient } from '../client/rest.ts';
-import { aborted } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
 import { systemExec } from '../host/exec.ts';
@@ -19,7 +18,7 @@ import { preflight } from '../lab/preflight.ts';
 import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
 import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
-import { stopSignal } from './signals.ts';
+import { stopSignal, untilStopped } from './signals.ts';
 
 const DEFAULT_DIR = '/var/lib/nodelet-lab';
 
@@ -77,6 +76,16 @@ export function addCommand(program: Command): void {
     .argument('[args...]')
     .action(kubectl);
 
+  const apiserver = lab.command('apiserver').description('Stop and start the API server of a running lab.');
+  const addApiserver = (name: string, description: string): Command =>
+    apiserver.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+  addApiserver('stop', 'Stop the API server alone. Nodes and pods go on.').action(({ dir }: DirOption) =>
+    labIn(dir).stopApiserver(stopSignal()),
+  );
+  addApiserver('start', 'Start it again, with what it had stored; resolves when it serves.').action(
+    ({ dir }: DirOption) => labIn(dir).startApiserver(stopSignal()),
+  );
+
   const node = lab.command('node').description('Add, stop, start and remove nodes of a running lab.');
   const addNode = (name: string, description: string): Command =>
     node.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
@@ -132,7 +141,7 @@ async function up(flags: UpFlags): Promise<void> {
       return;
     }
     progress.note('\nCtrl-C takes it down.');
-    await aborted(stop);
+    await untilStopped(stop);
   } finally {
     if (!flags.detach) {
       await progress.step('lab down', () => labIn(dir, silentProgress).down(AbortSignal.timeout(120_000)));

@@ -1,4 +1,5 @@
 // SIGINT and SIGTERM end a command cleanly through one AbortSignal; a second one ends it at once.
+import { aborted } from '../core/abort.ts';
 
 /** Aborts at the first SIGINT or SIGTERM. Call once per process. */
 export function stopSignal(): AbortSignal {
@@ -13,4 +14,14 @@ export function stopSignal(): AbortSignal {
   process.on('SIGTERM', stop);
   process.on('SIGHUP', stop);
   return controller.signal;
+}
+
+/** Resolves when `signal` aborts. Listening for signals alone does not keep Node running; this does. */
+export async function untilStopped(signal: AbortSignal): Promise<void> {
+  const keepAlive = setInterval(() => {}, 2 ** 30);
+  try {
+    await aborted(signal);
+  } finally {
+    clearInterval(keepAlive);
+  }
 }
