@@ -153,7 +153,8 @@ function answerTo(packet: Buffer): Buffer {
 test('answers with another id or question are not believed', async () => {
   using upstream = await loopbackServer((packet, send) => {
     const answer = answerTo(packet);
-    const otherId = Buffer.from(answer);
+    const otherId = limitAnswer(parseQuery(packet) as Query, answer, answer.length - 1);
+    otherId.writeUInt16BE(0x8180, 2); // not cut, and without an answer
     otherId.writeUInt16BE(answer.readUInt16BE(0) ^ 1, 0);
     const otherName = Buffer.from(answer);
     otherName[13] = 'b'.charCodeAt(0);

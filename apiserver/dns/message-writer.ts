@@ -126,14 +126,13 @@ class MessageWriter {
     }
   }
 
-  /** Writes records until one does not fit; returns how many were written. */
+  /** Writes records until one does not fit; returns how many were written. No names may follow what did not fit. */
   addRecords(records: readonly DnsRecord[]): number {
     for (const [i, record] of records.entries()) {
       const start = this.#length;
       this.#record(record);
       if (this.#length <= this.#limit) continue;
       this.#length = start;
-      for (const [name, offset] of this.#names) if (offset >= start) this.#names.delete(name);
       return i;
     }
     return records.length;

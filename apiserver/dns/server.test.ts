@@ -132,6 +132,11 @@ test.each([
   ['a zone transfer', queryPacket('cluster.local', TYPE.AXFR), 5],
   ['no question', Buffer.from('000101000000000000000000', 'hex'), 1],
   ['a name that points to itself', Buffer.from('000101000001000000000000c00c00010001', 'hex'), 1],
+  [
+    'a record whose name points forward',
+    Buffer.concat([queryPacket('a', TYPE.A).fill(1, 7, 8), Buffer.from([0xc0, 0xff])]),
+    1,
+  ],
   ['a question cut short', queryPacket('a', TYPE.A).subarray(0, -1), 1],
   ['bytes behind the end', Buffer.concat([queryPacket('a', TYPE.A), Buffer.from([0])]), 1],
   ['a record that is announced only', Buffer.from('000101000001000000000001000001000100', 'hex').subarray(0, 17), 1],
