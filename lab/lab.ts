@@ -97,7 +97,10 @@ export class Lab {
         ]);
         return built;
       });
-      const apiserver = progress.step('API server', () => this.#startApiserver(addresses, opts, signal));
+      const apiserver = progress.step('API server', async () => {
+        await this.#startApiserver(signal);
+        await opts.prepareCluster();
+      });
       const names = Array.from({ length: opts.nodes }, (_, i) => `node-${i + 1}`);
       const machines = Promise.all(names.map((name) => this.#bootMachine(name, images, signal)));
       await settleAll([apiserver, machines]);
@@ -114,6 +117,24 @@ export class Lab {
   async down(signal: AbortSignal): Promise<void> {
     await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
     await this.#tearDown({ keepLogs: false });
+  }
+
+  /** Starts the API server again where it was, with its store; one that runs is left alone. */
+  async startApiserver(signal: AbortSignal): Promise<void> {
+    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    const { apiserver } = await readLabState(this.dir);
+    if (apiserver !== undefined && (await isRunning(apiserver))) return;
+    await this.#deps.progress.step('API server', () => this.#startApiserver(signal));
+  }
+
+  /** Stops the API server alone: nodes and pods go on without it. Idempotent. */
+  async stopApiserver(signal: AbortSignal): Promise<void> {
+    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    const { apiserver } = await readLabState(this.dir);
+    await this.#deps.progress.step('API server off', async () => {
+      if (apiserver !== undefined) await stopProcess(apiserver, APISERVER_GRACE_MS, this.#deps.clock);
+    });
+    await this.#state.update((s) => without(s, ['apiserver']));
   }
 
   async addNode(name: string | undefined, signal: AbortSignal): Promise<string> {
@@ -217,6 +238,7 @@ export class Lab {
       index,
       port: opts.port,
       agentOptions: opts.agentOptions,
+      apiserverArguments: opts.apiserverArguments,
       nodes: [],
     });
     const addresses = labAddresses(index);
@@ -224,12 +246,14 @@ export class Lab {
     return addresses;
   }
 
-  async #startApiserver(addresses: LabAddresses, opts: UpOptions, signal: AbortSignal): Promise<void> {
+  async #startApiserver(signal: AbortSignal): Promise<void> {
     const { files } = this;
+    const state = await readLabState(this.dir);
+    const addresses = labAddresses(state.index);
     const flags: Readonly<Record<string, string>> = {
       'bind-address': addresses.host,
       'advertise-address': addresses.host,
-      'secure-port': String(opts.port),
+      'secure-port': String(state.port),
       'tls-cert-file': files.apiserverCert,
       'tls-private-key-file': files.apiserverKey,
       'client-ca-file': files.caCert,
@@ -245,12 +269,12 @@ export class Lab {
     };
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
     const [program, ...first] = this.#deps.self;
-    const started = await spawnDetached(program, [...first, 'apiserver', ...args, ...opts.apiserverArguments], {
+    const further = state.apiserverArguments ?? [];
+    const started = await spawnDetached(program, [...first, 'apiserver', ...args, ...further], {
       logFile: files.apiserverLog,
     });
     await this.#state.update((s) => ({ ...s, apiserver: started.identity }));
     await started.ready(signal);
-    await opts.prepareCluster();
   }
 
   /** Network, namespaces and containerd with the lab's images; each step is skipped when it is done already. */

@@ -36,6 +36,8 @@ export interface LabState {
   readonly port: number;
   readonly agentOptions: AgentOptions;
   readonly apiserver?: ProcessIdentity;
+  /** Further flags of the API server, for when it is started again. */
+  readonly apiserverArguments?: readonly string[];
   readonly nodes: readonly NodeState[];
 }
 
