@@ -6,6 +6,7 @@ import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import { Slots } from '../core/slots.ts';
 import type { Credentials, TlsMaterial } from './credentials.ts';
 import { ApiError, connectionError, reasonOfHttpStatus, statusOf } from './errors.ts';
 import type { ClientConfig } from './kubeconfig.ts';
@@ -37,6 +38,8 @@ const IDLE_MS = 60_000;
 const MAX_ATTEMPTS = 5;
 const MAX_RETRY_AFTER_MS = 30_000;
 const MAX_ERROR_BYTES = 1 << 20;
+/** Calls at once, watches not counted: each has a connection of its own, with its handshake and its buffers. */
+const MAX_CALLS = 8;
 
 export class Transport {
   readonly #config: ClientConfig;
@@ -46,6 +49,7 @@ export class Transport {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #url: URL;
+  readonly #slots = new Slots(MAX_CALLS);
   #agent: http.Agent | undefined;
   #agentTls: TlsMaterial | undefined;
 
@@ -66,6 +70,9 @@ export class Transport {
   /** The whole body of a 2xx answer. @throws {ApiError} for others, {AgentError} when no answer came. */
   async fetch(request: TransportRequest): Promise<{ status: number; headers: http.IncomingHttpHeaders; body: Buffer }> {
     using scope = linkedSignal(request.signal, request.timeoutMs);
+    using _slot = await this.#slots.take(scope.signal).catch((cause: unknown) => {
+      throw connectionError(reasonOf(scope.signal, cause), contextOf(request));
+    });
     const response = await this.#send(request, scope.signal);
     try {
       const body = await readBody(response, this.#opts.maxBodyBytes);
