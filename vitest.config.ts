@@ -8,6 +8,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          testTimeout: 30_000, // property tests take seconds on a busy machine; nothing waits for time to pass
           include: [
             '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
             'test/*.test.ts',
