@@ -56,6 +56,13 @@ test('an event is stored as the kubelet writes it', async () => {
   });
 });
 
+test('a pod with the longest possible name has events too', async () => {
+  recorder.event({ ...web, name: 'a'.repeat(253) }, 'Normal', 'Started', 'Container started');
+  await clock.advance(0);
+  expect(stored()[0]?.metadata.name).toMatch(/^[0-9a-f-]{36}$/);
+  expect(stored()[0]?.involvedObject.name).toBe('a'.repeat(253));
+});
+
 test('events about cluster-scoped objects go to the default namespace', async () => {
   recorder.event({ kind: 'Node', name: 'n1' }, 'Normal', 'NodeReady', 'ready');
   await clock.advance(0);

@@ -34,6 +34,8 @@ const RETRY_MS = 10_000;
 const FLUSH_MS = 2_000;
 /** Runtime errors can be long; etcd takes 1.5 MB. Characters. */
 const MAX_MESSAGE_LENGTH = 8192;
+/** Of any object's name. A pod's own may be so long already that nothing fits behind it. Characters. */
+const MAX_NAME_LENGTH = 253;
 /** Namespace of events about objects that have none. */
 const CLUSTER_NAMESPACE = 'default';
 
@@ -117,10 +119,12 @@ export class ApiEventRecorder implements EventRecorder {
     const time = formatTime(nowMs);
     // client-go uses nanoseconds; a counter in their place keeps two events of one millisecond apart.
     const stamp = BigInt(nowMs) * 1_000_000n + BigInt(this.#named++ % 1_000_000);
+    const speaking = `${about.name ?? ''}.${stamp.toString(16)}`;
+    const name = speaking.length > MAX_NAME_LENGTH ? crypto.randomUUID() : speaking;
     const namespace = about.namespace || CLUSTER_NAMESPACE;
     const { component, host } = this.#source;
     return {
-      metadata: { name: `${about.name ?? ''}.${stamp.toString(16)}`, namespace },
+      metadata: { name, namespace },
       involvedObject: about,
       reason,
       message: message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH)}…` : message,
