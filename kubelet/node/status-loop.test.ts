@@ -75,6 +75,12 @@ test('the node is made at once, and Ready is posted on request, not at the next 
   expect(events).toContain('NodeReady');
 });
 
+test('describe node tells of the start: Starting, then what the node has enough of', async () => {
+  start();
+  await clock.advance(1000);
+  expect(events).toEqual(['Starting', 'NodeHasSufficientMemory', 'NodeHasNoDiskPressure', 'NodeHasSufficientPID']);
+});
+
 test('an unchanged status is reported every five minutes, not every ten seconds', async () => {
   facts = factsOf();
   start();

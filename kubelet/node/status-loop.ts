@@ -88,6 +88,7 @@ export class NodeStatusLoop {
 
   async run(signal: AbortSignal): Promise<void> {
     this.#signal = signal;
+    this.#deps.events.event(this.#about, 'Normal', 'Starting', 'Starting kubelet.');
     await this.#runner.run(signal);
   }
 
@@ -115,10 +116,11 @@ export class NodeStatusLoop {
     const backoff = new Backoff({ initialMs: REGISTER_FIRST_WAIT_MS * 2, maxMs: REGISTER_MAX_WAIT_MS });
     for (let attempt = 0; !this.#signal.aborted; attempt++) {
       try {
-        const { status } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
+        const { status, eventReasons } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
         const initial: Node = { ...initialNode(this.#opts.identity), status };
         this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, this.#opts.updateMs);
         this.#log.info({ node: this.#opts.identity.nodeName }, 'node registered');
+        for (const reason of eventReasons) this.#statusEvent(reason);
         return;
       } catch (err) {
         if (this.#signal.aborted) return;
