@@ -10,11 +10,13 @@ export class FakeVolumes implements VolumeManager {
   readonly mounted = new Map<string, Pod>();
   readonly unmounts: string[] = [];
   dirs: string[] = [];
+  mountCalls = 0;
   mountError: Error | undefined;
   unmountError: Error | undefined;
 
   async mountPod(pod: Pod, signal: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>> {
     signal.throwIfAborted();
+    this.mountCalls++;
     if (this.mountError !== undefined) throw this.mountError;
     this.mounted.set(pod.metadata?.uid ?? '', pod);
     return new Map();

@@ -145,14 +145,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
 
   /** What the containers need besides. */
   async #mountVolumes(pod: Pod, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#deps.volumes.mountPod(pod, signal);
-    } catch (err) {
-      if (!signal.aborted) {
-        this.#event(pod, 'Warning', 'FailedMount', `Unable to attach or mount volumes: ${errorMessage(err)}`);
-      }
-      throw err;
-    }
+    await this.#deps.volumes.mountPod(pod, signal); // has told of each volume that failed
   }
 
   async #afterSync(pod: Pod, result: PodSyncResult): Promise<SyncOutcome> {
