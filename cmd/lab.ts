@@ -1,8 +1,9 @@
 // `nodelet lab`: a cluster on this machine.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from '../api/meta.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
@@ -11,6 +12,7 @@ import { isNotFound } from '../client/errors.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { RestClient } from '../client/rest.ts';
 import { systemClock } from '../core/clock.ts';
+import { AgentError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import { systemExec } from '../host/exec.ts';
 import { Lab } from '../lab/lab.ts';
@@ -20,6 +22,7 @@ import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
 import { stopSignal, untilStopped } from './signals.ts';
 
+const PROGRAM = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
 const DEFAULT_DIR = '/var/lib/nodelet-lab';
 
 interface DirOption {
@@ -41,7 +44,11 @@ export function addCommand(program: Command): void {
   const lab = program
     .command('lab')
     .description('A Kubernetes cluster on this machine: an API server and N nodes, each in namespaces of its own.')
-    .enablePositionalOptions();
+    .enablePositionalOptions()
+    // What a node's files look like must not depend on the shell: with 077, no pod could run as another user than root.
+    .hook('preAction', () => {
+      process.umask(0o022);
+    });
   const add = (name: string, description: string): Command =>
     lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
 
@@ -56,17 +63,12 @@ export function addCommand(program: Command): void {
     .option('--apiserver-arg <flag>', 'a further flag for the API server; may be repeated', collect, [])
     .action(up);
   add('status', 'Show the API server and the nodes.')
-    .option('-o, --output <format>', 'json or text', 'text')
+    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'))
     .action(status);
-  add('down', 'Take the lab down and remove everything it made.').action(async ({ dir }: DirOption) => {
-    const progress = createProgress(process.stderr, systemClock);
-    await progress.step('lab down', () => labIn(dir, silentProgress).down(stopSignal()));
-  });
+  add('down', 'Take the lab down and remove everything it made.').action(down);
   add('load <image.tar>', 'Import an image archive (docker save, or OCI) into the nodes.')
     .option('--node <name>', 'only into this node')
-    .action((tar: string, opts: DirOption & { node?: string }) => {
-      return labIn(opts.dir).load(path.resolve(tar), opts.node, stopSignal());
-    });
+    .action(load);
   lab
     .command('kubectl')
     .description("Run kubectl with the lab's kubeconfig: nodelet lab kubectl [--dir DIR] -- get pods -A")
@@ -110,7 +112,7 @@ export function addCommand(program: Command): void {
 
 async function up(flags: UpFlags): Promise<void> {
   const dir = path.resolve(flags.dir);
-  await preflight({ port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.') });
+  await preflight({ dir, port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.') });
   const progress = createProgress(process.stdout, systemClock);
   const lab = labIn(dir, progress);
   const stop = stopSignal();
@@ -137,7 +139,9 @@ async function up(flags: UpFlags): Promise<void> {
     progress.note(`\nThe lab is up (${((systemClock.monotonicMs() - startMs) / 1000).toFixed(1)} s).`);
     progress.note(formatLabStatus(now));
     if (flags.detach) {
-      progress.note(`\nTake it down with: nodelet lab down --dir ${dir}`);
+      progress.note(
+        `\nTake it down with: ${path.relative('.', PROGRAM)} lab down${dir === DEFAULT_DIR ? '' : ` --dir ${dir}`}`,
+      );
       return;
     }
     progress.note('\nCtrl-C takes it down.');
@@ -147,6 +151,27 @@ async function up(flags: UpFlags): Promise<void> {
       await progress.step('lab down', () => labIn(dir, silentProgress).down(AbortSignal.timeout(120_000)));
     }
   }
+}
+
+async function down(opts: DirOption): Promise<void> {
+  const dir = path.resolve(opts.dir);
+  const progress = createProgress(process.stderr, systemClock);
+  if (!existsSync(dir)) {
+    progress.note(`there is no lab in ${dir}`); // and no reason to make the directory now
+    return;
+  }
+  await progress.step('lab down', () => labIn(dir, silentProgress).down(stopSignal()));
+}
+
+async function load(tar: string, opts: DirOption & { node?: string }): Promise<void> {
+  const file = path.resolve(tar);
+  if (!existsSync(file)) {
+    throw new AgentError(`there is no file ${file}`, {
+      code: 'IMAGE_ARCHIVE_MISSING',
+      hint: 'write one with `docker save -o image.tar IMAGE`',
+    });
+  }
+  await labIn(opts.dir).load(file, opts.node, stopSignal());
 }
 
 async function status(opts: DirOption & { output: string }): Promise<void> {
@@ -174,8 +199,7 @@ async function kubectl(args: readonly string[], opts: DirOption): Promise<void> 
 }
 
 function labIn(dir: string, progress: Progress = createProgress(process.stdout, systemClock)): Lab {
-  const program = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
-  return new Lab(dir, { exec: systemExec, clock: systemClock, progress, self: [program] });
+  return new Lab(dir, { exec: systemExec, clock: systemClock, progress, self: [PROGRAM] });
 }
 
 async function labClient(dir: string): Promise<RestClient> {

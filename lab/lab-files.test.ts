@@ -7,8 +7,17 @@ import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
 import { identifyProcess } from '../host/process.ts';
-import { freeLabIndex, labAddresses, labNames, MAX_LABS, MAX_NODES, nodeAddress, nodeNetns } from './names.ts';
-import { parseListeners } from './preflight.ts';
+import {
+  freeLabIndex,
+  isNodeName,
+  labAddresses,
+  labNames,
+  MAX_LABS,
+  MAX_NODES,
+  nodeAddress,
+  nodeNetns,
+} from './names.ts';
+import { directoryFaults, parseListeners, preflight } from './preflight.ts';
 import { createProgress } from './progress.ts';
 import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
 
@@ -21,6 +30,13 @@ afterEach(async () => {
 });
 
 // ---- names ----
+
+test('a node is called as a host can be called, and no path', () => {
+  for (const good of ['node-1', 'a', '7', 'x'.repeat(63)]) expect(isNodeName(good), good).toBe(true);
+  for (const bad of ['', '..', '../x', 'a/b', 'Node', 'a b', '-a', 'a-', 'x'.repeat(64), 'a\n']) {
+    expect(isNodeName(bad), bad).toBe(false);
+  }
+});
 
 test('labs in different directories share no name, the same directory gives the same ones', () => {
   const [a, b] = [labNames('/tmp/a'), labNames('/tmp/b')];
@@ -111,6 +127,30 @@ test('a lock whose holder is gone is taken over, even when its pid is somebody e
 });
 
 // ---- preflight ----
+
+test('a directory that the agent or a socket could not live in is refused by name', () => {
+  expect(directoryFaults('/var/lib/nodelet-lab')).toEqual([]);
+  expect(directoryFaults('/tmp/my lab')).toEqual([
+    '"/tmp/my lab" has blanks or unusual characters in its name: choose another directory with --dir',
+  ]);
+  expect(directoryFaults('/tmp/übung')).toHaveLength(1);
+  const longest = `/${'x'.repeat(107 - 1 - '/nodes/node-100/containerd.sock.ttrpc'.length)}`;
+  expect(directoryFaults(longest)).toEqual([]);
+  expect(directoryFaults(`${longest}y`)).toEqual([
+    `the path ${longest}y is 1 bytes too long for the sockets in it: choose a shorter one with --dir`,
+  ]);
+});
+
+test('a place below a file is refused before anything is made', async () => {
+  const file = path.join(dir, 'file');
+  await writeFile(file, '');
+  const input = { port: 1, isLabAddress: () => true };
+  const refusal = async (place: string) => await preflight({ ...input, dir: place }).catch((err: Error) => err.message);
+  expect(await refusal(file)).toContain(`${file} is not a directory: choose another one with --dir`);
+  expect(await refusal(path.join(file, 'a'))).toContain(`the directory ${file}/a cannot be used (ENOTDIR)`);
+  expect(String(await refusal(path.join(dir, 'new', 'one')))).not.toContain(dir);
+  expect(await readdir(dir)).toEqual(['file']);
+});
 
 test('listening sockets of /proc/net/tcp and tcp6, and no others', () => {
   const head = '  sl  local_address rem_address   st tx_queue rx_queue';

@@ -1,15 +1,16 @@
 // A cluster on one machine: one API server, N nodes. Brings it up, takes it down, adds and removes nodes. Each part is
 // written into the lab's state before it is made, and taking down looks at what is really there, so that a lab that
 // was interrupted at any point can be taken down.
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errnoOf } from '../core/errors.ts';
+import { AgentError } from '../core/errors.ts';
 import { removeCgroupTree } from '../host/cgroup-tree.ts';
 import type { Exec } from '../host/exec.ts';
 import { isRunning, spawnDetached, stopProcess } from '../host/process.ts';
 import { type BuiltImages, buildImages } from './images.ts';
 import {
+  isNodeName,
   type LabAddresses,
   type LabNames,
   labAddresses,
@@ -30,6 +31,7 @@ import { bootNode, importImage, startAgent, startContainerd, stopNode } from './
 import { agentArguments, type NodePaths, nodePaths, renderAgentConfig } from './node-config.ts';
 import { createClusterPki, issueNodeCredentials, type LabFiles, labFiles } from './pki.ts';
 import type { Progress } from './progress.ts';
+import { removeIfEmpty, removeSharedPlaces } from './shared-places.ts';
 import {
   type AgentOptions,
   findLabState,
@@ -141,6 +143,12 @@ export class Lab {
     await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
     const state = await readLabState(this.dir);
     const node = name ?? freeNodeName(state);
+    if (!isNodeName(node)) {
+      throw new AgentError(`${JSON.stringify(node)} cannot be the name of a node`, {
+        code: 'LAB_NODE_NAME',
+        hint: 'use at most 63 small letters, digits and inner hyphens',
+      });
+    }
     if (state.nodes.some((n) => n.name === node)) {
       throw new AgentError(`node ${node} exists already`, {
         code: 'LAB_NODE_EXISTS',
@@ -357,6 +365,15 @@ export class Lab {
     await removeLabNetwork(exec, this.#names);
     await removeCgroupTree(this.#names.cgroupRoot);
     await this.#removeFiles(opts.keepLogs);
+    await this.#removeSharedPlaces();
+  }
+
+  async #removeSharedPlaces(): Promise<void> {
+    const { exec, clock } = this.#deps;
+    {
+      await using _lock = await lockLab(INDEX_LOCK_DIR, clock, AbortSignal.timeout(30_000));
+      await removeSharedPlaces(exec);
+    }
     await removeIfEmpty(INDEX_LOCK_DIR);
   }
 
@@ -393,12 +410,4 @@ function freeNodeName(state: LabState): string {
 
 function without<T extends object, K extends keyof T>(object: T, keys: readonly K[]): Omit<T, K> {
   return Object.fromEntries(Object.entries(object).filter(([k]) => !keys.includes(k as K))) as Omit<T, K>;
-}
-
-async function removeIfEmpty(dir: string): Promise<void> {
-  try {
-    if ((await readdir(dir)).length === 0) await rmdir(dir);
-  } catch (err) {
-    if (errnoOf(err) !== 'ENOENT' && errnoOf(err) !== 'ENOTEMPTY') throw err;
-  }
 }

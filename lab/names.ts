@@ -7,6 +7,14 @@ export const MAX_LABS = 64;
 /** Addresses .10 to .249 of the lab's /24. */
 export const MAX_NODES = 240;
 
+/** Of every lab's interface on the host. */
+export const HOST_LINK_PREFIX = 'ndl-';
+
+/** What a node may be called: it becomes a host name, a directory and part of a namespace's name. */
+export function isNodeName(name: string): boolean {
+  return /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name);
+}
+
 export interface LabNames {
   /** Six hex digits of the directory's hash; part of every kernel-visible name. */
   readonly id: string;
@@ -25,7 +33,7 @@ export function labNames(dir: string): LabNames {
     id,
     switchNetns: `nodelet-${id}-switch`,
     bridge: 'lab0',
-    hostLink: `ndl-${id}`,
+    hostLink: `${HOST_LINK_PREFIX}${id}`,
     cgroupRoot: `/nodelet-lab-${id}`,
   };
 }

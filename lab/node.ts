@@ -20,6 +20,7 @@ import {
 } from '../host/process.ts';
 import { type ContainerdPaths, renderContainerdConfig } from './containerd-config.ts';
 import type { NodePaths } from './node-config.ts';
+import { CNI_STATE_DIR } from './shared-places.ts';
 
 /** Runs as process 1 until `exec`: arguments are the CNI state directory and the host name. */
 const INIT_SCRIPT = `set -e
@@ -62,7 +63,7 @@ export async function bootNode(opts: BootOptions, signal: AbortSignal): Promise<
   ]) {
     await mkdir(dir, { recursive: true, mode: 0o755 });
   }
-  await mkdir('/var/lib/cni', { recursive: true }); // the mount point must exist on the host, too
+  await mkdir(CNI_STATE_DIR, { recursive: true });
   const process = await spawnDetached(
     'nsenter',
     [

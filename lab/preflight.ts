@@ -1,7 +1,8 @@
 // Everything that would stop a lab, found before anything is changed and told in one go.
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf } from '../core/errors.ts';
+import { nodePaths } from './node-config.ts';
 
 /** Program or file → Debian package that brings it. */
 const NEEDS: readonly (readonly [string, string])[] = [
@@ -20,6 +21,8 @@ const NEEDS: readonly (readonly [string, string])[] = [
 ];
 
 export interface PreflightInput {
+  /** Absolute. */
+  readonly dir: string;
   readonly port: number;
   /** Addresses on which other labs may listen at the same port. */
   readonly isLabAddress: (ip: string) => boolean;
@@ -31,12 +34,44 @@ export async function preflight(input: PreflightInput): Promise<void> {
     ...(process.getuid?.() === 0 ? [] : ['root is needed to make namespaces and networks: run it with sudo']),
     ...(await missingTools()),
     ...(await portFaults(input)),
+    ...directoryFaults(input.dir),
+    ...(await placeFaults(input.dir)),
   ];
   if (faults.length === 0) return;
   throw new AgentError(`a lab cannot start here: ${faults.join('; ')}`, {
     code: 'LAB_PREFLIGHT',
     hint: 'nothing was changed',
   });
+}
+
+/** sun_path holds 108 bytes, the last of them 0 (unix(7)). containerd adds `.ttrpc` for a second socket. */
+const MAX_SOCKET_BYTES = 107;
+const LONGEST_USUAL_NODE = 'node-100';
+
+/** What the name of a lab's directory must be like; empty when it can be used. */
+export function directoryFaults(dir: string): string[] {
+  const socket = `${nodePaths(dir, LONGEST_USUAL_NODE).containerdSocket}.ttrpc`;
+  const excess = Buffer.byteLength(socket) - MAX_SOCKET_BYTES;
+  return [
+    // The node agent refuses other paths: they end up in URLs, mount tables and command lines.
+    ...(/^[\x21-\x7e]+$/.test(dir)
+      ? []
+      : [`${JSON.stringify(dir)} has blanks or unusual characters in its name: choose another directory with --dir`]),
+    ...(excess > 0
+      ? [`the path ${dir} is ${excess} bytes too long for the sockets in it: choose a shorter one with --dir`]
+      : []),
+  ];
+}
+
+/** The directory, or what is nearest to it of what exists, must be a directory. */
+async function placeFaults(dir: string): Promise<string[]> {
+  try {
+    if ((await stat(dir)).isDirectory()) return [];
+    return [`${dir} is not a directory: choose another one with --dir`];
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT') return await placeFaults(path.dirname(dir));
+    return [`the directory ${dir} cannot be used (${errnoOf(err) ?? String(err)}): choose another one with --dir`];
+  }
 }
 
 async function missingTools(): Promise<string[]> {
