@@ -4,7 +4,6 @@ import { lookup } from 'node:dns/promises';
 import { mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { RuntimeClass } from '../../api/kinds.ts';
-import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
 import type { ReadonlyStore } from '../../client/store.ts';
@@ -15,7 +14,7 @@ import { isCriError } from '../../cri/errors.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
-import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
+import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
@@ -37,7 +36,7 @@ import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { ImageList } from './image-list.ts';
 import { runtimeCallMetrics } from './metrics.ts';
-import { reservationsOf } from './reservations.ts';
+import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -67,7 +66,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       hint: 'switch it off (swapoff -a), or set failSwapOn: false in the KubeletConfiguration',
     });
   }
-  const reservations = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
+  const reserved = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
 
   const { runtime, images, close } = connectRuntime(
     { endpoint: settings.containerRuntimeEndpoint, requestTimeoutMs: settings.runtimeRequestTimeoutMs },
@@ -87,7 +86,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       .filter((a) => a.type === 'InternalIP')
       .map((a) => a.address);
   const volumes = new LocalVolumes(
-    { rootDir, nodeMemoryBytes: machine.memoryBytes },
+    { rootDir, nodeMemoryBytes: allocatableMemory(machine, reserved) },
     {
       objects,
       tokens,
@@ -106,7 +105,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       cpuCfsQuota: settings.cpuCFSQuota,
       cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
       podPidsLimit: settings.podPidsLimit,
-      allPods: allPodsLimits(machine, reservations),
+      allPods: allPodsLimits(machine, reserved),
     },
     { fs: new CgroupFs(hierarchies), log },
   );
@@ -202,7 +201,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     ephemeralStorageBytes: await fileSystemBytes(rootDir),
     maxPods: settings.maxPods,
     podsPerCore: 0,
-    reservations,
+    reservations: [reserved.forSystem, reserved.againstEviction],
     kubeletVersion: KUBERNETES_VERSION,
     runtimeName,
     runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
@@ -315,18 +314,6 @@ async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['ad
     log.warn({ err }, 'node addresses not known, keeping those reported before');
     return undefined;
   }
-}
-
-function allPodsLimits(
-  machine: MachineInfo,
-  reservations: ReturnType<typeof reservationsOf>,
-): { memoryBytes: number; cpuMillis: number } {
-  const reserved = (name: string, unit: typeof quantityValue): number =>
-    reservations.reduce((sum, r) => sum + (r[name] === undefined ? 0 : unit(r[name])), 0);
-  return {
-    memoryBytes: machine.memoryBytes - reserved('memory', quantityValue),
-    cpuMillis: machine.cores * 1000 - reserved('cpu', quantityMilliValue),
-  };
 }
 
 /** 2097152 → `2MB`, as cgroupfs calls its files. */

@@ -1,6 +1,6 @@
 // What is kept from pods: reserved resources, and what must stay free so that nothing is evicted
 // (pkg/kubelet/cm GetNodeAllocatableReservation).
-import { parseQuantity, type Quantity, quantityOf } from '../../api/quantity.ts';
+import { parseQuantity, type Quantity, quantityMilliValue, quantityOf, quantityValue } from '../../api/quantity.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import type { Reservation } from '../../kubelet/node/node-status.ts';
 import type { NodeSettings } from '../config/agent-config.ts';
@@ -11,7 +11,18 @@ const SIGNAL_RESOURCES: Readonly<Record<string, string>> = {
   'nodefs.available': 'ephemeral-storage',
 };
 
-export function reservationsOf(node: NodeSettings, machine: MachineInfo, rootFsBytes: number): Reservation[] {
+export interface Reservations {
+  /** systemReserved and kubeReserved. */
+  readonly forSystem: Reservation;
+  /** What hard eviction thresholds want free: pods may touch it, but only to be evicted. */
+  readonly againstEviction: Reservation;
+}
+
+export function reservationsOf(
+  node: Pick<NodeSettings, 'reserved' | 'evictionHard'>,
+  machine: MachineInfo,
+  rootFsBytes: number,
+): Reservations {
   const reserved = Object.entries(node.reserved).map(([name, text]) => [name, parseQuantity(text)] as const);
   const capacity: Readonly<Record<string, number>> = { memory: machine.memoryBytes, 'ephemeral-storage': rootFsBytes };
   const kept: [string, Quantity][] = [];
@@ -19,7 +30,26 @@ export function reservationsOf(node: NodeSettings, machine: MachineInfo, rootFsB
     const resource = SIGNAL_RESOURCES[signal];
     if (resource !== undefined) kept.push([resource, thresholdOf(threshold, capacity[resource]!)]);
   }
-  return [Object.fromEntries(reserved), Object.fromEntries(kept)];
+  return { forSystem: Object.fromEntries(reserved), againstEviction: Object.fromEntries(kept) };
+}
+
+/** Bounds of the cgroup of all pods: the eviction margin is inside, or the kernel would kill before anything is evicted. */
+export function allPodsLimits(
+  machine: MachineInfo,
+  { forSystem }: Reservations,
+): { readonly memoryBytes: number; readonly cpuMillis: number } {
+  const { memory, cpu } = forSystem;
+  return {
+    memoryBytes: machine.memoryBytes - (memory === undefined ? 0 : quantityValue(memory)),
+    cpuMillis: machine.cores * 1000 - (cpu === undefined ? 0 : quantityMilliValue(cpu)),
+  };
+}
+
+/** Memory that pods of this node may ask for, bytes. */
+export function allocatableMemory(machine: MachineInfo, reservations: Reservations): number {
+  const margin = reservations.againstEviction.memory;
+  const bytes = allPodsLimits(machine, reservations).memoryBytes - (margin === undefined ? 0 : quantityValue(margin));
+  return Math.max(bytes, 0);
 }
 
 /** `100Mi`, or a share of the capacity such as `10%`. */
