@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { FakeIptables } from '../host/fake-iptables.ts';
-import { parseSave, saveRules } from '../host/iptables-restore.ts';
 import { applyMasquerade, isMasqueradeInPlace, removeMasquerade } from './masquerade.ts';
 
 const signal = new AbortController().signal;
@@ -8,7 +7,7 @@ const opts = { network: '10.244.0.0/16', subnet: '10.244.1.0/24' };
 
 async function applied(): Promise<FakeIptables> {
   const kernel = new FakeIptables(['192.0.2.1']);
-  await applyMasquerade(kernel.exec, opts, await saveRules(kernel.exec), signal);
+  await applyMasquerade(kernel.exec, opts, signal);
   return kernel;
 }
 
@@ -26,11 +25,27 @@ test.each([
 test('applying twice gives the same rules, a missing rule is noticed, removal leaves nothing', async () => {
   const kernel = await applied();
   const before = kernel.save();
-  expect(isMasqueradeInPlace(parseSave(before), opts)).toBe(true);
-  expect(isMasqueradeInPlace(parseSave(before), { ...opts, subnet: '10.244.9.0/24' })).toBe(false);
-  await applyMasquerade(kernel.exec, opts, await saveRules(kernel.exec), signal);
+  const inPlace = (o = opts) => isMasqueradeInPlace(kernel.exec, o, signal);
+  expect(await inPlace()).toBe(true);
+  expect(await inPlace({ ...opts, subnet: '10.244.9.0/24' })).toBe(false);
+  await applyMasquerade(kernel.exec, opts, signal);
   expect(kernel.save()).toBe(before);
-  expect(isMasqueradeInPlace(parseSave(before.replace(/^-A FLANNEL-FWD -d.*\n/m, '')), opts)).toBe(false);
+  kernel.restore(`*filter\n-D ${kernelLine(before, 'FLANNEL-FWD -d')}\nCOMMIT`);
+  expect(await inPlace()).toBe(false);
   await removeMasquerade(kernel.exec, signal);
   expect(kernel.save()).toBe(new FakeIptables().save());
 });
+
+test.each(['filter', 'nat'])('a flushed table %s is noticed', async (table) => {
+  const kernel = await applied();
+  kernel.flush(table);
+  expect(await isMasqueradeInPlace(kernel.exec, opts, signal)).toBe(false);
+});
+
+/** `CHAIN args` of the first saved rule that starts so. */
+function kernelLine(saved: string, start: string): string {
+  return saved
+    .split('\n')
+    .find((l) => l.startsWith(`-A ${start}`))!
+    .slice('-A '.length);
+}

@@ -13,7 +13,6 @@ import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
 import type { Exec } from '../host/exec.ts';
 import type { FollowNetwork } from '../host/ip-monitor.ts';
-import { saveRules } from '../host/iptables-restore.ts';
 import { removeLink } from '../host/netns.ts';
 import type { Sysctl } from '../host/sysctl.ts';
 import type { Backend, ExternalInterface, SubnetLease } from './backend.ts';
@@ -53,8 +52,11 @@ export interface PodNetworkDeps {
   readonly log: Logger;
 }
 
-/** What nobody reports (rules) is looked at after so long without another reason, ms. */
-const CHECK_INTERVAL_MS = 10_000;
+/** Rules, whose changes nobody reports, are looked at this often, ms: one process. */
+const RULES_INTERVAL_MS = 10_000;
+/** Links and routes are reported by `ip monitor`; everything is compared after so long without another reason, ms. */
+const FULL_INTERVAL_MS = 60_000;
+const MONITOR_RETRY_MS = 10_000;
 
 export class PodNetwork {
   readonly #opts: PodNetworkOptions;
@@ -70,7 +72,7 @@ export class PodNetwork {
     this.#log = deps.log.child({ component: 'network' });
     this.#runner = new SyncRunner(
       (signal) => this.#sync(signal),
-      { name: 'network', minIntervalMs: 200, retryIntervalMs: 3_000, maxIntervalMs: CHECK_INTERVAL_MS },
+      { name: 'network', minIntervalMs: 200, retryIntervalMs: 3_000, maxIntervalMs: FULL_INTERVAL_MS },
       { clock: deps.clock, log: this.#log },
     );
   }
@@ -96,7 +98,25 @@ export class PodNetwork {
         await this.#runner.run(s);
       },
       monitor: (s) => this.#follow(s),
+      rules: (s) => this.#watchRules(s),
     });
+  }
+
+  async #watchRules(signal: AbortSignal): Promise<void> {
+    const { clock, exec } = this.#deps;
+    for (;;) {
+      await clock.sleep(RULES_INTERVAL_MS, signal);
+      if (signal.aborted) return;
+      if (this.#backend === undefined) continue; // nothing made yet
+      try {
+        const rules = { network: this.#opts.network, subnet: this.#backend.subnet };
+        if (await isMasqueradeInPlace(exec, rules, signal)) continue;
+        this.#log.warn('somebody removed rules of the pod network, they are written anew');
+      } catch (err) {
+        this.#log.warn({ reason: errorMessage(err) }, 'cannot check the rules of the pod network');
+      }
+      this.#runner.request();
+    }
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
@@ -107,7 +127,8 @@ export class PodNetwork {
         }, signal);
       } catch (err) {
         this.#log.warn({ reason: errorMessage(err) }, 'cannot follow network changes, will retry');
-        await this.#deps.clock.sleep(CHECK_INTERVAL_MS, signal);
+        await this.#deps.clock.sleep(MONITOR_RETRY_MS, signal);
+        this.#runner.request(); // for what happened meanwhile
       }
     }
   }
@@ -178,9 +199,8 @@ export class PodNetwork {
 
   async #ensureRules(subnet: string, signal: AbortSignal): Promise<void> {
     const { exec } = this.#deps;
-    const saved = await saveRules(exec, { signal });
-    if (isMasqueradeInPlace(saved, { network: this.#opts.network, subnet })) return;
-    await applyMasquerade(exec, { network: this.#opts.network, subnet }, saved, signal);
+    const rules = { network: this.#opts.network, subnet };
+    if (!(await isMasqueradeInPlace(exec, rules, signal))) await applyMasquerade(exec, rules, signal);
   }
 
   async #writeFiles(subnet: string, mtu: number): Promise<void> {

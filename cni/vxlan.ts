@@ -67,16 +67,14 @@ export class VxlanBackend implements Backend {
   async ensureDevice(signal: AbortSignal): Promise<{ readonly backendData: unknown; readonly mtu: number }> {
     const { vni, external } = this.#opts;
     const mtu = external.mtu - OVERHEAD_BYTES;
-    const existing = (
-      await readJson<IpLink>(this.#exec, 'ip', ['-d', 'addr', 'show', 'dev', this.device], { signal })
-    )?.[0];
+    const existing = await this.#readLink(signal);
     const lines = deviceCommands(this.device, this.#opts, existing, this.#mac ?? randomMac());
     if (lines.length > 0) {
       await ipBatch(this.#exec, lines, { signal });
       this.#log.info({ device: this.device, mtu }, 'VXLAN device set up');
     }
     await this.#sysctl.set(`net/ipv6/conf/${this.device}/accept_ra`, '0');
-    const link = (await readJson<IpLink>(this.#exec, 'ip', ['link', 'show', 'dev', this.device], { signal }))?.[0];
+    const link = lines.length === 0 ? existing : await this.#readLink(signal);
     if (link?.address === undefined) {
       throw new AgentError(`device ${this.device} vanished while it was set up`, {
         code: 'NETWORK_DEVICE',
@@ -86,6 +84,10 @@ export class VxlanBackend implements Backend {
     this.#mac = link.address;
     // The order of keys and the absence of blanks are what flanneld itself writes and reads.
     return { backendData: { VNI: vni, VtepMAC: link.address }, mtu };
+  }
+
+  async #readLink(signal: AbortSignal): Promise<IpLink | undefined> {
+    return (await readJson<IpLink>(this.#exec, 'ip', ['-d', 'addr', 'show', 'dev', this.device], { signal }))?.[0];
   }
 
   async syncPeers(peers: readonly SubnetLease[], signal: AbortSignal): Promise<void> {

@@ -54,7 +54,7 @@ class Refused extends Error {}
 export class FakeIptables {
   #tables = new Map<string, Chains>();
   readonly #localAddresses: ReadonlySet<string>;
-  #failures: string[] = [];
+  #failures: { readonly stderr: string; readonly code: number }[] = [];
   /** Documents that were applied, oldest first. */
   readonly applied: string[] = [];
   /** Programs that were run. */
@@ -68,8 +68,8 @@ export class FakeIptables {
   }
 
   /** The next restore is refused with `stderr` and changes nothing. */
-  failNext(stderr: string): void {
-    this.#failures.push(stderr);
+  failNext(stderr: string, code = 1): void {
+    this.#failures.push({ stderr, code });
   }
 
   /** As if somebody had run `iptables -F; iptables -X`. */
@@ -82,7 +82,7 @@ export class FakeIptables {
     if (program.endsWith('-save')) return result(0, this.save());
     if (!program.endsWith('-restore')) return result(127, '', `${program}: not faked`);
     const failure = this.#failures.shift();
-    if (failure !== undefined) return result(1, '', failure);
+    if (failure !== undefined) return result(failure.code, '', failure.stderr);
     try {
       this.restore(String(opts.input ?? ''));
       return result(0, '');
@@ -220,7 +220,7 @@ function applyLine(line: string, table: string, chains: Chains): void {
   }
   const [op, chain, ...rest] = tokens(line) as [string, string, ...string[]];
   const rules = chains.get(chain);
-  if (rules === undefined) throw new Refused(`no chain ${chain}`);
+  if (rules === undefined) throw new Refused(`Chain '${chain}' does not exist`);
   if (op === '-X') {
     if (rules.length > 0) throw new Refused(`chain ${chain} is not empty`);
     if (BUILTIN[table]!.includes(chain)) throw new Refused('built-in chain');
@@ -230,7 +230,9 @@ function applyLine(line: string, table: string, chains: Chains): void {
   const rule = parseRule(rest, table);
   if (op === '-A') rules.push(rule);
   else if (op === '-I') rules.unshift(rule);
-  else if (op === '-D') {
+  else if (op === '-C') {
+    if (!rules.some((r) => r.text === rule.text)) throw new Refused('Bad rule (does a matching rule exist?)');
+  } else if (op === '-D') {
     const at = rules.findIndex((r) => r.text === rule.text);
     if (at < 0) throw new Refused('no such rule');
     rules.splice(at, 1);

@@ -56,6 +56,31 @@ export async function applyRestore(
   );
 }
 
+/**
+ * True when all rules stand in their chains. `rules` are `-A CHAIN …` lines. One process, which lists these chains only:
+ * the cost does not follow the size of the ruleset, as that of `iptables-save` does.
+ * @throws {AgentError} RULES_UNREADABLE when the kernel cannot be asked.
+ */
+export async function areRulesInPlace(
+  exec: Exec,
+  tables: readonly { readonly table: TablePayload['table']; readonly rules: readonly string[] }[],
+  opts: { readonly family?: IptablesFamily; readonly signal?: AbortSignal } = {},
+): Promise<boolean> {
+  const checks = tables.map((t) => ({ ...t, chains: [], rules: t.rules.map((r) => r.replace(/^-[AI] /, '-C ')) }));
+  const program = opts.family === 6 ? 'ip6tables-restore' : 'iptables-restore';
+  const r = await exec(program, ['-w', '5', '--noflush'], {
+    input: renderRestore(checks),
+    ...(opts.signal === undefined ? {} : { signal: opts.signal }),
+  });
+  if (r.code === 0) return true;
+  // 1: no such rule; 2: no such chain to jump to. Their texts differ by back end. 4 is a lock or a kernel that refuses.
+  if (r.code === 1 || r.code === 2) return false;
+  throw new AgentError(`${program} cannot check rules (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
+    code: 'RULES_UNREADABLE',
+    retryable: true,
+  });
+}
+
 export interface SavedTable {
   readonly chains: ReadonlySet<string>;
   /** As `iptables-save` prints them, `-A CHAIN …`. */
@@ -96,7 +121,12 @@ export function parseSave(text: string): ReadonlyMap<string, SavedTable> {
   return tables;
 }
 
+/** The first rule of built-in chain `from` that jumps to `to`, whatever it matches. */
+export function findJump(table: SavedTable | undefined, from: string, to: string): string | undefined {
+  return table?.rules.find((r) => r.startsWith(`-A ${from} `) && r.endsWith(` -j ${to}`));
+}
+
 /** True when some rule of built-in chain `from` jumps to `to`, whatever it matches. */
 export function hasJump(table: SavedTable | undefined, from: string, to: string): boolean {
-  return table?.rules.some((r) => r.startsWith(`-A ${from} `) && r.endsWith(` -j ${to}`)) ?? false;
+  return findJump(table, from, to) !== undefined;
 }

@@ -28,7 +28,10 @@ export interface ServiceProxyOptions {
   readonly families: readonly RuleOptions[];
   /** Pause between syncs, ms; upstream's default is 1,000. */
   readonly minSyncPeriodMs: number;
-  /** Retry after a failed sync, ms; twice this without a sync is unhealthy. Upstream's default is 30,000. */
+  /**
+   * Retry after a failed sync and time between looks for flushed rules, ms; twice this without a sync is unhealthy.
+   * Upstream's default is 30,000.
+   */
   readonly syncPeriodMs: number;
   /** Everything is written anew after so long, ms; upstream: one hour. */
   readonly fullSyncIntervalMs: number;
@@ -91,6 +94,7 @@ export class ServiceProxy {
         await Promise.all([services.waitForSync(s), endpointSlices.waitForSync(s)]);
         await Promise.all(this.#families.map((f) => f.runner.run(s)));
       },
+      flushes: (s) => this.#watchForFlushes(s),
     });
   }
 
@@ -133,6 +137,23 @@ export class ServiceProxy {
       throw err;
     } finally {
       this.#showPending();
+    }
+  }
+
+  /** Other programs flush tables (a firewall's restart, people): noticed within one sync period, as upstream does. */
+  async #watchForFlushes(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#deps.clock.sleep(this.#opts.syncPeriodMs, signal);
+      if (signal.aborted) return;
+      for (const f of this.#families) {
+        try {
+          if (!(await f.proxier.detectFlush(signal))) continue;
+          this.#log.warn({ ipFamily: f.label }, 'somebody removed rules of the proxy, all are written anew');
+          this.#request(f);
+        } catch (err) {
+          if (!signal.aborted) this.#log.warn({ err, ipFamily: f.label }, 'cannot check the rules, will retry');
+        }
+      }
     }
   }
 

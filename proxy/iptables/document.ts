@@ -1,5 +1,5 @@
 // Rules of all Services → restore documents, pure: everything, or the difference between two states.
-import { hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
+import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
 import { isServiceChain } from './names.ts';
 import { markText, type RuleOptions } from './options.ts';
 import type { DispatchRule, ServiceRules } from './service-rules.ts';
@@ -87,6 +87,25 @@ export function renderFull(services: Iterable<ServiceRules>, opts: RuleOptions, 
     { table: 'filter', ...filter },
     { table: 'nat', ...nat },
   ]);
+}
+
+export interface Landmark {
+  readonly table: Table;
+  readonly rules: readonly string[];
+}
+
+/**
+ * Rules that stand after a full sync until somebody flushes a table or one of the top-level chains. Upstream watches an
+ * empty chain instead (KUBE-PROXY-CANARY), which notices `iptables -X` only. Jumps are spelled as `saved` has them: one
+ * that another version of a proxy left may match otherwise than ours.
+ */
+export function landmarks(opts: RuleOptions, saved: SavedRules): readonly Landmark[] {
+  const jumps = (table: Table) =>
+    JUMPS.filter((j) => j.table === table).map((j) => findJump(saved.get(table), j.from, j.to) ?? jumpRule('-A', j));
+  return [
+    { table: 'filter', rules: [...jumps('filter'), ...forwardRules(opts)] },
+    { table: 'nat', rules: [...jumps('nat'), ...masqueradeRules(opts), ...nodePortJumps(opts)] },
+  ];
 }
 
 export interface ServiceChange {
@@ -185,9 +204,13 @@ function sameRules(a: readonly string[] | undefined, b: readonly string[]): bool
 }
 
 function missingJumps(table: Table, saved: SavedRules): string[] {
-  return JUMPS.filter((j) => j.table === table && !hasJump(saved.get(table), j.from, j.to)).map(
-    (j) => `-I ${j.from} ${j.match}${j.match === '' ? '' : ' '}-j ${j.to}`,
+  return JUMPS.filter((j) => j.table === table && !hasJump(saved.get(table), j.from, j.to)).map((j) =>
+    jumpRule('-I', j),
   );
+}
+
+function jumpRule(op: '-A' | '-I', j: Jump): string {
+  return `${op} ${j.from} ${j.match}${j.match === '' ? '' : ' '}-j ${j.to}`;
 }
 
 /** route_localnet opens 127.0.0.0/8 to neighbours (CVE-2020-8558): this closes it again. */

@@ -193,3 +193,35 @@ test('chain hashes are those of upstream', () => {
   expect(chainHash('ns1/svc1:p80tcp')).toBe('XPGD46QRK7WJZT7O');
   expect(chainHash('ns1/svc1:p80tcp10.180.0.1:80')).toBe('SXIVWICOYRO3J4NJ');
 });
+
+test.each([
+  ['table nat', (k: FakeIptables) => k.flush('nat')],
+  ['table filter', (k: FakeIptables) => k.flush('filter')],
+  ['chain KUBE-POSTROUTING', (k: FakeIptables) => k.restore('*nat\n:KUBE-POSTROUTING - [0:0]\nCOMMIT')],
+])('rules that somebody flushed (%s) come back at the next look, not after an hour', async (_what, flush) => {
+  const { kernel, proxier } = setUp();
+  put(proxier, 'a', { service: { nodePort: true, local: true, affinity: true }, hosts: [1, 2] });
+  await proxier.sync(signal);
+  const before = stateOf(kernel);
+  expect(await proxier.detectFlush(signal)).toBe(false);
+  flush(kernel);
+  expect(await proxier.detectFlush(signal)).toBe(true);
+  expect(await proxier.sync(signal)).toBe('full');
+  expect(stateOf(kernel)).toEqual(before);
+  expect(await proxier.detectFlush(signal)).toBe(false);
+});
+
+test('a jump that another version of a proxy left is no sign of a flush', async () => {
+  const { kernel, proxier } = setUp();
+  kernel.restore('*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT');
+  await proxier.sync(signal);
+  expect(await proxier.detectFlush(signal)).toBe(false);
+});
+
+test('a look that fails because of a held lock writes nothing', async () => {
+  const { kernel, proxier } = setUp();
+  await proxier.sync(signal);
+  kernel.failNext('Another app is currently holding the xtables lock.', 4);
+  await expect(proxier.detectFlush(signal)).rejects.toMatchObject({ code: 'RULES_UNREADABLE' });
+  expect(await proxier.detectFlush(signal)).toBe(false);
+});

@@ -4,11 +4,19 @@ import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
-import { applyRestore, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
+import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
 import { EndpointChanges } from '../endpoint-changes.ts';
 import { ServiceChanges } from '../service-changes.ts';
 import type { NodeTopology } from '../topology.ts';
-import { type CleanupOptions, renderCleanup, renderDelta, renderFull, type ServiceChange } from './document.ts';
+import {
+  type CleanupOptions,
+  type Landmark,
+  landmarks,
+  renderCleanup,
+  renderDelta,
+  renderFull,
+  type ServiceChange,
+} from './document.ts';
 import type { RuleOptions } from './options.ts';
 import { renderService, type ServiceRules } from './service-rules.ts';
 
@@ -34,6 +42,8 @@ export class IptablesProxier {
   /** What the kernel holds, provided that `#needFull` is false. */
   readonly #rendered = new Map<string, ServiceRules>();
   #needFull = true;
+  /** Of the last full sync. */
+  #landmarks: readonly Landmark[] = [];
   #lastFullMs = 0;
   #largeCluster = false;
 
@@ -71,6 +81,18 @@ export class IptablesProxier {
     this.#needFull = true;
   }
 
+  /**
+   * Looks whether somebody flushed the rules; if so, the next sync writes everything. True when it must be asked for.
+   * A flush that is still going on is noticed by a later look: every table is looked at.
+   * @throws {AgentError} RULES_UNREADABLE.
+   */
+  async detectFlush(signal: AbortSignal): Promise<boolean> {
+    if (this.#needFull) return false; // nothing is known to be in place, and a sync is due anyway
+    if (await areRulesInPlace(this.#exec, this.#landmarks, { family: this.family, signal })) return false;
+    this.#needFull = true;
+    return true;
+  }
+
   /** @throws {AgentError} RULES_REJECTED and the like; the next sync then is a full one. */
   async sync(signal: AbortSignal): Promise<SyncKind> {
     const changed = new Set([...this.services.checkout(), ...this.endpoints.checkout()]);
@@ -89,6 +111,7 @@ export class IptablesProxier {
     const payload = renderFull(this.#rendered.values(), this.#opts.rules, saved);
     await applyRestore(this.#exec, payload, { family: this.family, signal });
     this.#needFull = false;
+    this.#landmarks = landmarks(this.#opts.rules, saved);
     this.#lastFullMs = this.#clock.monotonicMs();
     return 'full';
   }

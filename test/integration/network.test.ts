@@ -114,7 +114,7 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
         },
       ],
       minSyncPeriodMs: 50,
-      syncPeriodMs: 30_000,
+      syncPeriodMs: 1_000,
       fullSyncIntervalMs: 3_600_000,
     },
     { ...shared, services, endpointSlices: slices, nodes, registry: new Registry() },
@@ -270,6 +270,17 @@ test('a deleted device comes back with its MAC, and so do a deleted route and a 
     12_000,
   );
 });
+
+test('Services answer again after somebody ran iptables -F', async () => {
+  const exec = namespaces.exec(a.netns);
+  for (const table of ['nat', 'filter']) await exec('iptables', ['-w', '-t', table, '-F']);
+  // Not through 127.0.0.1 or a node port alone: the cluster IP needs KUBE-SERVICES and its jumps.
+  await vi.waitFor(async () => expect(await get(a.netns, 'http://10.96.0.10/')).toMatch(/^pod-1/), 12_000);
+  await vi.waitFor(
+    async () => expect((await exec('iptables', ['-S', 'FORWARD'])).stdout).toContain('FLANNEL-FWD'),
+    12_000,
+  );
+}, 30_000);
 
 test('files for the runtime say what is there', async () => {
   const conflist = JSON.parse(await readFile(path.join(dir, 'node-1', 'net.d', '10-nodelet.conflist'), 'utf8'));
