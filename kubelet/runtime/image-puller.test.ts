@@ -116,7 +116,7 @@ test('a failed pull backs off, then tries again with a longer wait; another pod 
   expect(await ensure('nope:1')).toEqual({
     reason: 'ErrImagePull',
     message: 'not found',
-    retryAtMs: clock.now() + 10_000,
+    retryAtMs: clock.now() + 1_000, // soon: to show ImagePullBackOff, which asks for the next pull
   });
   expect(events.slice(1)).toEqual(['Warning Failed Failed to pull image "nope:1": not found']);
   await clock.advance(9_999);

@@ -14,6 +14,8 @@ import { Slots, TokenBucket } from './pull-limits.ts';
 import { authConfigOf, type Keyring } from './registry-auth.ts';
 
 const BACKOFF_INITIAL_MS = 10_000;
+/** A look this soon after a failed pull finds it in back-off, and says so: else users would never see ImagePullBackOff. */
+const SHOW_BACKOFF_MS = 1_000;
 const BACKOFF_MAX_MS = 300_000;
 
 export interface ImagePullerOptions {
@@ -148,7 +150,7 @@ export class ImagePuller {
       this.#recorder.event(about, 'Warning', 'Failed', `Failed to pull image "${image}": ${failure.message}`);
       this.#backoff.next(key, this.#clock.now());
       this.#lastFailures.set(key, failure);
-      return { ...failure, ...this.#retryAt(key) };
+      return { ...failure, retryAtMs: this.#clock.now() + SHOW_BACKOFF_MS };
     }
   }
 

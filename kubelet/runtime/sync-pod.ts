@@ -177,10 +177,12 @@ export class PodSyncer {
         ensurePodLogDir(this.#settings, pod),
       ]);
       const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
+      // Before the containers are prepared: it makes known which ConfigMaps and Secrets they will ask for. Its outcome
+      // is asked for before they start.
+      input.mountVolumes?.().catch(() => {});
       for (const container of containersToStart(actions)) {
         prepared.set(container.name, this.#parts.starter.prepare(pod, container, status, signal));
       }
-      input.mountVolumes?.().catch(() => {}); // its outcome is asked for before the containers
       id = await running;
       progress.changed = true;
     } catch (cause) {

@@ -111,13 +111,20 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
 
       test('describe pod and node, with Events', async () => {
         await start('described');
+        await using events = kubectl.follow(
+          'get',
+          'events',
+          '--watch',
+          '--field-selector=involvedObject.name=described',
+        );
+        await events.untilLine(/\sStarted\s/); // they come a moment after the status
         const text = await kubectl.run('describe', 'pod', 'described');
         expect(text).toMatch(/^Status:\s+Running$/m);
         expect(text).toMatch(/^\s+Container ID:\s+containerd:\/\/[0-9a-f]{64}$/m);
         expect(text).toMatch(/^QoS Class:\s+BestEffort$/m);
-        const events = text.slice(text.indexOf('\nEvents:'));
+        const told = text.slice(text.indexOf('\nEvents:'));
         for (const reason of ['Scheduled', 'Pulled', 'Created', 'Started']) {
-          expect(events).toMatch(new RegExp(`^\\s+Normal\\s+${reason}\\s`, 'm'));
+          expect(told).toMatch(new RegExp(`^\\s+Normal\\s+${reason}\\s`, 'm'));
         }
         const node = await kubectl.run('describe', 'node', 'node-1');
         expect(node).toMatch(/^\s+Ready\s+True\s.*KubeletReady\s+kubelet is posting ready status/m);

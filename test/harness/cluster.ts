@@ -4,7 +4,8 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type ExecResult, systemExec } from '../../host/exec.ts';
+import { type ExecResult, execOk, systemExec } from '../../host/exec.ts';
+import { readLabState } from '../../lab/state.ts';
 import type { LabNodeStatus, LabStatus } from '../../lab/status.ts';
 import { containerdMissing } from './containerd.ts';
 import { findLeaks, type HostSnapshot, LAB_MARK_ENV, snapshotHost } from './host-snapshot.ts';
@@ -90,6 +91,22 @@ export class TestCluster implements AsyncDisposable {
     const r = await systemExec('ctr', ['--address', socket, '--namespace', 'k8s.io', ...args]);
     if (r.code !== 0) throw new Error(`ctr ${args.join(' ')}: ${r.stderr}`);
     return r.stdout;
+  }
+
+  /** Runs a program inside a node: its processes, mounts and network. */
+  async inNode(node: string, program: string, ...args: string[]): Promise<string> {
+    const state = await readLabState(this.dir);
+    const init = state.nodes.find((n) => n.name === node)?.init;
+    if (init === undefined) throw new Error(`${node} does not run`);
+    return await execOk(systemExec, 'nsenter', [
+      `--target=${init.pid}`,
+      '--mount',
+      '--pid',
+      '--net',
+      '--',
+      program,
+      ...args,
+    ]);
   }
 
   /** @throws when the host is not as it was before. */

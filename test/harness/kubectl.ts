@@ -88,7 +88,12 @@ export class Kubectl {
   async until(object: string, jsonpath: string, pattern: RegExp, timeoutMs = COMMAND_MS): Promise<string> {
     // A line break of our own: kubectl writes each state of a watch right behind the one before.
     await using watch = this.follow('get', object, '--watch', '-o', `jsonpath=${jsonpath}{"\\n"}`);
-    return await watch.untilLine(pattern, timeoutMs);
+    try {
+      return await watch.untilLine(pattern, timeoutMs);
+    } catch (err) {
+      const { stdout } = await this.result(['get', object, '-o', 'yaml']);
+      throw new Error(`${(err as Error).message}\nNow it is:\n${stdout}`);
+    }
   }
 
   follow(...args: string[]): Followed {
