@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '../../api/pod.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
@@ -21,6 +22,7 @@ import { withoutRuncFaults } from '../../kubelet/runtime/runc-faults.ts';
 import { sandboxConfig } from '../../kubelet/runtime/sandbox-config.ts';
 import type { MountedVolume } from '../../kubelet/volumes/volume-manager.ts';
 import type { BenchLab } from './bench-lab.ts';
+import { TRAP_SET_MS } from './system.ts';
 
 interface FloorPod {
   readonly pod: Pod;
@@ -91,9 +93,11 @@ export class Floor implements AsyncDisposable {
     try {
       const createdMs = performance.now();
       await Promise.all(all.map((p) => this.#start(p)));
+      const readyMs = performance.now() - createdMs;
+      await sleep(TRAP_SET_MS);
       const deletedMs = performance.now();
       await Promise.all(all.map((p) => this.#stop(p)));
-      return { readyMs: deletedMs - createdMs, goneMs: performance.now() - deletedMs };
+      return { readyMs, goneMs: performance.now() - deletedMs };
     } finally {
       for (const p of all) await this.#remove(p);
     }
