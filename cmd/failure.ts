@@ -2,6 +2,10 @@
 import { AgentError, errorMessage } from '../core/errors.ts';
 
 export function printFailure(err: unknown): void {
+  if (err instanceof DOMException && err.name === 'AbortError') {
+    process.stderr.write(`nodelet: ${err.message}\n`); // asked for, no fault
+    return;
+  }
   process.stderr.write(`nodelet: ${errorMessage(err)}\n`);
   if (err instanceof AgentError && err.hint !== undefined) process.stderr.write(`  ${err.hint}\n`);
   if (!(err instanceof AgentError) && err instanceof Error && err.stack !== undefined) {

@@ -29,6 +29,7 @@ import {
 } from './network.ts';
 import { bootNode, importImage, startAgent, startContainerd, stopNode } from './node.ts';
 import { agentArguments, type NodePaths, nodePaths, renderAgentConfig } from './node-config.ts';
+import { removeAllButLogs } from './node-logs.ts';
 import { createClusterPki, issueNodeCredentials, type LabFiles, labFiles } from './pki.ts';
 import type { Progress } from './progress.ts';
 import { removeIfEmpty, removeSharedPlaces } from './shared-places.ts';
@@ -110,7 +111,7 @@ export class Lab {
         names.map((name) => progress.step(`${name} Ready`, () => this.#joinNode(name, addresses, signal))),
       );
     } catch (err) {
-      await progress.step('taking down what was started', () => this.#tearDown({ keepLogs: true }));
+      await progress.step('taking down what was started', () => this.#tearDown({ keepLogs: !signal.aborted }));
       throw err;
     }
   }
@@ -384,8 +385,8 @@ export class Lab {
       return;
     }
     for (const entry of this.files.all) {
-      if (entry !== this.files.apiserverLog && entry !== this.files.nodes)
-        await rm(entry, { recursive: true, force: true });
+      if (entry === this.files.nodes) await removeAllButLogs(entry);
+      else if (entry !== this.files.apiserverLog) await rm(entry, { recursive: true, force: true });
     }
   }
 }
