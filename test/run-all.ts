@@ -17,8 +17,12 @@ interface Report {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
-  readonly numFailedTestSuites: number;
   readonly success: boolean;
+  /** One per file. A file whose preparation failed has skipped tests, and none that failed. */
+  readonly testResults: readonly {
+    readonly status: string;
+    readonly assertionResults: readonly { readonly status: string }[];
+  }[];
 }
 
 const SUITES = ['unit', 'integration', 'e2e'] as const;
@@ -50,7 +54,11 @@ async function readCounts(file: string, exitCode: number): Promise<Counts> {
   } catch {
     return { passed: 0, failed: 1, skipped: 0 };
   }
-  const failed = report.numFailedTests === 0 && (exitCode !== 0 || !report.success) ? 1 : report.numFailedTests;
+  const unprepared = report.testResults.filter(
+    (file) => file.status === 'failed' && file.assertionResults.every((test) => test.status !== 'failed'),
+  );
+  const counted = report.numFailedTests + unprepared.length;
+  const failed = counted === 0 && (exitCode !== 0 || !report.success) ? 1 : counted;
   return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
 }
 

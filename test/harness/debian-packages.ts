@@ -92,6 +92,8 @@ async function aptOptions(suite: DebianSuite, base: string): Promise<string[]> {
     'Dir::State::Lists': lists,
     'Dir::State::Status': '/dev/null', // what is installed here must not decide which version is fetched
     'Dir::Cache': cache,
+    // A mirror that fell behind still has what is wanted, and its signature is checked all the same.
+    'Acquire::Check-Valid-Until': 'false',
     'Acquire::Languages': 'none',
     'Acquire::Retries': '3',
     'APT::Sandbox::User': 'root', // the cache need not be readable for the user _apt
