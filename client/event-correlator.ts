@@ -79,7 +79,9 @@ export class EventCorrelator {
     similar.lastMs = nowMs;
     similar.messages.add(message);
     this.#similar.set(group, similar);
-    if (similar.messages.size < MAX_SIMILAR) return { message, key: `${group}\0${message}` };
+    // The containers of a pod say the same things: to repeat itself, an event must be about the same part of the object.
+    const key = [group, event.involvedObject.fieldPath, message].join('\0');
+    if (similar.messages.size < MAX_SIMILAR) return { message, key };
     const [first] = similar.messages;
     similar.messages.delete(first!); // the set stays at its bound, and the group stays combined
     return { message: COMBINED_PREFIX + message, key: group };

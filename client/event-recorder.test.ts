@@ -84,6 +84,17 @@ test('a repeat raises the count of the first', async () => {
   expect(api.requests[2]?.body).toEqual({ count: 3, lastTimestamp: '2026-01-01T00:00:20Z', message: 'restarting' });
 });
 
+test('each container of a pod has an event of its own, though it says the same', async () => {
+  for (const name of ['init', 'main', 'main']) {
+    recorder.event({ ...web, fieldPath: `spec.containers{${name}}` }, 'Normal', 'Started', 'Container started');
+  }
+  await clock.advance(0);
+  expect(stored().map((e) => [e.involvedObject.fieldPath, e.count])).toEqual([
+    ['spec.containers{init}', 1],
+    ['spec.containers{main}', 2],
+  ]);
+});
+
 test('a repeat of an event that has expired makes it anew with its count', async () => {
   recorder.event(web, 'Warning', 'BackOff', 'restarting');
   await clock.advance(0);
