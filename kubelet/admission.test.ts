@@ -21,6 +21,13 @@ describe('admission', () => {
     ['a plain pod', pod(), [], NODE, undefined],
     ['no node', pod(), [], undefined, 'InvalidNodeInfo'],
     ['another system', pod({ os: { name: 'windows' } }), [], NODE, 'PodOSNotSupported'],
+    [
+      'an unsafe sysctl',
+      pod({ securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '1' }] } }),
+      [],
+      NODE,
+      'SysctlForbidden',
+    ],
     ['too much cpu', wanting({ cpu: '1500m' }), [wanting({ cpu: '600m' })], NODE, 'OutOfcpu'],
     ['just enough cpu', wanting({ cpu: '1400m' }), [wanting({ cpu: '600m' })], NODE, undefined],
     ['too much memory', wanting({ memory: '2Gi' }), [], NODE, 'OutOfmemory'],

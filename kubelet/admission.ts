@@ -15,12 +15,15 @@ import {
 } from '../api/quantity.ts';
 import { firstUntolerated, hostPortsConflict, hostPortsOf, matchesNodeSelection } from '../api/scheduling.ts';
 import { isStaticPod } from './pod-manager.ts';
+import { forbiddenSysctl } from './sysctl-policy.ts';
 
 export interface AdmissionInput {
   readonly pod: Pod;
   /** Pods that hold resources here: admitted and not over. */
   readonly activePods: readonly Pod[];
   readonly node: Node | undefined;
+  /** What the node's owner lets pods set beyond the safe sysctls. */
+  readonly allowedUnsafeSysctls?: readonly string[];
 }
 
 export interface Rejection {
@@ -30,8 +33,9 @@ export interface Rejection {
 
 export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
 
-/** In order; more of them (eviction, sysctls, devices) go before and after these. */
+/** In order; more of them (eviction, devices) go before and after these. */
 export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
+  refuseSysctls,
   refuseWithoutNode,
   refuseOtherOs,
   refuseOverCommitment,
@@ -66,6 +70,11 @@ export function rejectedStatus(pod: Pod, { reason, message }: Rejection): PodSta
 export function isActive(pod: Pod, status: PodStatus | undefined): boolean {
   const isOver = isTerminalPhase(pod.status?.phase) || isTerminalPhase(status?.phase);
   return !isOver;
+}
+
+function refuseSysctls({ pod, allowedUnsafeSysctls = [] }: AdmissionInput): Rejection | undefined {
+  const message = forbiddenSysctl(pod, allowedUnsafeSysctls);
+  return message === undefined ? undefined : { reason: 'SysctlForbidden', message };
 }
 
 function refuseWithoutNode({ node }: AdmissionInput): Rejection | undefined {

@@ -29,6 +29,8 @@ export interface KubeletConfig {
   readonly registryBurst: number;
   readonly crashLoopMaxContainerRestartPeriodMs: number;
   readonly seccompDefault: boolean;
+  /** Names, or prefixes that end in `*`, beyond the safe ones. */
+  readonly allowedUnsafeSysctls: readonly string[];
   readonly nodeStatusUpdateFrequencyMs: number;
   readonly nodeStatusReportFrequencyMs: number;
   readonly nodeLeaseDurationSeconds: number;
@@ -60,6 +62,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   registryBurst: 10,
   crashLoopMaxContainerRestartPeriodMs: 300_000,
   seccompDefault: false,
+  allowedUnsafeSysctls: Object.freeze([]),
   nodeStatusUpdateFrequencyMs: 10_000,
   nodeStatusReportFrequencyMs: 300_000,
   nodeLeaseDurationSeconds: 40,

@@ -228,6 +228,17 @@ test('a start that fails says why, and is tried again when the back-off ends', a
   await until(() => condition('web', 'Ready') === 'True', 100, 30);
 });
 
+test('a pod becomes Ready as soon as somebody writes the condition of its readiness gate', async () => {
+  startAgent();
+  api.seed(pods, newPod('web', { readinessGates: [{ conditionType: 'example.com/gate' }] }));
+  await until(() => condition('web', 'ContainersReady') === 'True', 100);
+  expect(condition('web', 'Ready')).toBe('False');
+  const body = { status: { conditions: [{ type: 'example.com/gate', status: 'True' }] } };
+  const web = { namespace: 'default', name: 'web' };
+  await api.patch(pods, web, { type: 'strategic', body }, { subresource: 'status' });
+  await until(() => condition('web', 'Ready') === 'True', 100); // long before the regular look at every pod
+});
+
 test('after a restart of the agent running containers are adopted and nothing is written', async () => {
   const first = startAgent();
   api.seed(

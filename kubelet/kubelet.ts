@@ -105,6 +105,7 @@ export class Kubelet {
       workers: this.#workers,
       statuses: this.#statuses,
       getNode: () => this.#node(),
+      allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       log,

@@ -17,6 +17,7 @@ export interface PodDispatchDeps {
   readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
   readonly getNode: () => Node | undefined;
+  readonly allowedUnsafeSysctls: readonly string[];
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -69,14 +70,14 @@ export class PodDispatch implements PodSourceHandler {
 
   /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
   #admit(pod: Pod): boolean {
-    const { pods, statuses, events, getNode } = this.#deps;
+    const { pods, statuses, events, getNode, allowedUnsafeSysctls } = this.#deps;
     if (pod.metadata?.deletionTimestamp !== undefined) return true;
     const uid = pod.metadata?.uid ?? '';
     const activePods = pods.list().filter((p) => {
       const other = p.metadata?.uid ?? '';
       return other !== uid && this.#isAdmitted(other) && isActive(p, statuses.get(other));
     });
-    const rejection = admit({ pod, activePods, node: getNode() });
+    const rejection = admit({ pod, activePods, node: getNode(), allowedUnsafeSysctls });
     if (rejection === undefined) return true;
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, ...rejection }, 'pod refused');
     this.#rejected.add(uid);
@@ -109,7 +110,8 @@ export class PodDispatch implements PodSourceHandler {
     const { pods, workers, statuses } = this.#deps;
     pods.set(pod);
     statuses.podChanged(pod);
-    if (readinessGatesDiffer(pod)) workers.poke(pod.metadata?.uid ?? '');
+    // Not a mere poke: the worker's own copy of the pod lacks the condition that was just written.
+    if (readinessGatesDiffer(pod)) workers.update({ type: 'sync', pod });
   }
 
   #remove(pod: Pod): void {

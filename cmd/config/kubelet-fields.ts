@@ -243,7 +243,7 @@ const resourceFields = {
   }),
   maxOpenFiles: field('later', int(0, Number.MAX_SAFE_INTEGER), 1_000_000),
   protectKernelDefaults: field('later', bool, false),
-  allowedUnsafeSysctls: optional('later', list(text)),
+  allowedUnsafeSysctls: optional('used', list(text)),
 } satisfies Fields;
 
 const evictionFields = {

@@ -38,6 +38,7 @@ export function kubeletConfig(
     registryBurst: c.registryBurst,
     crashLoopMaxContainerRestartPeriodMs: c.crashLoopBackOff.maxContainerRestartPeriod,
     seccompDefault: c.seccompDefault,
+    allowedUnsafeSysctls: c.allowedUnsafeSysctls ?? [],
     nodeStatusUpdateFrequencyMs: c.nodeStatusUpdateFrequency,
     // Whoever sets how often the status is computed means it to be reported as often.
     nodeStatusReportFrequencyMs:
