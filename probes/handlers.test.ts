@@ -6,7 +6,7 @@ import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createAttempt } from './attempt.ts';
 import { probeGrpc } from './grpc.ts';
-import { probeHttp } from './http.ts';
+import { probeHttp, transportErrorText } from './http.ts';
 import { formatGoDuration } from './outcome.ts';
 import { expandCommand, resolvePort } from './target.ts';
 import { probeTcp } from './tcp.ts';
@@ -82,6 +82,22 @@ describe('http', () => {
   test('a redirect in a circle ends', async () => {
     const port = await http((_req, res) => res.writeHead(302, { Location: '/' }).end());
     expect(await probeHttp(target(port), inTime())).toMatchObject({ kind: 'failure' });
+  });
+
+  test.each(['http://10.0.0.1:80', 'https://10.0.0.1:443', 'http://[fd00::1]:80'])(
+    '%s is told with its port',
+    (base) => {
+      const refused = Object.assign(new Error(), { code: 'ECONNREFUSED' });
+      const address = base.slice(base.indexOf('//') + 2);
+      expect(transportErrorText(new URL(`${base}/x?y=1`), refused, inTime())).toBe(
+        `Get "${base}/x?y=1": dial tcp ${address}: connect: connection refused`,
+      );
+    },
+  );
+
+  test('an answer whose lines end without a carriage return is read', async () => {
+    const port = await listen(createTcpServer((socket) => socket.resume().end('HTTP/1.1 200 OK\nX-Server: old\n\nok')));
+    expect(await probeHttp(target(port), inTime())).toEqual({ kind: 'success', output: 'ok' });
   });
 
   test('a refused connection and a silent server are told as a Go client would', async () => {

@@ -35,7 +35,7 @@ export async function probeHttp(probe: HttpProbe, signal: AbortSignal): Promise<
     if (answer.status >= 200 && answer.status < 400) return { kind: 'success', output: answer.body };
     return { kind: 'failure', output: `HTTP probe failed with statuscode: ${answer.status}` };
   } catch (err) {
-    return { kind: 'failure', output: transportErrorText(urlOf(probe).href, err, signal) };
+    return { kind: 'failure', output: transportErrorText(urlOf(probe), err, signal) };
   }
 }
 
@@ -66,8 +66,9 @@ function send(url: URL, probe: HttpProbe, signal: AbortSignal): Promise<Incoming
   const { headers, hostHeader } = requestHeaders(probe);
   const options: RequestOptions & { rejectUnauthorized: boolean } = {
     agent: false, // a connection of its own: keep-alive would hide a server that accepts no more
+    insecureHTTPParser: true, // as lenient as Go's parser: small servers end their lines with a mere \n
     method: 'GET',
-    headers: { Host: hostHeader ?? url.host, ...headers },
+    headers: { Host: hostHeader ?? addressOf(url), ...headers },
     signal,
     rejectUnauthorized: false,
   };
@@ -119,11 +120,17 @@ async function readBody(response: IncomingMessage): Promise<string> {
 }
 
 /** The text that a Go client would give, since users and tests look for it in Events. */
-export function transportErrorText(url: string, err: unknown, signal: AbortSignal): string {
-  if (signal.aborted) {
-    return `Get "${url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`;
-  }
-  return `Get "${url}": ${dialErrorText(new URL(url).host, err)}`;
+export function transportErrorText(url: URL, err: unknown, signal: AbortSignal): string {
+  const { protocol, pathname, search, hash } = url;
+  const text = `Get "${protocol}//${addressOf(url)}${pathname}${search}${hash}"`;
+  if (signal.aborted) return `${text}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)`;
+  return `${text}: ${dialErrorText(addressOf(url), err)}`;
+}
+
+/** Host and port, also the scheme's own port, which `URL` leaves out and Go does not. */
+function addressOf(url: URL): string {
+  if (url.port !== '') return url.host;
+  return `${url.host}:${url.protocol === 'https:' ? 443 : 80}`;
 }
 
 /** `dial tcp 10.0.0.1:80: connect: connection refused` and its kin. */
