@@ -24,7 +24,7 @@ test.each([
   ['a@sha256:12', 'invalid reference format'],
   ['-a', 'invalid reference format'],
   ['reg.io/', 'invalid reference format'],
-  ['BusyBox', 'invalid reference format: repository name (BusyBox) must be lowercase'],
+  ['BusyBox', 'invalid reference format: repository name (library/BusyBox) must be lowercase'],
   ['a'.repeat(64), 'cannot specify 64-byte hexadecimal strings'],
   [`a/${'b'.repeat(255)}`, 'must not be more than 255 characters'],
 ])('%j is refused: %s', (image, why) => {

@@ -33,7 +33,10 @@ export function parseImageRef(image: string): ImageRef {
   const hasTag = colon > named.lastIndexOf('/');
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   const { domain, path } = splitDomain(hasTag ? named.slice(0, colon) : named);
-  if (path.toLowerCase() !== path) throw fail(`invalid reference format: repository name (${path}) must be lowercase`);
+  if (path.toLowerCase() !== path) {
+    const fullPath = domain === '' && !path.includes('/') ? `library/${path}` : path;
+    throw fail(`invalid reference format: repository name (${fullPath}) must be lowercase`);
+  }
   const valid =
     PATH.test(path) &&
     (domain === '' || DOMAIN.test(domain)) &&
