@@ -1,4 +1,5 @@
 // A lab with one node for one benchmark, taken down at its end however it ends; and a clock on its steps.
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { nodes } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
@@ -61,6 +62,8 @@ export class BenchLab implements AsyncDisposable {
       return await work();
     } finally {
       process.kill(pid, 'SIGCONT');
+      // nsenter, its parent, stops itself when its child is stopped, and would stay behind.
+      process.kill(await parentOf(pid), 'SIGCONT');
     }
   }
 
@@ -100,4 +103,9 @@ export class BenchLab implements AsyncDisposable {
     this.#steps.set(label, systemClock.monotonicMs() - startMs);
     return result;
   }
+}
+
+async function parentOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
 }
