@@ -132,11 +132,23 @@ export class ServiceProxy {
       (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
       if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
+      await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
       if (!signal.aborted) m.restoreFailures.inc({ ip_family: label });
       throw err;
     } finally {
       this.#showPending();
+    }
+  }
+
+  /** The rules are in place whether this works or not: it fails no sync. */
+  async #removeStaleFlows(proxier: IptablesProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+    try {
+      const count = await proxier.removeStaleFlows(signal);
+      if (count > 0) this.#log.info({ ipFamily: label, count }, 'UDP flows to endpoints that are gone removed');
+    } catch (err) {
+      if (!signal.aborted)
+        this.#log.warn({ err, ipFamily: label }, 'cannot remove UDP flows to endpoints that are gone');
     }
   }
 

@@ -225,3 +225,18 @@ test('a look that fails because of a held lock writes nothing', async () => {
   await expect(proxier.detectFlush(signal)).rejects.toMatchObject({ code: 'RULES_UNREADABLE' });
   expect(await proxier.detectFlush(signal)).toBe(false);
 });
+
+test('flows are looked at after a change of a UDP Service, again after a failure, and not otherwise', async () => {
+  const { kernel, proxier } = setUp();
+  const runs = () => kernel.programs.filter((p) => p === 'conntrack').length;
+  put(proxier, 'a', { service: { nodePort: false, local: false, affinity: false }, hosts: [1] });
+  await proxier.sync(signal);
+  await proxier.removeStaleFlows(signal);
+  expect(runs()).toBe(0); // TCP only
+  const spec = { clusterIP: '10.96.0.9', ports: [{ name: 'p', port: 53, protocol: 'UDP' as const }] };
+  proxier.handleService('ns/u', { metadata: { namespace: 'ns', name: 'u' }, spec });
+  await proxier.sync(signal);
+  await expect(proxier.removeStaleFlows(signal)).rejects.toMatchObject({ code: 'CONNTRACK_FAILED' }); // not faked
+  await expect(proxier.removeStaleFlows(signal)).rejects.toThrow();
+  expect(runs()).toBe(2);
+});

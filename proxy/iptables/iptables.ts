@@ -3,10 +3,12 @@
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
+import { deleteUdpFlows, listUdpFlows } from '../../host/conntrack.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
 import { EndpointChanges } from '../endpoint-changes.ts';
 import { ServiceChanges } from '../service-changes.ts';
+import { staleUdpFlows } from '../stale-flows.ts';
 import type { NodeTopology } from '../topology.ts';
 import {
   type CleanupOptions,
@@ -46,6 +48,7 @@ export class IptablesProxier {
   #landmarks: readonly Landmark[] = [];
   #lastFullMs = 0;
   #largeCluster = false;
+  #udpChanged = true;
 
   constructor(opts: IptablesProxierOptions, deps: { exec: Exec; clock: Clock; log: Logger }) {
     this.#opts = opts;
@@ -96,11 +99,29 @@ export class IptablesProxier {
   /** @throws {AgentError} RULES_REJECTED and the like; the next sync then is a full one. */
   async sync(signal: AbortSignal): Promise<SyncKind> {
     const changed = new Set([...this.services.checkout(), ...this.endpoints.checkout()]);
+    const isUdp = (key: string) => this.services.current.get(key)?.some((p) => p.protocol === 'UDP') ?? false;
+    if ([...changed].some(isUdp)) this.#udpChanged = true;
     const large = this.endpoints.endpointCount > LARGE_CLUSTER_ENDPOINTS;
     if (large !== this.#largeCluster) this.#needFull = true;
     this.#largeCluster = large;
     if (this.#clock.monotonicMs() - this.#lastFullMs >= this.#opts.fullSyncIntervalMs) this.#needFull = true;
     return this.#needFull ? this.#syncAll(signal) : this.#syncChanged(changed, signal);
+  }
+
+  /**
+   * After a sync: takes flows away that go on to endpoints which are gone, if anything about UDP changed since the last
+   * time. Returns the number of (frontend, endpoint) pairs. @throws {AgentError}; the next call tries again.
+   */
+  async removeStaleFlows(signal: AbortSignal): Promise<number> {
+    if (!this.#udpChanged) return 0;
+    const services = this.services.current;
+    const to = { family: this.family, signal };
+    const anyUdp = [...services.values()].some((ports) => ports.some((p) => p.protocol === 'UDP'));
+    const flows = anyUdp ? await listUdpFlows(this.#exec, to) : [];
+    const stale = staleUdpFlows(flows, services, this.endpoints.current);
+    for (const group of stale) await deleteUdpFlows(this.#exec, group, to);
+    this.#udpChanged = false;
+    return stale.length;
   }
 
   async #syncAll(signal: AbortSignal): Promise<SyncKind> {

@@ -126,11 +126,22 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
 /** An HTTP server in `netns` that answers with `text` and the client's address. Resolves when it listens. */
 async function serve(netns: string, port: number, text: string): Promise<void> {
   const script = `require('http').createServer((q,r)=>r.end(q.url==='/big'?'x'.repeat(2e5):'${text} '+q.socket.remoteAddress)).listen(${port},'0.0.0.0',()=>console.log('up'))`;
+  await new Promise((resolve) => spawnIn(netns, script).stdout!.once('data', resolve));
+}
+
+/** Answers every datagram with `text`. */
+async function echoUdp(netns: string, port: number, text: string): Promise<void> {
+  const script = `const s=require('dgram').createSocket('udp4');s.on('message',(_,r)=>s.send('${text}',r.port,r.address));s.bind(${port},()=>console.log('up'))`;
+  await new Promise((resolve) => spawnIn(netns, script).stdout!.once('data', resolve));
+}
+
+/** Runs a script in `netns` until the suite ends. */
+function spawnIn(netns: string, script: string): ChildProcess {
   const child = spawn('ip', ['netns', 'exec', netns, process.execPath, '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   children.push(child);
-  await new Promise((resolve) => child.stdout.once('data', resolve));
+  return child;
 }
 
 async function get(netns: string, url: string): Promise<string> {
@@ -280,6 +291,29 @@ test('Services answer again after somebody ran iptables -F', async () => {
     async () => expect((await exec('iptables', ['-S', 'FORWARD'])).stdout).toContain('FLANNEL-FWD'),
     12_000,
   );
+}, 30_000);
+
+test('a UDP client that keeps its port follows the endpoint', async () => {
+  const service = (hosts: readonly string[], resourceVersion: string): EndpointSlice => ({
+    metadata: { namespace: 'default', name: 'udp-1', resourceVersion, labels: { 'kubernetes.io/service-name': 'udp' } },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 5353, protocol: 'UDP' }],
+    endpoints: hosts.map((ip) => ({ addresses: [ip] })),
+  });
+  await echoUdp(a.pod, 5353, 'one');
+  await echoUdp(b.pod, 5353, 'two');
+  slices.set(service([a.podIp], '1'));
+  services.set({
+    metadata: { namespace: 'default', name: 'udp', resourceVersion: '1' },
+    spec: { clusterIP: '10.96.0.12', ports: [{ port: 53, protocol: 'UDP' }] },
+  });
+  const answers: string[] = [];
+  const script = `const s=require('dgram').createSocket('udp4');s.on('message',m=>console.log(''+m));s.bind(4000,()=>setInterval(()=>s.send('x',53,'10.96.0.12'),50))`;
+  const child = spawnIn(a.netns, script);
+  child.stdout!.on('data', (chunk: Buffer) => answers.push(...chunk.toString().trim().split('\n')));
+  await vi.waitFor(() => expect(answers).toContain('one'), 10_000);
+  slices.set(service([b.podIp], '2'));
+  await vi.waitFor(() => expect(answers.at(-1)).toBe('two'), 10_000);
 }, 30_000);
 
 test('files for the runtime say what is there', async () => {
