@@ -389,6 +389,18 @@ describe('watch', () => {
     await expect(collect(connect(url).watch(pods, {}))).rejects.toMatchObject({ code, retryable: true });
   });
 
+  test('a watch that is never answered fails, one that is answered may be silent', async () => {
+    const url = await plain((req, res) => {
+      if (req.url?.includes('silent')) res.flushHeaders();
+    });
+    const client = connect(url, {}, { watchOpenMs: 20 });
+    await expect(collect(client.watch(pods, { fieldSelector: 'a=lost' }))).rejects.toMatchObject({
+      code: 'API_TIMEOUT',
+    });
+    const silent = collect(client.watch(pods, { fieldSelector: 'a=silent', timeoutMs: 200 }));
+    await expect(silent).rejects.toThrow('The operation timed out');
+  });
+
   test('a refused watch throws the Status, an ERROR event is handed on', async () => {
     const gone = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' };
     const answers: [number, string][] = [

@@ -1,7 +1,7 @@
 // The Kubernetes API over HTTP(S): JSON in and out, typed errors, watches as async iterables.
 import type { KubeList, KubeObject, ObjectName, WatchEvent } from '../api/meta.ts';
 import { apiVersionOf, type ResourceType, resourcePath } from '../api/resources.ts';
-import { linkedSignal } from '../core/abort.ts';
+import { type LinkedSignal, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
@@ -29,6 +29,8 @@ export interface RestClientOptions {
   readonly limit?: { readonly qps: number; readonly burst: number };
   /** Deadline of calls that give none, ms; none when absent. Watches have their own. */
   readonly timeoutMs?: number;
+  /** How long the answer to a watch may take to begin, ms. Default 60,000; its events may take as long as they like. */
+  readonly watchOpenMs?: number;
   /** Largest answer taken into memory, bytes. Default 256 MiB. */
   readonly maxBodyBytes?: number;
 }
@@ -48,6 +50,8 @@ export interface RawResponse {
 }
 
 const DEFAULT_MAX_BODY_BYTES = 256 << 20;
+/** What API servers allow calls before they cancel them: who has not answered by then is gone. */
+const WATCH_OPEN_MS = 60_000;
 /** A server that keeps a watch open this much longer than asked is gone, ms. */
 const WATCH_GRACE_MS = 30_000;
 const PATCH_TYPES: Readonly<Record<Patch['type'], string>> = {
@@ -56,11 +60,13 @@ const PATCH_TYPES: Readonly<Record<Patch['type'], string>> = {
   json: 'application/json-patch+json',
 };
 
+type StreamRequest = Parameters<Transport['stream']>[0];
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export class RestClient implements ApiClient {
   readonly #transport: Transport;
   readonly #timeoutMs: number | undefined;
+  readonly #watchOpenMs: number;
 
   constructor(
     config: ClientConfig,
@@ -74,6 +80,7 @@ export class RestClient implements ApiClient {
     const { userAgent, maxBodyBytes = DEFAULT_MAX_BODY_BYTES } = opts;
     this.#transport = new Transport(config, { userAgent, maxBodyBytes }, { credentials, limiter, clock, log });
     this.#timeoutMs = opts.timeoutMs;
+    this.#watchOpenMs = opts.watchOpenMs ?? WATCH_OPEN_MS;
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, opts: CallOptions = {}): Promise<T> {
@@ -138,8 +145,8 @@ export class RestClient implements ApiClient {
     const splitter = new LineSplitter();
     try {
       const request = { method: 'GET', path: path + queryText(query), signal: scope.signal };
-      const stream = await this.#transport.stream(request);
-      for await (const chunk of stream as AsyncIterable<Buffer>) {
+      const stream = await this.#openStream(request, scope);
+      for await (const chunk of stream) {
         for (const line of splitter.push(chunk)) {
           yield decodeWatchEvent<T>(line);
           if (opts.signal?.aborted) return;
@@ -154,6 +161,17 @@ export class RestClient implements ApiClient {
         code: 'API_UNREACHABLE',
         retryable: true,
       });
+    }
+  }
+
+  /** A request into a dead network is not noticed by keep-alive probes while it is unacknowledged: 15 min on Linux. */
+  async #openStream(request: StreamRequest, scope: LinkedSignal): Promise<AsyncIterable<Buffer>> {
+    const late = new DOMException('the answer did not begin in time', 'TimeoutError');
+    const timer = setTimeout(() => scope.abort(late), this.#watchOpenMs);
+    try {
+      return await this.#transport.stream(request);
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -19,6 +19,9 @@ import { KUBERNETES_VERSION, versionText } from '../version.ts';
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
 const EVENT_HOLD_MS = 500;
 
+/** Of calls that give none: what API servers allow before they cancel, or one lost packet would hold up all Events. */
+const CALL_TIMEOUT_MS = 60_000;
+
 export interface AgentContext {
   readonly config: AgentConfig;
   readonly clock: Clock;
@@ -49,8 +52,9 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
   const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) =>
     new RestClient(credentials, { userAgent, ...opts }, { clock, log });
   const { qps, burst, eventQps, eventBurst } = config.api;
-  const client = clientWith(qps > 0 ? { limit: { qps, burst } } : {});
-  const events = clientWith(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {});
+  const timeoutMs = CALL_TIMEOUT_MS;
+  const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
+  const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
   const recorder = new ApiEventRecorder(
     events,
     { component: 'kubelet', host: config.nodeName },
