@@ -20,7 +20,7 @@ import { preflight } from '../lab/preflight.ts';
 import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
 import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
-import { stopSignal, untilStopped } from './signals.ts';
+import { stopSignal, surviveLostOutput, untilStopped } from './signals.ts';
 
 const PROGRAM = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
 const DEFAULT_DIR = '/var/lib/nodelet-lab';
@@ -113,6 +113,7 @@ export function addCommand(program: Command): void {
 async function up(flags: UpFlags): Promise<void> {
   const dir = path.resolve(flags.dir);
   await preflight({ dir, port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.') });
+  surviveLostOutput();
   const progress = createProgress(process.stdout, systemClock);
   const lab = labIn(dir, progress);
   const stop = stopSignal();

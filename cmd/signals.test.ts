@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 
@@ -27,3 +30,31 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     expect(said).toBe(`waiting\nstopped by ${name}\n`);
   },
 );
+
+test('a command cleans up although nobody reads what it says any more', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'nodelet-signals-'));
+  const proof = path.join(dir, 'cleaned-up');
+  const script = `
+    const { stopSignal, surviveLostOutput, untilStopped } = await import(${JSON.stringify(signals)});
+    const { setImmediate } = await import('node:timers/promises');
+    const { writeFileSync } = await import('node:fs');
+    const stop = stopSignal();
+    surviveLostOutput();
+    console.log('waiting');
+    await untilStopped(stop);
+    for (let i = 0; i < 3; i++) {
+      console.log('going down');
+      await setImmediate();
+    }
+    writeFileSync(${JSON.stringify(proof)}, '');`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  await once(child.stdout, 'data');
+  child.stdout.destroy();
+  child.kill('SIGHUP');
+  expect(await exited).toEqual([0, null]);
+  expect(existsSync(proof)).toBe(true);
+  await rm(dir, { recursive: true });
+});

@@ -25,3 +25,11 @@ export async function untilStopped(signal: AbortSignal): Promise<void> {
     clearInterval(keepAlive);
   }
 }
+
+/**
+ * Lets a command that must still clean up outlive the terminal or pipe that it writes to. Without it the first line that
+ * cannot be written ends the process, just when SIGHUP has told it to take everything down.
+ */
+export function surviveLostOutput(): void {
+  for (const out of [process.stdout, process.stderr]) out.on('error', () => {});
+}

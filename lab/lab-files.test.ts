@@ -205,3 +205,15 @@ test.each([false, true])(
     expect(output.includes('\r')).toBe(isTTY); // no spinner in a log file
   },
 );
+
+test('on a terminal, steps that run at the same time share one line', async () => {
+  const { progress, ended } = capture(true);
+  const [one, two] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const steps = [progress.step('node-1', () => one.promise), progress.step('node-2', () => two.promise)];
+  one.resolve();
+  await steps[0];
+  two.resolve();
+  await steps[1];
+  const lines = (await ended()).split('\r').map((line) => line.replace('\u001b[K', ''));
+  expect(lines).toEqual(['', '⠋ node-1', '⠙ node-1, node-2', '✓ node-1 (0.0 s)\n', '⠹ node-2', '✓ node-2 (0.0 s)\n']);
+});

@@ -44,8 +44,12 @@ class PlainProgress implements Progress {
   }
 }
 
+/** All steps that run share one line, redrawn by one timer. */
 class TerminalProgress extends PlainProgress {
   readonly #terminal: NodeJS.WriteStream;
+  readonly #running: string[] = [];
+  #frame = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(terminal: NodeJS.WriteStream, clock: Clock) {
     super(terminal, clock);
@@ -53,18 +57,34 @@ class TerminalProgress extends PlainProgress {
   }
 
   override async step<T>(label: string, work: () => Promise<T>): Promise<T> {
-    let frame = 0;
-    const draw = () => this.#terminal.write(`\r${FRAMES[frame++ % FRAMES.length]} ${label}\u001b[K`);
-    draw();
-    const timer = setInterval(draw, FRAME_MS);
+    this.#running.push(label);
+    this.#timer ??= setInterval(() => this.#draw(), FRAME_MS);
+    this.#draw();
     return await super.step(label, async () => {
       try {
         return await work();
       } finally {
-        clearInterval(timer);
-        this.#terminal.write('\r\u001b[K');
+        this.#running.splice(this.#running.indexOf(label), 1);
+        if (this.#running.length === 0) {
+          clearInterval(this.#timer);
+          this.#timer = undefined;
+        }
       }
     });
+  }
+
+  override note(text: string): void {
+    this.#terminal.write('\r\u001b[K');
+    super.note(text);
+    this.#draw();
+  }
+
+  #draw(): void {
+    if (this.#running.length === 0) return;
+    const line = `${FRAMES[this.#frame++ % FRAMES.length]} ${this.#running.join(', ')}`;
+    const columns = this.#terminal.columns || 80;
+    // A line that wraps could not be drawn over.
+    this.#terminal.write(`\r${line.slice(0, columns - 1)}\u001b[K`);
   }
 }
 
