@@ -17,11 +17,11 @@ import type { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
 
 export interface HousekeepingDeps {
-  readonly pods: PodManager;
+  readonly pods: Pick<PodManager, 'get'>;
   readonly sources: Pick<PodSources, 'allReady'>;
-  readonly workers: PodWorkers;
+  readonly workers: Pick<PodWorkers, 'uids' | 'state' | 'update' | 'forget'>;
   readonly pleg: Pick<Pleg, 'pods' | 'listed'>;
-  readonly cache: PodCache;
+  readonly cache: Pick<PodCache, 'markStale' | 'remove'>;
   readonly runtime: Pick<RuntimeManager, 'collectGarbage' | 'removePod' | 'listPods'>;
   readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'removePod'>;
@@ -107,7 +107,7 @@ export class Housekeeping {
 
   /** A finished worker is remembered while its pod is desired: its late updates must not start it anew. */
   async #forgetFinished(uid: string, signal: AbortSignal): Promise<void> {
-    const { workers, pods, runtime, cache, probes, volumes } = this.#deps;
+    const { workers, pods, runtime, cache, probes, volumes, removePodCgroup } = this.#deps;
     const state = workers.state(uid);
     if (state?.phase !== 'finished') return;
     const desired = pods.get(uid);
@@ -117,6 +117,7 @@ export class Housekeeping {
       volumes.forgetPod(uid);
       try {
         await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
+        await removePodCgroup?.(uid); // an orphan's: nobody has been through its clean-up
         await volumes.removePodDir(uid, signal);
       } catch (err) {
         // What is left is found again: containers by garbage collection, directories as orphans.
@@ -144,8 +145,8 @@ export class Housekeeping {
     for (const uid of await volumes.listPodDirs()) {
       if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
       try {
+        await removePodCgroup?.(uid); // before the directory, by which an interrupted clean-up is found again
         await volumes.removePodDir(uid, signal);
-        await removePodCgroup?.(uid);
         this.#log.info({ podUid: uid }, 'removed the directory of a pod that is gone');
       } catch (err) {
         if (signal.aborted) return;

@@ -1,0 +1,72 @@
+import { beforeEach, expect, test } from 'vitest';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { FakeRuntimeManager } from './fake-runtime-manager.ts';
+import { Housekeeping } from './housekeeping.ts';
+import type { WorkerState } from './pod-worker-state.ts';
+
+let workers: Map<string, WorkerState>;
+let dirs: string[];
+let steps: string[];
+let cgroupError: Error | undefined;
+let housekeeping: Housekeeping;
+
+beforeEach(() => {
+  workers = new Map();
+  dirs = [];
+  steps = [];
+  cgroupError = undefined;
+  const clock = new FakeClock();
+  const step = (what: string) => void steps.push(what);
+  housekeeping = new Housekeeping({
+    pods: { get: () => undefined },
+    sources: { allReady: true },
+    workers: {
+      uids: () => [...workers.keys()],
+      state: (uid) => workers.get(uid),
+      update: () => {},
+      forget: (uid) => workers.delete(uid),
+    },
+    pleg: { pods: [], listed: Promise.resolve() },
+    cache: { markStale: () => {}, remove: () => {} },
+    runtime: new FakeRuntimeManager(clock),
+    volumes: {
+      listPodDirs: async () => dirs,
+      removePodDir: async (uid) => step(`directory ${uid}`),
+      forgetPod: () => {},
+    },
+    probes: { removePod: () => {} },
+    statuses: { uids: () => [], forget: () => {} },
+    removePodCgroup: async (uid) => {
+      if (cgroupError !== undefined) throw cgroupError;
+      step(`cgroup ${uid}`);
+    },
+    clock,
+    log: silentLog,
+  });
+});
+
+test('a pod deleted while the agent was down leaves no cgroup behind', async () => {
+  workers.set('u1', {
+    phase: 'finished',
+    identity: { uid: 'u1', name: 'web', namespace: 'default' },
+    pod: undefined,
+    deleted: true,
+    evicted: false,
+    graceSeconds: 1,
+    restartRequested: false,
+    statusOverride: undefined,
+  });
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('a directory stays until the cgroup of its pod is gone, so that a later pass finds both', async () => {
+  dirs = ['u1'];
+  cgroupError = new Error('busy');
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual([]);
+  cgroupError = undefined;
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
