@@ -91,7 +91,7 @@ fi
 [ -x node_modules/.bin/node ] || fail "the npm package with Node.js 26 was not installed: it exists for linux-x64 and linux-arm64 only"
 
 # One file starts faster and needs less memory than the sources, which run as well.
-if ! deploy/is-bundle-fresh.sh .; then
+if [ -w . ] && ! deploy/is-bundle-fresh.sh .; then
   say "bundling the program"
   node_modules/.bin/node deploy/bundle.ts || say "the program was not bundled; it runs from its sources"
 fi
