@@ -197,7 +197,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
 
     await cluster.lab('node', 'start', 'node-2');
     await untilNode('node-2', /^True$/);
-    await kubectl.until('node/node-2', '{.spec.taints}#', /^#$/);
+    await kubectl.until('node/node-2', '{.spec.taints}#', /^(\[\])?#$/);
     // The pods that were replaced were only marked; now the agent confirms that they are gone.
     await kubectl.run('delete', 'deployment', 'moving');
     await kubectl

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { systemClock } from '../../core/clock.ts';
 import { type ExecResult, execOk, systemExec } from '../../host/exec.ts';
 import { readLabState } from '../../lab/state.ts';
 import type { LabNodeStatus, LabStatus } from '../../lab/status.ts';
@@ -13,6 +14,8 @@ import { findKubectl, Kubectl, type KubectlVersion } from './kubectl.ts';
 
 export const NODELET = path.resolve(import.meta.dirname, '../../bin/nodelet');
 const COMMAND_MS = 120_000;
+const RULES_MS = 30_000;
+const RULES_POLL_MS = 50;
 
 export interface ClusterOptions {
   readonly nodes?: number;
@@ -107,6 +110,17 @@ export class TestCluster implements AsyncDisposable {
       program,
       ...args,
     ]);
+  }
+
+  /** Waits until the NAT and filter rules of a node are as `wanted`: nothing tells when the proxy has written them. */
+  async untilRules(node: string, wanted: (rules: string) => boolean): Promise<void> {
+    const endMs = Date.now() + RULES_MS;
+    for (;;) {
+      const rules = await this.inNode(node, 'iptables-save');
+      if (wanted(rules)) return;
+      if (Date.now() > endMs) throw new Error(`the rules of ${node} do not come:\n${rules}`);
+      await systemClock.sleep(RULES_POLL_MS);
+    }
   }
 
   /** @throws when the host is not as it was before. */
