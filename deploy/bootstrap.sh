@@ -30,6 +30,7 @@ wanted=(
   containernetworking-plugins:/usr/lib/cni/bridge
   iptables:iptables-restore
   iproute2:ip
+  kmod:modprobe
   conntrack:conntrack
   util-linux:nsenter
   mount:mount

@@ -8,6 +8,7 @@ import { AgentError } from '../core/errors.ts';
 import { removeCgroupTree } from '../host/cgroup-tree.ts';
 import type { Exec } from '../host/exec.ts';
 import { isRunning, spawnDetached, stopProcess } from '../host/process.ts';
+import { ensureBridgeNetfilter } from './bridge-netfilter.ts';
 import { type BuiltImages, buildImages } from './images.ts';
 import {
   isNodeName,
@@ -93,6 +94,8 @@ export class Lab {
     await this.#clearAway();
     try {
       const addresses = await progress.step('network', () => this.#createNetwork(opts));
+      const amiss = await ensureBridgeNetfilter(this.#deps.exec);
+      if (amiss !== undefined) progress.note(`! ${amiss}`);
       const images = await progress.step('certificates and images', async () => {
         const [built] = await Promise.all([
           buildImages(this.files.images),
