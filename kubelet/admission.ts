@@ -1,6 +1,7 @@
 // May this pod run here? The scheduler has asked already, but static pods never passed it, and the node may have changed
 // since. A chain of pure handlers; the first refusal wins. After pkg/kubelet/lifecycle/predicate.go.
 import type { Node } from '../api/kinds.ts';
+import { formatTime } from '../api/meta.ts';
 import { isTerminalPhase, type Pod, type PodStatus } from '../api/pod.ts';
 import { podRequests } from '../api/pod-resources.ts';
 import { podQosClass } from '../api/qos.ts';
@@ -54,10 +55,10 @@ export function admit(input: AdmissionInput, handlers = ADMISSION_HANDLERS): Rej
 }
 
 /** What a refused pod's status says: it never runs. */
-export function rejectedStatus(pod: Pod, { reason, message }: Rejection): PodStatus {
+export function rejectedStatus(pod: Pod, { reason, message }: Rejection, nowMs: number): PodStatus {
   return {
     ...(pod.status?.conditions === undefined ? {} : { conditions: pod.status.conditions }),
-    ...(pod.status?.startTime === undefined ? {} : { startTime: pod.status.startTime }),
+    startTime: pod.status?.startTime ?? formatTime(nowMs),
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
     phase: 'Failed',
     reason,

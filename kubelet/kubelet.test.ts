@@ -338,6 +338,7 @@ test('a pod that does not fit is refused, and its deletion goes through', async 
   expect(stored('big')?.status).toMatchObject({
     reason: 'OutOfcpu',
     message: "Pod was rejected: Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000",
+    startTime: '2026-01-01T00:00:00Z',
   });
   expect(events.reasons()).toContain('OutOfcpu');
   expect(runtime.countCalls('syncPod')).toBe(0);

@@ -108,6 +108,7 @@ export class Kubelet {
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
+      clock,
       log,
     });
     this.#sources = new PodSources(['api'] satisfies PodSourceName[], this.#dispatch, { clock });

@@ -3,6 +3,7 @@
 import type { Node } from '../api/kinds.ts';
 import { isTerminalPhase, type Pod } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { admit, isActive, rejectedStatus } from './admission.ts';
 import { isMirrorPod, type PodManager } from './pod-manager.ts';
@@ -21,6 +22,7 @@ export interface PodDispatchDeps {
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -70,7 +72,7 @@ export class PodDispatch implements PodSourceHandler {
 
   /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
   #admit(pod: Pod): boolean {
-    const { pods, statuses, events, getNode, allowedUnsafeSysctls } = this.#deps;
+    const { pods, statuses, events, getNode, allowedUnsafeSysctls, clock } = this.#deps;
     if (pod.metadata?.deletionTimestamp !== undefined) return true;
     const uid = pod.metadata?.uid ?? '';
     const activePods = pods.list().filter((p) => {
@@ -82,7 +84,7 @@ export class PodDispatch implements PodSourceHandler {
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, ...rejection }, 'pod refused');
     this.#rejected.add(uid);
     events.event(podReference(pod), 'Warning', rejection.reason, rejection.message);
-    statuses.set(pod, rejectedStatus(pod, rejection));
+    statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
     return false;
   }
 

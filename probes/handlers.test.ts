@@ -202,7 +202,7 @@ describe('targets', () => {
     expect(resolvePort(80, container)).toBe(80);
     expect(resolvePort('web', container)).toBe(8080);
     expect(resolvePort('81', container)).toBe(81);
-    expect(() => resolvePort('nope', container)).toThrow("couldn't find port: nope");
+    expect(() => resolvePort('nope', container)).toThrow('strconv.Atoi: parsing "nope": invalid syntax');
     expect(() => resolvePort(70_000, container)).toThrow('invalid port number: 70000');
   });
 

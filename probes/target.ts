@@ -7,7 +7,7 @@ export function resolvePort(port: number | string, container: Container): number
   const named = typeof port === 'string' ? container.ports?.find((p) => p.name === port)?.containerPort : undefined;
   const number = named ?? Number(port);
   if (typeof port === 'string' && named === undefined && !/^\d+$/.test(port)) {
-    throw new Error(`couldn't find port: ${port}`);
+    throw new Error(`strconv.Atoi: parsing ${JSON.stringify(port)}: invalid syntax`); // upstream's words for it
   }
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`invalid port number: ${number}`);
   return number;

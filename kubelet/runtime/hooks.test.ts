@@ -1,5 +1,5 @@
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { CriError } from '../../cri/errors.ts';
@@ -108,4 +108,14 @@ test('sleep: to the end, or cancelled', async () => {
 
 test('a handler that the agent cannot run', async () => {
   await expect(run({ tcpSocket: { port: 1 } })).rejects.toThrow('Cannot run handler: invalid handler: ');
+});
+
+test('httpGet: an answer whose lines end without a carriage return is one', async () => {
+  const terse = createServer((socket) => socket.resume().end('HTTP/1.0 200 OK\nX-Server: old\n\n'));
+  await new Promise<void>((resolve) => terse.listen(0, '127.0.0.1', resolve));
+  try {
+    await run({ httpGet: { path: '/a', port: (terse.address() as AddressInfo).port } });
+  } finally {
+    terse.close();
+  }
 });

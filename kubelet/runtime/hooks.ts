@@ -139,7 +139,8 @@ async function getFollowing(first: URL, headers: Record<string, string>, signal:
 
 /** Resolves with the redirect target, undefined for any other answer. The body is not read. */
 function getOnce(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<string | undefined> {
-  const options = { headers, signal, agent: false as const, rejectUnauthorized: false };
+  // As lenient as Go's parser: small servers end their lines with a mere \n.
+  const options = { headers, signal, agent: false as const, rejectUnauthorized: false, insecureHTTPParser: true };
   return new Promise((resolve, reject) => {
     const onResponse = (response: http.IncomingMessage) => {
       const status = response.statusCode ?? 0;
