@@ -3,7 +3,7 @@
 import type { Stats } from 'node:fs';
 import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
 import type { HostPathVolumeSource } from '../../api/pod.ts';
-import { AgentError, errnoOf } from '../../core/errors.ts';
+import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 
 const CHECKS: Readonly<Record<string, { readonly is: (s: Stats) => boolean; readonly not: string }>> = {
   Directory: { is: (s) => s.isDirectory(), not: 'a directory' },
@@ -19,17 +19,29 @@ export async function prepareHostPath(source: HostPathVolumeSource): Promise<str
   if (path.split('/').includes('..')) throw invalid(`invalid HostPath \`${path}\`: must not contain '..'`);
   if (type === '') return path;
   if (type === 'DirectoryOrCreate' && (await statOf(path)) === undefined) {
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    await made('mkdir', path, () => mkdir(path, { recursive: true, mode: 0o755 }));
   }
   if (type === 'FileOrCreate' && (await statOf(path)) === undefined) {
-    await writeFile(path, '', { flag: 'wx' }); // parents are not made
-    await chmod(path, 0o644);
+    await made('open', path, async () => {
+      await writeFile(path, '', { flag: 'wx' }); // parents are not made
+      await chmod(path, 0o644);
+    });
   }
   const check = CHECKS[type.replace(/OrCreate$/, '')];
   if (check === undefined) throw invalid(`hostPath type check failed: unknown type ${type}`);
   const stats = await statOf(path);
   if (stats === undefined || !check.is(stats)) throw invalid(`hostPath type check failed: ${path} is not ${check.not}`);
   return path;
+}
+
+/** Says what failed as Go does, `open /a/b: no such file or directory`: the text reaches users in an Event. */
+async function made(verb: string, path: string, make: () => Promise<unknown>): Promise<void> {
+  try {
+    await make();
+  } catch (cause) {
+    const words = /^E[A-Z0-9]+: ([^,]+)/.exec(errorMessage(cause))?.[1] ?? errorMessage(cause);
+    throw new AgentError(`${verb} ${path}: ${words}`, { code: 'HOST_PATH_INVALID', cause, retryable: true });
+  }
 }
 
 async function statOf(path: string): Promise<Stats | undefined> {
