@@ -14,6 +14,8 @@ function pod(spec: Partial<PodSpec> = {}, annotations: Record<string, string> = 
 
 const wanting = (requests: Record<string, string>) => pod({ containers: [{ name: 'c', resources: { requests } }] });
 const onPort = (hostPort: number) => pod({ containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort }] }] });
+const STRICT = pod({ securityContext: { supplementalGroupsPolicy: 'Strict' } as object });
+const STRICT_NODE = { ...NODE, status: { ...NODE.status, features: { supplementalGroupsPolicy: true } } } as Node;
 const tainted: Node = { ...NODE, spec: { taints: [{ key: 'k', effect: 'NoExecute' }] } };
 
 describe('admission', () => {
@@ -28,6 +30,8 @@ describe('admission', () => {
       NODE,
       'SysctlForbidden',
     ],
+    ['strict groups and a runtime without them', STRICT, [], NODE, 'SupplementalGroupsPolicyNotSupported'],
+    ['strict groups and a runtime with them', STRICT, [], STRICT_NODE, undefined],
     ['too much cpu', wanting({ cpu: '1500m' }), [wanting({ cpu: '600m' })], NODE, 'OutOfcpu'],
     ['just enough cpu', wanting({ cpu: '1400m' }), [wanting({ cpu: '600m' })], NODE, undefined],
     ['too much memory', wanting({ memory: '2Gi' }), [], NODE, 'OutOfmemory'],

@@ -39,6 +39,7 @@ export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseSysctls,
   refuseWithoutNode,
   refuseOtherOs,
+  refuseStrictGroups,
   refuseOverCommitment,
   refuseOtherNodes,
   refuseWrongNodeName,
@@ -96,6 +97,19 @@ function refuseOtherOs({ pod, node }: AdmissionInput): Rejection | undefined {
   const os = pod.spec?.os?.name;
   if (os === undefined || os === 'linux') return undefined;
   return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
+}
+
+/** A runtime that does not know the policy would add the image's groups, which is what the pod wants to be kept from. */
+function refuseStrictGroups({ pod, node }: AdmissionInput): Rejection | undefined {
+  const { supplementalGroupsPolicy: policy } = (pod.spec?.securityContext ?? {}) as {
+    supplementalGroupsPolicy?: string;
+  };
+  const { features } = (node?.status ?? {}) as { features?: { supplementalGroupsPolicy?: boolean } };
+  if (policy !== 'Strict' || features?.supplementalGroupsPolicy === true) return undefined;
+  return {
+    reason: 'SupplementalGroupsPolicyNotSupported',
+    message: 'SupplementalGroupsPolicy=Strict is not supported in this node',
+  };
 }
 
 /** Resources that the node has none of are cluster-level ones, of no concern to the node. */

@@ -128,6 +128,14 @@ describe('start', () => {
     }
   });
 
+  test('a pod that asks for a user namespace does not run as root of the host', async () => {
+    const result = await sync(podOf({ hostUsers: false }));
+    expect(result.error?.message).toBe(
+      "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+    );
+    expect(result.started).toEqual([]);
+  });
+
   test('a failed sandbox is reported and leaves nothing started', async () => {
     cri.failNext('runPodSandbox', new CriError('RunPodSandbox', 'UNKNOWN', 'no network'));
     const result = await sync(podOf());

@@ -1,6 +1,7 @@
 // Security contexts of pod and container → CRI (pkg/kubelet/kuberuntime/security_context.go, pkg/securitycontext). Pure.
 import path from 'node:path';
 import { type Pod, podDescription, type SecurityContext } from '../../api/pod.ts';
+import { AgentError } from '../../core/errors.ts';
 import type {
   Image,
   LinuxContainerSecurityContext,
@@ -109,9 +110,17 @@ export function sandboxSecurityContext(pod: Pod): Init<LinuxSandboxSecurityConte
   };
 }
 
-/** `targetId`: the container whose process namespace an ephemeral container shares, '' for none. */
+/**
+ * `targetId`: the container whose process namespace an ephemeral container shares, '' for none.
+ * @throws {AgentError} USER_NAMESPACES_UNSUPPORTED: root in a pod that asks for them would be root of the host.
+ */
 export function namespaceOptions(pod: Pod, targetId: string): Init<NamespaceOption> {
-  const { hostNetwork, hostIPC, hostPID, shareProcessNamespace } = pod.spec ?? {};
+  const { hostNetwork, hostIPC, hostPID, hostUsers, shareProcessNamespace } = pod.spec ?? {};
+  if (hostUsers === false) {
+    throw new AgentError("can't set `spec.hostUsers: false`, runtime does not support user namespaces", {
+      code: 'USER_NAMESPACES_UNSUPPORTED',
+    });
+  }
   const pid = hostPID ? 'NODE' : shareProcessNamespace ? 'POD' : 'CONTAINER';
   const usesTarget = targetId !== '' && pid === 'CONTAINER';
   return {
