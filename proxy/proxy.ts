@@ -125,6 +125,7 @@ export class ServiceProxy {
   async #syncFamily(proxier: IptablesProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
     const m = this.#metrics;
     const startMs = this.#deps.clock.monotonicMs();
+    const attempt = proxier.nextSync;
     try {
       const kind = await proxier.sync(signal);
       const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
@@ -135,6 +136,11 @@ export class ServiceProxy {
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
       if (!signal.aborted) m.restoreFailures.inc({ ip_family: label });
+      if (!signal.aborted && attempt === 'partial') {
+        // Most often a flush took away what the difference builds on: writing everything helps, and waiting does not.
+        m.partialRestoreFailures.inc({ ip_family: label });
+        this.#families.find((f) => f.proxier === proxier)?.runner.request();
+      }
       throw err;
     } finally {
       this.#showPending();

@@ -8,7 +8,7 @@ import { ServiceProxy } from '../../proxy/proxy.ts';
 import type { ProxySettings } from '../config/agent-config.ts';
 import type { AgentContext } from './shared.ts';
 
-/** Everything is written anew once an hour, as upstream does, in case somebody changed the rules. */
+/** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
 const FULL_SYNC_MS = 3_600_000;
 
 /** @throws {AgentError} CONFIG_INVALID for a mode that is not there yet. */

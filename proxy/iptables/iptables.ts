@@ -79,6 +79,11 @@ export class IptablesProxier {
     return true;
   }
 
+  /** What the next sync will be, if nothing happens meanwhile. */
+  get nextSync(): SyncKind {
+    return this.#needFull ? 'full' : 'partial';
+  }
+
   /** The next sync writes everything. */
   forceFull(): void {
     this.#needFull = true;

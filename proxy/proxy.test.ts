@@ -1,0 +1,71 @@
+import { expect, onTestFinished, test } from 'vitest';
+import type { EndpointSlice, Node, Service } from '../api/kinds.ts';
+import { Store } from '../client/store.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
+import { Registry } from '../core/metrics.ts';
+import { FakeIptables } from '../host/fake-iptables.ts';
+import { ServiceProxy } from './proxy.ts';
+
+const web = (clusterIP: string, resourceVersion: string): Service => ({
+  metadata: { namespace: 'ns', name: 'web', resourceVersion },
+  spec: { clusterIP, ports: [{ port: 80 }] },
+});
+
+async function running() {
+  const kernel = new FakeIptables(['192.0.2.10']);
+  const clock = new FakeClock();
+  const services = new Store<Service>();
+  const endpointSlices = new Store<EndpointSlice>();
+  const registry = new Registry();
+  const rules = {
+    family: 4 as const,
+    masqueradeBit: 14,
+    masqueradeAll: false,
+    detectLocal: undefined,
+    localhostNodePorts: false,
+    nodePortIps: undefined,
+    nodeIps: ['192.0.2.10'],
+    randomFully: true,
+    dropInvalid: true,
+  };
+  const periods = { minSyncPeriodMs: 1_000, syncPeriodMs: 30_000, fullSyncIntervalMs: 3_600_000 };
+  const sysctl = { read: async () => undefined, set: async () => true };
+  const deps = { services, endpointSlices, nodes: new Store<Node>(), exec: kernel.exec, sysctl, clock, registry };
+  const proxy = new ServiceProxy({ nodeName: 'a', families: [rules], ...periods }, { ...deps, log: silentLog });
+  services.replace([web('10.96.0.1', '1')]);
+  endpointSlices.replace([]);
+  const stop = new AbortController();
+  const ended = proxy.run(stop.signal);
+  onTestFinished(async () => {
+    stop.abort();
+    await ended;
+  });
+  await proxy.synced;
+  await clock.advance(1_000);
+  const refuses = (dst: string) =>
+    kernel.chains('filter').includes('KUBE-SERVICES') &&
+    kernel.trace({ src: '192.0.2.9', dst, proto: 'tcp', dport: 80 })[0]!.verdict === 'reject';
+  return { kernel, clock, services, registry, refuses };
+}
+
+test('rules that somebody flushed are back after one sync period, without any change of a Service', async () => {
+  const { kernel, clock, refuses } = await running();
+  expect(refuses('10.96.0.1')).toBe(true);
+  kernel.flush('filter');
+  expect(refuses('10.96.0.1')).toBe(false);
+  await clock.advance(30_000);
+  await clock.advance(1_000);
+  expect(refuses('10.96.0.1')).toBe(true);
+});
+
+test('a change that meets flushed tables is in place with the next sync, not after the retry period', async () => {
+  const { kernel, clock, services, registry, refuses } = await running();
+  kernel.flush('filter');
+  services.set(web('10.96.0.2', '2'));
+  await clock.advance(1_000);
+  await clock.advance(1_000);
+  expect(refuses('10.96.0.2')).toBe(true);
+  const failures = 'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1';
+  expect(await registry.metrics()).toContain(failures);
+});
