@@ -157,10 +157,15 @@ describe('start', () => {
     cri.failNext(method, new CriError(method, 'UNKNOWN', 'c1 is bad'));
     const result = await sync(podOf({ containers: [spec('a', local), spec('b', local)] }));
     expect(result.started).toEqual(['b']);
-    expect(result.failures).toEqual([
-      { container: 'a', reason, message: method === 'startContainer' ? 'a is bad' : 'c1 is bad' },
-    ]);
+    const message = method === 'startContainer' ? 'a is bad' : 'c1 is bad';
+    expect(result.failures).toMatchObject([{ container: 'a', reason, message }]);
     expect(events).toContain(`Warning Failed Error: ${result.failures[0]?.message}`);
+  });
+
+  test('a pod with a bad command said RunContainerError for half a minute before CrashLoopBackOff: looked at in 1 s', async () => {
+    cri.failNext('startContainer', new CriError('startContainer', 'UNKNOWN', 'no such file'));
+    const { failures } = await sync(podOf());
+    expect(failures).toMatchObject([{ reason: 'RunContainerError', retryAtMs: clock.now() + 1_000 }]);
   });
 
   test('a missing configMap is waited for', async () => {

@@ -49,6 +49,9 @@ interface Sandbox {
   readonly prepared: ReadonlyMap<string, ContainerPreparation>;
 }
 
+/** Period of upstream's relist (genericPlegRelistPeriod). */
+const RELIST_MS = 1_000;
+
 export class PodSyncer {
   readonly #settings: RuntimeSettings;
   readonly #deps: RuntimeDeps;
@@ -279,7 +282,10 @@ export class PodSyncer {
     }
     // Something may have come into being before it failed.
     if (/^(CreateContainerError|RunContainerError|PostStartHookError)$/.test(failure.reason)) progress.changed = true;
-    progress.failures.push(failure);
+    // Such a container has exited without ever running, of which containerd tells nobody. Upstream's next relist would
+    // find it; this second look does.
+    const isThere = failure.reason === 'RunContainerError';
+    progress.failures.push(isThere ? { ...failure, retryAtMs: this.#deps.clock.now() + RELIST_MS } : failure);
     return false;
   }
 }

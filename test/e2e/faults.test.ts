@@ -154,10 +154,10 @@ describe.skipIf(missing !== undefined)('faults', () => {
 
     await kubectl.until('pod/restarts', '{.status.containerStatuses[0].restartCount}', /^[1-9]/, 60_000);
     await untilNode('node-1', /^True$/);
-    await startPods('api', ['afterwards'], 'node-1');
+    await startPods('api-again', ['afterwards'], 'node-1');
     const after = await containersOf('group=api');
     expect(after.get('steady')).toEqual(before.get('steady'));
-    await kubectl.run('delete', 'pod', '-l', 'group=api');
+    await kubectl.run('delete', 'pod', '-l', 'group in (api, api-again)');
   });
 
   test('node switched off: NotReady, its pods are replaced elsewhere, and it comes back empty', async () => {

@@ -27,8 +27,8 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
     cluster = await TestCluster.start();
   });
   afterAll(async () => {
-    await cluster?.[Symbol.asyncDispose]();
     await rm(scratch, { recursive: true, force: true });
+    await cluster?.[Symbol.asyncDispose]();
   });
 
   for (const { version, skip } of kubectls) {
