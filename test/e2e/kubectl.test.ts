@@ -144,7 +144,8 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         expect(await kubectl.run('logs', 'logged', '--tail=1', '--timestamps')).toMatch(
           /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z three\n$/,
         );
-        await kubectl.run('exec', 'logged', '--', 'sh', '-c', 'echo > /go');
+        // This ends the container, which may take the exec with it before it has ended itself.
+        await kubectl.result(['exec', 'logged', '--', 'sh', '-c', 'echo > /go']);
         expect((await logs.ended()).code).toBe(0);
         expect(logs.output).toBe('one\ntwo\nthree\n');
         await kubectl.until('pod/logged', '{.status.containerStatuses[0].restartCount}', /^1$/);
