@@ -1,6 +1,6 @@
 // What a lab could leave behind on the host, before and after: processes, namespaces, links, routes, rules, mounts,
 // cgroups, and files outside its directory. Other labs may come and go meanwhile: what bears another lab's id is theirs.
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { cgroupMounts } from '../../host/cgroup-tree.ts';
 import { execOk, systemExec } from '../../host/exec.ts';
@@ -76,9 +76,9 @@ export async function processesOf(dir: string): Promise<string[]> {
 function namesAnotherLab(line: string, id: string): boolean {
   if (line.includes(id)) return false;
   return (
-    /\b(nodelet-[0-9a-f]{6}-|nodelet-lab-[0-9a-f]{6}|ndl-[0-9a-f]{6})/.test(line) ||
-    /\bt-[a-z0-9]+-[0-9a-f]{6}-|\/nodelet-cd-|^(cgroup|directory).*\/nodelet-cd-/.test(line) ||
-    (line === 'file /run/nodelet-labs' && !line.includes(id))
+    /\b(nodelet-[0-9a-f]{6}-|nodelet-lab-[0-9a-f]{6}|ndl-[0-9a-f]{6}|t-[a-z0-9]+-[0-9a-f]{6}-)/.test(line) ||
+    line.includes('/nodelet-cd-') ||
+    line === 'file /run/nodelet-labs' // stays as long as any lab is up
   );
 }
 
@@ -133,9 +133,4 @@ async function sysctls(): Promise<string[]> {
 /** A process may end while it is looked at. */
 async function readOr(file: string): Promise<string> {
   return await readFile(file, 'utf8').catch(() => '');
-}
-
-/** The network namespace a process is in, e.g. `net:[4026531840]`. */
-export async function netnsOf(pid: number): Promise<string> {
-  return await readlink(`/proc/${pid}/ns/net`);
 }
