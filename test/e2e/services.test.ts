@@ -41,6 +41,15 @@ describe.skipIf(missing !== undefined)('services', () => {
     return endpoints.filter((e) => e.conditions?.ready !== false).flatMap((e) => e.addresses);
   };
 
+  /** Waits until both nodes send the connections of Service web to exactly these pods. */
+  const untilRouted = async (pods: readonly Pod[]): Promise<void> => {
+    const wanted = pods.map((p) => `${p.status?.podIP}:8080`).sort();
+    const routed = (rules: string) => [...rules.matchAll(/default\/web:http -> ([\d.]+:\d+)/g)].map((m) => m[1]).sort();
+    for (const node of ['node-1', 'node-2']) {
+      await cluster.untilRules(node, (rules) => JSON.stringify(routed(rules)) === JSON.stringify(wanted));
+    }
+  };
+
   /** Names of the pods that answer, as `client` gets them over `count` connections. Every one of these must be answered. */
   const answersInPod = async (url: string, count: number): Promise<string[]> => {
     const script = `for i in $(seq ${count}); do timeout 5 wget -qO- ${url} || echo FAILED; done`;
@@ -52,6 +61,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     const pods = await livingPods('app=web');
     expect(pods.map((p) => p.spec?.nodeName).sort()).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
     const ip = await kubectl.run('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
+    await untilRouted(pods);
     // Four pods, each of 40 picks is random: one is never picked in one of 25,000 runs.
     expect(await answersInPod(`http://${ip}/`, 40)).toEqual(namesOf(pods));
     for (const node of (await cluster.status()).nodes) {
@@ -70,6 +80,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     const after = await livingPods('app=web');
     expect(after).toHaveLength(4);
     expect(namesOf(after)).not.toContain(gone);
+    await untilRouted(after);
     expect((await readyAddresses('web')).sort()).toEqual(after.map((p) => p.status?.podIP).sort());
     const ip = await kubectl.run('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
     expect(await answersInPod(`http://${ip}/`, 40)).toEqual(namesOf(after));
