@@ -1,6 +1,8 @@
 // Real kubectl, in the versions that users have: run to its end, or followed line by line while it goes on.
+
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import path from 'node:path';
+import { systemClock } from '../../core/clock.ts';
 import { type ExecOptions, type ExecResult, systemExec } from '../../host/exec.ts';
 import { type DebianSuite, fetchDebianPackage } from './debian-packages.ts';
 
@@ -13,6 +15,7 @@ const PACKAGES: Readonly<Record<KubectlVersion, readonly [DebianSuite, string]>>
   '1.36': ['sid', 'kubectl'],
 };
 const COMMAND_MS = 60_000;
+const ASK_AGAIN_MS = 200;
 
 /** The program, or why it cannot be had: for `describe.skipIf`. */
 export async function findKubectl(version: KubectlVersion): Promise<{ program: string } | { missing: string }> {
@@ -83,16 +86,19 @@ export class Kubectl {
   }
 
   /**
-   * Waits until `jsonpath` of one object, as a watch shows it, matches. @throws after `timeoutMs`, with what was seen last.
+   * Waits until `jsonpath` of one object matches. Asked again and again: `kubectl get NAME --watch` swallows the first
+   * event of its watch, and with it a change between its GET and that watch. @throws after `timeoutMs`
    */
   async until(object: string, jsonpath: string, pattern: RegExp, timeoutMs = COMMAND_MS): Promise<string> {
-    // A line break of our own: kubectl writes each state of a watch right behind the one before.
-    await using watch = this.follow('get', object, '--watch', '-o', `jsonpath=${jsonpath}{"\\n"}`);
-    try {
-      return await watch.untilLine(pattern, timeoutMs);
-    } catch (err) {
-      const { stdout } = await this.result(['get', object, '-o', 'yaml']);
-      throw new Error(`${(err as Error).message}\nNow it is:\n${stdout}`);
+    const endMs = Date.now() + timeoutMs;
+    for (;;) {
+      const { stdout } = await this.result(['get', object, '-o', `jsonpath=${jsonpath}`]);
+      if (pattern.test(stdout)) return stdout;
+      if (Date.now() > endMs) {
+        const now = await this.result(['get', object, '-o', 'yaml']);
+        throw new Error(`${object} ${jsonpath}: ${pattern}, not within ${timeoutMs} ms\nNow it is:\n${now.stdout}`);
+      }
+      await systemClock.sleep(ASK_AGAIN_MS);
     }
   }
 
