@@ -119,11 +119,14 @@ async function measureBursts(stand: Stand) {
     times.floor.push(await lab.withoutAgent(() => floor.timeBurst(opts.burst)));
     await pause(stand, SETTLE_AFTER_BURST_MS);
     const names = Array.from({ length: opts.burst }, (_, n) => `burst-${i}-${n}`);
+    const before = await lab.cpuSeconds();
     times.system.push(await timeBurst(client, watcher, names));
+    const after = await lab.cpuSeconds();
     if (opts.trace) {
       const [f, s] = [times.floor.at(-1)!, times.system.at(-1)!];
       process.stderr.write(
-        `  floor ${f.readyMs.toFixed(0)}/${f.goneMs.toFixed(0)}  system ${s.readyMs.toFixed(0)}/${s.goneMs.toFixed(0)}\n`,
+        `  floor ${f.readyMs.toFixed(0)}/${f.goneMs.toFixed(0)}  system ${s.readyMs.toFixed(0)}/${s.goneMs.toFixed(0)}` +
+          `  CPU agent ${(after.agent - before.agent).toFixed(2)} s, API server ${(after.apiserver - before.apiserver).toFixed(2)} s\n`,
       );
     }
   }

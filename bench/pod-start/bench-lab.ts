@@ -14,6 +14,7 @@ import { type LabAddresses, labAddresses, labNames } from '../../lab/names.ts';
 import { type NodePaths, nodePaths } from '../../lab/node-config.ts';
 import type { Progress } from '../../lab/progress.ts';
 import { readLabState } from '../../lab/state.ts';
+import { cpuSecondsOf } from '../process-facts.ts';
 
 export const NODE = 'node-1';
 const PROGRAM = path.resolve(import.meta.dirname, '..', '..', 'bin', 'nodelet');
@@ -52,6 +53,13 @@ export class BenchLab implements AsyncDisposable {
 
   async agentPid(): Promise<number> {
     return (await this.#agent()).pid;
+  }
+
+  /** CPU time used so far, s. */
+  async cpuSeconds(): Promise<{ agent: number; apiserver: number }> {
+    const { apiserver } = await readLabState(this.dir);
+    if (apiserver === undefined) throw new Error('the API server does not run');
+    return { agent: await cpuSecondsOf(await this.agentPid()), apiserver: await cpuSecondsOf(apiserver.pid) };
   }
 
   /** The agent stands still while `work` runs: it takes no CPU time and does not act on what it sees. */
