@@ -4,6 +4,7 @@ import { events } from '../api/resources.ts';
 import { AgentError } from '../core/errors.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
+import { Rush } from '../core/rush.ts';
 import { ApiEventRecorder } from './event-recorder.ts';
 import { FakeApi, failure } from './fake-client.ts';
 
@@ -212,4 +213,25 @@ test('events of one happening are kept back together, and sent at once when the 
   await clock.advance(0);
   await running;
   expect(stored().map((e) => e.reason)).toEqual(['Created', 'Started', 'Killing']);
+});
+
+test('while more urgent work goes on events stand back, for five seconds at most', async () => {
+  const rush = new Rush(0, clock);
+  const busy = new ApiEventRecorder(api, { component: 'kubelet' }, { clock, log: silentLog, rush });
+  const halt = new AbortController();
+  const running = busy.run(halt.signal);
+  const work = Promise.withResolvers<void>();
+  const working = rush.during(() => work.promise);
+  busy.event(web, 'Normal', 'Created', 'Container created');
+  await clock.advance(4_000);
+  busy.event(web, 'Normal', 'Started', 'Container started');
+  await clock.advance(1_000);
+  expect(stored().map((e) => e.reason)).toEqual(['Created']);
+  work.resolve();
+  await working;
+  await clock.advance(0);
+  expect(stored().map((e) => e.reason)).toEqual(['Created', 'Started']);
+  halt.abort();
+  await clock.advance(2_000);
+  await running;
 });

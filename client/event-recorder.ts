@@ -5,6 +5,7 @@ import { formatTime } from '../api/meta.ts';
 import { events } from '../api/resources.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import type { Rush } from '../core/rush.ts';
 import type { ApiClient } from './api-client.ts';
 import { ApiError, isNamespaceTerminating, isNotFound } from './errors.ts';
 import { type CorrelatedEvent, EventCorrelator } from './event-correlator.ts';
@@ -32,6 +33,8 @@ const MAX_TRIES = 12;
 const RETRY_MS = 10_000;
 /** How long a stopping recorder may go on sending what was recorded before, ms. */
 const FLUSH_MS = 2_000;
+/** An event comes at most this late because more urgent work goes on, ms. */
+const RUSH_HOLD_MS = 5_000;
 /** Runtime errors can be long; etcd takes 1.5 MB. Characters. */
 const MAX_MESSAGE_LENGTH = 8192;
 /** Of any object's name. A pod's own may be so long already that nothing fits behind it. Characters. */
@@ -48,6 +51,13 @@ export interface EventRecorderDeps {
    * should not have to queue behind it in the API server. Default 0.
    */
   readonly holdMs?: number;
+  /** Events that are younger than `RUSH_HOLD_MS` wait until it is over. */
+  readonly rush?: Pick<Rush, 'over'>;
+}
+
+interface QueuedEvent {
+  readonly event: CoreEvent;
+  readonly recordedMs: number;
 }
 
 export class ApiEventRecorder implements EventRecorder {
@@ -57,8 +67,9 @@ export class ApiEventRecorder implements EventRecorder {
   readonly #log: Logger;
   readonly #random: () => number;
   readonly #holdMs: number;
+  readonly #rush: Pick<Rush, 'over'> | undefined;
   readonly #correlator: EventCorrelator;
-  readonly #queue: CoreEvent[] = [];
+  readonly #queue: QueuedEvent[] = [];
   #dropped = 0;
   #named = 0;
   #wake: (() => void) | undefined;
@@ -70,6 +81,7 @@ export class ApiEventRecorder implements EventRecorder {
     this.#log = deps.log.child({ component: 'events' });
     this.#random = deps.random ?? Math.random;
     this.#holdMs = deps.holdMs ?? 0;
+    this.#rush = deps.rush;
     this.#correlator = new EventCorrelator({ clock: deps.clock });
   }
 
@@ -78,7 +90,7 @@ export class ApiEventRecorder implements EventRecorder {
       this.#queue.shift();
       this.#dropped++;
     }
-    this.#queue.push(this.#compose(about, type, reason, message));
+    this.#queue.push({ event: this.#compose(about, type, reason, message), recordedMs: this.#clock.monotonicMs() });
     this.#wake?.();
   }
 
@@ -95,8 +107,10 @@ export class ApiEventRecorder implements EventRecorder {
     try {
       while (!hard.signal.aborted) {
         const next = this.#queue.shift();
-        if (next !== undefined) await this.#send(next, signal, hard.signal);
-        else if (signal.aborted) return;
+        if (next !== undefined) {
+          await this.#rush?.over(next.recordedMs + RUSH_HOLD_MS - this.#clock.monotonicMs(), signal);
+          await this.#send(next.event, signal, hard.signal);
+        } else if (signal.aborted) return;
         else await this.#waitForEvent(signal);
       }
       this.#log.warn({ lost: this.#queue.length }, 'events were not sent in time');

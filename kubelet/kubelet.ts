@@ -9,6 +9,7 @@ import { Reflector } from '../client/reflector.ts';
 import { type ReadonlyStore, Store } from '../client/store.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import type { Rush } from '../core/rush.ts';
 import { runTasks } from '../core/tasks.ts';
 import type { RuntimeService } from '../cri/runtime-service.ts';
 import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
@@ -45,6 +46,7 @@ export interface KubeletDeps {
   readonly networkError: () => string | undefined;
   /** `containerd`, as the runtime's Version calls itself. */
   readonly runtimeName: string;
+  readonly startRush?: Pick<Rush, 'isOn' | 'over'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -72,6 +74,7 @@ export class Kubelet {
       getPod: (uid) => this.#pods.get(uid),
       mayBeRunning: (uid) => this.#workers.mayBeRunning(uid),
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
+      ...(deps.startRush === undefined ? {} : { rush: deps.startRush }),
       clock,
       log,
     });

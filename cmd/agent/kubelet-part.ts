@@ -26,6 +26,7 @@ import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import { podReference } from '../../kubelet/runtime/runtime-deps.ts';
+import { countingStarts } from '../../kubelet/runtime/start-rush.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
@@ -145,7 +146,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       },
     },
     {
-      runtime,
+      runtime: countingStarts(runtime, ctx.startRush),
       images,
       recorder,
       clock,
@@ -182,6 +183,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     client,
     runtime: kubeRuntime,
     runtimeEvents: runtime,
+    startRush: ctx.startRush,
     volumes,
     probes: prober,
     events: recorder,

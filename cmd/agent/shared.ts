@@ -1,4 +1,5 @@
 // What the parts of the agent share: clients, the Nodes, Services and EndpointSlices they all look at, time, logs.
+import { availableParallelism } from 'node:os';
 import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import { endpointSlices, nodes, services } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
@@ -9,6 +10,7 @@ import { RestClient } from '../../client/rest.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
+import { Rush } from '../../core/rush.ts';
 import type { Task } from '../../core/tasks.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
 import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
@@ -18,6 +20,9 @@ import { KUBERNETES_VERSION, versionText } from '../version.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
 const EVENT_HOLD_MS = 500;
+
+/** More calls of the runtime that start something than this for each CPU are a rush. */
+const STARTS_PER_CPU = 2;
 
 /** Of calls that give none: what API servers allow before they cancel, or one lost packet would hold up all Events. */
 const CALL_TIMEOUT_MS = 60_000;
@@ -34,6 +39,8 @@ export interface AgentContext {
   /** Without a rate limit and with a deadline: a node must not look dead because its pods are busy. */
   readonly heartbeats: ApiClient;
   readonly recorder: ApiEventRecorder;
+  /** Many pods start at once: what only tells about them stands back. */
+  readonly startRush: Rush;
   /** This node alone: all that a node's credentials may always read. */
   readonly ownNode: Informer<Node>;
   /** Every node, for the pod network; made when a part asks for it. */
@@ -55,10 +62,11 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
   const timeoutMs = CALL_TIMEOUT_MS;
   const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
   const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
+  const startRush = new Rush(STARTS_PER_CPU * availableParallelism(), clock);
   const recorder = new ApiEventRecorder(
     events,
     { component: 'kubelet', host: config.nodeName },
-    { clock, log, holdMs: EVENT_HOLD_MS },
+    { clock, log, holdMs: EVENT_HOLD_MS, rush: startRush },
   );
   const running = new Map<string, Task>([['events', (signal) => recorder.run(signal)]]);
   const informers = new Map<string, Informer<never>>();
@@ -84,6 +92,7 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
     client,
     heartbeats: clientWith({ timeoutMs: heartbeatDeadlineMs(config) }),
     recorder,
+    startRush,
     ownNode,
     allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
     services: () => shared('services', () => createInformer(client, services, {}, deps) as Informer<never>),

@@ -15,6 +15,7 @@ import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
 import { KeyedWorker } from '../../core/keyed-worker.ts';
 import type { Logger } from '../../core/log.ts';
+import type { Rush } from '../../core/rush.ts';
 import { finishedStatus } from './finish-status.ts';
 import { type ProbedField, withContainerField } from './readiness.ts';
 import { illegalTransition, isStatusEqual, mergeStatus } from './status-merge.ts';
@@ -27,6 +28,8 @@ export interface StatusWriterDeps {
   /** Containers of the pod may be running: it must not be told to be over. */
   readonly mayBeRunning: (uid: string) => boolean;
   readonly isTerminationRequested: (uid: string) => boolean;
+  /** While it is on, changes on the way to readiness are folded for longer. */
+  readonly rush?: Pick<Rush, 'isOn' | 'over'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -45,6 +48,8 @@ interface Held {
 
 /** Changes within this time make one patch, ms. A pod that starts quickly is written once, when it is Ready. */
 const FOLD_MS = 200;
+/** The same while so many pods start that each write delays their starts. */
+const RUSH_FOLD_MS = 3_000;
 /** Until a difference made by somebody else is put right, ms (upstream: status reconcile period). */
 const RECONCILE_MS = 10_000;
 const RETRY_INITIAL_MS = 500;
@@ -59,7 +64,9 @@ export class StatusWriter {
   readonly #held = new Map<string, Held>();
   readonly #worker: KeyedWorker<string>;
   readonly #due: DueQueue<string>;
-  #stopped = false;
+  readonly #stop = new AbortController();
+  /** Pods whose write waits for the end of the rush. */
+  readonly #stoodBack = new Set<string>();
   readonly #listeners = new Set<(uid: string, status: PodStatus) => void>();
 
   constructor(deps: StatusWriterDeps) {
@@ -133,7 +140,7 @@ export class StatusWriter {
     try {
       await this.#worker.run(signal);
     } finally {
-      this.#stopped = true;
+      this.#stop.abort();
       this.#due[Symbol.dispose]();
     }
   }
@@ -164,11 +171,23 @@ export class StatusWriter {
     this.#held.set(uid, held);
     for (const listener of this.#listeners) listener(uid, status);
     if (urgent) this.#requestNow(uid);
+    else if (this.#deps.rush?.isOn) this.#writeAfterRush(uid, this.#deps.rush);
     else this.#writeWithin(uid, FOLD_MS);
   }
 
+  #writeAfterRush(uid: string, rush: Pick<Rush, 'over'>): void {
+    this.#writeWithin(uid, RUSH_FOLD_MS);
+    if (this.#stoodBack.size === 0) {
+      void rush.over(RUSH_FOLD_MS, this.#stop.signal).then(() => {
+        for (const each of this.#stoodBack) if (this.#due.dueMs(each) !== undefined) this.#writeWithin(each, FOLD_MS);
+        this.#stoodBack.clear();
+      });
+    }
+    this.#stoodBack.add(uid);
+  }
+
   #writeWithin(uid: string, ms: number): void {
-    if (!this.#stopped) this.#due.setEarlier(uid, ms); // a worker may end after the writer has
+    if (!this.#stop.signal.aborted) this.#due.setEarlier(uid, ms); // a worker may end after the writer has
   }
 
   #requestNow(uid: string): void {
