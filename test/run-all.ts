@@ -11,6 +11,11 @@ interface Counts {
   skipped: number;
 }
 
+interface SuiteResult extends Counts {
+  /** One line for each failure: its file, its title, the first line of its message. */
+  readonly failures: readonly string[];
+}
+
 /** The part of vitest's JSON report that is read here. */
 interface Report {
   readonly numPassedTests: number;
@@ -20,15 +25,21 @@ interface Report {
   readonly success: boolean;
   /** One per file. A file whose preparation failed has skipped tests, and none that failed. */
   readonly testResults: readonly {
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly message?: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
 const SUITES = ['unit', 'integration', 'e2e'] as const;
 const root = path.resolve(import.meta.dirname, '..');
 
-async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Promise<Counts> {
+async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Promise<SuiteResult> {
   const report = path.join(reportDir, `${suite}.json`);
   console.log(`\n=== ${suite} ===`);
   const startMs = performance.now();
@@ -47,19 +58,33 @@ async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Prom
 }
 
 /** A runner that died, or a file that did not even load, is a failure that no test counts. */
-async function readCounts(file: string, exitCode: number): Promise<Counts> {
+async function readCounts(file: string, exitCode: number): Promise<SuiteResult> {
   let report: Report;
   try {
     report = JSON.parse(await readFile(file, 'utf8')) as Report;
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failures: [`the runner ended with ${exitCode} and without a report`] };
   }
   const unprepared = report.testResults.filter(
     (file) => file.status === 'failed' && file.assertionResults.every((test) => test.status !== 'failed'),
   );
   const counted = report.numFailedTests + unprepared.length;
   const failed = counted === 0 && (exitCode !== 0 || !report.success) ? 1 : counted;
-  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
+  const skipped = report.numPendingTests + report.numTodoTests;
+  return { passed: report.numPassedTests, failed, skipped, failures: failuresOf(report) };
+}
+
+function failuresOf(report: Report): string[] {
+  return report.testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = path.relative(root, name);
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    if (failed.length === 0) return status === 'failed' ? [`${file}: ${firstLines(message)}`] : [];
+    return failed.map((test) => `${file} › ${test.fullName}: ${firstLines(test.failureMessages?.[0])}`);
+  });
+}
+
+function firstLines(text = ''): string {
+  return text.split('\n').slice(0, 4).join(' ').slice(0, 500);
 }
 
 function format({ passed, failed, skipped }: Counts): string {
@@ -68,15 +93,18 @@ function format({ passed, failed, skipped }: Counts): string {
 
 const reportDir = await mkdtemp(path.join(tmpdir(), 'nodelet-test-'));
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
 try {
   for (const suite of SUITES) {
     const counts = await runSuite(suite, reportDir);
     total.passed += counts.passed;
     total.failed += counts.failed;
     total.skipped += counts.skipped;
+    failures.push(...counts.failures.map((line) => `${suite}: ${line}`));
   }
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }
+for (const line of failures) console.log(`FAILED ${line}`);
 console.log(`\n${format(total)}`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;

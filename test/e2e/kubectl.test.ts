@@ -135,7 +135,9 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
 
       test('logs -f ends with the container; --tail, --timestamps and --previous', async () => {
         // Goes on when it is told to: nothing here waits for time to pass.
-        await start('logged', ['sh', '-c', 'echo one; echo two; mkfifo /go; read x < /go; echo three; read x < /go']);
+        // One pipe for each word: a reader of the next could still find the writer of the last, and then its end.
+        const script = 'mkfifo /go /end; echo one; echo two; read x < /go; echo three; read x < /end';
+        await start('logged', ['sh', '-c', script]);
         await using logs = kubectl.follow('logs', '-f', 'logged');
         await logs.untilLine(/^two$/);
         await kubectl.run('exec', 'logged', '--', 'sh', '-c', 'echo > /go');
@@ -145,7 +147,7 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
           /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z three\n$/,
         );
         // This ends the container, which may take the exec with it before it has ended itself.
-        await kubectl.result(['exec', 'logged', '--', 'sh', '-c', 'echo > /go']);
+        await kubectl.result(['exec', 'logged', '--', 'sh', '-c', 'echo > /end']);
         expect((await logs.ended()).code).toBe(0);
         expect(logs.output).toBe('one\ntwo\nthree\n');
         await kubectl.until('pod/logged', '{.status.containerStatuses[0].restartCount}', /^1$/);

@@ -78,7 +78,8 @@ function namesAnotherLab(line: string, id: string): boolean {
   return (
     /\b(nodelet-[0-9a-f]{6}-|nodelet-lab-[0-9a-f]{6}|ndl-[0-9a-f]{6}|t-[a-z0-9]+-[0-9a-f]{6}-)/.test(line) ||
     line.includes('/nodelet-cd-') ||
-    line === 'file /run/nodelet-labs' // stays as long as any lab is up
+    // These stay as long as anything on the host needs them: another lab, another suite.
+    ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns'].includes(line)
   );
 }
 
