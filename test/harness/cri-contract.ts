@@ -394,6 +394,9 @@ export function describeRuntimeContract(open: () => Promise<RuntimeUnderTest>): 
       const { containerId, sandboxId } = await run('main');
       await under.runtime.stopContainer(containerId, 0);
       await under.runtime.stopPodSandbox(sandboxId);
+      // The end of a task is told by its shim, the removal by containerd: the one may overtake the other.
+      await log.next('stopped', containerId);
+      await log.next('stopped', sandboxId);
       await under.runtime.removePodSandbox(sandboxId);
       await log.next('deleted', sandboxId);
       await log.next('deleted', containerId);
