@@ -1,6 +1,7 @@
+import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Registry } from '../../core/metrics.ts';
-import { runtimeCallMetrics } from './metrics.ts';
+import { eventLoopMetrics, runtimeCallMetrics } from './metrics.ts';
 
 test('calls of the runtime are counted and timed under upstream names and buckets', async () => {
   const registry = new Registry();
@@ -20,4 +21,20 @@ test('calls of the runtime are counted and timed under upstream names and bucket
     ]),
   );
   expect(lines.filter((l) => l.includes('_bucket{') && l.includes('version'))).toHaveLength(15);
+});
+
+test('a blocked event loop shows in the next scrape, and only there', async () => {
+  const registry = new Registry();
+  eventLoopMetrics(registry);
+  const lag = async () => {
+    await setTimeout(60); // real time: it is what the metric is about
+    const text = await registry.metrics();
+    return Number(/^nodejs_eventloop_lag_max_seconds (\S+)$/m.exec(text)?.[1]);
+  };
+  await lag();
+  await setTimeout(60); // the first look after a scrape only starts the clock
+  const endMs = performance.now() + 200;
+  while (performance.now() < endMs);
+  expect(await lag()).toBeGreaterThan(0.1);
+  expect(await registry.metrics()).toMatch(/^nodejs_eventloop_lag_p99_seconds /m);
 });

@@ -1,5 +1,7 @@
-// Metrics of the runtime's calls, with upstream's names (pkg/kubelet/metrics).
-import { Counter, Histogram, LATENCY_BUCKETS_S, type Registry } from '../../core/metrics.ts';
+// Metrics of the process and of the runtime's calls, with the names that dashboards know (prom-client's own defaults,
+// pkg/kubelet/metrics).
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Histogram, LATENCY_BUCKETS_S, type Registry } from '../../core/metrics.ts';
 import type { CallObserver } from '../../cri/remote-runtime.ts';
 
 export function runtimeCallMetrics(registry: Registry): CallObserver {
@@ -26,4 +28,27 @@ export function runtimeCallMetrics(registry: Registry): CallObserver {
     duration.observe(labels, tookSeconds);
     if (failed) errors.inc(labels);
   };
+}
+
+/** How often the event loop is looked at, ms: a timer inside Node.js, without a turn of the loop. */
+const LAG_RESOLUTION_MS = 20;
+
+/** How late timers were since the last scrape: what every probe, heartbeat and request had to wait at most. */
+export function eventLoopMetrics(registry: Registry): void {
+  const delay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+  delay.enable();
+  const seconds = (ns: number): number => Math.max(0, ns / 1e9 - LAG_RESOLUTION_MS / 1e3); // the wait itself is no delay
+  const gauge = (name: string, help: string, collect?: () => void) =>
+    new Gauge({ name, help, registers: [registry], ...(collect === undefined ? {} : { collect }) });
+  // Collected in the order in which they were made: the first one reads for both.
+  const p99 = gauge(
+    'nodejs_eventloop_lag_p99_seconds',
+    'The 99th percentile of the recorded event loop delays.',
+    () => {
+      p99.set(seconds(delay.percentile(99)));
+      max.set(seconds(delay.max));
+      delay.reset();
+    },
+  );
+  const max = gauge('nodejs_eventloop_lag_max_seconds', 'The maximum recorded event loop delay.');
 }

@@ -17,6 +17,7 @@ import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
 import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
+import { eventLoopMetrics } from './metrics.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
 const EVENT_HOLD_MS = 500;
@@ -62,6 +63,8 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
   const timeoutMs = CALL_TIMEOUT_MS;
   const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
   const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
+  const registry = new Registry();
+  eventLoopMetrics(registry);
   const startRush = new Rush(STARTS_PER_CPU * availableParallelism(), clock);
   const recorder = new ApiEventRecorder(
     events,
@@ -86,7 +89,7 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
     config,
     clock,
     log,
-    registry: new Registry(),
+    registry,
     exec: systemExec,
     sysctl: procSysctl(),
     client,
