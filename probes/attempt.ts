@@ -4,21 +4,21 @@ import { probeGrpc } from './grpc.ts';
 import { probeHttp } from './http.ts';
 import { MAX_OUTPUT_BYTES } from './outcome.ts';
 import type { ExecInContainer } from './probe-manager.ts';
-import type { Attempt } from './prober.ts';
+import type { Attempt } from './probe-run.ts';
 import { expandCommand, httpTarget, resolvePort } from './target.ts';
 import { probeTcp } from './tcp.ts';
 
 export function createAttempt(exec: ExecInContainer): Attempt {
-  return async (_pod, container, status, containerId, probe, signal) => {
+  return async ({ container, status, containerId, probe }, signal) => {
     const podIp = status.podIP ?? '';
-    const timeoutSeconds = probe.timeoutSeconds ?? 1;
+    const timeoutSeconds = probe.timeoutSeconds || 1;
     try {
       if (probe.exec !== undefined) {
         const command = expandCommand(probe.exec.command ?? [], container);
         const result = await exec(containerId, command, timeoutSeconds, signal);
         if ('timedOut' in result) return { kind: 'failure', output: result.message };
-        const output = result.output.slice(0, MAX_OUTPUT_BYTES);
-        return { kind: result.exitCode === 0 ? 'success' : 'failure', output };
+        if (result.exitCode === 0) return { kind: 'success', output: '' };
+        return { kind: 'failure', output: result.output.subarray(0, MAX_OUTPUT_BYTES).toString('utf8') };
       }
       if (probe.httpGet !== undefined) return await probeHttp(httpTarget(probe.httpGet, container, podIp), signal);
       if (probe.tcpSocket !== undefined) {

@@ -1,9 +1,12 @@
 // The probe handlers against real sockets on loopback.
 
 import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
+import { createSelfSignedServingCert, YEAR_MS } from '../api/pki.ts';
 import { createAttempt } from './attempt.ts';
 import { probeGrpc } from './grpc.ts';
 import { probeHttp, transportErrorText } from './http.ts';
@@ -39,7 +42,7 @@ describe('http', () => {
   test.each([
     [200, 'success'],
     [204, 'success'],
-    [399, 'success'],
+    [304, 'warning'],
     [400, 'failure'],
     [503, 'failure'],
   ])('status %i is a %s', async (status, kind) => {
@@ -79,9 +82,79 @@ describe('http', () => {
     });
   });
 
-  test('a redirect in a circle ends', async () => {
-    const port = await http((_req, res) => res.writeHead(302, { Location: '/' }).end());
+  test('a redirect in a circle ends after ten', async () => {
+    let requests = 0;
+    const port = await http((_req, res) => {
+      requests++;
+      res.writeHead(302, { Location: '/' }).end();
+    });
+    expect(await probeHttp(target(port), inTime())).toEqual({
+      kind: 'failure',
+      output: `Get "http://127.0.0.1:${port}/": stopped after 10 redirects`,
+    });
+    expect(requests).toBe(11);
+  });
+
+  test('a Host header outlives a redirect that names no host of its own', async () => {
+    const seen: (string | undefined)[] = [];
+    const port = await http((req, res) => {
+      seen.push(req.headers.host);
+      if (req.url === '/a') res.writeHead(302, { Location: '/b' }).end();
+      else if (req.url === '/b') res.writeHead(302, { Location: `http://127.0.0.1:${port}/c` }).end();
+      else res.end('ok');
+    });
+    const headers = [{ name: 'host', value: 'muffins.org' }];
+    expect(await probeHttp({ ...target(port, '/a'), headers }, inTime())).toMatchObject({ kind: 'success' });
+    expect(seen).toEqual(['muffins.org', 'muffins.org', `127.0.0.1:${port}`]);
+  });
+
+  test('TLS is spoken without looking at the certificate', async () => {
+    const names: unknown[] = [];
+    const longAgo = { nowMs: Date.now() - 2 * YEAR_MS, lifetimeMs: YEAR_MS };
+    const pair = createSelfSignedServingCert('elsewhere', { dnsNames: ['elsewhere'] }, longAgo);
+    const server = createTlsServer({ key: pair.key, cert: pair.cert }, (req, res) => {
+      names.push((req.socket as TLSSocket).servername);
+      res.end('secret');
+    });
+    const port = await listen(server);
+    const probe = { ...target(port), scheme: 'https' as const };
+    expect(await probeHttp(probe, inTime())).toEqual({ kind: 'success', output: 'secret' });
+    expect(await probeHttp({ ...probe, host: 'localhost' }, inTime())).toMatchObject({ kind: 'success' });
+    expect(names).toEqual([false, 'localhost']);
     expect(await probeHttp(target(port), inTime())).toMatchObject({ kind: 'failure' });
+  });
+
+  test('a header cannot add another one', async () => {
+    const seen: string[][] = [];
+    const port = await http((req, res) => {
+      seen.push(req.rawHeaders);
+      res.end();
+    });
+    await probeHttp({ ...target(port), headers: [{ name: 'X-A', value: 'b\r\nX-Injected: 1' }] }, inTime());
+    expect(seen[0]).toEqual(expect.arrayContaining(['X-A', 'b X-Injected: 1']));
+    expect(seen[0]).not.toContain('X-Injected');
+  });
+
+  test('an answer that breaks off within its body is an error; one that never starts is a failure', async () => {
+    const cut = await listen(createTcpServer((s) => s.resume().end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok')));
+    expect(await probeHttp(target(cut), inTime())).toEqual({
+      kind: 'error',
+      message: 'unexpected EOF',
+      state: 'failure',
+    });
+    const silent = await listen(createTcpServer((s) => s.resume().end()));
+    expect(await probeHttp(target(silent), inTime())).toEqual({
+      kind: 'failure',
+      output: `Get "http://127.0.0.1:${silent}/": EOF`,
+    });
+  });
+
+  test('a server that does not speak HTTP is told by its greeting', async () => {
+    const port = await listen(createTcpServer((socket) => void socket.resume().write('220 mail ready\r\n')));
+    expect(await probeHttp(target(port), inTime())).toEqual({
+      kind: 'failure',
+      output: `Get "http://127.0.0.1:${port}/": net/http: HTTP/1.x transport connection broken: malformed HTTP response "220 mail ready"`,
+    });
   });
 
   test.each(['http://10.0.0.1:80', 'https://10.0.0.1:443', 'http://[fd00::1]:80'])(
@@ -214,11 +287,14 @@ describe('targets', () => {
     const attempt = createAttempt((_id, command) => {
       if (command[0] === 'slow') return Promise.resolve({ timedOut: true, message: 'command timed out' });
       if (command[0] === 'lost') return Promise.reject(new Error('no such container'));
-      return Promise.resolve({ exitCode: Number(command[0]), output: 'x'.repeat(20_000) });
+      return Promise.resolve({ exitCode: Number(command[0]), output: Buffer.from('é'.repeat(20_000)) });
     });
-    const run = (command: string) => attempt({}, container, {}, 'id', { exec: { command: [command] } }, inTime());
-    expect(await run('0')).toMatchObject({ kind: 'success', output: 'x'.repeat(10 * 1024) });
-    expect(await run('3')).toMatchObject({ kind: 'failure' });
+    const run = (command: string) => {
+      const probe = { exec: { command: [command] } };
+      return attempt({ pod: {}, container, status: {}, containerId: 'id', probe }, inTime());
+    };
+    expect(await run('0')).toMatchObject({ kind: 'success' });
+    expect(await run('3')).toEqual({ kind: 'failure', output: 'é'.repeat(5 * 1024) });
     expect(await run('slow')).toEqual({ kind: 'failure', output: 'command timed out' });
     expect(await run('lost')).toEqual({ kind: 'error', message: 'no such container' });
   });

@@ -1,9 +1,10 @@
-// HTTP probes: one GET, redirects to the same host only, any status from 200 to 399 is good (pkg/probe/http).
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+// HTTP probes: one GET on a connection of its own, redirects to the same host only, any status from 200 to 399 is good
+// (pkg/probe/http).
 import { isIPv6 } from 'node:net';
 import { errnoOf } from '../core/errors.ts';
-import { MAX_OUTPUT_BYTES, PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
+import { exchange, ResponseCut } from './http-exchange.ts';
+import { type HttpResponse, MalformedResponse } from './http-response.ts';
+import { PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
 
 const MAX_REDIRECTS = 10;
 
@@ -14,45 +15,46 @@ export interface HttpProbe {
   /** With its query; '' and a missing leading slash are read as Go's URL parser reads them. */
   readonly path: string;
   readonly headers: readonly { readonly name: string; readonly value: string }[];
-  /** Other callers of the same rules (lifecycle hooks) name themselves. Default kube-probe. */
-  readonly userAgent?: string;
 }
 
-export interface HttpAnswer {
-  readonly status: number;
-  readonly body: string;
-  /** True when a redirect to another host was met: its response is the answer. */
-  readonly stoppedAtRedirect: boolean;
-}
-
-/** One probe, within `signal`; `timedOut` tells whether an abort of it was the probe's own timeout. */
+/** One probe, within `signal`: its abort is the probe's own timeout. */
 export async function probeHttp(probe: HttpProbe, signal: AbortSignal): Promise<ProbeOutcome> {
+  let url: URL;
   try {
-    const answer = await httpGet(probe, signal);
-    if (answer.stoppedAtRedirect) {
-      return { kind: 'warning', output: `Probe terminated redirects, Response body: ${answer.body}` };
-    }
-    if (answer.status >= 200 && answer.status < 400) return { kind: 'success', output: answer.body };
-    return { kind: 'failure', output: `HTTP probe failed with statuscode: ${answer.status}` };
+    url = urlOf(probe);
+  } catch {
+    return { kind: 'error', message: `parse ${JSON.stringify(`${probe.host}:${probe.port}`)}: invalid host` };
+  }
+  try {
+    return outcomeOf(await getFollowing(url, probe, signal));
   } catch (err) {
-    return { kind: 'failure', output: transportErrorText(urlOf(probe), err, signal) };
+    // A body that does not come whole says nothing sure about the server: the attempt is made again.
+    if (err instanceof ResponseCut) return { kind: 'error', message: err.message, state: 'failure' };
+    return { kind: 'failure', output: transportErrorText(url, err, signal) };
   }
 }
 
-/** The GET itself, with redirects followed. @throws the transport's error. */
-export async function httpGet(probe: HttpProbe, signal: AbortSignal): Promise<HttpAnswer> {
-  let url = urlOf(probe);
+function outcomeOf({ status, body }: HttpResponse): ProbeOutcome {
+  if (status >= 200 && status < 300) return { kind: 'success', output: body };
+  // A redirect that is the last answer was not followed: to whom it leads is not this pod's health.
+  if (status >= 300 && status < 400) {
+    return { kind: 'warning', output: `Probe terminated redirects, Response body: ${body}` };
+  }
+  return { kind: 'failure', output: `HTTP probe failed with statuscode: ${status}` };
+}
+
+/** @throws the transport's error. */
+async function getFollowing(first: URL, probe: HttpProbe, signal: AbortSignal): Promise<HttpResponse> {
+  let url = first;
+  let host = headerValues(probe, 'host')?.at(-1);
   for (let redirects = 0; ; redirects++) {
-    const response = await send(url, probe, signal);
-    const location = response.headers.location;
-    const status = response.statusCode ?? 0;
-    if (!isRedirect(status) || location === undefined) {
-      return { status, body: await readBody(response), stoppedAtRedirect: false };
-    }
+    const response = await exchange(url, renderRequest(url, probe, host), signal);
+    const { status, location } = response;
+    if (!isRedirect(status) || location === undefined) return response;
     const next = new URL(location, url);
-    if (next.hostname !== url.hostname) return { status, body: await readBody(response), stoppedAtRedirect: true };
+    if (next.hostname !== first.hostname) return response;
     if (redirects >= MAX_REDIRECTS) throw new Error(`stopped after ${MAX_REDIRECTS} redirects`);
-    response.destroy();
+    if (/^[a-z][a-z0-9+.-]*:/i.test(location)) host = undefined; // names its host itself
     url = next;
   }
 }
@@ -62,42 +64,37 @@ function urlOf({ scheme, host, port, path }: HttpProbe): URL {
   return new URL(`${scheme}://${authority}:${port}${path.startsWith('/') ? '' : '/'}${path}`);
 }
 
-function send(url: URL, probe: HttpProbe, signal: AbortSignal): Promise<IncomingMessage> {
-  const { headers, hostHeader } = requestHeaders(probe);
-  const options: RequestOptions & { rejectUnauthorized: boolean } = {
-    agent: false, // a connection of its own: keep-alive would hide a server that accepts no more
-    insecureHTTPParser: true, // as lenient as Go's parser: small servers end their lines with a mere \n
-    method: 'GET',
-    headers: { Host: hostHeader ?? addressOf(url), ...headers },
-    signal,
-    rejectUnauthorized: false,
-  };
-  return new Promise((resolve, reject) => {
-    const request = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, options, resolve);
-    request.once('error', reject);
-    request.end();
-  });
+/** Repeated names are sent repeatedly; an empty Accept or User-Agent takes the default away. */
+export function renderRequest(url: URL, probe: HttpProbe, host: string | undefined): string {
+  const lines = [`GET ${url.pathname}${url.search} HTTP/1.1`, `Host: ${clean(host || addressOf(url))}`];
+  const defaults = [
+    ['User-Agent', PROBE_USER_AGENT],
+    ['Accept', '*/*'],
+  ] as const;
+  for (const [name, value] of defaults) {
+    const given = headerValues(probe, name.toLowerCase());
+    if (given === undefined) lines.push(`${name}: ${value}`);
+    else if (given.some((v) => v !== '')) lines.push(...given.map((v) => `${name}: ${clean(v)}`));
+  }
+  for (const { name, value } of probe.headers) {
+    if (!OWN_HEADERS.has(name.toLowerCase())) lines.push(`${clean(canonicalHeader(name))}: ${clean(value)}`);
+  }
+  lines.push('Connection: close', '', '');
+  return lines.join('\r\n');
 }
 
-/** Repeated names are sent repeatedly; an empty Accept or User-Agent takes the default away. */
-function requestHeaders(probe: HttpProbe): {
-  headers: Record<string, string | string[]>;
-  hostHeader: string | undefined;
-} {
-  const headers: Record<string, string | string[]> = {
-    'User-Agent': probe.userAgent ?? PROBE_USER_AGENT,
-    Accept: '*/*',
-    Connection: 'close',
-  };
-  const given = Map.groupBy(probe.headers, (h) => canonicalHeader(h.name));
-  const hostHeader = given.get('Host')?.at(-1)?.value;
-  given.delete('Host');
-  for (const [name, entries] of given) {
-    const values = entries.map((e) => e.value);
-    if ((name === 'Accept' || name === 'User-Agent') && values.every((v) => v === '')) delete headers[name];
-    else headers[name] = values;
-  }
-  return { headers, hostHeader };
+/** Headers that are written apart; the connection ends with the answer, whatever the pod asks for. */
+const OWN_HEADERS: ReadonlySet<string> = new Set(['host', 'user-agent', 'accept', 'connection']);
+
+function headerValues({ headers }: HttpProbe, lowerName: string): string[] | undefined {
+  if (headers.length === 0) return undefined;
+  const values = headers.filter((h) => h.name.toLowerCase() === lowerName).map((h) => h.value);
+  return values.length === 0 ? undefined : values;
+}
+
+/** A line end in a header would start a line of its own. */
+function clean(text: string): string {
+  return text.replaceAll(/[\r\n\0]+/g, ' ');
 }
 
 function canonicalHeader(name: string): string {
@@ -108,22 +105,12 @@ function isRedirect(status: number): boolean {
   return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
 }
 
-async function readBody(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size >= MAX_OUTPUT_BYTES) break; // leaving the loop destroys the response
-  }
-  return Buffer.concat(chunks).subarray(0, MAX_OUTPUT_BYTES).toString('utf8');
-}
-
 /** The text that a Go client would give, since users and tests look for it in Events. */
 export function transportErrorText(url: URL, err: unknown, signal: AbortSignal): string {
   const { protocol, pathname, search, hash } = url;
   const text = `Get "${protocol}//${addressOf(url)}${pathname}${search}${hash}"`;
   if (signal.aborted) return `${text}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)`;
+  if (err instanceof MalformedResponse) return `${text}: ${err.message}`;
   return `${text}: ${dialErrorText(addressOf(url), err)}`;
 }
 

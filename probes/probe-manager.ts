@@ -12,14 +12,14 @@ export interface ProbeChange {
   readonly verdict: ProbeVerdict;
 }
 
-/** Runs a command in a container. Exec probes get this from the runtime; probes/ does not know CRI. */
+/** Runs a command in a container; `output` is stdout, then stderr. Exec probes get this from the runtime; probes/ does not know CRI. */
 export type ExecInContainer = (
   containerId: string,
   command: readonly string[],
   timeoutSeconds: number,
   signal: AbortSignal,
 ) => Promise<
-  { readonly exitCode: number; readonly output: string } | { readonly timedOut: true; readonly message: string }
+  { readonly exitCode: number; readonly output: Buffer } | { readonly timedOut: true; readonly message: string }
 >;
 
 export interface ProbeManager {

@@ -4,7 +4,8 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import type { ProbeOutcome } from './outcome.ts';
 import type { ProbeChange } from './probe-manager.ts';
-import { type Attempt, Prober } from './prober.ts';
+import type { Attempt } from './probe-run.ts';
+import { Prober } from './prober.ts';
 
 let clock: FakeClock;
 let outcomes: Map<string, ProbeOutcome>;
@@ -16,7 +17,7 @@ let prober: Prober;
 const ok: ProbeOutcome = { kind: 'success', output: '' };
 const bad: ProbeOutcome = { kind: 'failure', output: 'nope' };
 
-const attempt: Attempt = (_pod, container, _status, _id, probe) => {
+const attempt: Attempt = ({ container, probe }) => {
   const kind = probe.httpGet?.path ?? '';
   attempts.push(`${clock.monotonicMs()} ${container.name}${kind}`);
   return Promise.resolve(outcomes.get(kind) ?? ok);
@@ -157,7 +158,7 @@ test('a container that ran long before the agent keeps its readiness until it is
   prober.updatePodStatus('u1', running({ ready: true, state: { running: { startedAt } } }));
   await clock.advance(0);
   expect(prober.verdict('readiness', 'id1')).toBeUndefined();
-  await clock.advance(10_000);
+  await clock.advance(15_000);
   expect(prober.verdict('readiness', 'id1')).toBe('failure');
 });
 
@@ -187,7 +188,117 @@ test('termination stops liveness but not readiness; removal stops all and forget
   expect(clock.sleeping).toBe(0);
 });
 
+test('a warning counts as a success and is told as one', async () => {
+  outcomes.set('/r', { kind: 'warning', output: 'Probe terminated redirects, Response body: x' });
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  expect(prober.verdict('readiness', 'id1')).toBe('success');
+  expect(reports).toEqual(['c ProbeWarning Readiness probe warning: Probe terminated redirects, Response body: x']);
+});
+
+test('successThreshold runs in a row make a container ready again, a failure between starts the count anew', async () => {
+  outcomes.set('/r', bad);
+  prober.addPod(podWith({ readiness: probe('/r', { successThreshold: 2, failureThreshold: 1, periodSeconds: 1 }) }));
+  prober.updatePodStatus('u1', running({ ready: true }));
+  await clock.advance(0);
+  outcomes.set('/r', ok);
+  await clock.advance(1000);
+  outcomes.set('/r', bad);
+  await clock.advance(1000);
+  outcomes.set('/r', ok);
+  await clock.advance(1000);
+  expect(prober.verdict('readiness', 'id1')).toBe('failure');
+  await clock.advance(1000);
+  expect(prober.verdict('readiness', 'id1')).toBe('success');
+});
+
+test('a startup probe that fails for good is asked no more, and liveness is not asked either', async () => {
+  outcomes.set('/s', bad);
+  prober.addPod(podWith({ startup: probe('/s', { failureThreshold: 2 }), liveness: probe('/l') }));
+  prober.updatePodStatus('u1', running({ started: false }));
+  await clock.advance(60_000);
+  expect(attempts).toEqual(['0 c/s', '5000 c/s']);
+  expect(verdictsOf('startup')).toEqual(['unknown', 'failure']);
+});
+
+test('a pod that is over is not probed any more', async () => {
+  prober.addPod(podWith({ liveness: probe('/l') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  prober.updatePodStatus('u1', { ...running(), phase: 'Failed' });
+  await clock.advance(60_000);
+  expect(attempts).toHaveLength(1);
+  expect(prober.hasProbe('u1', 'c', 'liveness')).toBe(false);
+  expect(clock.sleeping).toBe(0);
+});
+
+test('of a pod that is being deleted liveness is taken for granted and ends, readiness goes on', async () => {
+  const pod = podWith({ liveness: probe('/l'), readiness: probe('/r') });
+  pod.metadata = { ...pod.metadata, deletionTimestamp: '2030-01-01T00:00:00Z' };
+  prober.addPod(pod);
+  prober.updatePodStatus('u1', running());
+  await clock.advance(10_000);
+  expect(attempts).toEqual(['0 c/r', '5000 c/r', '10000 c/r']);
+  expect(prober.verdict('liveness', 'id1')).toBe('success');
+});
+
+test('a sidecar that had started up before the agent did is not asked for it again', async () => {
+  const startedAt = new Date(clock.now() - 60_000).toISOString();
+  const pod = podWith({});
+  pod.spec = {
+    ...pod.spec!,
+    initContainers: [{ name: 'side', image: 'i', restartPolicy: 'Always', startupProbe: probe('/s') }],
+  };
+  prober.addPod(pod);
+  const side = running({ name: 'side', state: { running: { startedAt } } }).containerStatuses!;
+  prober.updatePodStatus('u1', { phase: 'Running', initContainerStatuses: side });
+  await clock.advance(60_000);
+  expect(prober.verdict('startup', 'id1')).toBe('success');
+  expect(attempts).toEqual([]);
+});
+
+test('a slow attempt does not shift the runs after it', async () => {
+  let answer: ((outcome: ProbeOutcome) => void) | undefined;
+  const starts: number[] = [];
+  prober = new Prober({
+    attempt: () => {
+      starts.push(clock.monotonicMs());
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    },
+    report: () => {},
+    clock,
+    log: silentLog,
+  });
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running({ ready: true }));
+  await clock.advance(0);
+  await clock.advance(900);
+  answer!(ok);
+  await clock.advance(4_100);
+  await clock.advance(7_000); // longer than the period
+  answer!(ok);
+  await clock.advance(0);
+  expect(starts).toEqual([0, 5_000, 12_000]);
+});
+
 describe('spreading', () => {
+  test('containers that ran before the agent are asked at different moments of a period', async () => {
+    const startedAt = new Date(clock.now() - 60_000).toISOString();
+    const offsets = [0.2, 0.8];
+    prober = new Prober({ attempt, report: () => {}, clock, log: silentLog, random: () => offsets.shift()! });
+    for (const uid of ['u1', 'u2']) {
+      const pod = podWith({ readiness: probe(`/${uid}`) });
+      pod.metadata = { ...pod.metadata, uid };
+      prober.addPod(pod);
+      prober.updatePodStatus(uid, running({ ready: true, state: { running: { startedAt } } }));
+    }
+    await clock.advance(4_999);
+    expect(attempts).toEqual(['1000 c/u1', '4000 c/u2']);
+  });
+
   test('pods that arrive together just after the start are probed over their period', async () => {
     const other = podWith({ readiness: probe('/x') });
     other.metadata = { ...other.metadata, uid: 'u2' };

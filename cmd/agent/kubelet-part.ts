@@ -285,7 +285,7 @@ function execThrough(runtime: RuntimeService): ExecInContainer {
   return async (containerId, command, timeoutSeconds, signal) => {
     try {
       const { exitCode, stdout, stderr } = await runtime.execSync(containerId, command, timeoutSeconds, { signal });
-      return { exitCode, output: Buffer.concat([stdout, stderr]).toString('utf8') };
+      return { exitCode, output: Buffer.concat([stdout, stderr]) };
     } catch (err) {
       if (!isCriError(err, 'DEADLINE_EXCEEDED')) throw err;
       const message = `command timed out: "${command.join(' ')}" timed out after ${formatGoDuration(timeoutSeconds * 1000)}`;

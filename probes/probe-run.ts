@@ -1,0 +1,97 @@
+// One run of a probe: up to three attempts while the probe itself cannot be made, and the Event that tells of what came
+// of it (pkg/kubelet/prober/prober.go).
+import type { Container, Pod, PodStatus, Probe } from '../api/pod.ts';
+import { errorMessage } from '../core/errors.ts';
+import type { ProbeOutcome } from './outcome.ts';
+import type { ProbeKind } from './probe-manager.ts';
+
+/** What is probed. */
+export interface ProbeTarget {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly status: PodStatus;
+  /** Without the runtime's prefix. */
+  readonly containerId: string;
+  readonly probe: Probe;
+}
+
+/** One attempt. Aborting `signal` is its time limit. @throws only for faults of ours. */
+export type Attempt = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
+
+/** Records a Warning on the container. */
+export type ReportProbe = (pod: Pod, container: string, reason: 'Unhealthy' | 'ProbeWarning', message: string) => void;
+
+const MAX_ATTEMPTS = 3;
+/** How much later than an exec probe's own timeout its answer may come, ms. */
+const EXEC_MARGIN_MS = 10_000;
+
+const TITLES: Readonly<Record<ProbeKind, string>> = {
+  liveness: 'Liveness',
+  readiness: 'Readiness',
+  startup: 'Startup',
+};
+
+export class ProbeRunner {
+  readonly #attempt: Attempt;
+  readonly #report: ReportProbe;
+  /** Attempts that are going on: with a listener each on one long-lived signal a probe would cost more. */
+  readonly #running = new Set<AbortController>();
+  #stopped = false;
+
+  constructor(attempt: Attempt, report: ReportProbe) {
+    this.#attempt = attempt;
+    this.#report = report;
+  }
+
+  /** Ends the attempts that are going on; what comes of them does not count. */
+  stop(): void {
+    this.#stopped = true;
+    for (const controller of this.#running) controller.abort();
+  }
+
+  /** 'success' or 'failure'; undefined when the probe could not be made: the result is discarded. */
+  async run(kind: ProbeKind, target: ProbeTarget): Promise<'success' | 'failure' | undefined> {
+    const { pod, container } = target;
+    const title = TITLES[kind];
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await this.#limited(target);
+      if (this.#stopped) return undefined;
+      switch (outcome.kind) {
+        case 'success':
+          return 'success';
+        case 'warning':
+          this.#report(pod, container.name, 'ProbeWarning', `${title} probe warning: ${outcome.output}`);
+          return 'success';
+        case 'failure':
+          this.#report(pod, container.name, 'Unhealthy', `${title} probe failed: ${outcome.output}`);
+          return 'failure';
+        case 'error': {
+          if (attempt < MAX_ATTEMPTS) break;
+          const text = `${title} probe errored and resulted in ${outcome.state ?? 'unknown'} state: ${outcome.message}`;
+          this.#report(pod, container.name, 'Unhealthy', text);
+          return undefined;
+        }
+      }
+    }
+  }
+
+  async #limited(target: ProbeTarget): Promise<ProbeOutcome> {
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(), attemptLimitMs(target.probe));
+    this.#running.add(controller);
+    try {
+      return await this.#attempt(target, controller.signal);
+    } catch (err) {
+      return { kind: 'error', message: errorMessage(err) };
+    } finally {
+      clearTimeout(timer);
+      this.#running.delete(controller);
+    }
+  }
+}
+
+/** The runtime times commands itself and says so in its own words; it is given the time to do it. */
+function attemptLimitMs(probe: Probe): number {
+  const timeoutMs = (probe.timeoutSeconds || 1) * 1000;
+  return probe.exec === undefined ? timeoutMs : timeoutMs + EXEC_MARGIN_MS;
+}
