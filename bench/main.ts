@@ -20,4 +20,14 @@ program
   .option('--trace', 'print each sample')
   .action((options) => podStart(options, stopSignal()));
 
+program
+  .command('probes')
+  .description('CPU time and punctuality of probing, against the same connections and calls made by a plain loop.')
+  .option('--pods <n>', 'pods with an HTTP, a TCP and an exec probe each', Number, 110)
+  .option('--seconds <n>', 'length of each measurement', Number, 30)
+  .option('--rounds <n>', 'measurements of floor and agent in turns', Number, 3)
+  .option('--no-save', 'do not append to bench/results/')
+  .option('--profile <dir>', 'write a CPU profile of the probing process')
+  .action(async (options) => (await import('./probes.ts')).probes(options, stopSignal()));
+
 await program.parseAsync();

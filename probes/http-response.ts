@@ -21,7 +21,7 @@ export class MalformedResponse extends Error {}
 
 export class ResponseReader {
   #buffer: Buffer | undefined;
-  #head: { readonly status: number; readonly headers: Map<string, string> } | undefined;
+  #head: Head | undefined;
   #chunks: ChunkedBody | undefined;
   readonly #body: Buffer[] = [];
   #bodyBytes = 0;
@@ -58,9 +58,9 @@ export class ResponseReader {
 
   /** Valid once the head has been read. */
   response(): HttpResponse {
-    const { status, headers } = this.#head!;
-    const body = Buffer.concat(this.#body).subarray(0, MAX_OUTPUT_BYTES).toString('utf8');
-    return { status, location: headers.get('location'), body };
+    const { status, location } = this.#head!;
+    const body = this.#body.length === 0 ? '' : Buffer.concat(this.#body).toString('utf8', 0, MAX_OUTPUT_BYTES);
+    return { status, location, body };
   }
 
   /** The bytes behind the head, undefined while the head is not whole. Interim answers (1xx) are skipped. */
@@ -76,17 +76,15 @@ export class ResponseReader {
       start = end;
       if (head.status >= 100 && head.status < 200 && head.status !== 101) continue;
       this.#head = head;
-      this.#frameBody(head.status, head.headers);
+      this.#frameBody(head);
       return all.subarray(end);
     }
   }
 
-  #frameBody(status: number, headers: Map<string, string>): void {
+  #frameBody({ status, length, coding }: Head): void {
     if (status === 204 || status === 304 || status === 101) this.#expectedBytes = 0;
-    else if (headers.get('transfer-encoding')?.toLowerCase().includes('chunked')) this.#chunks = new ChunkedBody();
-    else {
-      const length = headers.get('content-length');
-      if (length === undefined) return;
+    else if (coding?.toLowerCase().includes('chunked')) this.#chunks = new ChunkedBody();
+    else if (length !== undefined) {
       if (!/^\d+$/.test(length)) throw new MalformedResponse(`bad Content-Length ${JSON.stringify(length)}`);
       this.#expectedBytes = Number(length);
     }
@@ -124,18 +122,23 @@ function firstLine(text: string): string | undefined {
   return end < 0 ? undefined : text.slice(0, end).replace(/\r$/, '');
 }
 
-function parseHead(text: string): { status: number; headers: Map<string, string> } {
-  const [statusLine = '', ...lines] = text.split(/\r?\n/);
-  const status = /^HTTP\/1\.[01] +(\d{3})(?: |$)/.exec(statusLine)?.[1];
-  if (status === undefined) throw malformed(statusLine);
-  const headers = new Map<string, string>();
-  for (const line of lines) {
-    const colon = line.indexOf(':');
-    if (colon <= 0) continue; // the end, or a folded line, which nobody sends for the headers that count here
-    const name = line.slice(0, colon).toLowerCase();
-    if (!headers.has(name)) headers.set(name, line.slice(colon + 1).trim());
-  }
-  return { status: Number(status), headers };
+/** What counts of a head. */
+interface Head {
+  readonly status: number;
+  readonly location: string | undefined;
+  readonly length: string | undefined;
+  readonly coding: string | undefined;
+}
+
+function parseHead(text: string): Head {
+  const status = /^HTTP\/1\.[01] +(\d{3})(?=[ \r\n])/.exec(text)?.[1];
+  if (status === undefined) throw malformed(firstLine(text) ?? text);
+  return {
+    status: Number(status),
+    location: /\nlocation:(.*)/i.exec(text)?.[1]?.trim(),
+    length: /\ncontent-length:(.*)/i.exec(text)?.[1]?.trim(),
+    coding: /\ntransfer-encoding:(.*)/i.exec(text)?.[1]?.trim(),
+  };
 }
 
 function malformed(line: string): MalformedResponse {

@@ -18,19 +18,32 @@ export interface HttpProbe {
 }
 
 /** One probe, within `signal`: its abort is the probe's own timeout. */
-export async function probeHttp(probe: HttpProbe, signal: AbortSignal): Promise<ProbeOutcome> {
-  let url: URL;
-  try {
-    url = urlOf(probe);
-  } catch {
-    return { kind: 'error', message: `parse ${JSON.stringify(`${probe.host}:${probe.port}`)}: invalid host` };
+export function probeHttp(probe: HttpProbe, signal: AbortSignal): Promise<ProbeOutcome> {
+  return new HttpProbeRequest(probe).send(signal);
+}
+
+/** A probe made ready to be sent again and again. */
+export class HttpProbeRequest {
+  readonly #probe: HttpProbe;
+  readonly #url: URL;
+  readonly #text: string;
+
+  /** @throws Error when the host is none. */
+  constructor(probe: HttpProbe) {
+    this.#probe = probe;
+    this.#url = urlOf(probe);
+    this.#text = renderRequest(this.#url, probe, headerValues(probe, 'host')?.at(-1));
   }
-  try {
-    return outcomeOf(await getFollowing(url, probe, signal));
-  } catch (err) {
-    // A body that does not come whole says nothing sure about the server: the attempt is made again.
-    if (err instanceof ResponseCut) return { kind: 'error', message: err.message, state: 'failure' };
-    return { kind: 'failure', output: transportErrorText(url, err, signal) };
+
+  async send(signal: AbortSignal): Promise<ProbeOutcome> {
+    try {
+      const first = await exchange(this.#url, this.#text, signal);
+      return outcomeOf(await followed(first, this.#url, this.#probe, signal));
+    } catch (err) {
+      // A body that does not come whole says nothing sure about the server: the attempt is made again.
+      if (err instanceof ResponseCut) return { kind: 'error', message: err.message, state: 'failure' };
+      return { kind: 'failure', output: transportErrorText(this.#url, err, signal) };
+    }
   }
 }
 
@@ -43,25 +56,29 @@ function outcomeOf({ status, body }: HttpResponse): ProbeOutcome {
   return { kind: 'failure', output: `HTTP probe failed with statuscode: ${status}` };
 }
 
-/** @throws the transport's error. */
-async function getFollowing(first: URL, probe: HttpProbe, signal: AbortSignal): Promise<HttpResponse> {
-  let url = first;
+/** The answer at the end of the redirects that stay on the host. @throws the transport's error. */
+async function followed(first: HttpResponse, from: URL, probe: HttpProbe, signal: AbortSignal): Promise<HttpResponse> {
+  let response = first;
+  let url = from;
   let host = headerValues(probe, 'host')?.at(-1);
-  for (let redirects = 0; ; redirects++) {
-    const response = await exchange(url, renderRequest(url, probe, host), signal);
-    const { status, location } = response;
-    if (!isRedirect(status) || location === undefined) return response;
-    const next = new URL(location, url);
-    if (next.hostname !== first.hostname) return response;
+  for (let redirects = 0; isRedirect(response.status) && response.location !== undefined; redirects++) {
+    const next = new URL(response.location, url);
+    if (next.hostname !== from.hostname) break;
     if (redirects >= MAX_REDIRECTS) throw new Error(`stopped after ${MAX_REDIRECTS} redirects`);
-    if (/^[a-z][a-z0-9+.-]*:/i.test(location)) host = undefined; // names its host itself
+    if (/^[a-z][a-z0-9+.-]*:/i.test(response.location)) host = undefined; // names its host itself
     url = next;
+    response = await exchange(url, renderRequest(url, probe, host), signal);
   }
+  return response;
 }
 
+/** @throws Error in Go's words. */
 function urlOf({ scheme, host, port, path }: HttpProbe): URL {
   const authority = isIPv6(host) ? `[${host}]` : host;
-  return new URL(`${scheme}://${authority}:${port}${path.startsWith('/') ? '' : '/'}${path}`);
+  const text = `${scheme}://${authority}:${port}${path.startsWith('/') ? '' : '/'}${path}`;
+  const url = URL.parse(text);
+  if (url === null) throw new Error(`parse ${JSON.stringify(text)}: invalid character in host name`);
+  return url;
 }
 
 /** Repeated names are sent repeatedly; an empty Accept or User-Agent takes the default away. */

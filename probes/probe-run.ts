@@ -15,7 +15,7 @@ export interface ProbeTarget {
   readonly probe: Probe;
 }
 
-/** One attempt. Aborting `signal` is its time limit. @throws only for faults of ours. */
+/** One attempt. Its time is over when `signal` aborts. @throws only for faults of ours. */
 export type Attempt = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
 
 /** Records a Warning on the container. */

@@ -21,9 +21,12 @@ export interface ProbeWorkerSpec {
 }
 
 /** What to do now. `store` is the verdict that follows without a probe. */
-export type ProbeStep =
-  | { readonly do: 'end' | 'wait'; readonly store?: ProbeVerdict }
-  | { readonly do: 'probe'; readonly containerId: string; readonly store?: ProbeVerdict };
+export interface ProbeStep {
+  readonly do: 'end' | 'wait' | 'probe';
+  readonly store: ProbeVerdict | undefined;
+}
+
+const WAIT: ProbeStep = { do: 'wait', store: undefined };
 
 export class ProbeWorker implements ProbeWorkerSpec {
   readonly key: string;
@@ -62,22 +65,21 @@ export class ProbeWorker implements ProbeWorkerSpec {
 
   /** One iteration, in upstream's order of checks. `isPodDeleting`: as known when the pod was last synced. */
   next(status: PodStatus | undefined, isPodDeleting: boolean, nowMs: number): ProbeStep {
-    if (status === undefined) return { do: 'wait' };
-    if (isTerminalPhase(status.phase)) return { do: 'end' };
+    if (status === undefined) return WAIT;
+    if (isTerminalPhase(status.phase)) return { do: 'end', store: undefined };
     const container = containerStatus(status, this.container.name);
     const containerId = bareId(container?.containerID);
-    if (container === undefined || containerId === undefined) return { do: 'wait' };
-    const initial = containerId === this.containerId ? undefined : this.#adopt(container, containerId);
-    const store = initial === undefined ? {} : { store: initial };
-    if (this.#onHold) return { do: 'wait', ...store };
+    if (container === undefined || containerId === undefined) return WAIT;
+    const store = containerId === this.containerId ? undefined : this.#adopt(container, containerId);
+    if (this.#onHold) return { do: 'wait', store };
     if (container.state?.running === undefined) {
       // A container that has been created and not started yet has not failed.
       const hasRun = container.state?.terminated !== undefined || this.#last !== undefined;
-      return { do: 'wait', ...(hasRun ? { store: 'failure' } : store) };
+      return { do: 'wait', store: hasRun ? 'failure' : store };
     }
     if (isPodDeleting && this.kind !== 'readiness') return { do: 'end', store: 'success' };
-    if (this.initialDelayLeftMs(container, nowMs) > 0 || !this.#isItsTurn(container)) return { do: 'wait', ...store };
-    return { do: 'probe', containerId, ...store };
+    if (this.initialDelayLeftMs(container, nowMs) > 0 || !this.#isItsTurn(container)) return { do: 'wait', store };
+    return { do: 'probe', store };
   }
 
   /** Takes the outcome of a probe. Returns the verdict once it has been repeated often enough to count. */

@@ -8,7 +8,7 @@ import { DueQueue } from '../core/due-queue.ts';
 import type { Logger } from '../core/log.ts';
 import type { ProbeChange, ProbeKind, ProbeManager, ProbeVerdict } from './probe-manager.ts';
 import { type Attempt, ProbeRunner, type ReportProbe } from './probe-run.ts';
-import { type ProbeStep, ProbeWorker, workerKey } from './probe-worker.ts';
+import { ProbeWorker, workerKey } from './probe-worker.ts';
 import { probedContainers } from './target.ts';
 import { Verdicts } from './verdicts.ts';
 
@@ -148,17 +148,17 @@ export class Prober implements ProbeManager {
     if (before !== undefined && before !== worker.containerId) this.#verdicts.remove(worker.kind, before);
     if (step.store !== undefined) this.#store(worker, step.store);
     if (step.do === 'probe')
-      void this.#probe(worker, entry, step); // catches everything itself
+      void this.#probe(worker, entry); // catches everything itself
     else this.#afterRun(worker, step.do === 'end');
   }
 
-  async #probe(worker: ProbeWorker, entry: ProbedPod, step: Extract<ProbeStep, { do: 'probe' }>): Promise<void> {
+  async #probe(worker: ProbeWorker, entry: ProbedPod): Promise<void> {
     worker.running = true;
+    const { container, containerId = '', probe } = worker;
     try {
-      const { container, probe } = worker;
-      const target = { pod: entry.pod, container, status: entry.status!, containerId: step.containerId, probe };
+      const target = { pod: entry.pod, container, status: entry.status!, containerId, probe };
       const outcome = await this.#runner.run(worker.kind, target);
-      const isCurrent = this.#workers.get(worker.key) === worker && worker.containerId === step.containerId;
+      const isCurrent = this.#workers.get(worker.key) === worker && worker.containerId === containerId;
       const verdict = isCurrent && outcome !== undefined ? worker.count(outcome) : undefined;
       if (verdict !== undefined) this.#store(worker, verdict);
     } catch (err) {

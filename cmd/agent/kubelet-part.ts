@@ -10,7 +10,6 @@ import type { ReadonlyStore } from '../../client/store.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { tailLog } from '../../cri/container-log.ts';
-import { isCriError } from '../../cri/errors.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
@@ -24,6 +23,7 @@ import type { NodeFacts } from '../../kubelet/node/node-status.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import { podReference } from '../../kubelet/runtime/runtime-deps.ts';
 import { countingStarts } from '../../kubelet/runtime/start-rush.ts';
@@ -31,8 +31,6 @@ import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { createAttempt } from '../../probes/attempt.ts';
-import { formatGoDuration } from '../../probes/outcome.ts';
-import type { ExecInContainer } from '../../probes/probe-manager.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { ImageList } from './image-list.ts';
@@ -279,19 +277,6 @@ async function connectedVersion(runtime: RuntimeService, endpoint: string) {
       hint: 'start it (systemctl start containerd), or name its socket with --container-runtime-endpoint',
     });
   }
-}
-
-function execThrough(runtime: RuntimeService): ExecInContainer {
-  return async (containerId, command, timeoutSeconds, signal) => {
-    try {
-      const { exitCode, stdout, stderr } = await runtime.execSync(containerId, command, timeoutSeconds, { signal });
-      return { exitCode, output: Buffer.concat([stdout, stderr]) };
-    } catch (err) {
-      if (!isCriError(err, 'DEADLINE_EXCEEDED')) throw err;
-      const message = `command timed out: "${command.join(' ')}" timed out after ${formatGoDuration(timeoutSeconds * 1000)}`;
-      return { timedOut: true, message };
-    }
-  };
 }
 
 function handlerOf(classes: ReadonlyStore<RuntimeClass>, name: string): string {
