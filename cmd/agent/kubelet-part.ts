@@ -2,12 +2,14 @@
 // parts depend on each other.
 import { lookup } from 'node:dns/promises';
 import { mkdir, realpath } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { RuntimeClass } from '../../api/kinds.ts';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
 import type { ReadonlyStore } from '../../client/store.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
+import { Slots } from '../../core/slots.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { tailLog } from '../../cri/container-log.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
@@ -26,7 +28,7 @@ import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import { podReference } from '../../kubelet/runtime/runtime-deps.ts';
-import { countingStarts } from '../../kubelet/runtime/start-rush.ts';
+import { pacedStarts } from '../../kubelet/runtime/start-rush.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
@@ -38,6 +40,9 @@ import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
+
+/** Sandboxes made at once: of their time, much is spent waiting for the kernel. */
+const SANDBOXES_PER_CPU = 4;
 
 export interface KubeletPart {
   readonly task: Task;
@@ -144,7 +149,11 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       },
     },
     {
-      runtime: countingStarts(runtime, ctx.startRush),
+      runtime: pacedStarts(runtime, {
+        rush: ctx.startRush,
+        sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
+        clock,
+      }),
       images,
       recorder,
       clock,
