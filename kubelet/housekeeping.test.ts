@@ -10,13 +10,16 @@ let dirs: string[];
 let steps: string[];
 let cgroupError: Error | undefined;
 let housekeeping: Housekeeping;
+let clock: FakeClock;
+let runtime: FakeRuntimeManager;
 
 beforeEach(() => {
   workers = new Map();
   dirs = [];
   steps = [];
   cgroupError = undefined;
-  const clock = new FakeClock();
+  clock = new FakeClock();
+  runtime = new FakeRuntimeManager(clock);
   const step = (what: string) => void steps.push(what);
   housekeeping = new Housekeeping({
     pods: { get: () => undefined },
@@ -29,7 +32,7 @@ beforeEach(() => {
     },
     pleg: { pods: [], listed: Promise.resolve() },
     cache: { markStale: () => {}, remove: () => {} },
-    runtime: new FakeRuntimeManager(clock),
+    runtime,
     volumes: {
       listPodDirs: async () => dirs,
       removePodDir: async (uid) => step(`directory ${uid}`),
@@ -69,4 +72,20 @@ test('a directory stays until the cgroup of its pod is gone, so that a later pas
   cgroupError = undefined;
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('dead containers of an earlier agent go seconds after the start, later ones every minute', async () => {
+  const stop = new AbortController();
+  const ended = housekeeping.run(stop.signal);
+  await clock.advance(4_999);
+  expect(runtime.countCalls('collectGarbage')).toBe(0);
+  await clock.advance(1);
+  expect(runtime.countCalls('collectGarbage')).toBe(1);
+  await clock.advance(59_999);
+  expect(runtime.countCalls('collectGarbage')).toBe(1);
+  await clock.advance(1);
+  expect(runtime.countCalls('collectGarbage')).toBe(2);
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
 });

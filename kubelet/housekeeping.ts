@@ -37,6 +37,8 @@ const MIN_INTERVAL_MS = 1000;
 const RETRY_MS = 2000;
 const MAX_INTERVAL_MS = 60_000;
 const CONTAINER_GC_MS = 60_000;
+/** What ended while no agent was there need not wait a minute more, but the node's start goes first. */
+const FIRST_CONTAINER_GC_MS = 5_000;
 
 export class Housekeeping {
   readonly #deps: HousekeepingDeps;
@@ -157,8 +159,8 @@ export class Housekeeping {
 
   async #collectContainers(signal: AbortSignal): Promise<void> {
     const { clock, runtime, workers, pods, sources } = this.#deps;
-    while (!signal.aborted) {
-      await clock.sleep(CONTAINER_GC_MS, signal);
+    for (let pauseMs = FIRST_CONTAINER_GC_MS; ; pauseMs = CONTAINER_GC_MS) {
+      await clock.sleep(pauseMs, signal);
       if (signal.aborted) return;
       try {
         const allSourcesReady = sources.allReady;
