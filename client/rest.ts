@@ -19,7 +19,7 @@ import { connectionError } from './errors.ts';
 import type { RunPlugin } from './exec-credential.ts';
 import type { ClientConfig } from './kubeconfig.ts';
 import { TokenBucket } from './token-bucket.ts';
-import { Transport } from './transport.ts';
+import { type RequestObserver, Transport } from './transport.ts';
 import { decodeWatchEvent, dropManagedFields, LineSplitter } from './watch-decoder.ts';
 
 export interface RestClientOptions {
@@ -33,6 +33,7 @@ export interface RestClientOptions {
   readonly watchOpenMs?: number;
   /** Largest answer taken into memory, bytes. Default 256 MiB. */
   readonly maxBodyBytes?: number;
+  readonly observe?: RequestObserver;
 }
 
 export interface RawOptions extends CallOptions {
@@ -77,8 +78,8 @@ export class RestClient implements ApiClient {
     const limiter = opts.limit === undefined ? undefined : new TokenBucket(opts.limit, { clock });
     const credentials = new Credentials(config, deps);
     const log = deps.log.child({ component: 'api-client' });
-    const { userAgent, maxBodyBytes = DEFAULT_MAX_BODY_BYTES } = opts;
-    this.#transport = new Transport(config, { userAgent, maxBodyBytes }, { credentials, limiter, clock, log });
+    const { userAgent, maxBodyBytes = DEFAULT_MAX_BODY_BYTES, observe } = opts;
+    this.#transport = new Transport(config, { userAgent, maxBodyBytes, observe }, { credentials, limiter, clock, log });
     this.#timeoutMs = opts.timeoutMs;
     this.#watchOpenMs = opts.watchOpenMs ?? WATCH_OPEN_MS;
   }

@@ -28,7 +28,11 @@ export interface TransportOptions {
   readonly userAgent: string;
   /** Largest body taken into memory, bytes. */
   readonly maxBodyBytes: number;
+  readonly observe?: RequestObserver | undefined;
 }
+
+/** Told of every request once its answer has begun; `status` is undefined when none came. */
+export type RequestObserver = (method: string, status: number | undefined, host: string) => void;
 
 /** Probes start after this silence; with Linux's 10 probes at 1 s a dead peer is noticed after 25 s. */
 const TCP_KEEPALIVE_MS = 15_000;
@@ -97,7 +101,7 @@ export class Transport {
   async #send(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
     for (let attempt = 1; ; attempt++) {
       await this.#limiter?.take(signal);
-      const response = await this.#attempt(request, signal);
+      const response = await this.#observed(request, signal);
       const status = response.statusCode!;
       if (status >= 200 && status < 300) {
         this.#logWarnings(response);
@@ -110,6 +114,18 @@ export class Transport {
       this.#log.debug({ err: error, delayMs, attempt }, 'server asks to retry');
       await this.#clock.sleep(delayMs, signal);
       if (signal.aborted) throw error; // says more than "aborted" would
+    }
+  }
+
+  async #observed(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
+    const { observe } = this.#opts;
+    try {
+      const response = await this.#attempt(request, signal);
+      observe?.(request.method, response.statusCode!, this.#url.host);
+      return response;
+    } catch (err) {
+      observe?.(request.method, undefined, this.#url.host);
+      throw err;
     }
   }
 

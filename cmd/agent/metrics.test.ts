@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Registry } from '../../core/metrics.ts';
-import { eventLoopMetrics, runtimeCallMetrics } from './metrics.ts';
+import { apiRequestMetrics, eventLoopMetrics, runtimeCallMetrics } from './metrics.ts';
 
 test('calls of the runtime are counted and timed under upstream names and buckets', async () => {
   const registry = new Registry();
@@ -21,6 +21,17 @@ test('calls of the runtime are counted and timed under upstream names and bucket
     ]),
   );
   expect(lines.filter((l) => l.includes('_bucket{') && l.includes('version'))).toHaveLength(15);
+});
+
+test('requests to the API server are counted by method and answer', async () => {
+  const registry = new Registry();
+  const observe = apiRequestMetrics(registry);
+  observe('GET', 200, '10.0.0.1:6443');
+  observe('GET', 200, '10.0.0.1:6443');
+  observe('PATCH', undefined, '10.0.0.1:6443');
+  const lines = (await registry.metrics()).split('\n');
+  expect(lines).toContain('rest_client_requests_total{code="200",method="GET",host="10.0.0.1:6443"} 2');
+  expect(lines).toContain('rest_client_requests_total{code="<error>",method="PATCH",host="10.0.0.1:6443"} 1');
 });
 
 test('a blocked event loop shows in the next scrape, and only there', async () => {

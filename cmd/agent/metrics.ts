@@ -1,6 +1,7 @@
 // Metrics of the process and of the runtime's calls, with the names that dashboards know (prom-client's own defaults,
 // pkg/kubelet/metrics).
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { RequestObserver } from '../../client/transport.ts';
 import { Counter, Gauge, Histogram, LATENCY_BUCKETS_S, type Registry } from '../../core/metrics.ts';
 import type { CallObserver } from '../../cri/remote-runtime.ts';
 
@@ -28,6 +29,17 @@ export function runtimeCallMetrics(registry: Registry): CallObserver {
     duration.observe(labels, tookSeconds);
     if (failed) errors.inc(labels);
   };
+}
+
+/** Every request to the API server, also those that are repeated because it asked for it. */
+export function apiRequestMetrics(registry: Registry): RequestObserver {
+  const total = new Counter({
+    name: 'rest_client_requests_total',
+    help: 'Number of HTTP requests, partitioned by status code, method, and host.',
+    labelNames: ['code', 'method', 'host'],
+    registers: [registry],
+  });
+  return (method, status, host) => total.inc({ code: status ?? '<error>', method, host });
 }
 
 /** How often the event loop is looked at, ms: a timer inside Node.js, without a turn of the loop. */

@@ -17,7 +17,7 @@ import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
 import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
-import { eventLoopMetrics } from './metrics.ts';
+import { apiRequestMetrics, eventLoopMetrics } from './metrics.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
 const EVENT_HOLD_MS = 500;
@@ -55,16 +55,17 @@ export interface AgentContext {
 /** @throws {AgentError} when the kubeconfig cannot be used. */
 export async function createContext(config: AgentConfig, kubeconfig: string, log: Logger): Promise<AgentContext> {
   const clock = systemClock;
+  const registry = new Registry();
+  eventLoopMetrics(registry);
+  const observe = apiRequestMetrics(registry);
   const credentials = await loadKubeconfig(kubeconfig);
   const userAgent = `nodelet/${versionText()} (linux) kubernetes/${KUBERNETES_VERSION}`;
   const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) =>
-    new RestClient(credentials, { userAgent, ...opts }, { clock, log });
+    new RestClient(credentials, { userAgent, observe, ...opts }, { clock, log });
   const { qps, burst, eventQps, eventBurst } = config.api;
   const timeoutMs = CALL_TIMEOUT_MS;
   const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
   const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
-  const registry = new Registry();
-  eventLoopMetrics(registry);
   const startRush = new Rush(STARTS_PER_CPU * availableParallelism(), clock);
   const recorder = new ApiEventRecorder(
     events,
