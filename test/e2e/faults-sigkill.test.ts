@@ -75,6 +75,9 @@ describe.skipIf(missing !== undefined)('an agent that is killed', () => {
         history.pods.map((pod) => pod.metadata?.name),
         told(),
       ).toEqual([]);
+      // What ended while no agent was there is found by one that starts.
+      await node.killAgent();
+      await (await node.startAgent())();
       await node.untilClean(SETTLE_MS);
       await history.end();
       expect(history.faults, told()).toEqual([]);

@@ -22,6 +22,7 @@ interface Told {
 
 interface Ran {
   readonly id: string;
+  readonly sandboxId: string;
   readonly attempt: number;
   running: boolean;
   exitCode: number | undefined;
@@ -102,9 +103,11 @@ export class PodHistory {
   }
 
   #untold(pod: Pod): string[] {
-    const all = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
-    return all.flatMap((status) => {
-      const ran = this.#ran.get(keyOf(pod, status.name)) ?? [];
+    const init = pod.status?.initContainerStatuses ?? [];
+    return [...init, ...(pod.status?.containerStatuses ?? [])].flatMap((status) => {
+      const ever = this.#ran.get(keyOf(pod, status.name)) ?? [];
+      // With a new sandbox initialization begins anew, and what is known of the former one is removed.
+      const ran = init.includes(status) ? ever.filter((r) => r.sandboxId === ever.at(-1)?.sandboxId) : ever;
       const who = `${pod.metadata?.name} ${status.name}`;
       const last = ran.reduce<Ran | undefined>((a, b) => (a === undefined || b.attempt > a.attempt ? b : a), undefined);
       if (last === undefined) return [];
@@ -179,9 +182,11 @@ export class PodHistory {
     if (type !== 'started' || this.#keys.has(containerId)) return;
     // Gone already, or a sandbox: nothing to count.
     const found = await this.#runtime.containerStatus(containerId).catch(() => undefined);
+    const [listed] = found === undefined ? [] : await this.#runtime.listContainers({ id: containerId });
     const key = found === undefined ? '' : `${found.labels[UID_LABEL]}/${found.labels[NAME_LABEL]}`;
     this.#keys.set(containerId, key);
-    if (found === undefined) return;
+    if (found === undefined || listed === undefined) return;
+    const sandboxId = listed.podSandboxId;
     const all = this.#ran.get(key) ?? [];
     this.#ran.set(key, all);
     const attempt = found.metadata?.attempt ?? 0;
@@ -189,8 +194,9 @@ export class PodHistory {
     if (other !== undefined && (await this.#ranAt(other.id, found.startedAt))) {
       this.#fault(`${key}: attempt ${attempt} started while attempt ${other.attempt} ran`);
     }
-    if (all.some((r) => r.attempt >= attempt)) this.#fault(`${key}: attempt ${attempt} started twice, or out of order`);
-    all.push({ id: containerId, attempt, running: true, exitCode: undefined });
+    if (all.some((r) => r.sandboxId === sandboxId && r.attempt >= attempt))
+      this.#fault(`${key}: attempt ${attempt} in sandbox ${sandboxId} started twice, or out of order`);
+    all.push({ id: containerId, sandboxId, attempt, running: true, exitCode: undefined });
   }
 
   /** The event of its end may be on its way still: CRI knows better. */
