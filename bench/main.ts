@@ -30,4 +30,15 @@ program
   .option('--profile <dir>', 'write a CPU profile of the probing process')
   .action(async (options) => (await import('./probes.ts')).probes(options, stopSignal()));
 
+program
+  .command('steady')
+  .description('Requests, runtime calls and disk writes of an agent whose pods do nothing.')
+  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
+  .option('--port <port>', 'port of the API server', Number, 6443)
+  .option('--pods <n>', 'idle pods', Number, 60)
+  .option('--seconds <n>', 'how long to watch', Number, 120)
+  .option('--settle-seconds <n>', 'from the last pod being Ready until then', Number, 20)
+  .option('--no-save', 'do not append to bench/results/')
+  .action(async (options) => (await import('./steady.ts')).steady(options, stopSignal()));
+
 await program.parseAsync();

@@ -1,0 +1,97 @@
+// What a node full of idle pods does although nothing happens: requests to the API server, calls of the runtime, bytes
+// written to disk, CPU time. Only heartbeats and the slow relist of the runtime should be left.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RestClient } from '../client/rest.ts';
+import { BenchLab, NODE } from './pod-start/bench-lab.ts';
+import { benchPod, createPod, PodWatcher, waitForServiceAccount } from './pod-start/system.ts';
+import { appendResult } from './results.ts';
+import { formatTable } from './stats.ts';
+import { increase, readTraffic } from './steady/traffic.ts';
+import { WriteWatcher } from './steady/write-watcher.ts';
+
+export interface SteadyOptions {
+  readonly dir: string;
+  readonly port: number;
+  readonly pods: number;
+  readonly seconds: number;
+  readonly settleSeconds: number;
+  readonly save: boolean;
+}
+
+/** @throws what a part of the lab throws; the lab is taken down in any case. */
+export async function steady(opts: SteadyOptions, signal: AbortSignal): Promise<void> {
+  const note = (text: string) => void process.stderr.write(`${text}\n`);
+  note('bringing up a lab with one node …');
+  await using lab = await BenchLab.start(opts.dir, opts.port, signal);
+  const client = await lab.client();
+  await waitForServiceAccount(client, signal);
+  const watching = new AbortController();
+  const stop = AbortSignal.any([signal, watching.signal]);
+  const watcher = new PodWatcher(client);
+  const writes = new WriteWatcher(client);
+  const watches = Promise.all([watcher.run(stop), writes.run(stop)]);
+  try {
+    const work = async () => {
+      note(`starting ${opts.pods} pods …`);
+      await Promise.all(
+        Array.from({ length: opts.pods }, (_, i) => createPod(client, watcher, benchPod(`idle-${i}`, NODE))),
+      );
+      await sleep(opts.settleSeconds * 1000, undefined, { signal });
+      note(`watching for ${opts.seconds} s …`);
+      const result = { options: shown(opts), ...(await measure(opts, lab, client, writes, signal)) };
+      console.log(table(result));
+      if (opts.save) note(`appended to ${await appendResult('steady', result)}`);
+    };
+    await Promise.race([work(), watches.then(() => signal.throwIfAborted())]);
+  } finally {
+    watching.abort();
+    await watches.catch(() => {}); // thrown above, or ended because it had to
+    client.closeIdleConnections();
+  }
+}
+
+type Counts = Readonly<Record<string, number>>;
+
+async function measure(
+  opts: SteadyOptions,
+  lab: BenchLab,
+  client: RestClient,
+  writes: WriteWatcher,
+  signal: AbortSignal,
+): Promise<{ api: Counts; writes: Counts; cri: Counts; diskBytes: number; cpuPercent: number }> {
+  const pid = await lab.agentPid();
+  await readTraffic(client, pid); // the agent asks the server who we are, and remembers it
+  const before = await readTraffic(client, pid);
+  writes.take();
+  await sleep(opts.seconds * 1000, undefined, { signal });
+  const written = writes.take();
+  const after = await readTraffic(client, pid);
+  const perMinute = (counts: ReadonlyMap<string, number>): Counts =>
+    Object.fromEntries([...counts].map(([name, n]) => [name, (n * 60) / opts.seconds]));
+  return {
+    api: perMinute(increase(before.api, after.api)),
+    writes: perMinute(written),
+    cri: perMinute(increase(before.cri, after.cri)),
+    diskBytes: ((after.diskBytes - before.diskBytes) * 60) / opts.seconds,
+    cpuPercent: ((after.cpuSeconds - before.cpuSeconds) / opts.seconds) * 100,
+  };
+}
+
+function shown({ pods, seconds, settleSeconds }: SteadyOptions) {
+  return { pods, seconds, settleSeconds };
+}
+
+function table(r: Awaited<ReturnType<typeof measure>> & { readonly options: { readonly pods: number } }): string {
+  const rows = (title: string, counts: Counts): string[][] =>
+    Object.entries(counts)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, n]) => [`${title} ${name}`, n.toFixed(1)]);
+  return formatTable([
+    [`${r.options.pods} idle pods`, 'per minute'],
+    ...rows('API request', r.api),
+    ...rows('API object written', r.writes),
+    ...rows('CRI call', r.cri),
+    ['disk, bytes written', r.diskBytes.toFixed(0)],
+    ['CPU, % of one core', r.cpuPercent.toFixed(2)],
+  ]);
+}
