@@ -96,11 +96,9 @@ export class FaultNode implements AsyncDisposable {
     return () => ready(AbortSignal.timeout(READY_MS));
   }
 
-  /** From the next start on, the agent finds its runtime at `socket`. */
-  async pointAgentAt(socket: string): Promise<void> {
-    const text = await readFile(this.paths.agentConfig, 'utf8');
-    const changed = text.replace(/^(containerRuntimeEndpoint: ).*$/m, `$1unix://${socket}`);
-    await writeFile(this.paths.agentConfig, changed);
+  /** For the next start of the agent. */
+  async changeAgentConfig(change: (text: string) => string): Promise<void> {
+    await writeFile(this.paths.agentConfig, change(await readFile(this.paths.agentConfig, 'utf8')));
   }
 
   async agentLog(): Promise<string> {

@@ -30,6 +30,16 @@ export class Random {
   pick<T>(from: readonly T[]): T {
     return from[this.int(0, from.length - 1)]!;
   }
+
+  /** A new list. */
+  shuffle<T>(list: readonly T[]): T[] {
+    const all = [...list];
+    for (let i = all.length - 1; i > 0; i--) {
+      const j = this.int(0, i);
+      [all[i], all[j]] = [all[j]!, all[i]!];
+    }
+    return all;
+  }
 }
 
 /** The number in environment variable `name`, else one that differs from run to run. */
