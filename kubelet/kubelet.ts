@@ -15,6 +15,7 @@ import type { RuntimeService } from '../cri/runtime-service.ts';
 import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
 import { Housekeeping } from './housekeeping.ts';
+import type { RunningLog } from './logs/log-rotation.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
 import { ensurePodDirs } from './pod-dirs.ts';
@@ -71,7 +72,7 @@ export class Kubelet {
     this.#cache = new PodCache({ runtime, clock });
     this.#statuses = new StatusWriter({
       client: deps.client,
-      getPod: (uid) => this.#pods.get(uid),
+      getPod: (uid) => this.#pods.apiObject(uid),
       mayBeRunning: (uid) => this.#workers.mayBeRunning(uid),
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
       ...(deps.startRush === undefined ? {} : { rush: deps.startRush }),
@@ -178,6 +179,24 @@ export class Kubelet {
   /** What the runtime has of a pod: container ids for logs and exec. @throws what the runtime call throws. */
   async runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus> {
     return this.#cache.fresh(pod);
+  }
+
+  /** `listener` is called when what the runtime has of the pod may have changed. Must not throw. */
+  onRuntimeChange(uid: string, listener: () => void): Disposable {
+    return this.#cache.onChanged((changed) => {
+      if (changed === uid) listener();
+    });
+  }
+
+  /** The log of every container that ran when its pod was last looked at, from memory. */
+  runningLogs(): RunningLog[] {
+    return this.#cache
+      .uids()
+      .flatMap((uid) =>
+        (this.#cache.get(uid)?.containers ?? [])
+          .filter((c) => c.state === 'running')
+          .map((c) => ({ containerId: c.id, logPath: c.cri.logPath })),
+      );
   }
 
   /** For the node's Ready condition; undefined while all is well. */

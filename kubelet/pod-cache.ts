@@ -34,6 +34,7 @@ export class PodCache {
   readonly #markedAt = new Map<string, number>();
   readonly #reads = new Map<string, Promise<void>>();
   readonly #listeners = new Set<(status: PodRuntimeStatus) => void>();
+  readonly #changeListeners = new Set<(uid: string) => void>();
   #seq = 0;
   #listSeq = 0;
   #listedAtMs = 0;
@@ -61,6 +62,7 @@ export class PodCache {
   /** What was asked for before now does not count any more. */
   markStale(uid: string): void {
     this.#markedAt.set(uid, ++this.#seq);
+    this.#tellChanged(uid);
   }
 
   /** True when the next `fresh` has to ask the runtime. */
@@ -75,6 +77,12 @@ export class PodCache {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  /** `listener` is called when a pod may look different from before: it was marked, stored or dropped. Must not throw. */
+  onChanged(listener: (uid: string) => void): Disposable {
+    this.#changeListeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#changeListeners.delete(listener) };
+  }
+
   /** To be called before all pods of the runtime are listed; `endList` takes what it returns. */
   beginList(): number {
     return ++this.#seq;
@@ -85,7 +93,10 @@ export class PodCache {
     this.#listSeq = Math.max(this.#listSeq, seq);
     this.#listedAtMs = this.#clock.monotonicMs();
     const gone = [...this.#entries].filter(([uid, entry]) => !uids.has(uid) && entry.seq < seq).map(([uid]) => uid);
-    for (const uid of gone) this.#drop(uid);
+    for (const uid of gone) {
+      this.#drop(uid);
+      this.#tellChanged(uid);
+    }
     for (const [uid, mark] of this.#markedAt) if (!uids.has(uid) && mark < seq) this.#markedAt.delete(uid);
     return gone;
   }
@@ -109,6 +120,7 @@ export class PodCache {
   remove(uid: string): void {
     this.#drop(uid);
     this.#markedAt.delete(uid);
+    this.#tellChanged(uid);
   }
 
   #read(pod: PodIdentity): Promise<void> {
@@ -135,6 +147,11 @@ export class PodCache {
     for (const c of status.containers) this.#instances.set(c.id, { podUid: status.uid, state: c.state });
     if (seq > (this.#markedAt.get(status.uid) ?? 0)) this.#markedAt.delete(status.uid);
     for (const listener of this.#listeners) listener(status);
+    this.#tellChanged(status.uid);
+  }
+
+  #tellChanged(uid: string): void {
+    for (const listener of this.#changeListeners) listener(uid);
   }
 
   #drop(uid: string): void {

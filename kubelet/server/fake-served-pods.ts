@@ -26,6 +26,7 @@ export class FakeServedPods implements ServedPods {
   };
   containers: RuntimeContainer[] = [fakeContainer({ name: 'main' })];
   sandboxes = [fakeSandbox()];
+  readonly #listeners = new Set<() => void>();
 
   getPods(): Pod[] {
     return [this.pod];
@@ -38,5 +39,19 @@ export class FakeServedPods implements ServedPods {
   async runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus> {
     const { containers, sandboxes } = this;
     return { ...pod, ips: [], sandboxes, containers, observedAtMs: 0 };
+  }
+
+  onRuntimeChange(_podUid: string, listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  /** Followers of the pod, and what tells them to look again. */
+  get listening(): number {
+    return this.#listeners.size;
+  }
+
+  changed(): void {
+    for (const listener of this.#listeners) listener();
   }
 }

@@ -14,9 +14,6 @@ import { type LogQuery, loggedContainerId, parseLogQuery } from './log-options.t
 import type { ContainerPath } from './routes.ts';
 import { runtimeStatusOf, type ServedPods } from './served-pods.ts';
 
-/** How often a followed container is looked at. It costs a look into the pod cache, no runtime call, while it runs. */
-const ENDED_POLL_MS = 250;
-
 export interface LogDeps {
   readonly pods: ServedPods;
   readonly runtime: Pick<RuntimeService, 'containerStatus'>;
@@ -77,10 +74,15 @@ async function logFileOf(containerId: string, runtime: LogDeps['runtime']): Prom
 
 /** Resolves when the run is over, or `signal` aborts. A runtime that does not answer is not a container that ended. */
 async function containerEnded(pod: Pod, containerId: string, deps: LogDeps, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    if (!(await mayRun(pod, containerId, deps.pods))) return;
-    await deps.clock.sleep(ENDED_POLL_MS, signal);
+  let changed = Promise.withResolvers<void>();
+  const look = () => changed.resolve();
+  using _changes = deps.pods.onRuntimeChange(pod.metadata?.uid ?? '', look);
+  signal.addEventListener('abort', look, { once: true });
+  while (!signal.aborted && (await mayRun(pod, containerId, deps.pods))) {
+    if (!signal.aborted) await changed.promise;
+    changed = Promise.withResolvers<void>(); // before the look: what comes during it causes another
   }
+  signal.removeEventListener('abort', look);
 }
 
 async function mayRun(pod: Pod, containerId: string, pods: ServedPods): Promise<boolean> {

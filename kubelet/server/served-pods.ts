@@ -10,6 +10,8 @@ export interface ServedPods {
   podByName(namespace: string, name: string): Pod | undefined;
   /** Cheap while nothing happens to the pod. @throws what the runtime call throws. */
   runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus>;
+  /** `listener` is called when `runtimeStatus` may answer differently from before. */
+  onRuntimeChange(podUid: string, listener: () => void): Disposable;
 }
 
 /** @throws {HttpError} 404 */

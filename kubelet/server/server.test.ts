@@ -208,7 +208,9 @@ test('a followed log goes on until the container ends, with what it wrote last',
   expect(await once(response, 'data')).toEqual(['two\n']);
   await appendFile(logPath, '2026-01-01T00:00:03Z stdout F three\n');
   pods.containers = [exited('main', 0)];
+  pods.changed();
   expect(await text(response)).toBe('three\n');
+  expect(pods.listening).toBe(0);
 });
 
 test('SPDY goes to the runtime as it is', async () => {

@@ -36,6 +36,21 @@ export class RealPods implements ServedPods {
     });
   }
 
+  /** The runtime's own events, of whichever container: a look too many does no harm. */
+  onRuntimeChange(_podUid: string, listener: () => void): Disposable {
+    const stop = new AbortController();
+    void this.#follow(listener, stop.signal);
+    return { [Symbol.dispose]: () => stop.abort() };
+  }
+
+  async #follow(listener: () => void, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const _event of this.#containerd.runtime.events(signal, listener)) listener();
+    } catch (err) {
+      if (!signal.aborted) throw err;
+    }
+  }
+
   async removeAll(): Promise<void> {
     for (const { sandboxId } of this.#pods.values()) {
       await this.#containerd.runtime.stopPodSandbox(sandboxId);
