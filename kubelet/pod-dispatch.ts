@@ -55,11 +55,14 @@ export class PodDispatch implements PodSourceHandler {
 
   /** A mirror is the API's picture of a static pod: its worker looks whether the picture is still right. */
   #handleMirror(gone: boolean, mirror: Pod): void {
-    const { pods, workers } = this.#deps;
+    const { pods, workers, statuses } = this.#deps;
     if (gone) pods.remove(mirror);
     else pods.set(mirror);
     const original = pods.byName(mirror.metadata?.namespace ?? '', mirror.metadata?.name ?? '');
-    if (original !== undefined) workers.poke(original.metadata?.uid ?? '');
+    if (original === undefined) return;
+    const uid = original.metadata?.uid ?? '';
+    if (!gone) statuses.podChanged(mirror, uid);
+    workers.poke(uid);
   }
 
   #add(pod: Pod): void {

@@ -45,6 +45,12 @@ export class PodManager {
     return [...this.#pods.values()];
   }
 
+  /** What the API has of the pod: of a static pod its mirror, undefined while there is none. */
+  apiObject(uid: string): Pod | undefined {
+    const pod = this.#pods.get(uid);
+    return pod !== undefined && isStaticPod(pod) ? this.mirrorOf(pod) : pod;
+  }
+
   mirrorOf(staticPod: Pod): Pod | undefined {
     return this.#mirrors.get(podFullName(staticPod));
   }

@@ -80,20 +80,23 @@ function statusOfInstance(
     ...(user === undefined
       ? {}
       : { user: { linux: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups } } }),
-    ...volumeMountStatuses(spec),
+    ...volumeMountStatuses(spec, newest),
     ...resourceStatus(spec, newest),
   };
 }
 
-function volumeMountStatuses(spec: SpecContainer): Pick<ContainerStatus, 'volumeMounts'> {
+function volumeMountStatuses(spec: SpecContainer, made?: RuntimeContainer): Pick<ContainerStatus, 'volumeMounts'> {
   if (spec.volumeMounts === undefined || spec.volumeMounts.length === 0) return {};
   return {
     volumeMounts: spec.volumeMounts.map((m) => {
-      const recursive = (m as { recursiveReadOnly?: string }).recursiveReadOnly;
+      const wanted = (m as { recursiveReadOnly?: string }).recursiveReadOnly;
+      // IfPossible: whether it was, the runtime's own account of the mount says.
+      const done = made?.cri.mounts.some((r) => r.containerPath === m.mountPath && r.recursiveReadOnly) ?? false;
+      const recursive = wanted === 'Enabled' || (wanted === 'IfPossible' && done);
       return {
         name: m.name,
         mountPath: m.mountPath,
-        ...(m.readOnly ? { readOnly: true, recursiveReadOnly: recursive === 'Enabled' ? 'Enabled' : 'Disabled' } : {}),
+        ...(m.readOnly ? { readOnly: true, recursiveReadOnly: recursive ? 'Enabled' : 'Disabled' } : {}),
       };
     }),
   };

@@ -1,6 +1,7 @@
 // The last status of a pod that the worker is done with: nothing may look as if it still ran. Pure. After
 // pkg/kubelet/status/status_manager.go TerminatePod.
 import { type ContainerStatus, isTerminalPhase, type Pod, type PodStatus } from '../../api/pod.ts';
+import { isStaticPod } from '../pod-manager.ts';
 import { unknownTermination } from './container-statuses.ts';
 
 const MESSAGE = 'The container could not be located when the pod was terminated';
@@ -14,7 +15,7 @@ export function finishedStatus(pod: Pod, status: PodStatus): PodStatus {
     ...status,
     ...(init.length === 0 ? {} : { initContainerStatuses: finishedInit }),
     containerStatuses: hasInitialized(pod, status) ? regular.map(terminated) : regular,
-    ...(isTerminalPhase(status.phase) ? {} : { phase: 'Failed' }),
+    ...(isTerminalPhase(status.phase) || isStaticPod(pod) ? {} : { phase: 'Failed' }),
   };
 }
 

@@ -87,6 +87,84 @@ describe('container statuses', () => {
     });
   });
 
+  test('that end with a message show its start, as many bytes as the pod may have', () => {
+    const spec = { ...MAIN, containers: [...MAIN.containers, { name: 'other', image: 'image' }] };
+    const runtime = fakeStatus([exited('main', 1, { message: 'é'.repeat(8000) })]);
+    const message = generate({ pod: pod(spec), runtime }).containerStatuses?.[0]?.state?.terminated?.message;
+    expect(Buffer.byteLength(message ?? '')).toBe(6144);
+  });
+
+  test('are sorted by name, those of init containers stand in the order of the spec', () => {
+    const two = (a: string, b: string) => [a, b].map((name) => ({ name, image: 'image' }));
+    const spec: PodSpec = {
+      ...MAIN,
+      containers: two('z', 'a'),
+      initContainers: two('z', 'b'),
+      ephemeralContainers: two('y', 'c'),
+    };
+    const status = generate({ pod: pod(spec), runtime: fakeStatus([], []) });
+    const names = (list: readonly { name: string }[] = []) => list.map((s) => s.name);
+    expect(names(status.containerStatuses)).toEqual(['a', 'z']);
+    expect(names(status.initContainerStatuses)).toEqual(['z', 'b']);
+    expect(names(status.ephemeralContainerStatuses)).toEqual(['c', 'y']);
+  });
+
+  test('name the user, the mounts and the image that the runtime has', () => {
+    const mounts = [
+      { name: 'v', mountPath: '/v' },
+      { name: 'v', mountPath: '/ro', readOnly: true, recursiveReadOnly: 'IfPossible' },
+    ];
+    const spec = { ...MAIN, containers: [{ name: 'main', image: 'image', volumeMounts: mounts }] };
+    const made = fakeContainer({ name: 'main' });
+    const mount = {
+      containerPath: '/ro',
+      hostPath: '',
+      readonly: true,
+      selinuxRelabel: false,
+      recursiveReadOnly: true,
+    };
+    const cri = {
+      ...made.cri,
+      imageRef: 'sha256:1',
+      user: { linux: { uid: 1000, gid: 3000, supplementalGroups: [3000] } },
+      mounts: [
+        { ...mount, propagation: 'PROPAGATION_PRIVATE' as const, uidMappings: [], gidMappings: [], imageSubPath: '' },
+      ],
+    };
+    const [status] = generate({ pod: pod(spec), runtime: fakeStatus([{ ...made, cri }]) }).containerStatuses!;
+    expect(status).toMatchObject({
+      imageID: 'sha256:1',
+      user: { linux: { uid: 1000, gid: 3000, supplementalGroups: [3000] } },
+      volumeMounts: [
+        { name: 'v', mountPath: '/v' },
+        { name: 'v', mountPath: '/ro', readOnly: true, recursiveReadOnly: 'Enabled' },
+      ],
+    });
+  });
+
+  test('whose state the runtime has lost have ended, if they were seen to run', () => {
+    const running = generate({ runtime: fakeStatus([fakeContainer({ name: 'main', restartCount: 2 })]) });
+    const lost = fakeStatus([fakeContainer({ name: 'main', restartCount: 2, state: 'unknown' })]);
+    expect(generate({ runtime: lost, previous: running }).containerStatuses?.[0]).toMatchObject({
+      restartCount: 3,
+      state: {
+        terminated: {
+          exitCode: 137,
+          reason: 'ContainerStatusUnknown',
+          message: 'The container could not be located when the pod was terminated',
+        },
+      },
+    });
+    expect(generate({ runtime: lost }).containerStatuses?.[0]?.state).toEqual({ waiting: {} });
+  });
+
+  test('of an init container that vanished behind a started pod say that it completed', () => {
+    const spec = { ...MAIN, initContainers: [{ name: 'i', image: 'image' }] };
+    const runtime = fakeStatus([fakeContainer({ name: 'main' })]);
+    const [status] = generate({ pod: pod(spec), runtime }).initContainerStatuses!;
+    expect(status).toMatchObject({ ready: true, state: { terminated: { exitCode: 0, reason: 'Completed' } } });
+  });
+
   test('a container that ran and is gone does not put the pod back to Pending', () => {
     const previous = generate({ runtime: fakeStatus([fakeContainer({ name: 'main' })]) });
     const status = generate({ runtime: fakeStatus(), previous });
@@ -140,6 +218,36 @@ describe('the pod', () => {
   test('on the host network has the addresses of the node', () => {
     const status = generate({ pod: pod({ ...MAIN, hostNetwork: true }), hostIps: ['192.0.2.1', '2001:db8::1'] });
     expect(status).toMatchObject({ podIP: '192.0.2.1', podIPs: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] });
+  });
+
+  test('on the host network keeps its address, and gets one of the other family when the node does', () => {
+    const hosted = pod({ ...MAIN, hostNetwork: true });
+    const previous = generate({ pod: hosted, hostIps: ['192.0.2.1'] });
+    const status = generate({ pod: hosted, previous, hostIps: ['192.0.2.9', '2001:db8::1'] });
+    expect(status.podIPs).toEqual([{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }]);
+    expect(status.hostIPs).toEqual([{ ip: '192.0.2.9' }, { ip: '2001:db8::1' }]);
+  });
+
+  test('has its conditions in order, each of its generation', () => {
+    const api = { conditions: [{ type: 'example.com/x', status: 'True' }] };
+    const previous: PodStatus = { conditions: [{ type: 'DisruptionTarget', status: 'True' }] };
+    const { conditions } = generate({ pod: pod(MAIN, { status: api }), previous });
+    expect(conditions?.map((c) => c.type)).toEqual([
+      'example.com/x',
+      'DisruptionTarget',
+      'PodReadyToStartContainers',
+      'Initialized',
+      'Ready',
+      'ContainersReady',
+      'PodScheduled',
+    ]);
+    const owned = conditions?.slice(2) as { observedGeneration?: number }[];
+    expect(new Set(owned.map((c) => c.observedGeneration))).toEqual(new Set([3]));
+  });
+
+  test('never tells of an older generation than it has told of', () => {
+    expect(generate({ previous: { observedGeneration: 5 } }).observedGeneration).toBe(5);
+    expect(generate({ previous: { observedGeneration: 2 } }).observedGeneration).toBe(3);
   });
 
   test('never leaves a terminal phase', () => {

@@ -120,12 +120,16 @@ function isPastActiveDeadline(pod: Pod, previous: PodStatus, nowMs: number): boo
   return leftMs !== undefined && leftMs <= 0;
 }
 
-/** A pod without a ready sandbox keeps the addresses it was known by; one on the host network those it had first. */
+/**
+ * A pod without a ready sandbox keeps the addresses it was known by; one on the host network those it had first, to
+ * which one of the other family may come.
+ */
 function ipFields({ pod, runtime, previous, hostIps }: StatusInput): Partial<PodStatus> {
   const hosts = hostIps.slice(0, 2);
   const known = previous.podIPs?.map((p) => p.ip ?? '') ?? [];
   let podIps: readonly string[];
-  if (pod.spec?.hostNetwork === true) podIps = known.length > 0 ? known : hosts;
+  if (pod.spec?.hostNetwork === true)
+    podIps = known.length > 0 ? primaryFamilyFirst([...known, ...hosts], known[0]) : hosts;
   else podIps = runtime.ips.length > 0 ? primaryFamilyFirst(runtime.ips, hosts[0]) : known;
   return {
     ...(hosts[0] === undefined ? {} : { hostIP: hosts[0], hostIPs: hosts.map((ip) => ({ ip })) }),

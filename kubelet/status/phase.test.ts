@@ -17,9 +17,18 @@ interface Case {
   readonly regular: readonly ContainerStatus[];
   readonly isTerminal?: boolean;
   readonly regularStarted?: boolean;
+  readonly isStatic?: boolean;
 }
 
-function phaseOf({ policy = 'Always', init = [], sidecar, regular, isTerminal = false, regularStarted = false }: Case) {
+function phaseOf({
+  policy = 'Always',
+  init = [],
+  sidecar,
+  regular,
+  isTerminal = false,
+  regularStarted = false,
+  isStatic = false,
+}: Case) {
   const initSpecs = init.map((s) => ({ name: s.name, image: 'i' }));
   const sidecarSpecs = sidecar === undefined ? [] : [{ name: sidecar.name, image: 'i', restartPolicy: 'Always' }];
   const spec: PodSpec = {
@@ -28,7 +37,8 @@ function phaseOf({ policy = 'Always', init = [], sidecar, regular, isTerminal = 
     containers: [{ name: 'a' }, { name: 'b' }].slice(0, Math.max(1, regular.length)),
   };
   const allInit = sidecar === undefined ? init : [...init, sidecar];
-  return computePhase({ pod: { spec }, init: allInit, regular, isTerminal, regularStarted });
+  const annotations = isStatic ? { 'kubernetes.io/config.source': 'file' } : {};
+  return computePhase({ pod: { metadata: { annotations }, spec }, init: allInit, regular, isTerminal, regularStarted });
 }
 
 describe('phase', () => {
@@ -42,6 +52,7 @@ describe('phase', () => {
     ['Always, ended', { regular: [status('a', exit(0))] }, 'Running'],
     ['Always, ended for good', { regular: [status('a', exit(0))], isTerminal: true }, 'Succeeded'],
     ['Always, failed for good', { regular: [status('a', exit(137))], isTerminal: true }, 'Failed'],
+    ['static, ended for good', { regular: [status('a', exit(0))], isTerminal: true, isStatic: true }, 'Running'],
     ['OnFailure, all 0', { policy: 'OnFailure', regular: [status('a', exit(0)), status('b', exit(0))] }, 'Succeeded'],
     ['OnFailure, one 1', { policy: 'OnFailure', regular: [status('a', exit(0)), status('b', exit(1))] }, 'Running'],
     ['Never, 0', { policy: 'Never', regular: [status('a', exit(0))] }, 'Succeeded'],

@@ -1,5 +1,6 @@
 // The phase of a pod from the statuses of its containers. Pure. After pkg/kubelet/kubelet_pods.go getPhase.
 import type { Container, ContainerStatus, Pod, PodPhase } from '../../api/pod.ts';
+import { isStaticPod } from '../pod-manager.ts';
 import { isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
 
 export interface PhaseInput {
@@ -31,7 +32,9 @@ export function computePhase(input: PhaseInput): PodPhase {
   if (n.waiting > 0) return 'Pending';
   if (n.running > 0 && n.unknown === 0) return 'Running';
   if (n.running > 0 || n.stopped === 0 || n.unknown > 0) return 'Pending';
-  if (!input.isTerminal && n.notRestartable < n.stopped) return 'Running';
+  // Static pods are never over for the API: their source starts them anew.
+  const isOver = input.isTerminal && !isStaticPod(input.pod);
+  if (!isOver && n.notRestartable < n.stopped) return 'Running';
   return n.succeeded === n.stopped ? 'Succeeded' : 'Failed';
 }
 

@@ -5,6 +5,7 @@ import { illegalTransition, isStatusEqual, mergeStatus } from './status-merge.ts
 import { computeStatusPatch } from './status-patch.ts';
 
 const POD: Pod = { spec: { restartPolicy: 'Never', containers: [{ name: 'main' }] } };
+const NOW = Date.UTC(2026, 0, 1);
 const READY = { type: 'Ready', status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z' as never };
 const main = (state: object) => ({ name: 'main', image: '', imageID: '', ready: true, restartCount: 0, state });
 
@@ -14,6 +15,16 @@ test('a terminal phase is withheld while containers may run', () => {
   expect(mergeStatus(POD, api, held, true, 0)).toMatchObject({ phase: 'Running' });
   expect(mergeStatus(POD, api, held, true, 0).reason).toBeUndefined();
   expect(mergeStatus(POD, api, held, false, 0)).toMatchObject({ phase: 'Failed', reason: 'Evicted' });
+});
+
+test('why a pod was disrupted is told together with its end, and not before', () => {
+  const disruption = { type: 'DisruptionTarget', status: 'True', reason: 'TerminationByKubelet' };
+  const held: PodStatus = { phase: 'Failed', conditions: [{ ...disruption, lastTransitionTime: 'then' as never }] };
+  const told = (api: PodStatus, mayHaveRunning: boolean) => mergeStatus(POD, api, held, mayHaveRunning, NOW).conditions;
+  expect(told({ phase: 'Running' }, true)).toEqual([]);
+  expect(told({ phase: 'Running' }, false)).toEqual([{ ...disruption, lastTransitionTime: '2026-01-01T00:00:00Z' }]);
+  const byOthers = { ...disruption, reason: 'EvictionByEvictionAPI' };
+  expect(told({ phase: 'Running', conditions: [byOthers] }, true)).toEqual([byOthers]);
 });
 
 test('a pod that is over is written as not ready', () => {
@@ -61,4 +72,32 @@ test('the last status shows nothing that could still run', () => {
     reason: 'ContainerStatusUnknown',
     message: 'The container could not be located when the pod was terminated',
   });
+});
+
+test('init containers count as ended up to the last one that was tried, at least the first', () => {
+  const init = (name: string, state: object) => ({ ...main(state), name });
+  const spec = { initContainers: [{ name: 'a' }, { name: 'b' }, { name: 'c' }], containers: [{ name: 'main' }] };
+  const lastStatus = (...states: object[]) =>
+    finishedStatus(
+      { spec },
+      {
+        initContainerStatuses: states.map((s, i) => init('abc'[i]!, s)),
+        containerStatuses: [main({ waiting: { reason: 'PodInitializing' } })],
+      },
+    );
+  const kinds = (status: PodStatus) => status.initContainerStatuses?.map((s) => Object.keys(s.state ?? {})[0]);
+  const waiting = { waiting: {} };
+  expect(kinds(lastStatus(waiting, waiting, waiting))).toEqual(['terminated', 'waiting', 'waiting']);
+  expect(kinds(lastStatus({ terminated: { exitCode: 0 } }, { running: {} }, waiting))).toEqual([
+    'terminated',
+    'terminated',
+    'waiting',
+  ]);
+  // The regular ones never had a turn.
+  expect(lastStatus(waiting, waiting, waiting).containerStatuses?.[0]?.state?.waiting).toBeDefined();
+});
+
+test('a static pod that is stopped has not failed', () => {
+  const metadata = { annotations: { 'kubernetes.io/config.source': 'file' } };
+  expect(finishedStatus({ ...POD, metadata }, { phase: 'Running' }).phase).toBe('Running');
 });

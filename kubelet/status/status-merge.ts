@@ -10,7 +10,7 @@ import {
   type PodStatus,
 } from '../../api/pod.ts';
 import { effectiveRestartPolicy, isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
-import { containersReadyVerdict, isOwnedCondition, stampCondition } from './conditions.ts';
+import { containersReadyVerdict, isOwnedCondition, stampCondition, type Verdict } from './conditions.ts';
 
 /** Equal in everything that the agent decides; transition times and others' conditions do not count. */
 export function isStatusEqual(a: PodStatus, b: PodStatus): boolean {
@@ -48,12 +48,14 @@ export function mergeStatus(
   const owned = (held.conditions ?? []).filter((c) => isOwnedCondition(c.type));
   const becomesTerminal = isTerminalPhase(held.phase) && !isTerminalPhase(api.phase);
   let merged: PodStatus = held;
-  let disruption = heldDisruption.length > 0 ? heldDisruption : apiDisruption;
   if (becomesTerminal && mayHaveRunning) {
     const { phase: _, reason: __, message: ___, ...rest } = held;
     merged = { ...rest, ...pickOutcome(api) };
-    disruption = apiDisruption;
   }
+  // Told together with the end that it explains, and not before.
+  const isTold = becomesTerminal && !mayHaveRunning && heldDisruption.length > 0;
+  const at = { pod, previous: apiDisruption, nowMs };
+  const disruption = isTold ? heldDisruption.map((c) => stampCondition(c.type, c as Verdict, at)) : apiDisruption;
   const conditions = [...foreign, ...disruption, ...owned];
   return { ...merged, conditions: unreadyWhenTerminal(pod, { ...merged, conditions }, nowMs) };
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Pod, PodStatus } from '../../api/pod.ts';
 import { pods } from '../../api/resources.ts';
-import { FakeApi } from '../../client/fake-client.ts';
+import { FakeApi, failure } from '../../client/fake-client.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Rush } from '../../core/rush.ts';
@@ -87,4 +87,68 @@ test('a rush that does not end keeps no status back for more than three seconds'
   await clock.advance(1);
   expect(written()).toBe('Pending');
   endWork();
+});
+
+test('a write that fails is made again, later each time', async () => {
+  for (let i = 0; i < 3; i++) api.failNext('patch', failure(500, 'etcd is down'));
+  writer.set(pod, ready);
+  await clock.advance(500 + 1_000 + 2_000);
+  expect(written()).toBe('Running');
+  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(4);
+});
+
+test('the status of a pod whose name has passed to another is never written to that one', async () => {
+  await api.delete(pods, name, { gracePeriodSeconds: 0 });
+  await api.create(pods, name, { metadata: { ...name, uid: 'u2' }, spec: { containers: [] } } as Pod);
+  writer.set(pod, ready);
+  await clock.advance(60_000);
+  expect(written()).toBeUndefined();
+});
+
+test('a field of ours that somebody else changed is put right within ten seconds, theirs stays', async () => {
+  writer.set(pod, ready);
+  await clock.advance(0);
+  const conditions = [{ type: 'example.com/x', status: 'True' }];
+  pod = await api.patch(
+    pods,
+    name,
+    { type: 'merge', body: { status: { phase: 'Unknown', conditions } } },
+    { subresource: 'status' },
+  );
+  writer.podChanged(pod);
+  await clock.advance(10_000);
+  const { status } = api.all(pods)[0] as Pod;
+  expect(status?.phase).toBe('Running');
+  expect(status?.conditions?.map((c) => c.type).sort()).toEqual(['Ready', 'example.com/x']);
+});
+
+test('an equal status is not written again', async () => {
+  writer.set(pod, ready);
+  await clock.advance(0);
+  pod = api.all(pods)[0] as Pod;
+  writer.podChanged(pod);
+  writer.set(pod, { ...ready });
+  await clock.advance(60_000);
+  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(1);
+});
+
+test('a static pod is written to its mirror once there is one, and again when that was made anew', async () => {
+  const fixed: Pod = {
+    ...pod,
+    metadata: { ...name, uid: 'static', annotations: { 'kubernetes.io/config.source': 'file' } },
+  };
+  const mirror = pod;
+  pod = undefined as never; // nothing in the API yet
+  writer.set(fixed, ready);
+  await clock.advance(1_000);
+  expect(written()).toBeUndefined();
+  pod = mirror;
+  writer.podChanged(pod, 'static');
+  await clock.advance(10_000);
+  expect(written()).toBe('Running');
+  await api.delete(pods, name, { gracePeriodSeconds: 0 });
+  pod = await api.create(pods, name, { metadata: { ...name, uid: 'mirror-2' }, spec: { containers: [] } } as Pod);
+  writer.podChanged(pod, 'static');
+  await clock.advance(10_000);
+  expect(written()).toBe('Running');
 });

@@ -23,7 +23,7 @@ import { computeStatusPatch } from './status-patch.ts';
 
 export interface StatusWriterDeps {
   readonly client: Pick<ApiClient, 'patch' | 'delete'>;
-  /** The pod as the informer has it. */
+  /** The pod's object in the API as the informer has it: of a static pod its mirror, undefined while there is none. */
   readonly getPod: (uid: string) => Pod | undefined;
   /** Containers of the pod may be running: it must not be told to be over. */
   readonly mayBeRunning: (uid: string) => boolean;
@@ -116,9 +116,9 @@ export class StatusWriter {
     this.#store(pod, finishedStatus(pod, status), true);
   }
 
-  /** The informer has a new copy of the pod. */
-  podChanged(pod: Pod): void {
-    const held = this.#held.get(pod.metadata?.uid ?? '');
+  /** The informer has a new copy of the pod's object; `uid` is that of the static pod when it is a mirror. */
+  podChanged(pod: Pod, uid: string = pod.metadata?.uid ?? ''): void {
+    const held = this.#held.get(uid);
     if (held === undefined) return;
     if (held.finished && pod.metadata?.deletionTimestamp !== undefined) {
       this.#worker.request(held.uid);
@@ -225,7 +225,7 @@ export class StatusWriter {
     const { clock, mayBeRunning, client } = this.#deps;
     const api = pod.status ?? {};
     const wanted = mergeStatus(pod, api, held.status, mayBeRunning(held.uid), clock.now());
-    const body = computeStatusPatch(held.uid, api, wanted);
+    const body = computeStatusPatch(pod.metadata?.uid ?? '', api, wanted);
     if (body === undefined) return pod;
     const answer = await client.patch(
       pods,
@@ -270,7 +270,9 @@ export class StatusWriter {
 
   /** The answer to our last patch until the informer has caught up with it. */
   #newest(held: Held, copy: Pod): Pod {
-    if (held.answer === undefined || !isOlder(copy, held.answer)) {
+    // A mirror that was made anew has another uid, and nothing of what was written to the one before.
+    const isSame = held.answer?.metadata?.uid === copy.metadata?.uid;
+    if (held.answer === undefined || !isSame || !isOlder(copy, held.answer)) {
       held.answer = undefined;
       return copy;
     }
