@@ -56,6 +56,12 @@ export async function fileSystemBytes(dir: string): Promise<number> {
   return stats.blocks * stats.bsize;
 }
 
+/** Of the file system that holds `dir`; available is what is left for programs that are not root's. */
+export async function fileSystemUse(dir: string): Promise<{ capacityBytes: number; availableBytes: number }> {
+  const stats = await statfs(dir);
+  return { capacityBytes: stats.blocks * stats.bsize, availableBytes: stats.bavail * stats.bsize };
+}
+
 /** `MemTotal` and `SwapTotal` of /proc/meminfo, bytes. */
 export function parseMemInfo(text: string): { totalBytes: number; swapTotalBytes: number } {
   const bytesOf = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024;
