@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod, PodSpec } from '../api/pod.ts';
-import { admit } from './admission.ts';
+import { admit, rejectedStatus } from './admission.ts';
 
 const NODE: Node = {
   metadata: { name: 'n', labels: { 'kubernetes.io/os': 'linux', zone: 'a' } },
@@ -21,6 +21,7 @@ const tainted: Node = { ...NODE, spec: { taints: [{ key: 'k', effect: 'NoExecute
 describe('admission', () => {
   test.each<[string, Pod, readonly Pod[], Node | undefined, string | undefined]>([
     ['a plain pod', pod(), [], NODE, undefined],
+    ['an amount that cannot be read', wanting({ cpu: '1 core' }), [], NODE, 'UnexpectedAdmissionError'],
     ['no node', pod(), [], undefined, 'InvalidNodeInfo'],
     ['another system', pod({ os: { name: 'windows' } }), [], NODE, 'PodOSNotSupported'],
     [
@@ -45,4 +46,13 @@ describe('admission', () => {
     ['a tolerated taint', pod({ tolerations: [{ operator: 'Exists' }] }), [], tainted, undefined],
     ['a static pod and a taint', pod({}, { 'kubernetes.io/config.source': 'file' }), [], tainted, undefined],
   ])('%s', (_, p, activePods, node, reason) => expect(admit({ pod: p, activePods, node })?.reason).toBe(reason));
+
+  test('a pod whose amounts cannot be read is told why, without a class', () => {
+    const unreadable = wanting({ cpu: '1 core' });
+    const rejection = admit({ pod: unreadable, activePods: [], node: NODE })!;
+    expect(rejection.message).toContain('invalid quantity "1 core"');
+    const status = rejectedStatus(unreadable, rejection, 0);
+    expect(status).toMatchObject({ phase: 'Failed', reason: 'UnexpectedAdmissionError' });
+    expect(status.qosClass).toBeUndefined();
+  });
 });

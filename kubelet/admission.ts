@@ -2,8 +2,9 @@
 // since. A chain of pure handlers; the first refusal wins. After pkg/kubelet/lifecycle/predicate.go.
 import type { Node } from '../api/kinds.ts';
 import { formatTime } from '../api/meta.ts';
+import { ParseError } from '../api/parse-error.ts';
 import { isTerminalPhase, type Pod, type PodStatus } from '../api/pod.ts';
-import { podRequests } from '../api/pod-resources.ts';
+import { podLimits, podRequests } from '../api/pod-resources.ts';
 import { podQosClass } from '../api/qos.ts';
 import {
   addQuantities,
@@ -36,6 +37,7 @@ export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
 
 /** In order; more of them (eviction, devices) go before and after these. */
 export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
+  refuseUnreadable,
   refuseSysctls,
   refuseWithoutNode,
   refuseOtherOs,
@@ -64,7 +66,7 @@ export function rejectedStatus(pod: Pod, { reason, message }: Rejection, nowMs: 
     phase: 'Failed',
     reason,
     message: `Pod was rejected: ${message}`,
-    qosClass: podQosClass(pod),
+    ...(unreadableAmount(pod) === undefined ? { qosClass: podQosClass(pod) } : {}),
   };
 }
 
@@ -72,6 +74,24 @@ export function rejectedStatus(pod: Pod, { reason, message }: Rejection, nowMs: 
 export function isActive(pod: Pod, status: PodStatus | undefined): boolean {
   const isOver = isTerminalPhase(pod.status?.phase) || isTerminalPhase(status?.phase);
   return !isOver;
+}
+
+/** An API server reads amounts before it stores them; whoever else writes pods may not. Nothing below can read them. */
+function refuseUnreadable({ pod }: AdmissionInput): Rejection | undefined {
+  const message = unreadableAmount(pod);
+  return message === undefined ? undefined : { reason: 'UnexpectedAdmissionError', message };
+}
+
+function unreadableAmount(pod: Pod): string | undefined {
+  try {
+    podRequests(pod);
+    podLimits(pod);
+    podQosClass(pod);
+    return undefined;
+  } catch (err) {
+    if (err instanceof ParseError) return err.message;
+    throw err;
+  }
 }
 
 function refuseSysctls({ pod, allowedUnsafeSysctls = [] }: AdmissionInput): Rejection | undefined {

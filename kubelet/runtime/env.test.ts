@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Service } from '../../api/kinds.ts';
-import type { Container, Pod } from '../../api/pod.ts';
+import type { Container, EnvVarSource, Pod } from '../../api/pod.ts';
 import { type EnvSources, envReferences, makeEnvironment } from './env.ts';
 import { expandVariables } from './expand.ts';
 import { serviceVariables } from './service-env.ts';
@@ -22,6 +22,41 @@ const envOf = (container: Partial<Container>, more: Partial<EnvSources> = {}) =>
   Object.fromEntries(makeEnvironment(pod, { name: 'c', ...container }, { ...sources, ...more }));
 
 describe('env', () => {
+  test('a static pod does not wait for the Services', () => {
+    const annotations = { 'kubernetes.io/config.source': 'file' };
+    const fixed: Pod = { ...pod, metadata: { ...pod.metadata, annotations } };
+    const missing = { ...sources, services: undefined };
+    expect(() => makeEnvironment(pod, { name: 'c' }, missing)).toThrow(
+      /^services have not yet been read at least once/,
+    );
+    expect(makeEnvironment(fixed, { name: 'c' }, missing)).toEqual(new Map());
+  });
+
+  describe('from a file', () => {
+    const fileKeyRef = { volumeName: 'v', path: 'f', key: 'K' };
+    const from = (text: string | undefined, more: object = {}) =>
+      envOf(
+        { env: [{ name: 'A', valueFrom: { fileKeyRef: { ...fileKeyRef, ...more } } as EnvVarSource }] },
+        { envFile: (volume, path) => (`${volume}/${path}` === 'v/f' ? text : undefined) },
+      );
+
+    test('its value, or nothing when it is optional', () => {
+      expect(from("K='1'")).toEqual({ A: '1' });
+      expect(from("L='1'", { optional: true })).toEqual({});
+      expect(from(undefined, { optional: true })).toEqual({});
+    });
+
+    test.each<[string | undefined, object, string]>([
+      ["L='1'", {}, 'environment variable key "K" not found in file "f"'],
+      [undefined, {}, 'environment variable key "K" not found in file "f"'],
+      ['K=1', { optional: true }, "couldn't parse env file"],
+      [`K='${'x'.repeat(32_769)}'`, {}, 'environment variable value for key "K" exceeds maximum size of 32KB'],
+      ['', { key: 'k'.repeat(129) }, 'exceeds maximum length of 128 characters'],
+    ])('%.10j is refused', (text, more, message) => {
+      expect(() => from(text, more)).toThrow(message);
+    });
+  });
+
   test('envFrom first, then env in order, each seeing what came before', () => {
     const got = envOf({
       envFrom: [{ prefix: 'CM_', configMapRef: { name: 'cm' } }, { secretRef: { name: 's' } }],
@@ -87,6 +122,11 @@ describe('env', () => {
       'no secret key',
       { env: [{ name: 'X', valueFrom: { secretKeyRef: { name: 's', key: 'z' } } }] },
       "couldn't find key z in Secret ns/s",
+    ],
+    [
+      'a key that every object has',
+      { env: [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'cm', key: 'constructor' } } }] },
+      "couldn't find key constructor in ConfigMap ns/cm",
     ],
     ['envFrom of nothing', { envFrom: [{ secretRef: { name: 'x' } }] }, 'secret "x" not found'],
     [

@@ -4,7 +4,7 @@ import type { ConfigMap, Secret, Service } from '../../api/kinds.ts';
 import type { EnvVar, EnvVarSource, Pod } from '../../api/pod.ts';
 import { ContainerConfigError } from './config-error.ts';
 import { expandVariables } from './expand.ts';
-import { fieldValue, type PodFieldFacts, resourceFieldValue } from './field-ref.ts';
+import { fieldValue, ownValue, type PodFieldFacts, resourceFieldValue } from './field-ref.ts';
 import type { AnyContainer } from './labels.ts';
 import { serviceVariables } from './service-env.ts';
 
@@ -97,7 +97,7 @@ function referencedValue(
   if (from.configMapKeyRef !== undefined) {
     const { name = '', key, optional } = from.configMapKeyRef;
     const object = sources.configMap(name);
-    const value = object?.data?.[key];
+    const value = ownValue(object?.data, key);
     if (value !== undefined || optional) return value;
     if (object === undefined) throw notFound('configmap', name);
     throw new ContainerConfigError(`couldn't find key ${key} in ConfigMap ${namespace}/${name}`);
@@ -105,7 +105,7 @@ function referencedValue(
   if (from.secretKeyRef !== undefined) {
     const { name = '', key, optional } = from.secretKeyRef;
     const object = sources.secret(name);
-    const value = object?.data?.[key];
+    const value = ownValue(object?.data, key);
     if (value !== undefined) return decodeBase64(value);
     if (optional) return undefined;
     if (object === undefined) throw notFound('secret', name);

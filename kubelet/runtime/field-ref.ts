@@ -16,7 +16,7 @@ export interface PodFieldFacts {
 /** @throws {ContainerConfigError} for a path that is no field a variable may show. */
 export function fieldValue(pod: Pod, path: string, facts: PodFieldFacts): string {
   const mapped = /^metadata\.(labels|annotations)\['(.*)'\]$/.exec(path);
-  if (mapped !== null) return pod.metadata?.[mapped[1] as 'labels' | 'annotations']?.[mapped[2]!] ?? '';
+  if (mapped !== null) return ownValue(pod.metadata?.[mapped[1] as 'labels' | 'annotations'], mapped[2]!) ?? '';
   switch (path) {
     case 'metadata.name':
       return pod.metadata?.name ?? '';
@@ -41,6 +41,11 @@ export function fieldValue(pod: Pod, path: string, facts: PodFieldFacts): string
   }
 }
 
+/** Of a key that a user chose, which may be `constructor`: every JSON object has something under that name. */
+export function ownValue(map: Readonly<Record<string, string>> | undefined, key: string): string | undefined {
+  return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
+}
+
 /** The amount divided by the divisor, rounded up; limits that are not set are the node's. */
 export function resourceFieldValue(
   pod: Pod,
@@ -54,7 +59,9 @@ export function resourceFieldValue(
   const [list, name] = splitResource(ref.resource);
   const own = amountsOf('resources' in container ? container.resources : undefined, list).get(name);
   const fallback =
-    list === 'requests' ? undefined : (pod.spec?.resources?.limits?.[name] ?? facts.nodeAllocatable[name]);
+    list === 'requests'
+      ? undefined
+      : (ownValue(pod.spec?.resources?.limits, name) ?? ownValue(facts.nodeAllocatable, name));
   const amount = (own !== undefined && own.nanos > 0n ? own : parseQuantity(fallback ?? '0')).nanos;
   const divisor = parseQuantity(ref.divisor ?? '1').nanos;
   const by = divisor > 0n ? divisor : 1_000_000_000n; // an unset divisor is sent as "0"
