@@ -31,6 +31,8 @@ export interface KubeletConfig {
   readonly seccompDefault: boolean;
   /** Names, or prefixes that end in `*`, beyond the safe ones. */
   readonly allowedUnsafeSysctls: readonly string[];
+  /** userNamespaces.idsPerPod: a multiple of 65536. */
+  readonly userNamespaceIdsPerPod: number;
   readonly nodeStatusUpdateFrequencyMs: number;
   readonly nodeStatusReportFrequencyMs: number;
   readonly nodeLeaseDurationSeconds: number;
@@ -63,6 +65,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   crashLoopMaxContainerRestartPeriodMs: 300_000,
   seccompDefault: false,
   allowedUnsafeSysctls: Object.freeze([]),
+  userNamespaceIdsPerPod: 65_536,
   nodeStatusUpdateFrequencyMs: 10_000,
   nodeStatusReportFrequencyMs: 300_000,
   nodeLeaseDurationSeconds: 40,

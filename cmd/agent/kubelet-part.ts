@@ -1,7 +1,7 @@
 // The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
 // parts depend on each other.
 import { lookup } from 'node:dns/promises';
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir, readFile, realpath } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { RuntimeClass } from '../../api/kinds.ts';
@@ -18,6 +18,7 @@ import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
@@ -25,10 +26,13 @@ import type { NodeFacts } from '../../kubelet/node/node-status.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
+import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
-import { podReference } from '../../kubelet/runtime/runtime-deps.ts';
+import { nodeReference, podReference } from '../../kubelet/runtime/runtime-deps.ts';
 import { pacedStarts } from '../../kubelet/runtime/start-rush.ts';
+import { UserNamespaces, userNamespacePool } from '../../kubelet/runtime/user-namespaces.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
@@ -115,10 +119,17 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   );
   await cgroups.ensureTree();
 
+  const idsPerPod = settings.userNamespaceIdsPerPod;
+  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => ''); // a host without it has no user kubelet
+  const pool = await userNamespacePool(ctx.exec, passwd, { idsPerPod, maxPods: settings.maxPods });
+  const featuresOf = (handler: string) =>
+    health.status?.runtimeHandlers.find((h) => h.name === handler)?.features ?? undefined;
+
   const classes = createInformer(client, runtimeClasses, {}, { clock, log });
   const services = ctx.services().store;
   const kubeRuntime = new KubeRuntime(
     {
+      nodeName: config.nodeName,
       rootDir,
       podLogsDir: settings.podLogsDir,
       containerLogsDir: config.nodelet.containerLogsDir,
@@ -145,7 +156,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       security: {
         seccompDefault: settings.seccompDefault,
         seccompDir: path.join(rootDir, 'seccomp'),
-        extraMaskedPaths: [],
+        extraMaskedPaths: await thermalThrottlePaths(),
       },
     },
     {
@@ -164,8 +175,11 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       secret: (namespace, name) => objects.getSecret(namespace, name),
       services: () => (services.hasSynced ? services.list() : undefined),
       runtimeHandler: async (name) => handlerOf(classes.store, name),
-      supportsRecursiveReadOnly: (handler) =>
-        health.status?.runtimeHandlers.find((h) => h.name === handler)?.features?.recursiveReadOnlyMounts ?? false,
+      supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
+      supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
+      userNamespaces: new UserNamespaces({ rootDir, pool, idsPerPod }),
+      imageVolumesMissing: () =>
+        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion),
       cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
       volumesOf: (uid) => volumes.volumesOf(uid),
       tailLog,
@@ -252,6 +266,10 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
 
   const task: Task = async (signal) => {
     try {
+      const fault = await hostDnsFault(settings.resolvConf, settings.clusterDomain);
+      if (fault !== undefined) {
+        recorder.event(nodeReference(config.nodeName), 'Warning', 'CheckLimitsForResolvConf', fault);
+      }
       await runTasks(signal, {
         'runtime classes': (s) => classes.run(s),
         'runtime health': (s) => health.run(s),
@@ -285,6 +303,16 @@ async function connectedVersion(runtime: RuntimeService, endpoint: string) {
       retryable: true,
       hint: 'start it (systemctl start containerd), or name its socket with --container-runtime-endpoint',
     });
+  }
+}
+
+/** What is wrong with the node's resolv.conf, told once; pods get as much of it as they can hold. */
+async function hostDnsFault(file: string, clusterDomain: string): Promise<string | undefined> {
+  if (file === '') return undefined;
+  try {
+    return resolvConfFault(file, parseResolvConf(await readFile(file, 'utf8')), clusterDomain);
+  } catch (err) {
+    return errorMessage(err);
   }
 }
 

@@ -234,7 +234,7 @@ const resourceFields = {
   memorySwap: group({ swapBehavior: field('later', oneOf('NoSwap', 'LimitedSwap'), '') }),
   userNamespaces: group({
     idsPerPod: field(
-      'later',
+      'used',
       scalar('a multiple of 65536 up to 4294967295', (v) =>
         typeof v === 'number' && v >= 65_536 && v <= 4_294_967_295 && v % 65_536 === 0 ? v : undefined,
       ),

@@ -39,6 +39,7 @@ export function kubeletConfig(
     crashLoopMaxContainerRestartPeriodMs: c.crashLoopBackOff.maxContainerRestartPeriod,
     seccompDefault: c.seccompDefault,
     allowedUnsafeSysctls: c.allowedUnsafeSysctls ?? [],
+    userNamespaceIdsPerPod: c.userNamespaces.idsPerPod,
     nodeStatusUpdateFrequencyMs: c.nodeStatusUpdateFrequency,
     // Whoever sets how often the status is computed means it to be reported as often.
     nodeStatusReportFrequencyMs:

@@ -63,9 +63,32 @@ test('a container configuration', () => {
   });
 });
 
+test('in a user namespace every mount shows the owners it has on the host', () => {
+  const userIds = { hostId: 131_072, containerId: 0, length: 65_536 };
+  const got = containerConfig({
+    pod: podOf({ hostUsers: false }),
+    container: { name: 'c' },
+    restartCount: 0,
+    imageRef: 'i',
+    image: image(),
+    env: new Map(),
+    mounts: [{ containerPath: '/a', hostPath: '/b' }],
+    targetId: '',
+    userIds,
+    resources,
+    security,
+  });
+  expect(got.mounts).toEqual([{ containerPath: '/a', hostPath: '/b', uidMappings: [userIds], gidMappings: [userIds] }]);
+  expect(got.linux?.securityContext?.namespaceOptions?.usernsOptions).toEqual({
+    mode: 'POD',
+    uids: [userIds],
+    gids: [userIds],
+  });
+});
+
 describe('security context', () => {
   const of = (c: Partial<Container>, spec: Partial<PodSpec> = {}, img: Image | undefined = image()) =>
-    containerSecurityContext(podOf(spec), { name: 'c', ...c }, img, '', security);
+    containerSecurityContext(podOf(spec), { name: 'c', ...c }, img, {}, security);
   const nonRoot = { securityContext: { runAsNonRoot: true } };
 
   test.each<[string, ReturnType<typeof of>, object]>([
@@ -142,7 +165,8 @@ describe('security context', () => {
     [{ shareProcessNamespace: true }, 'x', { pid: 'POD', targetId: '' }],
     [{}, 'x', { pid: 'TARGET', targetId: 'x' }],
   ])('namespaces of %j', (spec, target, want) => {
-    expect(namespaceOptions(podOf(spec), target)).toMatchObject(want);
+    const got = namespaceOptions(podOf(spec), { targetId: target, userIds: undefined });
+    expect(got).toMatchObject({ ...want, usernsOptions: { mode: 'NODE' } });
   });
 });
 

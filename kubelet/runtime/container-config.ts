@@ -1,12 +1,12 @@
 // Container spec → ContainerConfig (pkg/kubelet/kuberuntime/kuberuntime_container.go generateContainerConfig). Pure.
 import type { Pod } from '../../api/pod.ts';
-import type { ContainerConfig, Image, Mount } from '../../cri/gen/messages.ts';
+import type { ContainerConfig, IDMapping, Image, Mount } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { expandVariables } from './expand.ts';
 import { type AnyContainer, containerAnnotations, containerLabels } from './labels.ts';
 import { containerLogPath } from './pod-paths.ts';
 import { containerResources, type ResourceSettings } from './resources.ts';
-import { containerSecurityContext, type SecuritySettings } from './security-context.ts';
+import { containerSecurityContext, namespaceOptions, type SecuritySettings } from './security-context.ts';
 
 export interface ContainerConfigInput {
   readonly pod: Pod;
@@ -20,13 +20,16 @@ export interface ContainerConfigInput {
   readonly mounts: readonly Init<Mount>[];
   /** Container whose processes an ephemeral container sees, '' for none. */
   readonly targetId: string;
+  /** Host ids of a pod with a user namespace of its own. */
+  readonly userIds?: IDMapping | undefined;
   readonly resources: ResourceSettings;
   readonly security: SecuritySettings;
 }
 
 /** @throws {ContainerConfigError} when the security context cannot be met. */
 export function containerConfig(input: ContainerConfigInput): Init<ContainerConfig> {
-  const { pod, container, env } = input;
+  const { pod, container, env, targetId, userIds } = input;
+  const namespaces = namespaceOptions(pod, { targetId, userIds });
   const expand = (text: string) => expandVariables(text, (name) => env.get(name));
   return {
     metadata: { name: container.name, attempt: input.restartCount },
@@ -35,7 +38,11 @@ export function containerConfig(input: ContainerConfigInput): Init<ContainerConf
     args: (container.args ?? []).map(expand),
     workingDir: container.workingDir ?? '',
     envs: [...env].map(([key, value]) => ({ key, value: Buffer.from(value, 'utf8') })),
-    mounts: input.mounts,
+    // On the host the files belong to host users; inside they are to belong to the same ids as without a user namespace.
+    mounts:
+      userIds === undefined
+        ? input.mounts
+        : input.mounts.map((m) => ({ ...m, uidMappings: [userIds], gidMappings: [userIds] })),
     labels: containerLabels(pod, container.name),
     annotations: containerAnnotations(pod, container, input.restartCount),
     logPath: containerLogPath(container.name, input.restartCount),
@@ -44,7 +51,7 @@ export function containerConfig(input: ContainerConfigInput): Init<ContainerConf
     tty: container.tty ?? false,
     linux: {
       resources: containerResources(pod, container, input.resources),
-      securityContext: containerSecurityContext(pod, container, input.image, input.targetId, input.security),
+      securityContext: containerSecurityContext(pod, container, input.image, namespaces, input.security),
     },
   };
 }

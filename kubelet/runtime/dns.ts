@@ -7,6 +7,13 @@ const MAX_NAMESERVERS = 3;
 const MAX_SEARCHES = 32;
 const MAX_SEARCH_LENGTH = 2048;
 const MAX_DOMAIN_LENGTH = 253;
+/** What a pod with dnsPolicy ClusterFirst adds to the searches of the node. */
+const CLUSTER_SEARCHES = 3;
+
+export const MISSING_CLUSTER_DNS = 'MissingClusterDNS';
+/** For the node; a pod's Event names the pod before it. */
+export const MISSING_CLUSTER_DNS_TEXT =
+  'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. Falling back to "Default" policy.';
 
 export interface DnsSettings {
   /** clusterDNS addresses. */
@@ -64,8 +71,7 @@ function baseConfig(pod: Pod, settings: DnsSettings, warnings: { reason: string;
   if (policy === 'Default' || (policy === 'ClusterFirst' && pod.spec?.hostNetwork === true))
     return hostConfig(settings);
   if (settings.clusterDns.length > 0) return clusterConfig(pod, settings);
-  const text = `kubelet does not have ClusterDNS IP configured and cannot create Pod using "${policy}" policy. Falling back to "Default" policy.`;
-  warnings.push({ reason: 'MissingClusterDNS', message: `pod: "${podDescription(pod)}". ${text}` });
+  warnings.push({ reason: MISSING_CLUSTER_DNS, message: `pod: "${podDescription(pod)}". ${MISSING_CLUSTER_DNS_TEXT}` });
   return hostConfig(settings);
 }
 
@@ -111,6 +117,18 @@ function applyLimits(config: DNSConfig, warnings: { reason: string; message: str
     warnings.push({ reason: 'DNSConfigForming', message });
   }
   return { servers, searches, options: config.options };
+}
+
+/** Why the searches of the node's own file do not fit into a pod's, for an Event on the node; undefined when they do. */
+export function resolvConfFault(file: string, { searches }: DNSConfig, clusterDomain: string): string | undefined {
+  const limit = clusterDomain === '' ? MAX_SEARCHES : MAX_SEARCHES - CLUSTER_SEARCHES;
+  if (searches.length > limit) {
+    return `Resolv.conf file '${file}' contains search line consisting of more than ${limit} domains!`;
+  }
+  if (searches.join(' ').length > MAX_SEARCH_LENGTH) {
+    return `Resolv.conf file '${file}' contains search line which length is more than allowed ${MAX_SEARCH_LENGTH} chars!`;
+  }
+  return undefined;
 }
 
 function unique(list: readonly string[]): string[] {

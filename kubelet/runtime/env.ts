@@ -3,17 +3,35 @@
 import type { ConfigMap, Secret, Service } from '../../api/kinds.ts';
 import type { EnvVar, EnvVarSource, Pod } from '../../api/pod.ts';
 import { ContainerConfigError } from './config-error.ts';
+import { type FileKeyRef, parseEnvFile } from './env-file.ts';
 import { expandVariables } from './expand.ts';
 import { fieldValue, ownValue, type PodFieldFacts, resourceFieldValue } from './field-ref.ts';
 import type { AnyContainer } from './labels.ts';
 import { serviceVariables } from './service-env.ts';
 
+const MAX_FILE_KEY_LENGTH = 128;
+const MAX_FILE_VALUE_BYTES = 32 * 1024;
+
 export interface EnvSources extends PodFieldFacts {
   /** By name, in the pod's namespace; undefined when there is none. */
   configMap(name: string): ConfigMap | undefined;
   secret(name: string): Secret | undefined;
+  /** Text of a file in a volume; undefined when there is none. Absent: no file was asked for. */
+  readonly envFile?: (volumeName: string, path: string) => string | undefined;
   /** Undefined until the Services have been read once. */
   readonly services: readonly Service[] | undefined;
+}
+
+/** Files in volumes that `makeEnvironment` will ask for. */
+export function fileReferences(container: AnyContainer): FileKeyRef[] {
+  return (container.env ?? []).flatMap(({ value, valueFrom }) => {
+    const ref = fileKeyRefOf(valueFrom);
+    return value || ref === undefined ? [] : [ref];
+  });
+}
+
+function fileKeyRefOf(from: EnvVarSource | undefined): FileKeyRef | undefined {
+  return (from as { fileKeyRef?: FileKeyRef } | undefined)?.fileKeyRef;
 }
 
 /** Names of the objects that `makeEnvironment` will ask for. */
@@ -35,10 +53,12 @@ export function envReferences(container: AnyContainer): { configMaps: Set<string
 /** @throws {ContainerConfigError} for what the container cannot be created without. */
 export function makeEnvironment(pod: Pod, container: AnyContainer, sources: EnvSources): Map<string, string> {
   const links = pod.spec?.enableServiceLinks ?? true;
-  if (sources.services === undefined) {
+  // A static pod may be what makes the API server run: it does not wait for it.
+  const known = sources.services ?? (isStatic(pod) ? [] : undefined);
+  if (known === undefined) {
     throw new ContainerConfigError('services have not yet been read at least once, cannot construct envvars');
   }
-  const services = serviceVariables(sources.services, pod.metadata?.namespace ?? '', links);
+  const services = serviceVariables(known, pod.metadata?.namespace ?? '', links);
   const env = new Map<string, string>();
   addEnvFrom(env, pod, container, sources);
   for (const variable of container.env ?? []) {
@@ -47,6 +67,10 @@ export function makeEnvironment(pod: Pod, container: AnyContainer, sources: EnvS
   }
   for (const [name, value] of services) if (!env.has(name)) env.set(name, value);
   return env;
+}
+
+function isStatic(pod: Pod): boolean {
+  return (pod.metadata?.annotations?.['kubernetes.io/config.source'] ?? 'api') !== 'api';
 }
 
 function addEnvFrom(env: Map<string, string>, pod: Pod, container: AnyContainer, sources: EnvSources): void {
@@ -111,7 +135,31 @@ function referencedValue(
     if (object === undefined) throw notFound('secret', name);
     throw new ContainerConfigError(`couldn't find key ${key} in Secret ${namespace}/${name}`);
   }
+  const file = fileKeyRefOf(from);
+  if (file !== undefined) return fileValue(file, sources);
   throw new ContainerConfigError(`env of container ${container.name} has a source of an unknown kind`);
+}
+
+/** An empty value counts as none. */
+function fileValue({ volumeName, path, key, optional }: FileKeyRef, sources: EnvSources): string | undefined {
+  if (key.length > MAX_FILE_KEY_LENGTH) {
+    throw new ContainerConfigError(
+      `environment variable key "${key}" exceeds maximum length of ${MAX_FILE_KEY_LENGTH} characters`,
+    );
+  }
+  let value: string | undefined;
+  try {
+    value = parseEnvFile(sources.envFile?.(volumeName, path) ?? '', key);
+  } catch (err) {
+    if (err instanceof ContainerConfigError) throw err;
+    throw new ContainerConfigError("couldn't parse env file", err);
+  }
+  if (Buffer.byteLength(value ?? '') > MAX_FILE_VALUE_BYTES) {
+    throw new ContainerConfigError(`environment variable value for key "${key}" exceeds maximum size of 32KB`);
+  }
+  if (value) return value;
+  if (optional) return undefined;
+  throw new ContainerConfigError(`environment variable key "${key}" not found in file "${path}"`);
 }
 
 function notFound(kind: 'configmap' | 'secret', name: string): ContainerConfigError {

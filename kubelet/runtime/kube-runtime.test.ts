@@ -17,6 +17,8 @@ let clock: FakeClock;
 let events: string[];
 let kube: KubeRuntime;
 let readyIps: (readonly string[])[];
+/** Of RuntimeClasses. */
+let handlers: Record<string, string>;
 const noVerdicts = { liveness: () => undefined, startup: () => undefined };
 
 beforeEach(async () => {
@@ -27,6 +29,7 @@ beforeEach(async () => {
   cri.nowMs = () => clock.now();
   events = [];
   readyIps = [];
+  handlers = {};
   kube = newRuntime();
 });
 afterEach(() => rm(dir, { recursive: true }));
@@ -34,6 +37,7 @@ afterEach(() => rm(dir, { recursive: true }));
 /** A new one knows nothing but what the runtime tells: an agent that was started again. */
 function newRuntime(): KubeRuntime {
   const settings = {
+    nodeName: 'n1',
     rootDir: path.join(dir, 'root'),
     podLogsDir: path.join(dir, 'pods'),
     containerLogsDir: path.join(dir, 'containers'),
@@ -64,9 +68,13 @@ function newRuntime(): KubeRuntime {
     secret: async () => undefined,
     services: () => [],
     runtimeHandler: async (name) => {
+      if (handlers[name] !== undefined) return handlers[name];
       throw new Error(`RuntimeClass "${name}" not found`);
     },
     supportsRecursiveReadOnly: () => false,
+    supportsUserNamespaces: (handler) => handler === 'isolating',
+    userNamespaces: { mappingOf: async () => ({ hostId: 131_072, containerId: 0, length: 65_536 }) },
+    imageVolumesMissing: () => undefined,
     cgroupParent: () => '/kubepods/pod',
     volumesOf: () => new Map(),
     tailLog: async () => 'end of the log',
@@ -134,6 +142,46 @@ describe('start', () => {
       "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
     );
     expect(result.started).toEqual([]);
+  });
+
+  test('with a RuntimeClass that gives user namespaces the container is in the range of its pod', async () => {
+    handlers = { safe: 'isolating', plain: 'other' };
+    expect((await sync(podOf({ hostUsers: false, runtimeClassName: 'safe' }))).started).toEqual(['a']);
+    const ids = [{ hostId: 131_072, containerId: 0, length: 65_536 }];
+    const [container] = cri.containers.values();
+    const options = container?.config.linux?.securityContext?.namespaceOptions?.usernsOptions;
+    expect(options).toEqual({ mode: 'POD', uids: ids, gids: ids });
+  });
+
+  test('a RuntimeClass without user namespaces is named in the refusal', async () => {
+    handlers = { plain: 'other' };
+    const result = await sync(podOf({ hostUsers: false, runtimeClassName: 'plain' }));
+    expect(result.error?.message).toContain(
+      'can\'t set `spec.hostUsers: false`, RuntimeClass handler "other" does not support user namespaces',
+    );
+  });
+
+  test('an image volume that cannot be had keeps back only who mounts it', async () => {
+    const volumeMounts = [{ name: 'tools', mountPath: '/tools' }];
+    const pod = podOf({
+      containers: [spec('a', local), { ...spec('b', local), volumeMounts }],
+      volumes: [{ name: 'tools', image: { reference: 'none:1', pullPolicy: 'Never' } }],
+    });
+    const message = 'Container image "none:1" is not present with pull policy of Never';
+    expect(await sync(pod)).toMatchObject({
+      started: ['a'],
+      failures: [{ container: 'b', reason: 'ErrImageNeverPull', message }],
+    });
+    expect(events).toContain(`Warning Failed Error: ${message}`);
+    cri.addImage('none:1');
+    expect((await sync(pod)).started).toEqual(['b']);
+    const b = [...cri.containers.values()].find((c) => c.status.metadata?.name === 'b');
+    expect(b?.config.mounts?.[0]).toMatchObject({
+      containerPath: '/tools',
+      hostPath: '',
+      readonly: true,
+      image: { image: 'sha256:none:1', userSpecifiedImage: 'none:1' },
+    });
   });
 
   test('a failed sandbox is reported and leaves nothing started', async () => {

@@ -2,7 +2,7 @@
 // host paths of sub-paths are prepared by sub-path.ts and handed in.
 import path from 'node:path';
 import type { VolumeMount } from '../../api/pod.ts';
-import type { Mount } from '../../cri/gen/messages.ts';
+import type { ImageSpec, Mount } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
@@ -15,6 +15,8 @@ export interface MountInput {
   readonly env: ReadonlyMap<string, string>;
   /** Index of a volume mount → where its sub-path is mounted on the host. */
   readonly subPaths: ReadonlyMap<number, string>;
+  /** Volumes that the runtime mounts itself, by name; absent: none. */
+  readonly images?: ReadonlyMap<string, Init<ImageSpec>>;
   /** Undefined: the runtime's own /etc/hosts stays. */
   readonly etcHostsFile: string | undefined;
   /** Undefined when the file could not be made. */
@@ -36,9 +38,11 @@ export function subPathRequests(
   container: AnyContainer,
   volumes: ReadonlyMap<string, MountedVolume>,
   env: ReadonlyMap<string, string>,
+  images: ReadonlyMap<string, unknown> = new Map(),
 ): SubPathRequest[] {
   const requests: SubPathRequest[] = [];
   for (const [index, mount] of (container.volumeMounts ?? []).entries()) {
+    if (images.has(mount.name)) continue; // the runtime looks for it in the image
     const subPath = resolveSubPath(mount, env);
     if (subPath !== '') requests.push({ index, volume: volumeOf(mount, container, volumes), subPath });
   }
@@ -60,6 +64,8 @@ export function makeMounts(input: MountInput): Init<Mount>[] {
 }
 
 function volumeMount(mount: VolumeMount, index: number, input: MountInput): Init<Mount> {
+  const image = input.images?.get(mount.name);
+  if (image !== undefined) return imageMount(mount, image, input.env);
   const volume = volumeOf(mount, input.container, input.volumes);
   const readonly = mount.readOnly === true || volume.readOnly;
   return {
@@ -69,6 +75,18 @@ function volumeMount(mount: VolumeMount, index: number, input: MountInput): Init
     selinuxRelabel: volume.selinuxRelabel,
     propagation: propagation(mount),
     recursiveReadOnly: recursiveReadOnly(mount, readonly, input.supportsRecursiveReadOnly),
+  };
+}
+
+/** Nothing of it is on a path of the host; an image is never written to. */
+function imageMount(mount: VolumeMount, image: Init<ImageSpec>, env: ReadonlyMap<string, string>): Init<Mount> {
+  return {
+    containerPath: absolute(mount.mountPath),
+    hostPath: '',
+    readonly: true,
+    propagation: propagation(mount),
+    image,
+    imageSubPath: resolveSubPath(mount, env),
   };
 }
 

@@ -1,7 +1,7 @@
 // Hostname, /etc/hosts and DNS of a pod.
 import { describe, expect, test } from 'vitest';
 import type { Pod, PodSpec } from '../../api/pod.ts';
-import { type DnsSettings, parseResolvConf, podDns } from './dns.ts';
+import { type DnsSettings, parseResolvConf, podDns, resolvConfFault } from './dns.ts';
 import { renderEtcHosts, renderHostNetworkEtcHosts } from './etc-hosts.ts';
 import { podHostname } from './hostname.ts';
 
@@ -138,6 +138,31 @@ describe('DNS', () => {
     expect(got.config.searches).toHaveLength(32);
     expect(got.warnings.map((w) => w.reason)).toEqual(['DNSConfigForming', 'DNSConfigForming']);
     expect(got.warnings[0]?.message).toContain('the applied nameserver line is: 10.96.0.10 2.2.2.2 3.3.3.3');
+  });
+
+  test('the fallback is named alike for every policy that asks for the cluster', () => {
+    const got = podDns(podOf({ hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' }), {
+      ...settings,
+      clusterDns: [],
+    });
+    expect(got.warnings[0]?.message).toContain('cannot create Pod using "ClusterFirst" policy');
+  });
+
+  test.each<[number, string, string | undefined]>([
+    [29, 'cluster.local', undefined],
+    [30, 'cluster.local', "Resolv.conf file '/r' contains search line consisting of more than 29 domains!"],
+    [32, '', undefined],
+    [33, '', "Resolv.conf file '/r' contains search line consisting of more than 32 domains!"],
+  ])('%i searches of the node with the domain %j', (count, domain, want) => {
+    const searches = Array.from({ length: count }, (_, i) => `s${i}`);
+    expect(resolvConfFault('/r', { servers: [], searches, options: [] }, domain)).toBe(want);
+  });
+
+  test('searches of the node that are too long together', () => {
+    const searches = Array.from({ length: 10 }, (_, i) => `${i}`.repeat(210));
+    expect(resolvConfFault('/r', { servers: [], searches, options: [] }, '')).toContain(
+      'more than allowed 2048 chars!',
+    );
   });
 
   test('resolv.conf', () => {

@@ -2,11 +2,14 @@
 // needs no sandbox is begun while the sandbox is being made, since that takes most of a pod's start.
 import type { ConfigMap, Secret } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
-import type { ContainerConfig, Image } from '../../cri/gen/messages.ts';
+import { errorMessage } from '../../core/errors.ts';
+import type { ContainerConfig, IDMapping, Image, ImageSpec } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
 import { containerConfig } from './container-config.ts';
-import { type EnvSources, envReferences, makeEnvironment } from './env.ts';
+import { type EnvSources, envReferences, fileReferences, makeEnvironment } from './env.ts';
+import { readEnvFile } from './env-file.ts';
 import { podHostname } from './hostname.ts';
 import { type ImageLookup, ImagePuller } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
@@ -41,6 +44,8 @@ export interface FinishContext {
   readonly status: PodRuntimeStatus;
   readonly ips: readonly string[];
   readonly runtimeHandler: string;
+  /** Host ids of a pod with a user namespace of its own. */
+  readonly userIds: IDMapping | undefined;
 }
 
 export class ContainerPreparer {
@@ -70,23 +75,27 @@ export class ContainerPreparer {
     container: AnyContainer,
     image: { readonly imageRef: string; readonly image: Image | undefined },
     prepared: ContainerPreparation,
+    images: ReadonlyMap<string, Init<ImageSpec>>,
   ): Promise<{ config: Init<ContainerConfig>; restartCount: number }> {
     const { pod, ips } = ctx;
     const settings = this.#settings;
     const targetId = targetContainerId(container, ctx.status);
     const { configMaps, secrets } = unwrap(await prepared.references);
-    const env = makeEnvironment(pod, container, this.#envSources(ips, configMaps, secrets));
+    const volumes = this.#deps.volumesOf(pod.metadata?.uid ?? '') ?? new Map<string, MountedVolume>();
+    const envFile = await readEnvFiles(container, volumes);
+    const env = makeEnvironment(pod, container, { ...this.#envSources(ips, configMaps, secrets), envFile });
     const hostname = podHostname(pod, settings.clusterDomain);
     const [files, etcHostsFile, subPaths] = await Promise.all([
       prepared.files.then(unwrap),
       writeEtcHosts(settings, pod, ips, hostname),
-      this.#prepareSubPaths(pod, container, env),
+      this.#prepareSubPaths(pod, container, env, volumes, images),
     ]);
     const mounts = makeMounts({
       container,
-      volumes: this.#deps.volumesOf(pod.metadata?.uid ?? '') ?? new Map(),
+      volumes,
       env,
       subPaths,
+      images,
       etcHostsFile,
       terminationLogFile: files.terminationLogFile,
       supportsRecursiveReadOnly: this.#deps.supportsRecursiveReadOnly(ctx.runtimeHandler),
@@ -101,6 +110,7 @@ export class ContainerPreparer {
       env,
       mounts,
       targetId,
+      userIds: ctx.userIds,
       resources,
       security,
     });
@@ -144,9 +154,11 @@ export class ContainerPreparer {
     pod: Pod,
     container: AnyContainer,
     env: ReadonlyMap<string, string>,
+    volumes: ReadonlyMap<string, MountedVolume>,
+    images: ReadonlyMap<string, unknown>,
   ): Promise<ReadonlyMap<number, string>> {
     const uid = pod.metadata?.uid ?? '';
-    const requests = subPathRequests(container, this.#deps.volumesOf(uid) ?? new Map(), env);
+    const requests = subPathRequests(container, volumes, env, images);
     const paths = new Map<number, string>();
     for (const request of requests) {
       paths.set(request.index, await prepareSubPath(this.#settings.rootDir, uid, container.name, request, this.#deps));
@@ -158,7 +170,7 @@ export class ContainerPreparer {
     podIps: readonly string[],
     configMaps: ReadonlyMap<string, ConfigMap | undefined>,
     secrets: ReadonlyMap<string, Secret | undefined>,
-  ): EnvSources {
+  ): Omit<EnvSources, 'envFile'> {
     const { services, nodeIps, nodeAllocatable } = this.#deps;
     return {
       configMap: (name) => configMaps.get(name),
@@ -178,6 +190,27 @@ function targetContainerId(container: AnyContainer, status: PodRuntimeStatus): s
   const target = findContainer(status, name);
   if (target === undefined) throw new ContainerConfigError(`unable to find target container ${name}`);
   return target.id;
+}
+
+/** What the container's `fileKeyRef`s ask for, read once per file. */
+async function readEnvFiles(
+  container: AnyContainer,
+  volumes: ReadonlyMap<string, MountedVolume>,
+): Promise<NonNullable<EnvSources['envFile']>> {
+  const texts = new Map<string, string | undefined>();
+  const keyOf = (volumeName: string, file: string) => `${volumeName}/${file}`;
+  for (const { volumeName, path: file } of fileReferences(container)) {
+    const volume = volumes.get(volumeName);
+    if (volume === undefined) {
+      throw new ContainerConfigError(`cannot find the volume "${volumeName}" referenced by FileKeyRef`);
+    }
+    try {
+      texts.set(keyOf(volumeName, file), await readEnvFile(volume, file));
+    } catch (err) {
+      throw new ContainerConfigError(`couldn't read env file "${file}": ${errorMessage(err)}`, err);
+    }
+  }
+  return (volumeName, file) => texts.get(keyOf(volumeName, file));
 }
 
 async function fetchAll<T>(names: ReadonlySet<string>, fetch: (name: string) => Promise<T>): Promise<Map<string, T>> {

@@ -10,8 +10,11 @@ import type { ImagePullerOptions } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
 import type { ResourceSettings } from './resources.ts';
 import type { SecuritySettings } from './security-context.ts';
+import type { UserNamespaces } from './user-namespaces.ts';
 
 export interface RuntimeSettings {
+  /** What Events of the node refer to. */
+  readonly nodeName: string;
   /** The kubelet's root directory, e.g. `/var/lib/kubelet`. */
   readonly rootDir: string;
   /** Default `/var/log/pods`. */
@@ -50,6 +53,11 @@ export interface RuntimeDeps {
   readonly runtimeHandler: (runtimeClassName: string) => Promise<string>;
   /** Whether the handler ('' is the default one) can mount recursively read-only. */
   readonly supportsRecursiveReadOnly: (handler: string) => boolean;
+  /** Whether the handler can give a pod a user namespace of its own. */
+  readonly supportsUserNamespaces: (handler: string) => boolean;
+  readonly userNamespaces: Pick<UserNamespaces, 'mappingOf'>;
+  /** Why the runtime cannot mount an image as a volume; undefined when it can. */
+  readonly imageVolumesMissing: () => string | undefined;
   readonly cgroupParent: (pod: Pod) => string;
   readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
   /** The last lines of a container's log (cri/container-log.ts), without stamps: at most `maxLines` and `maxBytes`. */
@@ -72,6 +80,11 @@ export function podReference(pod: Pod, container?: AnyContainer): ObjectReferenc
     ...(resourceVersion === undefined ? {} : { resourceVersion }),
     ...(fieldPath === undefined ? {} : { fieldPath }),
   };
+}
+
+/** What Events of the node refer to; its name stands for the uid, as in the kubelet's. */
+export function nodeReference(nodeName: string): ObjectReference {
+  return { kind: 'Node', name: nodeName, uid: nodeName };
 }
 
 function containerFieldPath(pod: Pod, name: string): string | undefined {

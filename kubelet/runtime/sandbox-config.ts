@@ -1,10 +1,10 @@
 // Pod → PodSandboxConfig (pkg/kubelet/kuberuntime/kuberuntime_sandbox.go). Pure.
 import type { Container, ContainerPort, Pod } from '../../api/pod.ts';
-import type { DNSConfig, PodSandboxConfig, PortMapping } from '../../cri/gen/messages.ts';
+import type { DNSConfig, IDMapping, PodSandboxConfig, PortMapping } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { sandboxLabels } from './labels.ts';
 import { overheadResources, type ResourceSettings, sandboxResources } from './resources.ts';
-import { sandboxSecurityContext } from './security-context.ts';
+import { namespaceOptions, sandboxSecurityContext } from './security-context.ts';
 
 export interface SandboxConfigInput {
   readonly pod: Pod;
@@ -15,6 +15,8 @@ export interface SandboxConfigInput {
   readonly dns: DNSConfig;
   readonly cgroupParent: string;
   readonly resources: ResourceSettings;
+  /** Host ids of a pod with a user namespace of its own. */
+  readonly userIds?: IDMapping | undefined;
 }
 
 export function sandboxConfig(input: SandboxConfigInput): Init<PodSandboxConfig> {
@@ -33,7 +35,7 @@ export function sandboxConfig(input: SandboxConfigInput): Init<PodSandboxConfig>
       sysctls: sysctls(pod),
       overhead: overheadResources(pod, input.resources),
       resources: sandboxResources(pod, input.resources),
-      securityContext: sandboxSecurityContext(pod),
+      securityContext: sandboxSecurityContext(pod, namespaceOptions(pod, { targetId: '', userIds: input.userIds })),
     },
   };
 }

@@ -1,8 +1,8 @@
 // Security contexts of pod and container → CRI (pkg/kubelet/kuberuntime/security_context.go, pkg/securitycontext). Pure.
 import path from 'node:path';
 import { type Pod, podDescription, type SecurityContext } from '../../api/pod.ts';
-import { AgentError } from '../../core/errors.ts';
 import type {
+  IDMapping,
   Image,
   LinuxContainerSecurityContext,
   LinuxSandboxSecurityContext,
@@ -59,7 +59,7 @@ export function containerSecurityContext(
   pod: Pod,
   container: AnyContainer,
   image: Image | undefined,
-  targetId: string,
+  namespaces: Init<NamespaceOption>,
   settings: SecuritySettings,
 ): Init<LinuxContainerSecurityContext> {
   const effective = effectiveSecurityContext(pod, container);
@@ -84,14 +84,14 @@ export function containerSecurityContext(
     noNewPrivs: effective.allowPrivilegeEscalation === false,
     maskedPaths: unmasked ? [] : [...MASKED_PATHS, ...settings.extraMaskedPaths],
     readonlyPaths: unmasked ? [] : READONLY_PATHS,
-    namespaceOptions: namespaceOptions(pod, targetId),
+    namespaceOptions: namespaces,
     seccomp: seccompProfile(effective.seccompProfile ?? pod.spec?.securityContext?.seccompProfile, settings),
     ...(apparmor === undefined ? {} : { apparmor, apparmorProfile: deprecatedProfileName(apparmor) }),
     ...(effective.seLinuxOptions === undefined ? {} : { selinuxOptions: effective.seLinuxOptions }),
   };
 }
 
-export function sandboxSecurityContext(pod: Pod): Init<LinuxSandboxSecurityContext> {
+export function sandboxSecurityContext(pod: Pod, namespaces: Init<NamespaceOption>): Init<LinuxSandboxSecurityContext> {
   const context = pod.spec?.securityContext ?? {};
   const all = [
     ...(pod.spec?.containers ?? []),
@@ -100,7 +100,7 @@ export function sandboxSecurityContext(pod: Pod): Init<LinuxSandboxSecurityConte
   ];
   return {
     privileged: all.some((c) => c.securityContext?.privileged === true),
-    namespaceOptions: namespaceOptions(pod, ''),
+    namespaceOptions: namespaces,
     seccomp: { profileType: 'RuntimeDefault', localhostRef: '' },
     supplementalGroups: supplementalGroups(pod),
     supplementalGroupsPolicy: supplementalGroupsPolicy(pod),
@@ -110,17 +110,15 @@ export function sandboxSecurityContext(pod: Pod): Init<LinuxSandboxSecurityConte
   };
 }
 
-/**
- * `targetId`: the container whose process namespace an ephemeral container shares, '' for none.
- * @throws {AgentError} USER_NAMESPACES_UNSUPPORTED: root in a pod that asks for them would be root of the host.
- */
-export function namespaceOptions(pod: Pod, targetId: string): Init<NamespaceOption> {
-  const { hostNetwork, hostIPC, hostPID, hostUsers, shareProcessNamespace } = pod.spec ?? {};
-  if (hostUsers === false) {
-    throw new AgentError("can't set `spec.hostUsers: false`, runtime does not support user namespaces", {
-      code: 'USER_NAMESPACES_UNSUPPORTED',
-    });
-  }
+export interface NamespaceWishes {
+  /** Container whose process namespace an ephemeral container shares, '' for none. */
+  readonly targetId: string;
+  /** Of a pod with a user namespace of its own: users and groups alike. */
+  readonly userIds: IDMapping | undefined;
+}
+
+export function namespaceOptions(pod: Pod, { targetId, userIds }: NamespaceWishes): Init<NamespaceOption> {
+  const { hostNetwork, hostIPC, hostPID, shareProcessNamespace } = pod.spec ?? {};
   const pid = hostPID ? 'NODE' : shareProcessNamespace ? 'POD' : 'CONTAINER';
   const usesTarget = targetId !== '' && pid === 'CONTAINER';
   return {
@@ -128,6 +126,7 @@ export function namespaceOptions(pod: Pod, targetId: string): Init<NamespaceOpti
     ipc: hostIPC ? 'NODE' : 'POD',
     pid: usesTarget ? 'TARGET' : pid,
     targetId: usesTarget ? targetId : '',
+    usernsOptions: userIds === undefined ? { mode: 'NODE' } : { mode: 'POD', uids: [userIds], gids: [userIds] },
   };
 }
 

@@ -4,11 +4,12 @@ import path from 'node:path';
 import type { ObjectReference } from '../../api/kinds.ts';
 import { type Pod, podDescription } from '../../api/pod.ts';
 import { errorMessage } from '../../core/errors.ts';
-import type { ContainerConfig, PodSandboxConfig } from '../../cri/gen/messages.ts';
+import type { ContainerConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { containerHash } from './container-hash.ts';
 import { runHook } from './hooks.ts';
 import type { ImageLookup, ImagePuller } from './image-puller.ts';
+import { type ImageVolume, imagesOf, pullImageVolumes } from './image-volumes.ts';
 import type { PodKiller } from './kill-pod.ts';
 import type { AnyContainer } from './labels.ts';
 import { linkContainerLog } from './pod-files.ts';
@@ -26,6 +27,10 @@ export interface StartContext {
   readonly sandboxConfig: Init<PodSandboxConfig>;
   readonly runtimeHandler: string;
   readonly ips: readonly string[];
+  /** Host ids of a pod with a user namespace of its own. */
+  readonly userIds: IDMapping | undefined;
+  /** Volumes that the runtime mounts itself, by name. */
+  readonly imageVolumes: ReadonlyMap<string, ImageVolume>;
   readonly signal: AbortSignal;
 }
 
@@ -59,6 +64,17 @@ export class ContainerStarter {
   /** Work that needs no sandbox, begun early. Whoever does not hand it to `start` awaits `settled`. */
   prepare(pod: Pod, container: AnyContainer, status: PodRuntimeStatus, signal: AbortSignal): ContainerPreparation {
     return this.#preparer.prepare(pod, container, status, signal);
+  }
+
+  /** Images that the pod mounts as volumes; to be had before its containers start. */
+  pullImageVolumes(
+    pod: Pod,
+    sandboxConfig: Init<PodSandboxConfig>,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, ImageVolume>> {
+    const keyring = (p: Pod) => this.#preparer.keyring(p);
+    const deps = { puller: this.#puller, keyring, missing: this.#deps.imageVolumesMissing };
+    return pullImageVolumes(pod, sandboxConfig, deps, signal);
   }
 
   /** Undefined when the container started. Never throws for what a pod can cause. */
@@ -101,10 +117,14 @@ export class ContainerStarter {
     about: ObjectReference,
     prepared: ContainerPreparation,
   ): Promise<{ id: string; restartCount: number }> {
+    const { images, failures } = imagesOf(container, ctx.imageVolumes);
+    for (const { message } of failures) this.#deps.recorder.event(about, 'Warning', 'Failed', `Error: ${message}`);
+    const failure = failures.at(-1);
+    if (failure !== undefined) throw new StartStepError(failure);
     const image = await this.#ensureImage(ctx, container, about, prepared.lookedUp);
     let made: { config: Init<ContainerConfig>; restartCount: number };
     try {
-      made = await this.#preparer.finish(ctx, container, image, prepared);
+      made = await this.#preparer.finish(ctx, container, image, prepared, images);
     } catch (err) {
       throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err));
     }

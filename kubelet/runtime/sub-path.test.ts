@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -25,6 +25,7 @@ async function opened(subPath: string): Promise<string> {
 test('what exists is opened, what does not is made as directories with the mode of the volume', async () => {
   expect(await opened('a/b')).toBe('a/b');
   expect(await opened('a/file')).toBe('a/file');
+  await chmod(volume, 0o2777); // more than any umask leaves
   expect(await opened('x/y')).toBe('x/y');
   expect((await stat(path.join(volume, 'x/y'))).mode).toBe((await stat(volume)).mode);
 });

@@ -2,7 +2,7 @@
 // time. So every component is opened below the one before without following links, and what was opened is bind-mounted
 // where only the agent can write; the runtime gets that path (pkg/volume/util/subpath, CVE-2017-1002101).
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readlink, realpath, stat, writeFile } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readlink, realpath, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
@@ -52,10 +52,10 @@ export async function prepareSubPath(
 }
 
 /**
- * Opens `subPath` below `root`, making missing directories with the root's mode. Symlinks inside the volume are
- * resolved here, against the volume: one that leads out of it ends in an error.
+ * Opens `subPath` below `root`, a canonical path; with `create`, missing directories are made with the root's mode.
+ * Symlinks inside the volume are resolved here, against the volume: one that leads out of it ends in an error.
  */
-export async function openBelow(root: string, subPath: string): Promise<FileHandle> {
+export async function openBelow(root: string, subPath: string, { create = true } = {}): Promise<FileHandle> {
   let current = await open(root, O_PATH | constants.O_DIRECTORY);
   const { mode } = await current.stat();
   const trail: string[] = []; // names of the directories walked, relative to the root
@@ -69,7 +69,7 @@ export async function openBelow(root: string, subPath: string): Promise<FileHand
         current = await replace(current, await walk(root, trail));
         continue;
       }
-      const next = await openOrMake(current, name, mode & 0o7777);
+      const next = create ? await openOrMake(current, name, mode & 0o7777) : await openAt(current, name);
       if (!(await next.stat()).isSymbolicLink()) {
         trail.push(name);
         current = await replace(current, next);
@@ -123,9 +123,19 @@ async function openOrMake(dir: FileHandle, name: string, mode: number): Promise<
   try {
     await mkdir(`/proc/self/fd/${dir.fd}/${name}`, { mode });
   } catch (err) {
-    if (errnoOf(err) !== 'EEXIST') throw err; // made by the pod in between: then it is looked at like any other
+    if (errnoOf(err) !== 'EEXIST') throw err;
+    return openAt(dir, name); // made by the pod in between: then it is looked at like any other
   }
-  return openAt(dir, name);
+  const made = await openAt(dir, name);
+  try {
+    // Beyond the umask, or a container that is not root could not write here. Whatever the pod has put in the place
+    // meanwhile: only a directory of the volume is touched.
+    if ((await made.stat()).isDirectory()) await chmod(`/proc/self/fd/${made.fd}`, mode);
+    return made;
+  } catch (err) {
+    await made.close();
+    throw err;
+  }
 }
 
 /** The target of a link, as a path inside the volume: absolute ones must begin with the volume's own path. */

@@ -5,10 +5,10 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Pod } from '../../api/pod.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
-import type { DNSConfig, PodSandboxConfig } from '../../cri/gen/messages.ts';
+import type { DNSConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { computeActions } from './compute-actions.ts';
-import { parseResolvConf, podDns } from './dns.ts';
+import { MISSING_CLUSTER_DNS, MISSING_CLUSTER_DNS_TEXT, parseResolvConf, podDns } from './dns.ts';
 import type { RuntimeGarbage } from './gc.ts';
 import { podHostname } from './hostname.ts';
 import type { PodKiller } from './kill-pod.ts';
@@ -21,7 +21,7 @@ import { type ContainerPreparation, settled } from './prepare-container.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
 import { isSidecar } from './restart-policy.ts';
 import { withoutRuncFaults } from './runc-faults.ts';
-import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
+import { nodeReference, podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
 import type { ContainerStartFailure, PodSyncResult, SyncPodInput } from './runtime-manager.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import type { ContainerStarter, StartContext } from './start-container.ts';
@@ -45,6 +45,7 @@ interface Sandbox {
   readonly config: Init<PodSandboxConfig>;
   readonly runtimeHandler: string;
   readonly ips: readonly string[];
+  readonly userIds: IDMapping | undefined;
   /** Work for containers that was begun while the sandbox was made. */
   readonly prepared: ReadonlyMap<string, ContainerPreparation>;
 }
@@ -92,7 +93,9 @@ export class PodSyncer {
       : await this.#existingSandbox(pod, status, actions);
     try {
       await input.mountVolumes?.();
-      await this.#startContainers({ pod, status, signal, ...startContext(sandbox) }, actions, sandbox, progress);
+      const imageVolumes = await this.#parts.starter.pullImageVolumes(pod, sandbox.config, signal);
+      const ctx = { pod, status, signal, imageVolumes, ...startContext(sandbox) };
+      await this.#startContainers(ctx, actions, sandbox, progress);
     } finally {
       await allSettled(sandbox.prepared);
     }
@@ -172,11 +175,13 @@ export class PodSyncer {
     let id: string;
     let config: Init<PodSandboxConfig>;
     let runtimeHandler: string;
+    let userIds: IDMapping | undefined;
     try {
       runtimeHandler = await this.#runtimeHandler(pod);
+      userIds = await this.#userIds(pod, runtimeHandler);
       const logDirectory = podLogDir(this.#settings, pod);
       [config] = await Promise.all([
-        this.#sandboxConfig(pod, actions.attempt, logDirectory),
+        this.#sandboxConfig(pod, actions.attempt, logDirectory, userIds),
         ensurePodLogDir(this.#settings, pod),
       ]);
       const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
@@ -200,7 +205,7 @@ export class PodSyncer {
       throw err;
     });
     input.onSandboxReady(ips);
-    return { id, config, runtimeHandler, ips, prepared };
+    return { id, config, runtimeHandler, ips, userIds, prepared };
   }
 
   async #sandboxIps(pod: Pod, sandboxId: string, signal: AbortSignal): Promise<readonly string[]> {
@@ -219,17 +224,37 @@ export class PodSyncer {
   }
 
   async #existingSandbox(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<Sandbox> {
-    const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod));
     const runtimeHandler = status.sandboxes[0]?.runtimeHandler ?? '';
-    return { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, prepared: new Map() };
+    const userIds = await this.#userIds(pod, runtimeHandler);
+    const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod), userIds);
+    return { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, userIds, prepared: new Map() };
   }
 
-  async #sandboxConfig(pod: Pod, attempt: number, logDirectory: string): Promise<Init<PodSandboxConfig>> {
+  /** @throws {AgentError} USER_NAMESPACES_UNSUPPORTED: root in a pod that asks for them would be root of the host. */
+  async #userIds(pod: Pod, runtimeHandler: string): Promise<IDMapping | undefined> {
+    if (pod.spec?.hostUsers !== false) return undefined;
+    if (!this.#deps.supportsUserNamespaces(runtimeHandler)) {
+      const who = runtimeHandler === '' ? 'runtime' : `RuntimeClass handler "${runtimeHandler}"`;
+      throw new AgentError(`can't set \`spec.hostUsers: false\`, ${who} does not support user namespaces`, {
+        code: 'USER_NAMESPACES_UNSUPPORTED',
+      });
+    }
+    return await this.#deps.userNamespaces.mappingOf(pod.metadata?.uid ?? '');
+  }
+
+  async #sandboxConfig(
+    pod: Pod,
+    attempt: number,
+    logDirectory: string,
+    userIds: IDMapping | undefined,
+  ): Promise<Init<PodSandboxConfig>> {
     const { clusterDns, clusterDomain, resources } = this.#settings;
     const host = await this.#hostDns();
     const dns = podDns(pod, { clusterDns, clusterDomain, host, nodeIps: this.#deps.nodeIps() });
     for (const { reason, message } of dns.warnings) {
       this.#deps.recorder.event(podReference(pod), 'Warning', reason, message);
+      if (reason !== MISSING_CLUSTER_DNS) continue; // the others are the pod's own doing
+      this.#deps.recorder.event(nodeReference(this.#settings.nodeName), 'Warning', reason, MISSING_CLUSTER_DNS_TEXT);
     }
     return sandboxConfig({
       pod,
@@ -239,6 +264,7 @@ export class PodSyncer {
       dns: dns.config,
       cgroupParent: this.#deps.cgroupParent(pod),
       resources,
+      userIds,
     });
   }
 
@@ -291,8 +317,8 @@ export class PodSyncer {
 }
 
 function startContext(sandbox: Sandbox) {
-  const { id: sandboxId, config, runtimeHandler, ips } = sandbox;
-  return { sandboxId, sandboxConfig: config, runtimeHandler, ips };
+  const { id: sandboxId, config, runtimeHandler, ips, userIds } = sandbox;
+  return { sandboxId, sandboxConfig: config, runtimeHandler, ips, userIds };
 }
 
 async function allSettled(prepared: ReadonlyMap<string, ContainerPreparation>): Promise<void> {
