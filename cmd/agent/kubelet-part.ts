@@ -24,6 +24,7 @@ import { NodeLease } from '../../kubelet/node/lease.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
 import type { NodeFacts } from '../../kubelet/node/node-status.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
+import { startEvents } from '../../kubelet/node/start-events.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
@@ -264,8 +265,17 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   );
   const server = await createServer(ctx, { kubelet, runtime });
 
+  const conditions = {
+    cgroupVersion: hierarchies.version,
+    swapBytes: machine.swapBytes,
+    kernelVersion: machine.kernelVersion,
+    enforcesAllocatable: settings.cgroupsPerQOS,
+  };
   const task: Task = async (signal) => {
     try {
+      for (const { type, reason, message } of startEvents(conditions)) {
+        recorder.event(nodeReference(config.nodeName), type, reason, message);
+      }
       const fault = await hostDnsFault(settings.resolvConf, settings.clusterDomain);
       if (fault !== undefined) {
         recorder.event(nodeReference(config.nodeName), 'Warning', 'CheckLimitsForResolvConf', fault);

@@ -25,6 +25,8 @@ let clock: FakeClock;
 let api: FakeApi;
 let facts: NodeFacts;
 let events: string[];
+let texts: string[];
+let informed: Store<Node>;
 let loop: NodeStatusLoop;
 let stop: AbortController;
 let ended: Promise<void>;
@@ -34,12 +36,19 @@ beforeEach(() => {
   api = new FakeApi({ now: () => clock.now() });
   facts = factsOf({ notReady: ['network state unknown'] });
   events = [];
+  texts = [];
+  informed = new Store<Node>();
   loop = new NodeStatusLoop(
     { identity, registerNode: true, updateMs: 10_000, reportMs: 300_000 },
     {
       client: api,
-      ownNode: new Store<Node>(),
-      events: { event: (_: ObjectReference, __, reason) => void events.push(reason) },
+      ownNode: informed,
+      events: {
+        event: (_: ObjectReference, type, reason, message) => {
+          events.push(reason);
+          texts.push(`${type} ${reason} ${message}`);
+        },
+      },
       clock,
       log: silentLog,
       facts: async () => facts,
@@ -79,6 +88,32 @@ test('describe node tells of the start: Starting, then what the node has enough 
   start();
   await clock.advance(1000);
   expect(events).toEqual(['Starting', 'NodeHasSufficientMemory', 'NodeHasNoDiskPressure', 'NodeHasSufficientPID']);
+});
+
+test('cordoning and uncordoning are told as the node sees them', async () => {
+  facts = factsOf();
+  start();
+  await clock.advance(1000);
+  const found = await node();
+  await api.update(nodes, { name: 'n1' }, { ...found, spec: { ...found.spec, unschedulable: true } });
+  informed.replace([await node()]);
+  await clock.advance(10_000);
+  await api.update(nodes, { name: 'n1' }, { ...(await node()), spec: {} });
+  informed.replace([await node()]);
+  await clock.advance(10_000);
+  expect(texts).toContain('Normal NodeNotSchedulable Node n1 status is now: NodeNotSchedulable');
+  expect(texts).toContain('Normal NodeSchedulable Node n1 status is now: NodeSchedulable');
+});
+
+test('a reboot is told once, with the new boot id', async () => {
+  await api.create<Node>(nodes, {}, { metadata: { name: 'n1' }, status: { nodeInfo: { bootID: 'old' } } } as Node);
+  facts = factsOf();
+  start();
+  await clock.advance(1000);
+  loop.request();
+  await clock.advance(10_000);
+  const told = texts.filter((t) => t.includes('Rebooted'));
+  expect(told).toEqual([`Warning Rebooted Node n1 has been rebooted, boot id: ${facts.machine.bootId}`]);
 });
 
 test('an unchanged status is reported every five minutes, not every ten seconds', async () => {

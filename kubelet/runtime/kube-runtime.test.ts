@@ -103,6 +103,21 @@ const eof = (method: string) =>
   new CriError(method, 'UNKNOWN', "runc create failed: can't get final child's PID from pipe: EOF: unknown");
 
 describe('start', () => {
+  test('a sandbox whose status cannot be read is told of', async () => {
+    cri.failNext('podSandboxStatus', lost('PodSandboxStatus'));
+    const result = await sync(podOf());
+    expect(result.error?.message).toContain('connection lost');
+    expect(events).toEqual(['Warning FailedPodSandBoxStatus Unable to get pod sandbox status: connection lost']);
+  });
+
+  test('a pull secret that is missing is told of, and the pull is tried', async () => {
+    const imagePullSecrets = [{ name: 'here-not' }, { name: 'there-not' }];
+    await sync(podOf({ imagePullSecrets, containers: [spec('a', { imagePullPolicy: 'Always' })] }));
+    expect(events).toContain(
+      'Warning FailedToRetrieveImagePullSecret Unable to retrieve some image pull secrets (here-not, there-not); attempting to pull the image may not succeed.',
+    );
+  });
+
   test('a new pod: no call more than needed, events in order, address told', async () => {
     expect(await sync(podOf())).toEqual({ changed: true, started: ['a'], failures: [] });
     expect(cri.calls.filter((c) => !c.startsWith('imageStatus'))).toEqual([
@@ -355,6 +370,16 @@ describe('the agent dies, or an answer is lost', () => {
 });
 
 describe('kill', () => {
+  test('a preStop hook that fails is told of, and the container is stopped all the same', async () => {
+    const pod = podOf({ containers: [spec('a', { ...local, lifecycle: { preStop: { exec: { command: ['x'] } } } })] });
+    await sync(pod);
+    cri.onExec = async () => 1;
+    events.length = 0;
+    await kube.killPod({ pod, status: await kube.getPodStatus('u', 'p', 'ns'), signal: new AbortController().signal });
+    expect(events).toEqual(['Normal Killing Stopping container a', 'Warning FailedPreStopHook PreStopHook failed']);
+    expect(cri.picture).toEqual(['a/0:exited']);
+  });
+
   const never = new AbortController().signal;
   const kill = async (pod: Pod | undefined, signal = never, graceOverrideSeconds?: number) => {
     const status = await kube.getPodStatus('u', 'p', 'ns');
