@@ -79,7 +79,7 @@ function randomRuntime(random: Random, pod: Pod) {
   return fakeStatus(containers, sandboxes.reverse());
 }
 
-describe.each(['valid', 'hostile'] as const)('a random pod that is %s', (taste) => {
+describe.each(['valid', 'odd', 'hostile'] as const)('a random pod that is %s', (taste) => {
   const property = (body: (pod: Pod, random: Random) => void | Promise<void>) =>
     fc.assert(
       fc.asyncProperty(fc.integer(), async (seed) => {

@@ -3,8 +3,8 @@
 import type { Container, EnvVar, Pod, PodSpec, Volume, VolumeMount } from '../../api/pod.ts';
 import type { Random } from './random.ts';
 
-/** `valid`: an API server would take it. `hostile`: anything of the right type. */
-export type Taste = 'valid' | 'hostile';
+/** `valid`: an API server would take it. `odd`: it may well. `hostile`: anything of the right type. */
+export type Taste = 'valid' | 'odd' | 'hostile';
 
 export interface RandomPodOptions {
   readonly name: string;
@@ -42,13 +42,19 @@ const FIELDS = [
   "metadata.labels['a']",
 ];
 
+const EVIL: Readonly<Record<Taste, number>> = { valid: 0, odd: 0.02, hostile: 0.2 };
+
+function evil(random: Random, taste: Taste): boolean {
+  return random.chance(EVIL[taste]);
+}
+
 /** `value` most of the time; something evil of the same type now and then, for hostile pods. */
 function text(random: Random, taste: Taste, value: string): string {
-  return taste === 'hostile' && random.chance(0.2) ? random.pick(EVIL_TEXTS) : value;
+  return evil(random, taste) ? random.pick(EVIL_TEXTS) : value;
 }
 
 function number(random: Random, taste: Taste, value: number): number {
-  return taste === 'hostile' && random.chance(0.2) ? random.pick(EVIL_NUMBERS) : value;
+  return evil(random, taste) ? random.pick(EVIL_NUMBERS) : value;
 }
 
 /** Each member of `makers` with `probability`. */
@@ -65,10 +71,7 @@ function amounts(random: Random, taste: Taste): Record<string, string> {
   return Object.fromEntries(
     (['cpu', 'memory'] as const)
       .filter(() => random.chance(0.6))
-      .map((name) => [
-        name,
-        taste === 'hostile' && random.chance(0.2) ? random.pick(EVIL_QUANTITIES) : random.pick(QUANTITIES[name]),
-      ]),
+      .map((name) => [name, evil(random, taste) ? random.pick(EVIL_QUANTITIES) : random.pick(QUANTITIES[name])]),
   );
 }
 
@@ -151,7 +154,7 @@ function volume(random: Random, taste: Taste, index: number): Volume {
   ];
   const sources: Omit<Volume, 'name'>[] = [
     { emptyDir: {} },
-    { emptyDir: { medium: 'Memory', sizeLimit: taste === 'hostile' ? random.pick(EVIL_QUANTITIES) : '1Mi' } },
+    { emptyDir: { medium: 'Memory', sizeLimit: evil(random, taste) ? random.pick(EVIL_QUANTITIES) : '1Mi' } },
     {
       configMap: {
         name: text(random, taste, 'settings'),
@@ -175,7 +178,7 @@ function volume(random: Random, taste: Taste, index: number): Volume {
     },
     {
       hostPath: {
-        path: taste === 'hostile' ? random.pick(EVIL_TEXTS) : '/proc/sys',
+        path: text(random, taste, '/proc/sys'),
         type: random.pick(['', 'Directory', 'File']),
       },
     },
