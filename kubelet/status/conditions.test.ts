@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest';
+import type { ContainerStatus, Pod, PodCondition, PodPhase, PodSpec } from '../../api/pod.ts';
+import { exited, fakeContainer, fakeStatus } from '../runtime/fake-pod-status.ts';
+import type { PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
+import { computeConditions } from './conditions.ts';
+
+const NOW = Date.UTC(2026, 0, 1);
+const running = { running: { startedAt: '2026-01-01T00:00:00Z' } };
+const waiting = { waiting: {} };
+const ended = { terminated: { exitCode: 0 } };
+const status = (name: string, state: object, more: Partial<ContainerStatus> = {}): ContainerStatus => ({
+  name,
+  image: '',
+  imageID: '',
+  restartCount: 0,
+  ready: false,
+  state,
+  ...more,
+});
+const containers = (...names: string[]) => names.map((name) => ({ name, image: 'i' }));
+const SIDECAR: PodSpec = {
+  initContainers: [{ name: 'once' }, { name: 'side', restartPolicy: 'Always' }],
+  containers: containers('b', 'a'),
+};
+const DONE = status('once', ended, { ready: true });
+
+interface Given {
+  readonly spec?: PodSpec;
+  readonly phase?: PodPhase;
+  readonly init?: readonly ContainerStatus[];
+  readonly regular?: readonly ContainerStatus[];
+  readonly previous?: readonly PodCondition[];
+  readonly runtime?: PodRuntimeStatus;
+}
+
+function told(type: string, given: Given): string {
+  const pod: Pod = { spec: given.spec ?? { containers: containers('a') } };
+  const conditions = computeConditions({
+    pod,
+    runtime: given.runtime ?? fakeStatus(),
+    phase: given.phase ?? 'Running',
+    init: given.init ?? [],
+    regular: given.regular ?? [],
+    previous: given.previous ?? [],
+    foreign: [],
+    nowMs: NOW,
+  });
+  const c = conditions.find((x) => x.type === type);
+  return [c?.status, c?.reason, c?.message].filter((x) => x !== undefined).join(' | ');
+}
+
+describe('Initialized', () => {
+  test.each<[string, Given, string]>([
+    ['nothing known of init containers', { spec: SIDECAR }, 'False | UnknownContainerStatuses'],
+    [
+      'one done, the sidecar not started',
+      { spec: SIDECAR, init: [DONE, status('side', running, { started: false, ready: true })] },
+      'False | ContainersNotInitialized | containers with incomplete status: [side]',
+    ],
+    [
+      'one unknown, one incomplete',
+      { spec: SIDECAR, init: [status('once', running)] },
+      'False | ContainersNotInitialized | containers with unknown status: [side], containers with incomplete status: [once]',
+    ],
+    ['sidecar started, not ready', { spec: SIDECAR, init: [DONE, status('side', running, { started: true })] }, 'True'],
+    [
+      'a regular container has run',
+      { spec: SIDECAR, init: [status('once', waiting)], regular: [status('a', ended)] },
+      'True',
+    ],
+    ['no init containers', {}, 'True'],
+  ])('%s', (_what, given, expected) => expect(told('Initialized', given)).toBe(expected));
+});
+
+describe('ContainersReady', () => {
+  const init = [DONE, status('side', running, { started: true })];
+  const [a, b] = ['a', 'b'].map((name) => status(name, running, { ready: true }));
+  test.each<[string, Given, string]>([
+    ['nothing known', { phase: 'Pending' }, 'False | UnknownContainerStatuses'],
+    [
+      'sidecars count, and stand first',
+      { spec: SIDECAR, init, regular: [status('a', running), status('b', running)] },
+      'False | ContainersNotReady | containers with unready status: [side b a]',
+    ],
+    [
+      'one unknown',
+      { spec: { containers: containers('a', 'b') }, regular: [a!] },
+      'False | ContainersNotReady | containers with unknown status: [b]',
+    ],
+    ['all ready', { spec: { containers: containers('a', 'b') }, regular: [a!, b!] }, 'True'],
+    ['Succeeded', { phase: 'Succeeded', regular: [status('a', ended)] }, 'False | PodCompleted'],
+    ['Failed', { phase: 'Failed', regular: [status('a', ended)] }, 'False | PodFailed'],
+  ])('%s', (_what, given, expected) => {
+    expect(told('ContainersReady', given)).toBe(expected);
+    expect(told('Ready', given)).toBe(expected); // without gates they say the same
+  });
+});
+
+test('PodReadyToStartContainers follows the sandbox', () => {
+  expect(told('PodReadyToStartContainers', {})).toBe('True');
+  expect(told('PodReadyToStartContainers', { runtime: fakeStatus([], []) })).toBe('False');
+});
+
+describe('AllContainersRestarting', () => {
+  const exitCodes = { operator: 'In' as const, values: [42] };
+  const rules = [{ action: 'RestartAllContainers' as const, exitCodes }];
+  const spec: PodSpec = { containers: [{ name: 'a', image: 'i', restartPolicy: 'Never', restartPolicyRules: rules }] };
+
+  test('is there only where a rule asks for it, and True while the container that asked is there', () => {
+    expect(told('AllContainersRestarting', {})).toBe('');
+    expect(told('AllContainersRestarting', { spec, runtime: fakeStatus([fakeContainer({ name: 'a' })]) })).toBe(
+      'False',
+    );
+    expect(told('AllContainersRestarting', { spec, runtime: fakeStatus([exited('a', 42)]) })).toBe(
+      'True | RestartAllContainersStarted | container exited with restart policy rule',
+    );
+  });
+
+  test('does not take Initialized back', () => {
+    const given = { spec: { ...spec, initContainers: [{ name: 'once' }] }, init: [status('once', waiting)] };
+    const runtime = fakeStatus([exited('a', 42)]);
+    const previous = [{ type: 'Initialized', status: 'True' }];
+    expect(told('Initialized', { ...given, runtime, previous })).toBe('True');
+    expect(told('Initialized', { ...given, runtime })).toContain('ContainersNotInitialized');
+  });
+});
