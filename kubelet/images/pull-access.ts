@@ -1,6 +1,6 @@
 // May a pod use an image that is on the node without pulling it again? Pure. After pkg/kubelet/images/pullmanager
 // (image_pull_policies.go, image_pull_manager.go).
-import { parseImageRef } from '../runtime/image-ref.ts';
+import { repositoryOf } from '../runtime/image-ref.ts';
 import type { PullAccess, PulledRecord, SecretUse, ServiceAccountUse } from './pull-record-files.ts';
 
 export type VerificationPolicy =
@@ -22,14 +22,6 @@ export interface CredentialSource {
 }
 
 const MAX_RECORDED_SECRETS = 100;
-const DEFAULT_DOMAIN = 'docker.io';
-
-/** The whole name without tag and digest: `busybox:1` → `docker.io/library/busybox`. @throws {AgentError} IMAGE_NAME_INVALID */
-export function repositoryOf(image: string): string {
-  const { domain, path } = parseImageRef(image);
-  if (domain !== '' && domain !== 'index.docker.io') return `${domain}/${path}`;
-  return `${DEFAULT_DOMAIN}/${path.includes('/') ? path : `library/${path}`}`;
-}
 
 /** Whether `image` is such that access to it must be shown. `pulledByUs`: there is a record or an intent of it. */
 export function mustVerify(image: string, pulledByUs: boolean, opts: VerificationOptions): boolean {

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Image } from '../../cri/gen/messages.ts';
-import { type CredentialSource, mustVerify, repositoryOf, type VerificationOptions } from './pull-access.ts';
+import { repositoryOf } from '../runtime/image-ref.ts';
+import { type CredentialSource, mustVerify, type VerificationOptions } from './pull-access.ts';
 import { fileName } from './pull-record-files.ts';
 import { PullRecords } from './pull-records.ts';
 

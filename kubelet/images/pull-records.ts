@@ -3,14 +3,8 @@
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ImageService } from '../../cri/runtime-service.ts';
-import {
-  type CredentialSource,
-  grantedBy,
-  mustVerify,
-  repositoryOf,
-  type VerificationOptions,
-  withAccess,
-} from './pull-access.ts';
+import { repositoryOf } from '../runtime/image-ref.ts';
+import { type CredentialSource, grantedBy, mustVerify, type VerificationOptions, withAccess } from './pull-access.ts';
 import { PullRecordFiles } from './pull-record-files.ts';
 
 export interface PullRecordsDeps {
@@ -18,6 +12,9 @@ export interface PullRecordsDeps {
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** What pulling needs of the records. */
+export type PullRecorder = Pick<PullRecords, 'mustPull' | 'beginPull' | 'pulled' | 'pullFailed'>;
 
 export class PullRecords {
   readonly #files: PullRecordFiles;

@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { CriError } from '../../cri/errors.ts';
@@ -66,9 +66,7 @@ test('IfNotPresent uses what is there', async () => {
   images.add('busybox:1');
   expect(await ensure('busybox:1')).toMatchObject({ imageRef: 'sha256:busybox:1' });
   expect(images.calls).toEqual(['status busybox:1']);
-  expect(events).toEqual([
-    'Normal Pulled Container image "busybox:1" already present on machine and can be accessed by the pod',
-  ]);
+  expect(events).toEqual(['Normal Pulled Container image "busybox:1" already present on machine']);
 });
 
 test('IfNotPresent pulls what is not there', async () => {
@@ -196,4 +194,64 @@ test('more pulls per second than allowed fail at once', async () => {
   setUp({ ...DEFAULTS, pullsPerSecond: 1, pullBurst: 1 });
   await ensure('a:1');
   expect(await ensure('b:1')).toMatchObject({ reason: 'ErrImagePull', message: 'pull QPS exceeded' });
+});
+
+describe('images that are present but were pulled with credentials', () => {
+  const source = { secret: { uid: 'u', namespace: 'ns', name: 's', credentialHash: 'h' } };
+  const keys = () => new Keyring([{ key: 'reg.io', credential: { username: 'bob', password: 'p', source } }]);
+  let steps: string[];
+  let mustPull: boolean;
+
+  beforeEach(() => {
+    steps = [];
+    mustPull = true;
+    const pullRecords = {
+      mustPull: async (image: string, ref: string, sources: () => Promise<readonly object[]>) => {
+        steps.push(`ask ${image} ${ref} ${JSON.stringify(await sources())}`);
+        return mustPull;
+      },
+      beginPull: async (image: string) => void steps.push(`begin ${image}`),
+      pulled: async (image: string, ref: string, from: object) =>
+        void steps.push(`pulled ${image} ${ref} ${JSON.stringify(from)}`),
+      pullFailed: async (image: string) => void steps.push(`failed ${image}`),
+    };
+    const recorder = {
+      event: (_: unknown, type: string, reason: string, m: string) => void events.push(`${type} ${reason} ${m}`),
+    };
+    puller = new ImagePuller(DEFAULTS, { images, recorder, clock, pullRecords });
+    images.add('reg.io/app:1');
+  });
+
+  test('a pod that may use it does not pull', async () => {
+    mustPull = false;
+    await ensure('reg.io/app:1', 'IfNotPresent', keys());
+    expect(steps).toEqual([`ask reg.io/app:1 sha256:reg.io/app:1 ${JSON.stringify([source])}`]);
+    expect(events).toEqual([
+      'Normal Pulled Container image "reg.io/app:1" already present on machine and can be accessed by the pod',
+    ]);
+  });
+
+  test('another one pulls, to show that it may; what worked is recorded', async () => {
+    await ensure('reg.io/app:1', 'IfNotPresent', keys());
+    expect(steps.slice(1)).toEqual([
+      'begin reg.io/app:1',
+      `pulled reg.io/app:1 sha256:reg.io/app:1 ${JSON.stringify(source)}`,
+    ]);
+  });
+
+  test("a refusal of the registry is the pod's", async () => {
+    images.pull = () => Promise.reject(new CriError('PullImage', 'UNKNOWN', 'no basic auth'));
+    expect(await ensure('reg.io/app:1', 'IfNotPresent')).toMatchObject({ reason: 'ErrImagePull' });
+    expect(steps.slice(1)).toEqual(['begin reg.io/app:1', 'failed reg.io/app:1']);
+  });
+
+  test('with policy Never it is as if it were not there', async () => {
+    expect(await ensure('reg.io/app:1', 'Never')).toMatchObject({ reason: 'ErrImageNeverPull' });
+    expect(images.calls.filter((c) => c.startsWith('pull'))).toEqual([]);
+  });
+
+  test('an anonymous pull opens it to all', async () => {
+    await ensure('reg.io/other:1', 'Always');
+    expect(steps).toEqual(['begin reg.io/other:1', 'pulled reg.io/other:1 sha256:reg.io/other:1 {}']);
+  });
 });

@@ -9,9 +9,11 @@ import { errorMessage } from '../../core/errors.ts';
 import { formatGoDuration } from '../../core/go-duration.ts';
 import type { Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { ImageService, Init } from '../../cri/runtime-service.ts';
+import type { CredentialSource } from '../images/pull-access.ts';
+import type { PullRecorder } from '../images/pull-records.ts';
 import { applyDefaultTag, defaultPullPolicy } from './image-ref.ts';
 import { Slots, TokenBucket } from './pull-limits.ts';
-import { authConfigOf, type Keyring } from './registry-auth.ts';
+import { authConfigOf, type CredentialLookup, type RegistryCredential } from './registry-auth.ts';
 
 const BACKOFF_INITIAL_MS = 10_000;
 /** A look this soon after a failed pull finds it in back-off, and says so: else users would never see ImagePullBackOff. */
@@ -36,7 +38,7 @@ export interface EnsureImageInput {
   readonly pullPolicy: string | undefined;
   readonly sandboxConfig: Init<PodSandboxConfig>;
   /** Asked for only when something is pulled. */
-  readonly keyring: () => Promise<Keyring>;
+  readonly keyring: () => Promise<CredentialLookup>;
   /** An answer to ImageStatus that is already under way (`lookUp`), so that it costs no time here. */
   readonly lookedUp?: Promise<ImageLookup> | undefined;
   readonly signal?: AbortSignal;
@@ -53,16 +55,27 @@ export class ImagePuller {
   readonly #images: ImageService;
   readonly #recorder: EventRecorder;
   readonly #clock: Clock;
+  readonly #records: PullRecorder | undefined;
   readonly #slots: Slots;
   readonly #rate: TokenBucket;
   readonly #backoff: KeyedBackoff<string>;
   /** Why the last pull of a key failed, shown again while backing off. */
   readonly #lastFailures = new Map<string, { reason: string; message: string }>();
 
-  constructor(opts: ImagePullerOptions, deps: { images: ImageService; recorder: EventRecorder; clock: Clock }) {
+  /** Without `records` any pod may use any image that is present (gate KubeletEnsureSecretPulledImages off). */
+  constructor(
+    opts: ImagePullerOptions,
+    deps: {
+      images: ImageService;
+      recorder: EventRecorder;
+      clock: Clock;
+      pullRecords?: PullRecorder | undefined;
+    },
+  ) {
     this.#images = deps.images;
     this.#recorder = deps.recorder;
     this.#clock = deps.clock;
+    this.#records = deps.pullRecords;
     this.#slots = new Slots(Math.max(1, opts.maxParallelPulls));
     this.#rate = new TokenBucket({ ratePerSecond: opts.pullsPerSecond, burst: opts.pullBurst }, deps);
     this.#backoff = new KeyedBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS }, deps);
@@ -103,9 +116,14 @@ export class ImagePuller {
       this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
       return { reason: 'ImageInspectError', message };
     }
-    if (found.image !== undefined) {
-      const message = `Container image "${image}" already present on machine and can be accessed by the pod`;
-      this.#recorder.event(input.about, 'Normal', 'Pulled', message);
+    if (found.image !== undefined && !(await this.#mustShowAccess(input, tagged, found.image.id))) {
+      const access = this.#records === undefined ? '' : ' and can be accessed by the pod';
+      this.#recorder.event(
+        input.about,
+        'Normal',
+        'Pulled',
+        `Container image "${image}" already present on machine${access}`,
+      );
       return { imageRef: found.image.id, image: found.image };
     }
     if (policy === 'Never') {
@@ -114,6 +132,15 @@ export class ImagePuller {
       return { reason: 'ErrImageNeverPull', message };
     }
     return this.#pull(input, tagged);
+  }
+
+  /** The image is there, but somebody else's credentials may have brought it. */
+  async #mustShowAccess(input: EnsureImageInput, tagged: string, imageRef: string): Promise<boolean> {
+    if (this.#records === undefined) return false;
+    return await this.#records.mustPull(tagged, imageRef, async () => {
+      const credentials = await (await input.keyring()).lookup(tagged);
+      return credentials.flatMap((c) => c.source ?? []);
+    });
   }
 
   /** Forgets failures of long ago; to be called now and then. */
@@ -161,7 +188,24 @@ export class ImagePuller {
 
   async #pullWithLimits(input: EnsureImageInput, tagged: string): Promise<{ imageRef: string; startMs: number }> {
     if (!this.#rate.tryTake()) throw new Error('pull QPS exceeded');
-    const credentials = (await input.keyring()).lookup(tagged);
+    const credentials = await (await input.keyring()).lookup(tagged);
+    await this.#records?.beginPull(tagged);
+    try {
+      const pulled = await this.#pullWith(input, tagged, credentials);
+      await this.#records?.pulled(tagged, pulled.imageRef, pulled.source ?? {});
+      return pulled;
+    } catch (err) {
+      await this.#records?.pullFailed(tagged);
+      throw err;
+    }
+  }
+
+  /** Tries one credential after the other. */
+  async #pullWith(
+    input: EnsureImageInput,
+    tagged: string,
+    credentials: readonly RegistryCredential[],
+  ): Promise<{ imageRef: string; startMs: number; source?: CredentialSource | undefined }> {
     using _slot = await this.#slots.take(input.signal);
     const startMs = this.#clock.monotonicMs();
     const spec = imageSpec(input.pod, input.image, tagged);
@@ -173,7 +217,7 @@ export class ImagePuller {
     for (const credential of credentials) {
       try {
         const imageRef = await this.#images.pullImage(spec, authConfigOf(credential), input.sandboxConfig, opts);
-        return { imageRef, startMs };
+        return { imageRef, startMs, source: credential.source };
       } catch (err) {
         if (input.signal?.aborted) throw err;
         failures.push(errorMessage(err));

@@ -18,6 +18,7 @@ const PATH = new RegExp(`^${PATH_PART}(?:/${PATH_PART})*$`);
 const TAG = /^\w[\w.-]{0,127}$/;
 const DIGEST = /^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$/;
 const MAX_NAME_LENGTH = 255;
+const DEFAULT_DOMAIN = 'docker.io';
 
 /** @throws {AgentError} IMAGE_NAME_INVALID with the words that Kubernetes shows. */
 export function parseImageRef(image: string): ImageRef {
@@ -55,6 +56,13 @@ function splitDomain(name: string): { domain: string; path: string } {
   const first = slash < 0 ? '' : name.slice(0, slash);
   const isDomain = /[.:[]/.test(first) || first === 'localhost' || first.toLowerCase() !== first;
   return isDomain ? { domain: first, path: name.slice(slash + 1) } : { domain: '', path: name };
+}
+
+/** The whole name without tag and digest: `busybox:1` → `docker.io/library/busybox`. @throws {AgentError} IMAGE_NAME_INVALID */
+export function repositoryOf(image: string): string {
+  const { domain, path } = parseImageRef(image);
+  if (domain !== '' && domain !== 'index.docker.io') return `${domain}/${path}`;
+  return `${DEFAULT_DOMAIN}/${path.includes('/') ? path : `library/${path}`}`;
 }
 
 /** Appends `:latest` when there is neither tag nor digest. @throws {AgentError} IMAGE_NAME_INVALID. */

@@ -5,7 +5,7 @@ import type { ImageSpec, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import type { ImagePuller } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
-import type { Keyring } from './registry-auth.ts';
+import type { CredentialLookup } from './registry-auth.ts';
 import { podReference } from './runtime-deps.ts';
 
 export interface ImageVolumeFailure {
@@ -19,7 +19,7 @@ export type ImageVolume = { readonly spec: Init<ImageSpec> } | ImageVolumeFailur
 
 export interface ImageVolumeDeps {
   readonly puller: ImagePuller;
-  readonly keyring: (pod: Pod) => Promise<Keyring>;
+  readonly keyring: (pod: Pod) => Promise<CredentialLookup>;
   /** Why the runtime cannot mount images; undefined when it can. */
   readonly missing: () => string | undefined;
 }

@@ -16,7 +16,7 @@ import type { AnyContainer } from './labels.ts';
 import { makeMounts, subPathRequests } from './mounts.ts';
 import { createTerminationLog, ensureContainerLogDir, writeEtcHosts } from './pod-files.ts';
 import { findContainer, type PodRuntimeStatus } from './pod-runtime-status.ts';
-import { Keyring, keyringFromSecrets } from './registry-auth.ts';
+import { type CredentialLookup, Keyring, keyringFromSecrets } from './registry-auth.ts';
 import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
 import { prepareSubPath } from './sub-path.ts';
 
@@ -117,8 +117,16 @@ export class ContainerPreparer {
     return { config, restartCount };
   }
 
-  /** Of the pod's pull secrets. A missing one is reported and left out. @throws {AgentError} PULL_SECRET_INVALID. */
-  async keyring(pod: Pod): Promise<Keyring> {
+  /** The pod's pull secrets, then what the node has. @throws {AgentError} PULL_SECRET_INVALID. */
+  async keyring(pod: Pod): Promise<CredentialLookup> {
+    const secrets = await this.#secretKeyring(pod);
+    const { nodeCredentials } = this.#deps;
+    if (nodeCredentials === undefined) return secrets;
+    return { lookup: async (image) => [...secrets.lookup(image), ...(await nodeCredentials(image, pod))] };
+  }
+
+  /** A missing secret is reported and left out. */
+  async #secretKeyring(pod: Pod): Promise<Keyring> {
     const names = (pod.spec?.imagePullSecrets ?? []).flatMap((s) => (s.name ? [s.name] : []));
     if (names.length === 0) return new Keyring([]);
     const namespace = pod.metadata?.namespace ?? '';

@@ -25,6 +25,7 @@ test.each<[string, Record<string, string>, string, string[]]>([
   ['port must be equal', { 'reg.io:5000': 'a' }, 'reg.io/x', []],
   ['with its port', { 'reg.io:5000': 'a' }, 'reg.io:5000/x', ['a']],
   ['docker hub', { 'https://index.docker.io/v1/': 'a' }, 'busybox', ['a']],
+  ['by the name images have of it', { 'docker.io': 'a' }, 'busybox', ['a']],
   ['docker.io is the hub too', { 'index.docker.io': 'a' }, 'docker.io/library/busybox', ['a']],
 ])('%s', (_, keys, image, want) => {
   expect(users(keys, image)).toEqual(want);
@@ -35,7 +36,7 @@ test('both secret types and the joined form of user and password', () => {
     type: 'kubernetes.io/dockercfg',
     data: { '.dockercfg': base64(JSON.stringify({ 'reg.io': { auth: base64('bob:a:b') } })) },
   };
-  expect(keyringFromSecrets([old]).lookup('reg.io/x')).toEqual([{ username: 'bob', password: 'a:b' }]);
+  expect(keyringFromSecrets([old]).lookup('reg.io/x')).toMatchObject([{ username: 'bob', password: 'a:b' }]);
   expect(keyringFromSecrets([{ type: 'Opaque', data: { '.dockercfg': base64('{') } }]).lookup('reg.io/x')).toEqual([]);
 });
 

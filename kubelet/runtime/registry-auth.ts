@@ -1,18 +1,29 @@
 // Which credentials fit an image: entries of docker config files from pull secrets, matched as the kubelet matches them
 // (pkg/credentialprovider/keyring.go). Pure.
+import { createHash } from 'node:crypto';
 import type { Secret } from '../../api/kinds.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { AuthConfig } from '../../cri/gen/messages.ts';
-import { parseImageRef } from './image-ref.ts';
+import type { CredentialSource } from '../images/pull-access.ts';
+import { repositoryOf } from './image-ref.ts';
 
+/** What the default registry is called in image names, and in docker config files. */
+const DEFAULT_REGISTRY = 'docker.io/';
 const DEFAULT_REGISTRY_KEY = 'index.docker.io';
 
 export interface RegistryCredential {
   readonly username: string;
   readonly password: string;
+  /** Where it is from; absent for those of the node, which every pod may use. */
+  readonly source?: CredentialSource;
 }
 
-interface Entry {
+/** Candidates for an image, in the order in which they are tried; none means an anonymous pull. */
+export interface CredentialLookup {
+  lookup(image: string): readonly RegistryCredential[] | Promise<readonly RegistryCredential[]>;
+}
+
+export interface KeyringEntry {
   /** Host with path, no scheme: `reg.io:5000/team`. */
   readonly key: string;
   readonly credential: RegistryCredential;
@@ -20,17 +31,17 @@ interface Entry {
 
 /** Candidates in the order in which they are tried: the longest path first. */
 export class Keyring {
-  readonly #entries: readonly Entry[];
+  readonly #entries: readonly KeyringEntry[];
 
-  constructor(entries: readonly Entry[]) {
+  constructor(entries: readonly KeyringEntry[]) {
     this.#entries = [...entries].sort((a, b) => (a.key < b.key ? 1 : a.key > b.key ? -1 : 0));
   }
 
   /** Credentials of every entry that matches; empty means an anonymous pull. */
   lookup(image: string): RegistryCredential[] {
-    const name = imageHostAndPath(image);
+    const name = repositoryOf(image);
     const matching = this.#entries.filter((e) => keyMatches(e.key, name));
-    const isDefault = name.startsWith(`${DEFAULT_REGISTRY_KEY}/`);
+    const isDefault = name.startsWith(DEFAULT_REGISTRY);
     const found =
       matching.length > 0 || !isDefault ? matching : this.#entries.filter((e) => e.key === DEFAULT_REGISTRY_KEY);
     return found.map((e) => e.credential);
@@ -39,14 +50,15 @@ export class Keyring {
 
 /** @throws {AgentError} PULL_SECRET_INVALID when a secret of a docker type does not hold what it must. */
 export function keyringFromSecrets(secrets: readonly Secret[]): Keyring {
-  const entries: Entry[] = [];
+  const entries: KeyringEntry[] = [];
   for (const secret of secrets) {
+    const from = sourceOf(secret);
     if (secret.type === 'kubernetes.io/dockerconfigjson') {
       const config = parseSecretJson(secret, '.dockerconfigjson');
-      if (config !== undefined) entries.push(...parseDockerConfig(asObject(config.auths) ?? {}));
+      if (config !== undefined) entries.push(...parseDockerConfig(asObject(config.auths) ?? {}).map(from));
     } else if (secret.type === 'kubernetes.io/dockercfg') {
       const config = parseSecretJson(secret, '.dockercfg');
-      if (config !== undefined) entries.push(...parseDockerConfig(config));
+      if (config !== undefined) entries.push(...parseDockerConfig(config).map(from));
     }
   }
   return new Keyring(entries);
@@ -70,8 +82,9 @@ function parseSecretJson(secret: Secret, key: string): Record<string, unknown> |
   throw new AgentError(`secret ${name}: ${key} is not a JSON object`, { code: 'PULL_SECRET_INVALID' });
 }
 
-function parseDockerConfig(auths: Record<string, unknown>): Entry[] {
-  const entries: Entry[] = [];
+/** The entries of `auths`, the map from server to credential; those that make no sense are left out. */
+export function parseDockerConfig(auths: Readonly<Record<string, unknown>>): KeyringEntry[] {
+  const entries: KeyringEntry[] = [];
   for (const [server, value] of Object.entries(auths)) {
     const auth = asObject(value);
     if (auth === undefined) continue;
@@ -98,10 +111,19 @@ function normaliseKey(server: string): string {
   return bare.replace(/^([^/]+)\/v[12](\/|$)/, (_, host: string, rest: string) => `${host}${rest}`);
 }
 
-function imageHostAndPath(image: string): string {
-  const ref = parseImageRef(image);
-  const isDefault = ref.domain === '' || ref.domain === 'docker.io' || ref.domain === DEFAULT_REGISTRY_KEY;
-  return `${isDefault ? DEFAULT_REGISTRY_KEY : ref.domain}/${ref.path}`;
+/** Whether a key of a docker config file, or a pattern of the same form, is for the image. */
+export function matchesImage(pattern: string, image: string): boolean {
+  return keyMatches(normaliseKey(pattern), repositoryOf(image));
+}
+
+/** Marks the credentials of a secret with where they are from. */
+function sourceOf({ metadata }: Secret): (entry: KeyringEntry) => KeyringEntry {
+  const { uid = '', namespace = '', name = '' } = metadata ?? {};
+  return ({ key, credential }) => {
+    const { username, password } = credential;
+    const credentialHash = createHash('sha256').update(JSON.stringify({ username, password })).digest('hex');
+    return { key, credential: { ...credential, source: { secret: { uid, namespace, name, credentialHash } } } };
+  };
 }
 
 /** Host parts are globs and must be equally many, the port must be equal, the key's path a prefix of the image's. */

@@ -5,9 +5,11 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import type { PullRecorder } from '../images/pull-records.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import type { ImagePullerOptions } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
+import type { RegistryCredential } from './registry-auth.ts';
 import type { ResourceSettings } from './resources.ts';
 import type { SecuritySettings } from './security-context.ts';
 import type { UserNamespaces } from './user-namespaces.ts';
@@ -47,6 +49,10 @@ export interface RuntimeDeps {
   /** Undefined when the object does not exist; rejects when that is not known. */
   readonly configMap: (namespace: string, name: string) => Promise<ConfigMap | undefined>;
   readonly secret: (namespace: string, name: string) => Promise<Secret | undefined>;
+  /** Registry credentials that are not the pod's own: the node's, and what plugins give. */
+  readonly nodeCredentials?: (image: string, pod: Pod) => Promise<readonly RegistryCredential[]>;
+  /** Who may use images that are present; every pod when absent. */
+  readonly pullRecords?: PullRecorder;
   /** All Services; undefined until they have been read once. */
   readonly services: () => readonly Service[] | undefined;
   /** Runtime handler of a RuntimeClass. @throws when there is no such class. */
