@@ -8,7 +8,7 @@ import { runTasks, type Task } from '../core/tasks.ts';
 import { isNodeReady } from '../kubelet/node/node-status.ts';
 import { createKubeletPart } from './agent/kubelet-part.ts';
 import { createNetworkPart } from './agent/network-part.ts';
-import { createProxyPart } from './agent/proxy-part.ts';
+import { cleanupProxy, createProxyPart } from './agent/proxy-part.ts';
 import { type AgentContext, createContext } from './agent/shared.ts';
 import type { AgentConfig } from './config/agent-config.ts';
 import type { Which } from './config/flag-table.ts';
@@ -60,7 +60,7 @@ export async function runAgent(
   const ctx = await createContext(config, kubeconfig, log);
   const kubelet = config.parts.has('kubelet') ? await createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? await createNetworkPart(ctx) : undefined;
-  const proxy = config.parts.has('proxy') ? createProxyPart(ctx) : undefined;
+  const proxy = config.parts.has('proxy') ? await createProxyPart(ctx, signal) : undefined;
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
     ...(network === undefined ? {} : { network: (s) => network.run(s) }),
@@ -74,8 +74,7 @@ export async function runAgent(
 /** Removes from the host what the proxy and the pod network put there. Pods lose their network; nothing else is touched. */
 async function cleanUp(config: AgentConfig, kubeconfig: string, log: Logger, signal: AbortSignal): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
-  if (config.parts.has('proxy'))
-    await createProxyPart(ctx).cleanup({ keepShared: !config.parts.has('kubelet') }, signal);
+  if (config.parts.has('proxy')) await cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await createNetworkPart(ctx))?.cleanup(signal);
 }
 

@@ -10,8 +10,9 @@ export class ProxyMetrics {
   readonly partialSyncSeconds: Histogram<'ip_family'>;
   readonly lastSync: Gauge<'ip_family'>;
   readonly lastQueued: Gauge<'ip_family'>;
-  readonly restoreFailures: Counter<'ip_family'>;
-  readonly partialRestoreFailures: Counter<'ip_family'>;
+  readonly #restoreFailures: Counter<'ip_family'>;
+  readonly #partialRestoreFailures: Counter<'ip_family'>;
+  readonly #nftablesFailures: Counter<'ip_family'>;
   readonly serviceChanges: Counter;
   readonly servicesPending: Gauge;
   readonly endpointChanges: Counter;
@@ -35,12 +36,16 @@ export class ProxyMetrics {
       ...common('sync_proxy_rules_last_queued_timestamp_seconds', 'Unix time at which a sync was last asked for'),
       labelNames: family,
     });
-    this.restoreFailures = new Counter({
+    this.#restoreFailures = new Counter({
       ...common('sync_proxy_rules_iptables_restore_failures_total', 'Refused or failed iptables-restore runs'),
       labelNames: family,
     });
-    this.partialRestoreFailures = new Counter({
+    this.#partialRestoreFailures = new Counter({
       ...common('sync_proxy_rules_iptables_partial_restore_failures_total', 'Failed runs that were partial'),
+      labelNames: family,
+    });
+    this.#nftablesFailures = new Counter({
+      ...common('sync_proxy_rules_nftables_sync_failures_total', 'Refused or failed nft runs'),
       labelNames: family,
     });
     this.serviceChanges = new Counter(common('sync_proxy_rules_service_changes_total', 'Service events seen'));
@@ -53,5 +58,15 @@ export class ProxyMetrics {
     );
     this.healthz = new Counter({ ...common('proxy_healthz_total', 'Answers of /healthz'), labelNames: ['code'] });
     this.livez = new Counter({ ...common('proxy_livez_total', 'Answers of /livez'), labelNames: ['code'] });
+  }
+
+  syncFailed(mode: 'iptables' | 'nftables', family: string, attempt: 'full' | 'partial'): void {
+    const labels = { ip_family: family };
+    if (mode === 'nftables') {
+      this.#nftablesFailures.inc(labels);
+      return;
+    }
+    this.#restoreFailures.inc(labels);
+    if (attempt === 'partial') this.#partialRestoreFailures.inc(labels);
   }
 }

@@ -5,6 +5,7 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import { Registry } from '../core/metrics.ts';
 import { FakeIptables } from '../host/fake-iptables.ts';
+import { IptablesBackend } from './iptables/iptables.ts';
 import { ServiceProxy } from './proxy.ts';
 
 const web = (clusterIP: string, resourceVersion: string): Service => ({
@@ -22,7 +23,7 @@ async function running() {
     family: 4 as const,
     masqueradeBit: 14,
     masqueradeAll: false,
-    detectLocal: undefined,
+    localTraffic: undefined,
     localhostNodePorts: false,
     nodePortIps: undefined,
     nodeIps: ['192.0.2.10'],
@@ -32,7 +33,9 @@ async function running() {
   const periods = { minSyncPeriodMs: 1_000, syncPeriodMs: 30_000, fullSyncIntervalMs: 3_600_000 };
   const sysctl = { read: async () => undefined, set: async () => true };
   const deps = { services, endpointSlices, nodes: new Store<Node>(), exec: kernel.exec, sysctl, clock, registry };
-  const proxy = new ServiceProxy({ nodeName: 'a', families: [rules], ...periods }, { ...deps, log: silentLog });
+  const backends = [new IptablesBackend(rules, { exec: kernel.exec })];
+  const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, ...periods };
+  const proxy = new ServiceProxy(opts, { ...deps, backends, log: silentLog });
   services.replace([web('10.96.0.1', '1')]);
   endpointSlices.replace([]);
   const stop = new AbortController();

@@ -10,11 +10,10 @@ import { runTasks } from '../core/tasks.ts';
 import type { Exec } from '../host/exec.ts';
 import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
+import { FamilyProxier } from './family-proxier.ts';
 import { ProxyHealth } from './health.ts';
-import type { CleanupOptions } from './iptables/document.ts';
-import { cleanupIptables, IptablesProxier } from './iptables/iptables.ts';
-import type { RuleOptions } from './iptables/options.ts';
 import { ProxyMetrics } from './metrics.ts';
+import type { RuleBackend } from './rule-backend.ts';
 
 /** What the reflectors that fill the stores must select. Headless Services are left out by the proxy itself. */
 export const SERVICE_SELECTOR = { labelSelector: '!service.kubernetes.io/service-proxy-name' } as const;
@@ -22,10 +21,13 @@ export const ENDPOINT_SLICE_SELECTOR = { labelSelector: '!service.kubernetes.io/
 
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
 
+export type ProxyMode = 'iptables' | 'nftables';
+
 export interface ServiceProxyOptions {
   readonly nodeName: string;
-  /** One entry per IP family that is served. */
-  readonly families: readonly RuleOptions[];
+  readonly mode: ProxyMode;
+  /** Lets 127.0.0.1 leave through DNAT, for node ports there (iptables, IPv4); its rules close what this opens. */
+  readonly routeLocalnet: boolean;
   /** Pause between syncs, ms; upstream's default is 1,000. */
   readonly minSyncPeriodMs: number;
   /**
@@ -41,6 +43,8 @@ export interface ServiceProxyOptions {
 }
 
 export interface ServiceProxyDeps {
+  /** One for each IP family that is served. */
+  readonly backends: readonly RuleBackend[];
   readonly services: ReadonlyStore<Service>;
   readonly endpointSlices: ReadonlyStore<EndpointSlice>;
   readonly nodes: ReadonlyStore<Node>;
@@ -57,7 +61,7 @@ export class ServiceProxy {
   readonly #deps: ServiceProxyDeps;
   readonly #log: Logger;
   readonly #metrics: ProxyMetrics;
-  readonly #families: readonly { proxier: IptablesProxier; runner: SyncRunner; label: 'IPv4' | 'IPv6' }[];
+  readonly #families: readonly { proxier: FamilyProxier; runner: SyncRunner; label: 'IPv4' | 'IPv6' }[];
   readonly #firstSync = Promise.withResolvers<void>();
 
   constructor(opts: ServiceProxyOptions, deps: ServiceProxyDeps) {
@@ -66,10 +70,10 @@ export class ServiceProxy {
     this.#log = deps.log.child({ component: 'proxy' });
     this.#metrics = new ProxyMetrics(deps.registry);
     this.health = new ProxyHealth(
-      { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: 'iptables' },
+      { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: opts.mode },
       { clock: deps.clock, log: this.#log, nodes: deps.nodes, metrics: this.#metrics, registry: deps.registry },
     );
-    this.#families = opts.families.map((rules) => this.#createFamily(rules));
+    this.#families = deps.backends.map((backend) => this.#createFamily(backend));
   }
 
   /** Resolves once all rules have been in place for the first time. */
@@ -86,10 +90,7 @@ export class ServiceProxy {
       ...(healthzAddress === undefined ? {} : { healthz: (s) => this.health.serveHealthz(healthzAddress, s) }),
       ...(metricsAddress === undefined ? {} : { metrics: (s) => this.health.serveMetrics(metricsAddress, s) }),
       rules: async (s) => {
-        if (this.#opts.families.some((f) => f.family === 4 && f.localhostNodePorts)) {
-          // Lets 127.0.0.1 leave through DNAT; KUBE-FIREWALL closes what this opens.
-          await this.#deps.sysctl.set('net/ipv4/conf/all/route_localnet', '1');
-        }
+        if (this.#opts.routeLocalnet) await this.#deps.sysctl.set('net/ipv4/conf/all/route_localnet', '1');
         // Rules made from half a list would cut off Services that the node already serves.
         await Promise.all([services.waitForSync(s), endpointSlices.waitForSync(s)]);
         await Promise.all(this.#families.map((f) => f.runner.run(s)));
@@ -98,17 +99,12 @@ export class ServiceProxy {
     });
   }
 
-  /** Removes all rules that the proxy ever made in the families it serves. */
-  async cleanup(opts: CleanupOptions, signal: AbortSignal): Promise<void> {
-    for (const { proxier } of this.#families) await cleanupIptables(this.#deps.exec, proxier.family, opts, signal);
-  }
-
-  #createFamily(rules: RuleOptions) {
+  #createFamily(backend: RuleBackend) {
     const { exec, clock } = this.#deps;
-    const label = rules.family === 4 ? ('IPv4' as const) : ('IPv6' as const);
+    const label = backend.family === 4 ? ('IPv4' as const) : ('IPv6' as const);
     const log = this.#log.child({ ipFamily: label });
     const { nodeName, fullSyncIntervalMs, minSyncPeriodMs, syncPeriodMs } = this.#opts;
-    const proxier = new IptablesProxier({ rules, nodeName, fullSyncIntervalMs }, { exec, clock, log });
+    const proxier = new FamilyProxier({ nodeName, fullSyncIntervalMs }, { backend, exec, clock, log });
     const runner = new SyncRunner(
       (signal) => this.#syncFamily(proxier, label, signal),
       {
@@ -122,7 +118,7 @@ export class ServiceProxy {
     return { proxier, runner, label };
   }
 
-  async #syncFamily(proxier: IptablesProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+  async #syncFamily(proxier: FamilyProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
     const m = this.#metrics;
     const startMs = this.#deps.clock.monotonicMs();
     const attempt = proxier.nextSync;
@@ -133,12 +129,12 @@ export class ServiceProxy {
       (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
       if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
+      if (proxier.hasLeftovers) this.#families.find((f) => f.proxier === proxier)?.runner.request();
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
-      if (!signal.aborted) m.restoreFailures.inc({ ip_family: label });
+      if (!signal.aborted) m.syncFailed(this.#opts.mode, label, attempt);
       if (!signal.aborted && attempt === 'partial') {
         // Most often a flush took away what the difference builds on: writing everything helps, and waiting does not.
-        m.partialRestoreFailures.inc({ ip_family: label });
         this.#families.find((f) => f.proxier === proxier)?.runner.request();
       }
       throw err;
@@ -148,7 +144,7 @@ export class ServiceProxy {
   }
 
   /** The rules are in place whether this works or not: it fails no sync. */
-  async #removeStaleFlows(proxier: IptablesProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+  async #removeStaleFlows(proxier: FamilyProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
     try {
       const count = await proxier.removeStaleFlows(signal);
       if (count > 0) this.#log.info({ ipFamily: label, count }, 'UDP flows to endpoints that are gone removed');

@@ -1,28 +1,30 @@
 // The service proxy: from the configuration to a ServiceProxy that runs.
 import { isIPv6 } from 'node:net';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
-import { AgentError } from '../../core/errors.ts';
-import { localAddresses } from '../../host/network-interfaces.ts';
-import { detectLocalByCidr, type RuleOptions } from '../../proxy/iptables/options.ts';
-import { ServiceProxy } from '../../proxy/proxy.ts';
+import { errorMessage } from '../../core/errors.ts';
+import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
+import { cleanupNftables, NftablesBackend, probeNftables } from '../../proxy/nftables/nftables.ts';
+import type { RuleOptions } from '../../proxy/options.ts';
+import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
+import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import type { ProxySettings } from '../config/agent-config.ts';
 import type { AgentContext } from './shared.ts';
 
 /** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
 const FULL_SYNC_MS = 3_600_000;
 
-/** @throws {AgentError} CONFIG_INVALID for a mode that is not there yet. */
-export function createProxyPart(ctx: AgentContext): ServiceProxy {
+/** @throws {AgentError} NFTABLES_UNSUPPORTED when this host cannot do the mode. */
+export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<ServiceProxy> {
   const { proxy: settings, nodeName } = ctx.config;
-  if (settings.mode !== 'iptables') {
-    throw new AgentError(`--proxy-mode=${settings.mode}: only iptables is supported so far`, {
-      code: 'CONFIG_INVALID',
-    });
-  }
+  const rules = ruleOptions(settings, await primaryIps(ctx));
+  const backend = await createBackend(ctx, settings.mode, rules, signal);
+  await removeOtherMode(ctx, settings.mode, signal);
   return new ServiceProxy(
     {
       nodeName,
-      families: [ruleOptions(settings, ctx.config.node.nodeIps)],
+      mode: settings.mode,
+      routeLocalnet: settings.mode === 'iptables' && settings.localhostNodePorts,
       minSyncPeriodMs: settings.minSyncPeriodMs,
       syncPeriodMs: settings.syncPeriodMs,
       fullSyncIntervalMs: FULL_SYNC_MS,
@@ -30,6 +32,7 @@ export function createProxyPart(ctx: AgentContext): ServiceProxy {
       ...(settings.metricsAddress === undefined ? {} : { metricsAddress: settings.metricsAddress }),
     },
     {
+      backends: [backend],
       services: ctx.services().store,
       endpointSlices: ctx.endpointSlices().store,
       nodes: ctx.ownNode.store,
@@ -42,17 +45,63 @@ export function createProxyPart(ctx: AgentContext): ServiceProxy {
   );
 }
 
+/** Removes the rules of both modes, of this run or an earlier one. @throws {AgentError} when rules cannot be removed. */
+export async function cleanupProxy(ctx: AgentContext, signal: AbortSignal): Promise<void> {
+  await cleanupIptables(ctx.exec, 4, { keepShared: !ctx.config.parts.has('kubelet') }, signal);
+  if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
+}
+
+async function createBackend(
+  { exec, clock }: AgentContext,
+  mode: ProxyMode,
+  rules: RuleOptions,
+  signal: AbortSignal,
+): Promise<RuleBackend> {
+  if (mode === 'iptables') return new IptablesBackend(rules, { exec });
+  const { hasObjectComments } = await probeNftables(exec, signal);
+  return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, { exec, clock });
+}
+
+/** What a run in the other mode left would go on sending packets to endpoints that are gone. */
+async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal: AbortSignal): Promise<void> {
+  try {
+    if (mode === 'nftables') await cleanupIptables(ctx.exec, 4, { keepShared: true }, signal);
+    else if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
+  } catch (err) {
+    ctx.log.warn({ err }, `rules of the ${mode === 'nftables' ? 'iptables' : 'nftables'} mode cannot be removed`);
+  }
+}
+
+async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await exec('nft', ['--version'], { signal })).code === 0;
+  } catch (err) {
+    log.debug({ cause: errorMessage(err) }, 'no nft here, so no rules of the nftables mode');
+    return false;
+  }
+}
+
+/** The node's own addresses: as configured, else that of the way out. */
+async function primaryIps({ config }: AgentContext): Promise<readonly string[]> {
+  const { nodeIps } = config.node;
+  const found = nodeIps.length > 0 ? undefined : await defaultRouteAddress(4);
+  return found === undefined ? nodeIps : [found];
+}
+
 function ruleOptions(settings: ProxySettings, nodeIps: readonly string[]): RuleOptions {
   const own = localAddresses()
     .map((a) => a.address)
     .filter((ip) => !isIPv6(ip));
+  // Upstream's default differs: node ports answer on every address with iptables, on the node's own with nftables.
+  const isDefault = settings.nodePortAddresses.length === 0;
+  const ranges = isDefault && settings.mode === 'nftables' ? ['primary'] : settings.nodePortAddresses;
   return {
     family: 4,
     masqueradeBit: settings.masqueradeBit,
     masqueradeAll: settings.masqueradeAll,
-    detectLocal: settings.clusterCidr === '' ? undefined : detectLocalByCidr(settings.clusterCidr),
+    localTraffic: settings.clusterCidr === '' ? undefined : { by: 'cidr', cidr: settings.clusterCidr },
     localhostNodePorts: settings.localhostNodePorts,
-    nodePortIps: nodePortIps(settings.nodePortAddresses, own, nodeIps),
+    nodePortIps: nodePortIps(ranges, own, nodeIps),
     nodeIps: own,
     randomFully: true,
     dropInvalid: true,

@@ -1,7 +1,7 @@
 // Rules of all Services → restore documents, pure: everything, or the difference between two states.
 import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
+import { markText, type RuleOptions } from '../options.ts';
 import { isServiceChain } from './names.ts';
-import { markText, type RuleOptions } from './options.ts';
 import type { DispatchRule, ServiceRules } from './service-rules.ts';
 
 type Table = 'filter' | 'nat';

@@ -4,9 +4,10 @@ import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { FakeIptables, type Packet } from '../../host/fake-iptables.ts';
+import { FamilyProxier } from '../family-proxier.ts';
+import type { RuleOptions } from '../options.ts';
 import { expected } from './fake-upstream-documents.ts';
-import { IptablesProxier } from './iptables.ts';
-import { detectLocalByCidr, type RuleOptions } from './options.ts';
+import { IptablesBackend } from './iptables.ts';
 
 const signal = new AbortController().signal;
 
@@ -14,7 +15,7 @@ const rules4: RuleOptions = {
   family: 4,
   masqueradeBit: 14,
   masqueradeAll: false,
-  detectLocal: detectLocalByCidr('10.244.0.0/16'),
+  localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
   localhostNodePorts: true,
   nodePortIps: undefined,
   nodeIps: ['192.0.2.10'],
@@ -174,7 +175,7 @@ const examples: Readonly<Record<number, Example>> = {
     ],
   },
   8: {
-    rules: { family: 6, detectLocal: detectLocalByCidr('fd00:244::/48') },
+    rules: { family: 6, localTraffic: { by: 'cidr', cidr: 'fd00:244::/48' } },
     services: [
       service('default/web6', {
         type: 'NodePort',
@@ -186,10 +187,12 @@ const examples: Readonly<Record<number, Example>> = {
   },
 };
 
-function load(example: Example): { proxier: IptablesProxier; kernel: FakeIptables } {
+function load(example: Example): { proxier: FamilyProxier; kernel: FakeIptables } {
   const kernel = new FakeIptables(['192.0.2.10', '2001:db8::10']);
-  const opts = { rules: { ...rules4, ...example.rules }, nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
-  const proxier = new IptablesProxier(opts, { exec: kernel.exec, clock: new FakeClock(), log: silentLog });
+  const { exec } = kernel;
+  const backend = new IptablesBackend({ ...rules4, ...example.rules }, { exec });
+  const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
+  const proxier = new FamilyProxier(opts, { backend, exec, clock: new FakeClock(), log: silentLog });
   for (const s of example.services) proxier.handleService(`${s.metadata!.namespace}/${s.metadata!.name}`, s);
   for (const s of example.slices) proxier.handleSlice(s);
   return { proxier, kernel };

@@ -4,9 +4,10 @@ import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
-import { cleanupIptables, IptablesProxier } from './iptables.ts';
+import { FamilyProxier } from '../family-proxier.ts';
+import type { RuleOptions } from '../options.ts';
+import { cleanupIptables, IptablesBackend } from './iptables.ts';
 import { chainHash } from './names.ts';
-import { detectLocalByCidr, type RuleOptions } from './options.ts';
 
 const signal = new AbortController().signal;
 
@@ -14,7 +15,7 @@ const rules: RuleOptions = {
   family: 4,
   masqueradeBit: 14,
   masqueradeAll: false,
-  detectLocal: detectLocalByCidr('10.244.0.0/16'),
+  localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
   localhostNodePorts: true,
   nodePortIps: undefined,
   nodeIps: ['192.0.2.10'],
@@ -22,11 +23,13 @@ const rules: RuleOptions = {
   dropInvalid: true,
 };
 
-function setUp(): { kernel: FakeIptables; clock: FakeClock; proxier: IptablesProxier } {
+function setUp(): { kernel: FakeIptables; clock: FakeClock; proxier: FamilyProxier } {
   const kernel = new FakeIptables(['192.0.2.10']);
   const clock = new FakeClock();
-  const opts = { rules, nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
-  return { kernel, clock, proxier: new IptablesProxier(opts, { exec: kernel.exec, clock, log: silentLog }) };
+  const { exec } = kernel;
+  const backend = new IptablesBackend(rules, { exec });
+  const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
+  return { kernel, clock, proxier: new FamilyProxier(opts, { backend, exec, clock, log: silentLog }) };
 }
 
 const NAMES = ['a', 'b', 'c'];
@@ -59,7 +62,7 @@ function sliceOf(name: string, hosts: readonly number[]): EndpointSlice {
   };
 }
 
-function put(proxier: IptablesProxier, name: string, state: State): void {
+function put(proxier: FamilyProxier, name: string, state: State): void {
   proxier.handleService(`ns/${name}`, state.service === undefined ? undefined : serviceOf(name, state.service));
   const slice = sliceOf(name, state.hosts);
   if (state.hosts.length === 0) proxier.endpoints.handleGone(slice);

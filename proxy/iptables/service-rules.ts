@@ -1,11 +1,13 @@
 // The rules of one Service port, pure. What top-level chains hold for it (dispatch) is apart from its own chains, so
 // that a sync can write only what differs from the one before.
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
+import type { RuleOptions } from '../options.ts';
+import type { Blocked, PortPlan } from '../port-plan.ts';
+import type { ServicePlan } from '../rule-backend.ts';
 import type { Endpoint, ServicePort } from '../service-map.ts';
-import { isExternallyAccessible, usesClusterEndpoints, usesLocalEndpoints } from '../service-map.ts';
-import { chooseEndpoints, type NodeTopology, type UsableEndpoints } from '../topology.ts';
+import { usesClusterEndpoints, usesLocalEndpoints } from '../service-map.ts';
+import { localMatch } from './local-traffic.ts';
 import { endpointChain, servicePortHash } from './names.ts';
-import type { RuleOptions } from './options.ts';
 
 /** `filter/KUBE-SERVICES` and the like. */
 export type TopChain =
@@ -30,43 +32,49 @@ export interface ServiceRules {
 
 export interface RenderContext {
   readonly opts: RuleOptions;
-  readonly node: NodeTopology;
   /** False in large clusters, where they cost more than they tell. */
   readonly endpointComments: boolean;
 }
 
-/** All ports of one Service. */
-export function renderService(
-  ports: readonly ServicePort[],
-  endpointsOf: (port: ServicePort) => readonly Endpoint[],
-  ctx: RenderContext,
-): ServiceRules {
+export function renderService(plan: ServicePlan, ctx: RenderContext): ServiceRules {
   const dispatch: DispatchRule[] = [];
   const chains = new Map<string, string[]>();
-  for (const port of ports) {
-    const p = decide(port, chooseEndpoints(port, endpointsOf(port), ctx.node));
+  for (const portPlan of plan) {
+    const p = withChains(portPlan);
     renderDispatch(p, dispatch);
     renderChains(p, ctx, chains);
   }
   return { dispatch, chains };
 }
 
-interface PortPlan {
-  readonly port: ServicePort;
-  readonly usable: UsableEndpoints;
+/** A plan with the names of its chains. */
+interface ChainPlan extends PortPlan {
   readonly svc: string;
   readonly svl: string;
   readonly ext: string;
   readonly fw: string;
   readonly internalChain: string;
   readonly externalChain: string;
-  readonly usesExt: boolean;
   readonly usesFw: boolean;
-  /** Why traffic to the cluster IP or from outside goes nowhere; undefined when it does not. */
-  readonly internalBlock: Block | undefined;
-  readonly externalBlock: Block | undefined;
   /** `-m tcp -p tcp`. */
   readonly proto: string;
+}
+
+function withChains(plan: PortPlan): ChainPlan {
+  const { port, usable } = plan;
+  const id = servicePortHash(port);
+  const proto = port.protocol.toLowerCase();
+  return {
+    ...plan,
+    svc: `KUBE-SVC-${id}`,
+    svl: `KUBE-SVL-${id}`,
+    ext: `KUBE-EXT-${id}`,
+    fw: `KUBE-FW-${id}`,
+    internalChain: `KUBE-${port.internalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
+    externalChain: `KUBE-${port.externalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
+    usesFw: usable.hasAny && port.loadBalancerVips.length > 0 && port.sourceRanges.length > 0,
+    proto: `-m ${proto} -p ${proto}`,
+  };
 }
 
 interface Block {
@@ -74,42 +82,23 @@ interface Block {
   readonly target: 'REJECT' | 'DROP';
 }
 
-function decide(port: ServicePort, usable: UsableEndpoints): PortPlan {
-  const id = servicePortHash(port);
-  const usesExt = usable.hasAny && isExternallyAccessible(port);
-  const proto = port.protocol.toLowerCase();
-  const block = (policyLocal: boolean): Block | undefined => {
-    if (!usable.hasAny) return { comment: `"${port.nameString} has no endpoints"`, target: 'REJECT' };
-    if (!policyLocal || usable.local.length > 0) return undefined;
-    return { comment: `"${port.nameString} has no local endpoints"`, target: 'DROP' };
-  };
-  return {
-    port,
-    usable,
-    svc: `KUBE-SVC-${id}`,
-    svl: `KUBE-SVL-${id}`,
-    ext: `KUBE-EXT-${id}`,
-    fw: `KUBE-FW-${id}`,
-    internalChain: `KUBE-${port.internalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
-    externalChain: `KUBE-${port.externalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
-    usesExt,
-    usesFw: usable.hasAny && port.loadBalancerVips.length > 0 && port.sourceRanges.length > 0,
-    internalBlock: block(port.internalPolicyLocal),
-    externalBlock: block(port.externalPolicyLocal),
-    proto: `-m ${proto} -p ${proto}`,
-  };
+function blockOf({ nameString }: ServicePort, why: Blocked): Block {
+  return why === 'none'
+    ? { comment: `"${nameString} has no endpoints"`, target: 'REJECT' }
+    : { comment: `"${nameString} has no local endpoints"`, target: 'DROP' };
 }
 
-function renderDispatch(p: PortPlan, out: DispatchRule[]): void {
-  const { port, proto, usable, externalBlock: blocked } = p;
+function renderDispatch(p: ChainPlan, out: DispatchRule[]): void {
+  const { port, proto, usable } = p;
+  const blocked = p.externalBlocked === undefined ? undefined : blockOf(port, p.externalBlocked);
   const name = port.nameString;
   const add = (chain: TopChain, spec: string) => out.push({ chain, spec });
   const to = (ip: string) => `${proto} -d ${ip} --dport ${port.port}`;
 
-  if (p.internalBlock === undefined) {
+  if (p.internalBlocked === undefined) {
     add('nat/KUBE-SERVICES', `${comment(`"${name} cluster IP"`)} ${to(port.clusterIp)} -j ${p.internalChain}`);
   } else {
-    const { comment: why, target } = p.internalBlock;
+    const { comment: why, target } = blockOf(port, p.internalBlocked);
     add('filter/KUBE-SERVICES', `${comment(why)} ${to(port.clusterIp)} -j ${target}`);
   }
   for (const ip of port.externalIps) {
@@ -138,12 +127,12 @@ function renderDispatch(p: PortPlan, out: DispatchRule[]): void {
   }
 }
 
-function renderChains(p: PortPlan, ctx: RenderContext, out: Map<string, string[]>): void {
+function renderChains(p: ChainPlan, ctx: RenderContext, out: Map<string, string[]>): void {
   const { port, usable } = p;
   if (usesClusterEndpoints(port) && usable.cluster.length > 0) out.set(p.svc, []);
   if (usesLocalEndpoints(port) && usable.local.length > 0) out.set(p.svl, []);
   // Every cluster IP flow that does not start in a local pod must come back through this node.
-  if (p.internalBlock === undefined) {
+  if (p.internalBlocked === undefined) {
     const match = masqueradeMatch(ctx.opts);
     const flow = `${p.proto} -d ${port.clusterIp} --dport ${port.port}`;
     if (match !== undefined) {
@@ -151,7 +140,7 @@ function renderChains(p: PortPlan, ctx: RenderContext, out: Map<string, string[]
       out.get(p.internalChain)?.push(rule);
     }
   }
-  if (p.usesExt) out.set(p.ext, externalRules(p, ctx.opts));
+  if (p.usesExternal) out.set(p.ext, externalRules(p, ctx.opts));
   if (p.usesFw) out.set(p.fw, firewallRules(p, ctx.opts));
   out.get(p.svc)?.push(...balancingRules(port, usable.cluster, ctx));
   out.get(p.svl)?.push(...balancingRules(port, usable.local, ctx));
@@ -160,10 +149,10 @@ function renderChains(p: PortPlan, ctx: RenderContext, out: Map<string, string[]
 
 function masqueradeMatch(opts: RuleOptions): string | undefined {
   if (opts.masqueradeAll) return '';
-  return opts.detectLocal === undefined ? undefined : ` ${opts.detectLocal.notLocal}`;
+  return opts.localTraffic === undefined ? undefined : ` ${localMatch(opts.localTraffic).notLocal}`;
 }
 
-function externalRules(p: PortPlan, opts: RuleOptions): string[] {
+function externalRules(p: ChainPlan, opts: RuleOptions): string[] {
   const rules: string[] = [];
   const what = `${p.port.nameString} external destinations"`;
   if (!p.port.externalPolicyLocal) {
@@ -171,15 +160,18 @@ function externalRules(p: PortPlan, opts: RuleOptions): string[] {
   } else {
     // Pods and the node itself are inside the cluster: the Local policy is about clients outside.
     const fromNode = '-m addrtype --src-type LOCAL';
-    if (opts.detectLocal) rules.push(`${comment(`"pod traffic for ${what}`)} ${opts.detectLocal.local} -j ${p.svc}`);
+    const { localTraffic } = opts;
+    if (localTraffic !== undefined) {
+      rules.push(`${comment(`"pod traffic for ${what}`)} ${localMatch(localTraffic).local} -j ${p.svc}`);
+    }
     rules.push(`${comment(`"masquerade LOCAL traffic for ${what}`)} ${fromNode} -j KUBE-MARK-MASQ`);
     rules.push(`${comment(`"route LOCAL traffic for ${what}`)} ${fromNode} -j ${p.svc}`);
   }
-  if (p.externalBlock === undefined) rules.push(`-j ${p.externalChain}`);
+  if (p.externalBlocked === undefined) rules.push(`-j ${p.externalChain}`);
   return rules;
 }
 
-function firewallRules(p: PortPlan, opts: RuleOptions): string[] {
+function firewallRules(p: ChainPlan, opts: RuleOptions): string[] {
   const { port } = p;
   const label = comment(`"${port.nameString} loadbalancer IP"`);
   const rules = port.sourceRanges.map((range) => `${label} -s ${range} -j ${p.ext}`);
@@ -209,7 +201,7 @@ function balancingRules(port: ServicePort, endpoints: readonly Endpoint[], ctx: 
   return rules;
 }
 
-function endpointRules(p: PortPlan, e: Endpoint, ctx: RenderContext): string[] {
+function endpointRules(p: ChainPlan, e: Endpoint, ctx: RenderContext): string[] {
   const note = ctx.endpointComments ? `${comment(p.port.nameString)} ` : '';
   const remember = p.port.affinitySeconds === undefined ? '' : `-m recent --name ${endpointChain(p.port, e)} --set `;
   return [

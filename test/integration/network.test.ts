@@ -11,11 +11,11 @@ import { PodNetwork } from '../../cni/network.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
-import { systemExec } from '../../host/exec.ts';
+import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { networkFollower } from '../../host/ip-monitor.ts';
 import { createBridge, createVeth } from '../../host/netns.ts';
-import { detectLocalByCidr } from '../../proxy/iptables/options.ts';
+import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 
@@ -39,6 +39,7 @@ interface TestNode {
   readonly podIp: string;
   readonly network: PodNetwork;
   readonly proxy: ServiceProxy;
+  readonly exec: Exec;
 }
 
 /** Merges annotations and conditions into the stored Node, as a strategic merge patch does. */
@@ -97,30 +98,33 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
     },
     { ...shared, client: api, nodes, follow: networkFollower(netns) },
   );
+  const backend = new IptablesBackend(
+    {
+      family: 4,
+      masqueradeBit: 14,
+      masqueradeAll: false,
+      localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
+      localhostNodePorts: true,
+      nodePortIps: undefined,
+      nodeIps: [ip],
+      randomFully: true,
+      dropInvalid: true,
+    },
+    { exec },
+  );
   const proxy = new ServiceProxy(
     {
       nodeName: name,
-      families: [
-        {
-          family: 4,
-          masqueradeBit: 14,
-          masqueradeAll: false,
-          detectLocal: detectLocalByCidr('10.244.0.0/16'),
-          localhostNodePorts: true,
-          nodePortIps: undefined,
-          nodeIps: [ip],
-          randomFully: true,
-          dropInvalid: true,
-        },
-      ],
+      mode: 'iptables',
+      routeLocalnet: true,
       minSyncPeriodMs: 50,
       syncPeriodMs: 1_000,
       fullSyncIntervalMs: 3_600_000,
     },
-    { ...shared, services, endpointSlices: slices, nodes, registry: new Registry() },
+    { ...shared, backends: [backend], services, endpointSlices: slices, nodes, registry: new Registry() },
   );
   running.push(network.run(stop.signal), proxy.run(stop.signal));
-  return { name, netns, pod, podIp, network, proxy };
+  return { name, netns, exec, pod, podIp, network, proxy };
 }
 
 /** An HTTP server in `netns` that answers with `text` and the client's address. Resolves when it listens. */
@@ -327,7 +331,7 @@ test('cleanup leaves no device, rule or file', async () => {
   stop.abort();
   await Promise.all(running);
   const signal = AbortSignal.timeout(20_000);
-  await a.proxy.cleanup({ keepShared: true }, signal);
+  await cleanupIptables(a.exec, 4, { keepShared: true }, signal);
   await a.network.cleanup(signal);
   const exec = namespaces.exec(a.netns);
   expect((await exec('ip', ['-o', 'link'])).stdout).not.toMatch(/flannel|cni0/);

@@ -1,11 +1,11 @@
 // What the rules of one IP family depend on besides Services, endpoints and the node's topology.
-import type { IpVersion } from '../../api/cidr.ts';
+import type { IpVersion } from '../api/cidr.ts';
 
-export interface LocalTrafficDetector {
-  /** Matches packets of pods on this node, e.g. `-s 10.244.0.0/16`. */
-  readonly local: string;
-  readonly notLocal: string;
-}
+/** How packets of pods on this node are told from others (KubeProxyConfiguration detectLocalMode). */
+export type LocalTraffic =
+  | { readonly by: 'cidr'; readonly cidr: string }
+  | { readonly by: 'interface'; readonly name: string }
+  | { readonly by: 'interface-prefix'; readonly prefix: string };
 
 export interface RuleOptions {
   readonly family: IpVersion;
@@ -13,8 +13,8 @@ export interface RuleOptions {
   readonly masqueradeBit: number;
   readonly masqueradeAll: boolean;
   /** Undefined: nothing is known about pod addresses, rules that need it are left out. */
-  readonly detectLocal: LocalTrafficDetector | undefined;
-  /** IPv4 only: node ports answer on 127.0.0.1. */
+  readonly localTraffic: LocalTraffic | undefined;
+  /** IPv4 and iptables only: node ports answer on 127.0.0.1. */
   readonly localhostNodePorts: boolean;
   /** Addresses on which node ports answer; undefined means all of the node. */
   readonly nodePortIps: readonly string[] | undefined;
@@ -22,12 +22,8 @@ export interface RuleOptions {
   readonly nodeIps: readonly string[];
   /** `MASQUERADE --random-fully`: iptables 1.6.2 and later. */
   readonly randomFully: boolean;
-  /** False when nf_conntrack_tcp_be_liberal is set: then INVALID packets are let through. */
+  /** False when nf_conntrack_tcp_be_liberal is set: then INVALID packets are let through (iptables only). */
   readonly dropInvalid: boolean;
-}
-
-export function detectLocalByCidr(cidr: string): LocalTrafficDetector {
-  return { local: `-s ${cidr}`, notLocal: `! -s ${cidr}` };
 }
 
 /** `0x004000` for bit 14. */

@@ -1,0 +1,149 @@
+// One IP family of the proxy: takes changes of Services and endpoints, keeps what they need, and has a backend bring the
+// kernel from one state to the next.
+import type { EndpointSlice, Service } from '../api/kinds.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import { deleteUdpFlows, listUdpFlows } from '../host/conntrack.ts';
+import type { Exec } from '../host/exec.ts';
+import { EndpointChanges } from './endpoint-changes.ts';
+import { planPort } from './port-plan.ts';
+import type { RuleBackend, ServicePlan } from './rule-backend.ts';
+import { ServiceChanges } from './service-changes.ts';
+import { staleUdpFlows } from './stale-flows.ts';
+import type { NodeTopology } from './topology.ts';
+
+export interface FamilyProxierOptions {
+  readonly nodeName: string;
+  /** Everything is written anew after so long, ms. */
+  readonly fullSyncIntervalMs: number;
+}
+
+export type SyncKind = 'full' | 'partial';
+
+export class FamilyProxier {
+  readonly services: ServiceChanges;
+  readonly endpoints: EndpointChanges;
+  readonly #opts: FamilyProxierOptions;
+  readonly #backend: RuleBackend;
+  readonly #exec: Exec;
+  readonly #clock: Clock;
+  #node: NodeTopology;
+  #needFull = true;
+  #lastFullMs = 0;
+  #udpChanged = true;
+
+  constructor(opts: FamilyProxierOptions, deps: { backend: RuleBackend; exec: Exec; clock: Clock; log: Logger }) {
+    this.#opts = opts;
+    this.#backend = deps.backend;
+    this.#exec = deps.exec;
+    this.#clock = deps.clock;
+    this.#node = { nodeName: opts.nodeName, zone: undefined };
+    this.services = new ServiceChanges(this.family, deps.log);
+    this.endpoints = new EndpointChanges(this.family, opts.nodeName, deps.log);
+  }
+
+  get family(): 4 | 6 {
+    return this.#backend.family;
+  }
+
+  handleService(key: string, service: Service | undefined): boolean {
+    return this.services.handle(key, service);
+  }
+
+  handleSlice(slice: EndpointSlice): boolean {
+    return this.endpoints.handle(slice);
+  }
+
+  /** True when the zone is another one: every rule may differ then, and the next sync is a full one. */
+  setZone(zone: string | undefined): boolean {
+    if (zone === this.#node.zone) return false;
+    this.#node = { ...this.#node, zone };
+    this.#needFull = true;
+    return true;
+  }
+
+  /** What the next sync will be, if nothing happens meanwhile. */
+  get nextSync(): SyncKind {
+    return this.#needFull ? 'full' : 'partial';
+  }
+
+  /** The last sync left something that a further one clears away. */
+  get hasLeftovers(): boolean {
+    return this.#backend.hasLeftovers ?? false;
+  }
+
+  /** The next sync writes everything. */
+  forceFull(): void {
+    this.#needFull = true;
+  }
+
+  /**
+   * Looks whether somebody flushed the rules; if so, the next sync writes everything. True when it must be asked for.
+   * A flush that is still going on is noticed by a later look: every table is looked at.
+   * @throws {AgentError} RULES_UNREADABLE.
+   */
+  async detectFlush(signal: AbortSignal): Promise<boolean> {
+    if (this.#needFull) return false; // nothing is known to be in place, and a sync is due anyway
+    if (await this.#backend.isInPlace(signal)) return false;
+    this.#needFull = true;
+    return true;
+  }
+
+  /** @throws {AgentError} RULES_REJECTED and the like; the next sync then is a full one. */
+  async sync(signal: AbortSignal): Promise<SyncKind> {
+    const changed = new Set([...this.services.checkout(), ...this.endpoints.checkout()]);
+    const isUdp = (key: string) => this.services.current.get(key)?.some((p) => p.protocol === 'UDP') ?? false;
+    if ([...changed].some(isUdp)) this.#udpChanged = true;
+    const facts = { endpointCount: this.endpoints.endpointCount };
+    if (this.#backend.isOutdated?.(facts)) this.#needFull = true;
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#lastFullMs >= this.#opts.fullSyncIntervalMs) this.#needFull = true;
+    const full = this.#needFull;
+    // Until the kernel has confirmed, nobody knows what it holds: an abort or error here must lead to a full sync.
+    this.#needFull = true;
+    if (full) {
+      await this.#backend.writeAll(this.#plans(this.services.current.keys()), facts, signal);
+      this.#lastFullMs = nowMs;
+    } else {
+      await this.#backend.writeChanges(this.#changes(changed), signal);
+    }
+    this.#needFull = false;
+    return full ? 'full' : 'partial';
+  }
+
+  /**
+   * After a sync: takes flows away that go on to endpoints which are gone, if anything about UDP changed since the last
+   * time. Returns the number of (frontend, endpoint) pairs. @throws {AgentError}; the next call tries again.
+   */
+  async removeStaleFlows(signal: AbortSignal): Promise<number> {
+    if (!this.#udpChanged) return 0;
+    const services = this.services.current;
+    const to = { family: this.family, signal };
+    const anyUdp = [...services.values()].some((ports) => ports.some((p) => p.protocol === 'UDP'));
+    const flows = anyUdp ? await listUdpFlows(this.#exec, to) : [];
+    const stale = staleUdpFlows(flows, services, this.endpoints.current);
+    for (const group of stale) await deleteUdpFlows(this.#exec, group, to);
+    this.#udpChanged = false;
+    return stale.length;
+  }
+
+  #plans(keys: Iterable<string>): Map<string, ServicePlan> {
+    const plans = new Map<string, ServicePlan>();
+    for (const key of keys) {
+      const plan = this.#plan(key);
+      if (plan !== undefined) plans.set(key, plan);
+    }
+    return plans;
+  }
+
+  #changes(keys: Iterable<string>): Map<string, ServicePlan | undefined> {
+    return new Map([...keys].map((key) => [key, this.#plan(key)]));
+  }
+
+  #plan(key: string): ServicePlan | undefined {
+    const ports = this.services.current.get(key);
+    if (ports === undefined) return undefined;
+    const endpoints = this.endpoints.current.get(key);
+    return ports.map((port) => planPort(port, endpoints?.get(port.portId) ?? [], this.#node));
+  }
+}
