@@ -7,6 +7,7 @@ import type { WorkerState } from './pod-worker-state.ts';
 
 let workers: Map<string, WorkerState>;
 let dirs: string[];
+let cgroups: string[];
 let steps: string[];
 let cgroupError: Error | undefined;
 let housekeeping: Housekeeping;
@@ -16,6 +17,7 @@ let runtime: FakeRuntimeManager;
 beforeEach(() => {
   workers = new Map();
   dirs = [];
+  cgroups = [];
   steps = [];
   cgroupError = undefined;
   clock = new FakeClock();
@@ -40,9 +42,12 @@ beforeEach(() => {
     },
     probes: { removePod: () => {} },
     statuses: { uids: () => [], forget: () => {} },
-    removePodCgroup: async (uid) => {
-      if (cgroupError !== undefined) throw cgroupError;
-      step(`cgroup ${uid}`);
+    cgroups: {
+      listPodUids: async () => cgroups,
+      removePodCgroup: async (uid) => {
+        if (cgroupError !== undefined) throw cgroupError;
+        step(`cgroup ${uid}`);
+      },
     },
     clock,
     log: silentLog,
@@ -70,6 +75,22 @@ test('a directory stays until the cgroup of its pod is gone, so that a later pas
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual([]);
   cgroupError = undefined;
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('a cgroup that the runtime made for a pod that was gone by then is removed', async () => {
+  cgroups = ['u1', 'u2'];
+  workers.set('u2', {
+    phase: 'sync',
+    identity: { uid: 'u2', name: 'web', namespace: 'default' },
+    pod: undefined,
+    deleted: false,
+    evicted: false,
+    graceSeconds: 0,
+    restartRequested: false,
+    statusOverride: undefined,
+  });
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
 });

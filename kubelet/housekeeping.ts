@@ -8,6 +8,7 @@ import { runTasks } from '../core/tasks.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
 import type { Pleg } from './pleg.ts';
 import type { PodCache } from './pod-cache.ts';
+import type { PodCgroups } from './pod-lifecycle.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
@@ -26,7 +27,7 @@ export interface HousekeepingDeps {
   readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'removePod'>;
   readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
-  readonly removePodCgroup?: (podUid: string) => Promise<void>;
+  readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -109,7 +110,7 @@ export class Housekeeping {
 
   /** A finished worker is remembered while its pod is desired: its late updates must not start it anew. */
   async #forgetFinished(uid: string, signal: AbortSignal): Promise<void> {
-    const { workers, pods, runtime, cache, probes, volumes, removePodCgroup } = this.#deps;
+    const { workers, pods, runtime, cache, probes, volumes, cgroups } = this.#deps;
     const state = workers.state(uid);
     if (state?.phase !== 'finished') return;
     const desired = pods.get(uid);
@@ -119,7 +120,7 @@ export class Housekeeping {
       volumes.forgetPod(uid);
       try {
         await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
-        await removePodCgroup?.(uid); // an orphan's: nobody has been through its clean-up
+        await cgroups?.removePodCgroup(uid); // an orphan's: nobody has been through its clean-up
         await volumes.removePodDir(uid, signal);
       } catch (err) {
         // What is left is found again: containers by garbage collection, directories as orphans.
@@ -140,19 +141,23 @@ export class Housekeeping {
     }
   }
 
-  /** One that cannot be removed must not keep the others from it. */
+  /**
+   * Directories and cgroups of pods that are gone; a call to the runtime that was given up when its pod ended may make
+   * the cgroup once more. One that cannot be removed must not keep the others from it.
+   */
   async #removeOrphanDirs(signal: AbortSignal): Promise<void> {
-    const { volumes, pods, workers, pleg, removePodCgroup } = this.#deps;
+    const { volumes, pods, workers, pleg, cgroups } = this.#deps;
     const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
-    for (const uid of await volumes.listPodDirs()) {
+    const found = await Promise.all([volumes.listPodDirs(), cgroups?.listPodUids() ?? []]);
+    for (const uid of new Set(found.flat())) {
       if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
       try {
-        await removePodCgroup?.(uid); // before the directory, by which an interrupted clean-up is found again
+        await cgroups?.removePodCgroup(uid); // before the directory, by which an interrupted clean-up is found again
         await volumes.removePodDir(uid, signal);
-        this.#log.info({ podUid: uid }, 'removed the directory of a pod that is gone');
+        this.#log.info({ podUid: uid }, 'removed what was left of a pod that is gone');
       } catch (err) {
         if (signal.aborted) return;
-        this.#log.warn({ err, podUid: uid }, 'cannot remove the directory of a pod that is gone, will retry');
+        this.#log.warn({ err, podUid: uid }, 'cannot remove what is left of a pod that is gone, will retry');
       }
     }
   }

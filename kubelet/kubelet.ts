@@ -127,7 +127,6 @@ export class Kubelet {
       clock,
       log,
     });
-    const { removePodCgroup } = deps.cgroups ?? {};
     this.#housekeeping = new Housekeeping({
       pods: this.#pods,
       sources: this.#sources,
@@ -138,7 +137,7 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
-      ...(removePodCgroup === undefined ? {} : { removePodCgroup: (uid) => removePodCgroup.call(deps.cgroups, uid) }),
+      ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
       clock,
       log,
     });

@@ -24,6 +24,8 @@ export interface PodCgroups {
   ensurePodCgroup(pod: Pod): Promise<void>;
   /** Ends what is left in it and removes it. Idempotent. */
   removePodCgroup(podUid: string): Promise<void>;
+  /** Uids of all pods that have one. */
+  listPodUids(): Promise<string[]>;
 }
 
 export interface PodLifecycleDeps {
