@@ -35,6 +35,8 @@ export interface TestContainerdOptions {
   readonly netns?: string;
   /** Further image archives; pause and busybox are always there. */
   readonly archives?: readonly string[];
+  /** The OCI runtime's program. Default: `runc` of the host. */
+  readonly runc?: string;
   /** Told about every CRI call of `runtime` and `images`. */
   readonly observe?: CallObserver;
 }
@@ -288,7 +290,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
   [${cri}.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [${cri}.containerd.runtimes.runc.options]
-      Root = ${q(this.#runcRoot)}
+      Root = ${q(this.#runcRoot)}${this.#opts.runc === undefined ? '' : `\n      BinaryName = ${q(this.#opts.runc)}`}
 `;
   }
 }
