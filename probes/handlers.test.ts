@@ -7,6 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createSelfSignedServingCert, YEAR_MS } from '../api/pki.ts';
+import type { Probe } from '../api/pod.ts';
 import { createAttempt } from './attempt.ts';
 import { probeGrpc } from './grpc.ts';
 import { probeHttp, transportErrorText } from './http.ts';
@@ -208,6 +209,8 @@ describe('tcp', () => {
 });
 
 describe('grpc', () => {
+  let onSilentCall = () => {};
+
   async function serve(status: number | undefined): Promise<string> {
     const server = new GrpcServer();
     const identity = (b: Buffer) => b;
@@ -224,9 +227,14 @@ describe('grpc', () => {
       server.addService(
         { check },
         {
-          check: (call: { request: Buffer }, reply: (err: null, b: Buffer) => void) => {
+          check: (call: { request: Buffer }, reply: (err: object | null, b?: Buffer) => void) => {
             const service = call.request.subarray(2).toString();
-            reply(null, Buffer.from([0x08, service === 'sick' ? 2 : status]));
+            if (service === 'silent') {
+              onSilentCall();
+              return;
+            }
+            if (service === 'lost') reply({ code: 5, details: 'no service “lost”' });
+            else reply(null, Buffer.from([0x08, service === 'sick' ? 2 : status]));
           },
         },
       );
@@ -254,10 +262,37 @@ describe('grpc', () => {
       output: expect.stringContaining('this server does not implement the grpc health protocol'),
     });
     const nobody = `127.0.0.1:${await closedPort()}`;
-    expect(await probeGrpc(nobody, '', 300, inTime())).toMatchObject({
+    expect(await probeGrpc(nobody, '', 300, AbortSignal.timeout(300))).toEqual({
       kind: 'failure',
-      output: expect.stringContaining(`timeout: failed to connect service "${nobody}" within 300ms`),
+      output: `timeout: failed to connect service "${nobody}" within 300ms: context deadline exceeded`,
     });
+  });
+
+  test('a server that says nothing, before the call or in it', async () => {
+    const mute = `127.0.0.1:${await listen(createTcpServer((socket) => socket.resume()))}`;
+    expect(await probeGrpc(mute, '', 300, AbortSignal.timeout(300))).toEqual({
+      kind: 'failure',
+      output: `timeout: failed to connect service "${mute}" within 300ms: context deadline exceeded`,
+    });
+    const stop = new AbortController();
+    onSilentCall = () => stop.abort();
+    expect(await probeGrpc(await serve(1), 'silent', 1000, stop.signal)).toEqual({
+      kind: 'failure',
+      output: 'timeout: health rpc did not complete within 1s',
+    });
+  });
+
+  test('any other refusal is told with its code and words', async () => {
+    expect(await probeGrpc(await serve(1), 'lost', 2000, inTime())).toEqual({
+      kind: 'failure',
+      output: 'error: health rpc probe failed: rpc error: code = NotFound desc = no service “lost”',
+    });
+  });
+
+  test('a server of something else is not healthy', async () => {
+    const port = await listen(createTcpServer((socket) => socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n')));
+    const outcome = await probeGrpc(`127.0.0.1:${port}`, '', 300, AbortSignal.timeout(300));
+    expect(outcome).toMatchObject({ kind: 'failure' });
   });
 });
 
@@ -281,6 +316,31 @@ describe('targets', () => {
 
   test('exec commands see literal env values only', () => {
     expect(expandCommand(['$(A)', '$(F)', '$$(A)', '$(B'], container)).toEqual(['1', '$(F)', '$(A)', '$(B']);
+  });
+
+  test('without a host the address of the pod is asked, at each kind of port', async () => {
+    const port = await http((_req, res) => res.end('ok'));
+    const attempt = createAttempt(() => Promise.reject(new Error('no exec')));
+    const run = (probe: Probe, podIP = '127.0.0.1', limit = inTime()) =>
+      attempt(
+        {
+          pod: {},
+          container: { name: 'c', ports: [{ name: 'p', containerPort: port }] },
+          status: { podIP },
+          containerId: 'id',
+          probe,
+        },
+        limit,
+      );
+    const probe = { httpGet: { path: 'healthz', port: 'p' } };
+    expect(await run(probe)).toMatchObject({ kind: 'success' });
+    expect(await run(probe, '127.0.0.2')).toMatchObject({ output: expect.stringContaining('dial tcp 127.0.0.2:') });
+    expect(await run({ tcpSocket: { port: 'p' } })).toMatchObject({ kind: 'success' });
+    const grpc = await run({ grpc: { port, service: 's' } }, '127.0.0.1', AbortSignal.timeout(500));
+    expect(grpc).toMatchObject({ kind: 'failure' }); // it is an HTTP/1 server
+    expect(await run({ httpGet: { port: 'absent' } })).toMatchObject({ kind: 'error' });
+    expect(await run({ httpGet: { port: 'p', host: 'a b' } })).toMatchObject({ kind: 'error' });
+    expect(await run({})).toEqual({ kind: 'error', message: 'missing probe handler for c' });
   });
 
   test('exec outcomes: exit code, output limit, time-out, error', async () => {
