@@ -3,7 +3,7 @@ import { isIPv6 } from 'node:net';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
-import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
+import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
 import { cleanupNftables, NftablesBackend, probeNftables } from '../../proxy/nftables/nftables.ts';
 import type { RuleOptions } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
@@ -14,7 +14,7 @@ import type { AgentContext } from './shared.ts';
 /** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
 const FULL_SYNC_MS = 3_600_000;
 
-/** @throws {AgentError} NFTABLES_UNSUPPORTED when this host cannot do the mode. */
+/** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<ServiceProxy> {
   const { proxy: settings, nodeName } = ctx.config;
   const rules = ruleOptions(settings, await primaryIps(ctx));
@@ -57,7 +57,7 @@ async function createBackend(
   rules: RuleOptions,
   signal: AbortSignal,
 ): Promise<RuleBackend> {
-  if (mode === 'iptables') return new IptablesBackend(rules, { exec });
+  if (mode === 'iptables') return new IptablesBackend(rules, { exec, variant: await iptablesVariant(exec, signal) });
   const { hasObjectComments } = await probeNftables(exec, signal);
   return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, { exec, clock });
 }

@@ -57,36 +57,83 @@ export type SavedRules = ReadonlyMap<string, SavedTable>;
 
 /**
  * Everything: top-level chains, all Services, jumps from the built-in chains where `saved` has none, and the removal of
- * chains that `saved` has and no Service uses any more.
+ * chains that `saved` has and no Service uses any more. With more than `perDocument` Services, chains of their own come
+ * first, in documents of that many, and the top-level chains that lead to them last: at each moment every Service that
+ * worked before works. iptables-nft takes time with the square of the chains in one document.
  */
-export function renderFull(services: Iterable<ServiceRules>, opts: RuleOptions, saved: SavedRules): string {
+export function renderFull(
+  services: readonly ServiceRules[],
+  opts: RuleOptions,
+  saved: SavedRules,
+  perDocument = Number.POSITIVE_INFINITY,
+): string[] {
+  const used = new Set(services.flatMap((service) => [...service.chains.keys()]));
+  const unused = [...(saved.get('nat')?.chains ?? [])].filter((chain) => isServiceChain(chain) && !used.has(chain));
+  if (services.length <= perDocument && unused.length <= perDocument) {
+    return [renderTop(services, opts, saved, ownChains(services), removal(unused))];
+  }
+  const nothing = { chains: [], rules: [] };
+  const markOnly = { table: 'nat' as const, chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] };
+  return [
+    renderRestore([markOnly]), // what the chains of Services refer to
+    ...slices(services, perDocument).map((some) => renderRestore([{ table: 'nat', ...ownChains(some) }])),
+    renderTop(services, opts, saved, nothing, nothing),
+    ...slices(unused, perDocument).map((some) => renderRestore([{ table: 'nat', ...removal(some) }])),
+  ];
+}
+
+interface ChainText {
+  readonly chains: readonly string[];
+  readonly rules: readonly string[];
+}
+
+/** Top-level chains with all that leads to Services, around what `own` and `removed` add to table nat. */
+function renderTop(
+  services: readonly ServiceRules[],
+  opts: RuleOptions,
+  saved: SavedRules,
+  own: ChainText,
+  removed: ChainText,
+): string {
   const filter = { chains: [...TOP_CHAINS.filter], rules: missingJumps('filter', saved) };
   const nat = { chains: [...TOP_CHAINS.nat], rules: missingJumps('nat', saved) };
   addLocalnetGuard(filter, opts, saved);
   nat.rules.push(...masqueradeRules(opts));
-  const used = new Set<string>();
-  for (const service of services) {
-    for (const d of service.dispatch) {
+  for (const { dispatch } of services) {
+    for (const d of dispatch) {
       const [table, chain] = splitChain(d);
       (table === 'filter' ? filter : nat).rules.push(`-A ${chain} ${d.spec}`);
     }
-    for (const [chain, rules] of service.chains) {
-      used.add(chain);
-      nat.chains.push(chain);
-      for (const rule of rules) nat.rules.push(`-A ${chain} ${rule}`);
-    }
   }
-  for (const chain of saved.get('nat')?.chains ?? []) {
-    if (!isServiceChain(chain) || used.has(chain)) continue;
-    nat.chains.push(chain); // declaring it empties it
-    nat.rules.push(`-X ${chain}`);
-  }
-  nat.rules.push(...nodePortJumps(opts));
   filter.rules.push(...forwardRules(opts));
+  const rules = [...nat.rules, ...own.rules, ...removed.rules, ...nodePortJumps(opts)];
   return renderRestore([
     { table: 'filter', ...filter },
-    { table: 'nat', ...nat },
+    { table: 'nat', chains: [...nat.chains, ...own.chains, ...removed.chains], rules },
   ]);
+}
+
+function ownChains(services: readonly ServiceRules[]): ChainText {
+  const chains: string[] = [];
+  const rules: string[] = [];
+  for (const service of services) {
+    for (const [chain, own] of service.chains) {
+      chains.push(chain);
+      for (const rule of own) rules.push(`-A ${chain} ${rule}`);
+    }
+  }
+  return { chains, rules };
+}
+
+/** Declaring a chain empties it, so that it can be deleted. */
+function removal(chains: readonly string[]): ChainText {
+  return { chains, rules: chains.map((chain) => `-X ${chain}`) };
+}
+
+function slices<T>(all: readonly T[], size: number): T[][] {
+  const out: T[][] = [];
+  for (let i = 0; i < all.length; i += size) out.push(all.slice(i, i + size));
+  return out;
 }
 
 export interface Landmark {
@@ -236,8 +283,12 @@ function masqueradeRules(opts: RuleOptions): string[] {
     `-A KUBE-POSTROUTING -m mark ! --mark ${mark}/${mark} -j RETURN`,
     `-A KUBE-POSTROUTING -j MARK --xor-mark ${mark}`, // a second pass must not masquerade again
     `-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE${random}`,
-    `-A KUBE-MARK-MASQ -j MARK --or-mark ${mark}`,
+    markRule(opts),
   ];
+}
+
+function markRule(opts: RuleOptions): string {
+  return `-A KUBE-MARK-MASQ -j MARK --or-mark ${markText(opts.masqueradeBit)}`;
 }
 
 function forwardRules(opts: RuleOptions): string[] {

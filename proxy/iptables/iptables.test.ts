@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
+import type { Exec } from '../../host/exec.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { RuleOptions } from '../options.ts';
@@ -116,6 +117,51 @@ test('changes applied one by one leave the rules that the end state alone would 
     }),
     { numRuns: 150 },
   );
+});
+
+test('many Services are written in several documents, and none is out of reach between them', async () => {
+  const names = Array.from({ length: 600 }, (_, i) => `s${i}`);
+  const shapeOf = (i: number): Service => ({
+    metadata: { namespace: 'ns', name: names[i]! },
+    spec: { clusterIP: `10.96.${i >> 8}.${i & 255}`, ports: [{ name: 'p', port: 80 }] },
+  });
+  const { kernel, clock, proxier } = setUp();
+  const load = (to: FamilyProxier) =>
+    names.forEach((name, i) => {
+      to.handleService(`ns/${name}`, shapeOf(i));
+      to.handleSlice(sliceOf(name, [(i % 6) + 1]));
+    });
+  load(proxier);
+  await proxier.sync(signal);
+  const before = stateOf(kernel);
+  expect(kernel.rules('nat', 'KUBE-SERVICES')).toHaveLength(601);
+
+  // A new process with the same Services and one that is gone: after each of its documents the others still answer.
+  let documents = 0;
+  const watching: Exec = async (program, args, opts) => {
+    const result = await kernel.exec(program, args, opts);
+    if (opts?.input === undefined) return result;
+    documents++;
+    for (const i of [0, 299, 598]) {
+      const [hop] = kernel.trace({ src: '10.244.1.9', dst: `10.96.${i >> 8}.${i & 255}`, proto: 'tcp', dport: 80 });
+      expect(hop).toMatchObject({ dst: expect.stringMatching(/^10\.244\.1\./), verdict: 'accept' });
+    }
+    return result;
+  };
+  const backend = new IptablesBackend(rules, { exec: watching });
+  const restarted = new FamilyProxier(
+    { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 },
+    { backend, exec: watching, clock, log: silentLog },
+  );
+  load(restarted);
+  await restarted.sync(signal);
+  expect(documents).toBeGreaterThan(3);
+  expect(stateOf(kernel)).toEqual(before);
+  restarted.handleService('ns/s599', undefined);
+  restarted.forceFull();
+  await restarted.sync(signal);
+  expect(kernel.rules('nat', 'KUBE-SERVICES')).toHaveLength(600);
+  expect(kernel.chains('nat').filter((c) => c === `KUBE-SVC-${chainHash('ns/s599:ptcp')}`)).toEqual([]);
 });
 
 test('a sync without a change starts no process', async () => {
