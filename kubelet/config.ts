@@ -1,5 +1,6 @@
 // The configuration of the kubelet part: names of KubeletConfiguration v1beta1, values parsed, units in the names.
 // cmd/ fills it from flags and files; nothing below reads either. Defaults: pkg/kubelet/apis/config/v1beta1/defaults.go.
+import type { VerificationPolicy } from './images/pull-access.ts';
 
 export interface KubeletConfig {
   readonly nodeName: string;
@@ -40,7 +41,33 @@ export interface KubeletConfig {
   readonly registerNode: boolean;
   readonly containerLogMaxSizeBytes: number;
   readonly containerLogMaxFiles: number;
+  readonly containerLogMaxWorkers: number;
+  readonly containerLogMonitorIntervalMs: number;
+  readonly imagePullCredentialsVerificationPolicy: VerificationPolicy;
+  readonly preloadedImagesVerificationAllowlist: readonly string[];
+  readonly imageMinimumGCAgeMs: number;
+  /** 0: off. */
+  readonly imageMaximumGCAgeMs: number;
+  readonly imageGCHighThresholdPercent: number;
+  readonly imageGCLowThresholdPercent: number;
+  readonly containerGc: ContainerGcPolicy;
 }
+
+/** Which dead containers of pods that go on are kept. */
+export interface ContainerGcPolicy {
+  /** Younger ones stay, ms since creation. */
+  readonly minAgeMs: number;
+  /** Of each container; negative: no limit. */
+  readonly maxPerContainer: number;
+  /** In all; negative: no limit. */
+  readonly maxContainers: number;
+}
+
+export const DEFAULT_CONTAINER_GC: ContainerGcPolicy = Object.freeze({
+  minAgeMs: 0,
+  maxPerContainer: 1,
+  maxContainers: -1,
+});
 
 /** Everything but the node's name. */
 export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.freeze({
@@ -73,4 +100,13 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   registerNode: true,
   containerLogMaxSizeBytes: 10 * 1024 * 1024,
   containerLogMaxFiles: 5,
+  containerLogMaxWorkers: 1,
+  containerLogMonitorIntervalMs: 10_000,
+  imagePullCredentialsVerificationPolicy: 'NeverVerifyPreloadedImages',
+  preloadedImagesVerificationAllowlist: Object.freeze([]),
+  imageMinimumGCAgeMs: 120_000,
+  imageMaximumGCAgeMs: 0,
+  imageGCHighThresholdPercent: 85,
+  imageGCLowThresholdPercent: 80,
+  containerGc: DEFAULT_CONTAINER_GC,
 });

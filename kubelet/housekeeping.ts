@@ -27,6 +27,8 @@ export interface HousekeepingDeps {
   readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'removePod'>;
   readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
+  /** Told when dead containers could not be collected. */
+  readonly onGarbageFailure?: (err: unknown) => void;
   readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -176,7 +178,9 @@ export class Housekeeping {
         };
         await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, signal);
       } catch (err) {
-        if (!signal.aborted) this.#log.warn({ err }, 'container garbage collection failed');
+        if (signal.aborted) return;
+        this.#log.warn({ err }, 'container garbage collection failed');
+        this.#deps.onGarbageFailure?.(err);
       }
     }
   }

@@ -8,6 +8,7 @@ import type { EventRecorder } from '../client/event-recorder.ts';
 import { Reflector } from '../client/reflector.ts';
 import { type ReadonlyStore, Store } from '../client/store.ts';
 import type { Clock } from '../core/clock.ts';
+import { errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Rush } from '../core/rush.ts';
 import { runTasks } from '../core/tasks.ts';
@@ -26,6 +27,7 @@ import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
 import { ReasonCache } from './reason-cache.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
+import { nodeReference } from './runtime/runtime-deps.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
@@ -137,6 +139,8 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
+      onGarbageFailure: (err) =>
+        events.event(nodeReference(config.nodeName), 'Warning', 'ContainerGCFailed', errorMessage(err)),
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
       clock,
       log,
@@ -185,6 +189,14 @@ export class Kubelet {
     return this.#cache.onChanged((changed) => {
       if (changed === uid) listener();
     });
+  }
+
+  /** Images that containers have mounted as volumes, by the name they were asked for. */
+  mountedImages(): string[] {
+    return this.#cache
+      .uids()
+      .flatMap((uid) => this.#cache.get(uid)?.containers ?? [])
+      .flatMap((c) => c.cri.mounts.flatMap((m) => m.image?.image ?? []));
   }
 
   /** The log of every container that ran when its pod was last looked at, from memory. */

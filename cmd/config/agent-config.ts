@@ -14,6 +14,8 @@ export interface AgentConfig {
   readonly verbosity: number;
   readonly featureGates: ReadonlyMap<string, boolean>;
   readonly kubelet: KubeletConfig;
+  /** Undefined: no credential provider plugins. */
+  readonly credentialProviders: { readonly configPath: string; readonly binDir: string } | undefined;
   readonly node: NodeSettings;
   readonly server: ServerSettings;
   readonly api: ApiSettings;

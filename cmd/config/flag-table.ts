@@ -5,7 +5,7 @@ import { type Effect, fieldAt } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { kubeletFields, taint } from './kubelet-fields.ts';
 import { clusterCidr } from './proxy-fields.ts';
-import { bool, filePath, int, list, map, stringType, text, type ValueType } from './values.ts';
+import { bool, duration, filePath, int, list, map, stringType, text, type ValueType } from './values.ts';
 
 export type Which = 'agent' | 'kubelet' | 'proxy' | 'network';
 
@@ -135,6 +135,15 @@ const kubelet: readonly Flag[] = [
     ),
     type: taints,
   },
+  own(
+    'image-credential-provider-config',
+    filePath,
+    'CredentialProviderConfig, or a directory of such files: which plugins give credentials for which images',
+  ),
+  own('image-credential-provider-bin-dir', filePath, 'where the credential provider plugins are'),
+  own('minimum-container-ttl-duration', duration(), 'age before a dead container may be removed (default 0s)'),
+  own('maximum-dead-containers-per-container', int(), 'dead instances kept of each container (default 1)'),
+  own('maximum-dead-containers', int(), 'dead containers kept in all; -1 is no limit (default -1)'),
   FEATURE_GATES,
   VERBOSITY,
   ...Object.entries(RENAMED).map(([flag, path]) => setting('KubeletConfiguration', flag, path)),
@@ -142,12 +151,7 @@ const kubelet: readonly Flag[] = [
     .filter((name) => !FILE_ONLY.has(name))
     .map((name) => setting('KubeletConfiguration', kebab(name), name)),
   ...LOGGING,
-  ...ignored(
-    `bootstrap-kubeconfig cloud-provider runtime-cgroups image-credential-provider-config
-     image-credential-provider-bin-dir lock-file reserved-memory minimum-container-ttl-duration
-     maximum-dead-containers-per-container maximum-dead-containers`,
-    'later',
-  ),
+  ...ignored(`bootstrap-kubeconfig cloud-provider runtime-cgroups lock-file reserved-memory`, 'later'),
   ...ignored('exit-on-lock-contention', 'later', bool),
   ...ignored(
     `experimental-mounter-path housekeeping-interval max-housekeeping-interval containerd containerd-namespace

@@ -5,6 +5,7 @@ import { isIPv4 } from 'node:net';
 import os from 'node:os';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { AgentError } from '../../core/errors.ts';
+import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
 import type { AgentConfig, NetworkSettings, NodeletSettings, Part } from './agent-config.ts';
 import { resolveGates } from './feature-gates.ts';
 import { settle, withoutEffect } from './field.ts';
@@ -210,7 +211,14 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
       nodeName,
       input.text('root-dir') ?? '/var/lib/kubelet',
       input.has('KubeletConfiguration', 'nodeStatusUpdateFrequency'),
+      {
+        minAgeMs: input.value<number>('minimum-container-ttl-duration') ?? DEFAULT_CONTAINER_GC.minAgeMs,
+        maxPerContainer:
+          input.value<number>('maximum-dead-containers-per-container') ?? DEFAULT_CONTAINER_GC.maxPerContainer,
+        maxContainers: input.value<number>('maximum-dead-containers') ?? DEFAULT_CONTAINER_GC.maxContainers,
+      },
     ),
+    credentialProviders: credentialProviders(input),
     node: nodeSettings(kubelet, { nodeIps, labels, certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki' }),
     server: serverSettings(kubelet),
     api: apiSettings(kubelet),
@@ -218,6 +226,16 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     network,
     nodelet: nodeletSettings(nodelet),
   };
+}
+
+/** Undefined without both flags. */
+function credentialProviders(input: Input): AgentConfig['credentialProviders'] {
+  const configPath = input.text('image-credential-provider-config') ?? '';
+  const binDir = input.text('image-credential-provider-bin-dir') ?? '';
+  if ((configPath === '') !== (binDir === '')) {
+    input.fault('--image-credential-provider-config and --image-credential-provider-bin-dir: expected both or neither');
+  }
+  return configPath === '' || binDir === '' ? undefined : { configPath, binDir };
 }
 
 function featureGates(

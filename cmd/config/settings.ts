@@ -2,7 +2,7 @@
 import { isIPv6 } from 'node:net';
 import type { Taint } from '../../api/kinds.ts';
 import { formatQuantity, parseQuantity } from '../../api/quantity.ts';
-import type { KubeletConfig } from '../../kubelet/config.ts';
+import type { ContainerGcPolicy, KubeletConfig } from '../../kubelet/config.ts';
 import type { ApiSettings, NodeSettings, ProxySettings, ServerSettings } from './agent-config.ts';
 import { EVICTION_HARD } from './kubelet-fields.ts';
 import type { KubeletSettings, ProxyFileSettings } from './rules.ts';
@@ -12,6 +12,7 @@ export function kubeletConfig(
   nodeName: string,
   rootDir: string,
   statusFrequencySet: boolean,
+  containerGc: ContainerGcPolicy,
 ): KubeletConfig {
   const parallel = c.maxParallelImagePulls;
   return {
@@ -49,6 +50,15 @@ export function kubeletConfig(
     registerNode: c.registerNode,
     containerLogMaxSizeBytes: Number(parseQuantity(c.containerLogMaxSize).nanos / 1_000_000_000n),
     containerLogMaxFiles: c.containerLogMaxFiles,
+    containerLogMaxWorkers: c.containerLogMaxWorkers,
+    containerLogMonitorIntervalMs: c.containerLogMonitorInterval,
+    imagePullCredentialsVerificationPolicy: c.imagePullCredentialsVerificationPolicy || 'NeverVerifyPreloadedImages',
+    preloadedImagesVerificationAllowlist: c.preloadedImagesVerificationAllowlist ?? [],
+    imageMinimumGCAgeMs: c.imageMinimumGCAge,
+    imageMaximumGCAgeMs: c.imageMaximumGCAge,
+    imageGCHighThresholdPercent: c.imageGCHighThresholdPercent,
+    imageGCLowThresholdPercent: c.imageGCLowThresholdPercent,
+    containerGc,
   };
 }
 

@@ -5,12 +5,10 @@ import path from 'node:path';
 import { errnoOf } from '../../core/errors.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { Container, PodSandbox } from '../../cri/gen/messages.ts';
+import { type ContainerGcPolicy, DEFAULT_CONTAINER_GC } from '../config.ts';
 import { POD_UID_LABEL, parseContainerMeta } from './labels.ts';
 import { legacyLogLink } from './pod-paths.ts';
 import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
-
-/** Dead instances kept per pod and container name, for `kubectl logs --previous`. */
-const MAX_DEAD_PER_CONTAINER = 1;
 
 export interface GarbageOptions {
   mayRemoveAll(podUid: string): boolean;
@@ -19,13 +17,15 @@ export interface GarbageOptions {
 
 export class RuntimeGarbage {
   readonly #settings: Pick<RuntimeSettings, 'podLogsDir' | 'containerLogsDir'>;
-  readonly #deps: Pick<RuntimeDeps, 'runtime' | 'log'>;
+  readonly #policy: ContainerGcPolicy;
+  readonly #deps: Pick<RuntimeDeps, 'runtime' | 'clock' | 'log'>;
 
   constructor(
-    settings: Pick<RuntimeSettings, 'podLogsDir' | 'containerLogsDir'>,
-    deps: Pick<RuntimeDeps, 'runtime' | 'log'>,
+    settings: Pick<RuntimeSettings, 'podLogsDir' | 'containerLogsDir' | 'containerGc'>,
+    deps: Pick<RuntimeDeps, 'runtime' | 'clock' | 'log'>,
   ) {
     this.#settings = settings;
+    this.#policy = settings.containerGc ?? DEFAULT_CONTAINER_GC;
     this.#deps = deps;
   }
 
@@ -33,13 +33,13 @@ export class RuntimeGarbage {
   async collect(opts: GarbageOptions, signal?: AbortSignal): Promise<void> {
     const call = signal === undefined ? {} : { signal };
     const containers = await this.#deps.runtime.listContainers(undefined, call);
-    for (const container of containersToRemove(containers, opts)) {
+    for (const container of containersToRemove(containers, opts, this.#policy, this.#deps.clock.now())) {
       if (signal?.aborted) return;
       await this.#attempt('container', container.id, () => this.#removeDead(container));
     }
     await this.#collectSandboxes(opts, call);
     if (opts.allSourcesReady) await this.#collectLogDirs(opts);
-    await this.#collectLogLinks();
+    await this.#collectLogLinks(containers);
   }
 
   /** All that the runtime holds of a pod that has ended. Idempotent. @throws CriError when something is left. */
@@ -109,10 +109,12 @@ export class RuntimeGarbage {
     }
   }
 
-  /** Links whose log is gone. */
-  async #collectLogLinks(): Promise<void> {
+  /** Links whose log is gone. While a log is rotated, that of a running container is gone for a moment. */
+  async #collectLogLinks(containers: readonly Container[]): Promise<void> {
+    const alive = new Set(containers.filter((c) => c.state !== 'CONTAINER_EXITED').map((c) => c.id));
     for (const name of await listDir(this.#settings.containerLogsDir)) {
-      if (!name.endsWith('.log')) continue;
+      const containerId = /-([^-]+)\.log$/.exec(name)?.[1];
+      if (containerId === undefined || alive.has(containerId)) continue;
       const link = path.join(this.#settings.containerLogsDir, name);
       await this.#attempt('log link', link, () => unlinkIfBroken(link));
     }
@@ -127,23 +129,41 @@ export class RuntimeGarbage {
   }
 }
 
-/** Pure. Of pods whose content may go: all that does not run. Else: per pod and name all but the newest. */
-export function containersToRemove(containers: readonly Container[], opts: GarbageOptions): Container[] {
-  const kept = new Map<string, number>();
+/** Pure. Of pods whose content may go: all that does not run. Else: what the policy does not keep, oldest first. */
+export function containersToRemove(
+  containers: readonly Container[],
+  opts: GarbageOptions,
+  policy: ContainerGcPolicy,
+  nowMs: number,
+): Container[] {
+  const remove: Container[] = [];
+  const kept = new Map<string, Container[]>();
   const newestFirst = [...containers].sort((a, b) =>
     a.createdAt < b.createdAt ? 1 : a.createdAt > b.createdAt ? -1 : 0,
   );
-  return newestFirst.filter((c) => {
+  const oldEnoughNs = BigInt(Math.trunc(nowMs - policy.minAgeMs)) * 1_000_000n;
+  for (const c of newestFirst) {
     const { podUid, containerName } = parseContainerMeta(c.labels, c.annotations);
-    // A created one may be about to be started: only when the pod is done with it is dead.
-    if (podUid === '' || c.state === 'CONTAINER_RUNNING') return false;
-    if (opts.allSourcesReady && opts.mayRemoveAll(podUid)) return true;
-    if (c.state === 'CONTAINER_CREATED') return false;
-    const key = `${podUid}/${containerName}`;
-    const count = (kept.get(key) ?? 0) + 1;
-    kept.set(key, count);
-    return count > MAX_DEAD_PER_CONTAINER;
-  });
+    if (podUid === '' || c.state === 'CONTAINER_RUNNING') continue;
+    if (policy.minAgeMs > 0 && c.createdAt > oldEnoughNs) continue;
+    if (opts.allSourcesReady && opts.mayRemoveAll(podUid)) remove.push(c);
+    // A created one may be about to be started: only when the pod is done with it is it dead.
+    else if (c.state !== 'CONTAINER_CREATED') {
+      const key = `${podUid}/${containerName}`;
+      kept.set(key, [...(kept.get(key) ?? []), c]);
+    }
+  }
+  const trim = (limit: number) => {
+    for (const list of kept.values()) remove.push(...list.splice(limit));
+  };
+  if (policy.maxPerContainer >= 0) trim(policy.maxPerContainer);
+  const excess = () => [...kept.values()].reduce((sum, list) => sum + list.length, 0) - policy.maxContainers;
+  if (policy.maxContainers >= 0 && excess() > 0) {
+    trim(Math.max(1, Math.trunc(policy.maxContainers / kept.size))); // an equal share each
+    const left = new Set([...kept.values()].flat());
+    if (excess() > 0) remove.push(...newestFirst.filter((c) => left.has(c)).slice(-excess()));
+  }
+  return remove.reverse();
 }
 
 /** Pure. Dead and empty ones; of pods that go on, the newest is kept as it tells the attempt. */

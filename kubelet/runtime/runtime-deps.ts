@@ -5,6 +5,7 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import type { ContainerGcPolicy } from '../config.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import type { ImagePullerOptions } from './image-puller.ts';
@@ -32,6 +33,8 @@ export interface RuntimeSettings {
   /** crashLoopBackOff.maxContainerRestartPeriod, ms. */
   readonly maxRestartBackoffMs: number;
   readonly pulls: ImagePullerOptions;
+  /** The kubelet's defaults when absent. */
+  readonly containerGc?: ContainerGcPolicy;
   readonly resources: ResourceSettings;
   readonly security: SecuritySettings;
 }
