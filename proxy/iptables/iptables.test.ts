@@ -144,7 +144,7 @@ test('many Services are written in several documents, and none is out of reach b
     documents++;
     for (const i of [0, 299, 598]) {
       const [hop] = kernel.trace({ src: '10.244.1.9', dst: `10.96.${i >> 8}.${i & 255}`, proto: 'tcp', dport: 80 });
-      expect(hop).toMatchObject({ dst: expect.stringMatching(/^10\.244\.1\./), verdict: 'accept' });
+      expect(hop).toMatchObject({ to: expect.stringMatching(/^10\.244\.1\./), verdict: 'accept' });
     }
     return result;
   };
