@@ -1,6 +1,7 @@
 // The probe handlers against real sockets on loopback.
 
 import { createServer, type RequestListener, type Server } from 'node:http';
+import { createSecureServer } from 'node:http2';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -123,6 +124,39 @@ describe('http', () => {
     expect(await probeHttp({ ...probe, host: 'localhost' }, inTime())).toMatchObject({ kind: 'success' });
     expect(names).toEqual([false, 'localhost']);
     expect(await probeHttp(target(port), inTime())).toMatchObject({ kind: 'failure' });
+    const plain = await http((_req, res) => res.end());
+    expect(await probeHttp({ ...probe, port: plain }, inTime())).toEqual({
+      kind: 'failure',
+      output: `Get "https://127.0.0.1:${plain}/": http: server gave HTTP response to HTTPS client`,
+    });
+  });
+
+  test('a server that speaks HTTP/2 alone is asked in it', async () => {
+    const pair = createSelfSignedServingCert('h2', { dnsNames: ['h2'] }, { nowMs: Date.now(), lifetimeMs: YEAR_MS });
+    const seen: unknown[] = [];
+    const server = createSecureServer({ key: pair.key, cert: pair.cert, allowHTTP1: false }, (req, res) => {
+      seen.push(req.url, req.headers[':authority'], req.headers['user-agent'], req.headers['x-a']);
+      if (req.url === '/slow') return;
+      if (req.url === '/away') res.writeHead(302, { location: '/ok' });
+      else res.writeHead(req.url === '/ok' ? 200 : 503);
+      res.end('over h2');
+    });
+    const port = await listen(server as unknown as Server);
+    const headers = [
+      { name: 'Host', value: 'muffins.org' },
+      { name: 'X-A', value: 'b' },
+    ];
+    const probe = (path: string) => ({ ...target(port, path), scheme: 'https' as const, headers });
+    expect(await probeHttp(probe('/away'), inTime())).toEqual({ kind: 'success', output: 'over h2' });
+    expect(seen.slice(0, 4)).toEqual(['/away', 'muffins.org', 'kube-probe/1.36', 'b']);
+    expect(await probeHttp(probe('/sick'), inTime())).toEqual({
+      kind: 'failure',
+      output: 'HTTP probe failed with statuscode: 503',
+    });
+    expect(await probeHttp(probe('/slow'), AbortSignal.timeout(500))).toMatchObject({
+      kind: 'failure',
+      output: expect.stringContaining('context deadline exceeded'),
+    });
   });
 
   test('a header cannot add another one', async () => {

@@ -1,6 +1,7 @@
 // One request and its response over a connection of its own: keep-alive would hide a server that accepts no more.
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { errorMessage } from '../core/errors.ts';
 import { type HttpResponse, ResponseReader } from './http-response.ts';
 
 /** The connection ended within the body. */
@@ -9,8 +10,21 @@ export class ResponseCut extends Error {}
 /** Read into by one socket at a time: the kernel fills it and the reader copies it within one turn. */
 const READ_BUFFER = Buffer.allocUnsafeSlow(16 * 1024);
 
+/** The server has no protocol that was offered when TLS was agreed on (RFC 7301): it speaks HTTP/2 alone. */
+const NO_HTTP1 = /alert no application protocol/;
+
 /** @throws what the socket or the response says, or an error when `signal` aborts. */
-export function exchange(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
+export async function exchange(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
+  try {
+    return await exchangeOverHttp1(url, request, signal);
+  } catch (err) {
+    if (!NO_HTTP1.test(errorMessage(err))) throw err; // the code is EPROTO or another, as the write or the read fails
+    const { exchangeOverHttp2 } = await import('./http2-exchange.ts'); // hardly ever needed
+    return await exchangeOverHttp2(url, request, signal);
+  }
+}
+
+function exchangeOverHttp1(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     const reader = new ResponseReader();
     const finish = (settle: () => void) => {

@@ -1,7 +1,7 @@
 // HTTP probes: one GET on a connection of its own, redirects to the same host only, any status from 200 to 399 is good
 // (pkg/probe/http).
 import { isIPv6 } from 'node:net';
-import { errnoOf } from '../core/errors.ts';
+import { errnoOf, errorMessage } from '../core/errors.ts';
 import { exchange, ResponseCut } from './http-exchange.ts';
 import { type HttpResponse, MalformedResponse } from './http-response.ts';
 import { PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
@@ -146,5 +146,9 @@ export function dialErrorText(address: string, err: unknown): string {
     ETIMEDOUT: `dial tcp ${address}: i/o timeout`,
     ECONNRESET: 'read: connection reset by peer',
   };
-  return texts[errnoOf(err) ?? ''] ?? (err instanceof Error ? err.message : String(err));
+  const message = errorMessage(err).trim();
+  if (/wrong version number|packet length too long/.test(message)) {
+    return 'http: server gave HTTP response to HTTPS client';
+  }
+  return texts[errnoOf(err) ?? ''] ?? message;
 }
