@@ -20,6 +20,7 @@ import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
+import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
 import type { NodeFacts } from '../../kubelet/node/node-status.ts';
@@ -40,7 +41,7 @@ import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
-import { ImageList } from './image-list.ts';
+import { createImagesPart } from './images-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
@@ -128,6 +129,13 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
 
   const classes = createInformer(client, runtimeClasses, {}, { clock, log });
   const services = ctx.services().store;
+  const imagesPart = await createImagesPart(ctx, {
+    rootDir,
+    runtime,
+    images,
+    tokens,
+    mountedImages: () => kubelet.mountedImages(),
+  });
   const kubeRuntime = new KubeRuntime(
     {
       nodeName: config.nodeName,
@@ -146,6 +154,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         pullsPerSecond: settings.registryPullQPS,
         pullBurst: settings.registryBurst,
       },
+      containerGc: settings.containerGc,
       resources: {
         memoryCapacityBytes: machine.memoryBytes,
         enforceCpuLimits: settings.cpuCFSQuota,
@@ -174,6 +183,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       nodeAllocatable,
       configMap: (namespace, name) => objects.getConfigMap(namespace, name),
       secret: (namespace, name) => objects.getSecret(namespace, name),
+      nodeCredentials: imagesPart.nodeCredentials,
+      ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
       services: () => (services.hasSynced ? services.list() : undefined),
       runtimeHandler: async (name) => handlerOf(classes.store, name),
       supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
@@ -216,7 +227,15 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     clock,
     log,
   });
-  const imageList = new ImageList(images, { clock, log });
+  const logRotation = new LogRotation(
+    {
+      maxSizeBytes: settings.containerLogMaxSizeBytes,
+      maxFiles: settings.containerLogMaxFiles,
+      workers: settings.containerLogMaxWorkers,
+      intervalMs: settings.containerLogMonitorIntervalMs,
+    },
+    { runningLogs: () => kubelet.runningLogs(), runtime, clock, log },
+  );
 
   const facts = async (): Promise<NodeFacts> => ({
     nodeName: config.nodeName,
@@ -230,7 +249,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtimeName,
     runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
     kubeletPort: config.server.enabled ? config.server.port : undefined,
-    images: imageList.current,
+    images: imagesPart.list.current,
     maxImages: settings.nodeStatusMaxImages,
     runtimeHandlers: health.status?.runtimeHandlers ?? [],
     runtimeFeatures: health.status?.features,
@@ -283,7 +302,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       await runTasks(signal, {
         'runtime classes': (s) => classes.run(s),
         'runtime health': (s) => health.run(s),
-        images: (s) => imageList.run(s),
+        ...imagesPart.tasks,
+        'log rotation': (s) => logRotation.run(s),
         'node status': (s) => status.run(s),
         lease: async (s) => {
           await registeredOrStopped(status, s);

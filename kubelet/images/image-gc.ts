@@ -43,6 +43,8 @@ export interface ImageGcDeps {
 }
 
 const PERIOD_MS = 300_000;
+/** A day: nothing is done then either. */
+const OFF_MS = 86_400_000;
 
 export class ImageGc {
   readonly #opts: ImageGcOptions;
@@ -63,7 +65,7 @@ export class ImageGc {
   async run(signal: AbortSignal): Promise<void> {
     const { recorder, node, clock } = this.#deps;
     const off = this.#opts.highPercent === 100 && this.#opts.maxAgeMs === 0;
-    if (off) return await clock.sleep(Number.POSITIVE_INFINITY, signal);
+    while (off && !signal.aborted) await clock.sleep(OFF_MS, signal);
     for (let failedBefore = false; !signal.aborted; ) {
       try {
         await this.collect(signal);

@@ -18,6 +18,9 @@ export interface LogRotationOptions {
   readonly intervalMs: number;
 }
 
+/** A day: nothing is done then either. */
+const OFF_MS = 86_400_000;
+
 export interface RunningLog {
   readonly containerId: string;
   /** '' when the runtime writes no file. */
@@ -45,10 +48,10 @@ export class LogRotation {
 
   /** Until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    if (this.#opts.maxSizeBytes < 0) return await this.#deps.clock.sleep(Number.POSITIVE_INFINITY, signal);
+    const isOn = this.#opts.maxSizeBytes >= 0;
     while (!signal.aborted) {
-      await this.#deps.clock.sleep(this.#opts.intervalMs, signal);
-      if (!signal.aborted) await this.rotateAll(signal);
+      await this.#deps.clock.sleep(isOn ? this.#opts.intervalMs : OFF_MS, signal);
+      if (isOn && !signal.aborted) await this.rotateAll(signal);
     }
   }
 
