@@ -190,8 +190,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
       supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
       userNamespaces: new UserNamespaces({ rootDir, pool, idsPerPod }),
-      imageVolumesMissing: () =>
-        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion),
+      imageVolumesMissing: (withSubPath) =>
+        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
       cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
       volumesOf: (uid) => volumes.volumesOf(uid),
       tailLog,

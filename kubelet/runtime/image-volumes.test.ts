@@ -49,7 +49,11 @@ test('each is made sure of as the image of a container is, with Events about the
 test('only the containers that mount a missing image wait for it', async () => {
   const { volumes } = await pull();
   const of = (...names: string[]) =>
-    imagesOf({ name: 'c', volumeMounts: names.map((name) => ({ name, mountPath: `/${name}` })) }, volumes);
+    imagesOf(
+      { name: 'c', volumeMounts: names.map((name) => ({ name, mountPath: `/${name}` })) },
+      volumes,
+      () => undefined,
+    );
   expect([...of('there', 'other').images.keys()]).toEqual(['there']);
   expect(of('there', 'other').failures).toEqual([]);
   expect(of('there', 'absent').failures.map((f) => f.reason)).toEqual(['ErrImageNeverPull']);
@@ -65,12 +69,25 @@ test('a runtime that cannot mount images is not asked to', async () => {
 });
 
 test.each([
-  ['containerd', '1.6.20~ds1', false],
-  ['containerd', 'v2.0.5', false],
-  ['containerd', '2.1.9', true],
-  ['containerd', 'v2.2.0', true],
-  ['containerd', '3.0', true],
-  ['cri-o', '1.20', true],
-])('%s %s mounts images: %s', (name, version, can) => {
-  expect(imageVolumesMissing(name, version) === undefined).toBe(can);
+  ['containerd', '1.6.20~ds1', false, false],
+  ['containerd', 'v2.0.5', false, false],
+  ['containerd', '2.1.9', true, false],
+  ['containerd', 'v2.2.0', true, true],
+  ['containerd', '3.0', true, true],
+  ['cri-o', '1.20', true, true],
+])('%s %s mounts images: %s, with a sub-path: %s', (name, version, can, canSubPath) => {
+  expect(imageVolumesMissing(name, version, false) === undefined).toBe(can);
+  expect(imageVolumesMissing(name, version, true) === undefined).toBe(canSubPath);
+});
+
+test('a sub-path that the runtime would ignore is refused', async () => {
+  const { volumes } = await pull();
+  const container = { name: 'c', volumeMounts: [{ name: 'there', mountPath: '/a', subPath: 'b' }] };
+  const missing = (withSubPath: boolean) => (withSubPath ? 'containerd 2.1 does not' : undefined);
+  expect(imagesOf(container, volumes, missing).failures).toEqual([
+    {
+      reason: 'CreateContainerConfigError',
+      message: 'image volume "there" cannot be mounted: containerd 2.1 does not',
+    },
+  ]);
 });

@@ -17,11 +17,13 @@ export interface ImageVolumeFailure {
 
 export type ImageVolume = { readonly spec: Init<ImageSpec> } | ImageVolumeFailure;
 
+/** Why the runtime cannot mount images, or a sub-path of one; undefined when it can. */
+export type ImageVolumesMissing = (withSubPath: boolean) => string | undefined;
+
 export interface ImageVolumeDeps {
   readonly puller: ImagePuller;
   readonly keyring: (pod: Pod) => Promise<CredentialLookup>;
-  /** Why the runtime cannot mount images; undefined when it can. */
-  readonly missing: () => string | undefined;
+  readonly missing: ImageVolumesMissing;
 }
 
 const NONE: ReadonlyMap<string, ImageVolume> = new Map();
@@ -35,12 +37,11 @@ export async function pullImageVolumes(
 ): Promise<ReadonlyMap<string, ImageVolume>> {
   const volumes = (pod.spec?.volumes ?? []).filter((v) => v.image !== undefined);
   if (volumes.length === 0) return NONE;
-  const missing = deps.missing();
+  const missing = deps.missing(false);
   const pulled = new Map<string, ImageVolume>();
   for (const { name, image } of volumes) {
     if (missing !== undefined) {
-      const message = `image volume "${name}" cannot be mounted: ${missing}`;
-      pulled.set(name, { reason: 'CreateContainerConfigError', message });
+      pulled.set(name, cannotMount(name, missing));
       continue;
     }
     const reference = image?.reference ?? '';
@@ -66,24 +67,39 @@ export async function pullImageVolumes(
 export function imagesOf(
   container: AnyContainer,
   volumes: ReadonlyMap<string, ImageVolume>,
+  missing: ImageVolumesMissing,
 ): { readonly images: ReadonlyMap<string, Init<ImageSpec>>; readonly failures: readonly ImageVolumeFailure[] } {
   const images = new Map<string, Init<ImageSpec>>();
   const failures: ImageVolumeFailure[] = [];
   if (volumes.size === 0) return { images, failures };
-  for (const { name } of container.volumeMounts ?? []) {
+  for (const { name, subPath, subPathExpr } of container.volumeMounts ?? []) {
     const volume = volumes.get(name);
     if (volume === undefined) continue;
-    if ('spec' in volume) images.set(name, volume.spec);
-    else failures.push(volume);
+    const why = subPath || subPathExpr ? missing(true) : undefined;
+    if ('reason' in volume) failures.push(volume);
+    else if (why !== undefined) failures.push(cannotMount(name, why));
+    else images.set(name, volume.spec);
   }
   return { images, failures };
 }
 
-/** Images as volumes came with containerd 2.1; an older one would try to mount the empty path. Pure. */
-export function imageVolumesMissing(runtimeName: string, runtimeVersion: string): string | undefined {
+function cannotMount(volume: string, why: string): ImageVolumeFailure {
+  return { reason: 'CreateContainerConfigError', message: `image volume "${volume}" cannot be mounted: ${why}` };
+}
+
+/**
+ * Images as volumes came with containerd 2.1, where an older one would mount an empty path; sub-paths with 2.2, where
+ * 2.1 would show the whole image and say nothing. Pure.
+ */
+export function imageVolumesMissing(
+  runtimeName: string,
+  runtimeVersion: string,
+  withSubPath: boolean,
+): string | undefined {
   const version = /^v?(\d+)\.(\d+)/.exec(runtimeVersion);
   if (runtimeName !== 'containerd' || version === null) return undefined;
   const [major, minor] = [Number(version[1]), Number(version[2])];
-  if (major > 2 || (major === 2 && minor >= 1)) return undefined;
-  return `containerd ${runtimeVersion} does not mount images, containerd 2.1 and later do`;
+  const [needed, what] = withSubPath ? [2, 'sub-paths of images'] : [1, 'images'];
+  if (major > 2 || (major === 2 && minor >= needed)) return undefined;
+  return `containerd ${runtimeVersion} does not mount ${what}, containerd 2.${needed} and later do`;
 }

@@ -9,6 +9,7 @@ import type { ContainerGcPolicy } from '../config.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import type { ImagePullerOptions } from './image-puller.ts';
+import type { ImageVolumesMissing } from './image-volumes.ts';
 import type { AnyContainer } from './labels.ts';
 import type { RegistryCredential } from './registry-auth.ts';
 import type { ResourceSettings } from './resources.ts';
@@ -65,8 +66,7 @@ export interface RuntimeDeps {
   /** Whether the handler can give a pod a user namespace of its own. */
   readonly supportsUserNamespaces: (handler: string) => boolean;
   readonly userNamespaces: Pick<UserNamespaces, 'mappingOf'>;
-  /** Why the runtime cannot mount an image as a volume; undefined when it can. */
-  readonly imageVolumesMissing: () => string | undefined;
+  readonly imageVolumesMissing: ImageVolumesMissing;
   readonly cgroupParent: (pod: Pod) => string;
   readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
   /** The last lines of a container's log (cri/container-log.ts), without stamps: at most `maxLines` and `maxBytes`. */

@@ -117,7 +117,7 @@ export class ContainerStarter {
     about: ObjectReference,
     prepared: ContainerPreparation,
   ): Promise<{ id: string; restartCount: number }> {
-    const { images, failures } = imagesOf(container, ctx.imageVolumes);
+    const { images, failures } = imagesOf(container, ctx.imageVolumes, this.#deps.imageVolumesMissing);
     for (const { message } of failures) this.#deps.recorder.event(about, 'Warning', 'Failed', `Error: ${message}`);
     const failure = failures.at(-1);
     if (failure !== undefined) throw new StartStepError(failure);

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -92,6 +92,7 @@ export class TestContainerd implements AsyncDisposable {
     const { archives } = await buildImages(path.join(CACHE, 'images'));
     const self = new TestContainerd(await mkdtemp(DIR_PREFIX), binDir, opts);
     try {
+      await chmod(self.dir, 0o711); // pods with user namespaces enter their root file system as nobody
       await writeFile(path.join(self.dir, OWNER), JSON.stringify(await identifyProcess(process.pid)));
       await mkdir(path.join(self.dir, 'cni'));
       await writeFile(path.join(self.dir, 'config.toml'), self.#config());

@@ -106,7 +106,7 @@ export class RuntimePods implements AsyncDisposable {
         pool: { start: IDS_PER_POD, length: 2 ** 32 - IDS_PER_POD },
         idsPerPod: IDS_PER_POD,
       }),
-      imageVolumesMissing: () => imageVolumesMissing('containerd', parts.version),
+      imageVolumesMissing: (withSubPath) => imageVolumesMissing('containerd', parts.version, withSubPath),
       cgroupParent: () => this.containerd.cgroupParent,
       volumesOf: (uid) => this.#volumes.volumesOf(uid),
       tailLog,
