@@ -141,10 +141,16 @@ export function readyVerdict(pod: Pod, containersReady: Verdict, foreign: readon
   return { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
 }
 
-/** Undefined for pods without such a rule (KEP-5532). */
-function allContainersRestarting({ pod, runtime }: Pick<ConditionsInput, 'pod' | 'runtime'>): Verdict | undefined {
+/** The end of one container may start all of them anew (KEP-5532). */
+export function hasRestartAllRule(pod: Pod): boolean {
   const specs = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])];
-  if (!specs.some((c) => c.restartPolicyRules?.some((r) => r.action === 'RestartAllContainers'))) return undefined;
+  return specs.some((c) => c.restartPolicyRules?.some((r) => r.action === 'RestartAllContainers'));
+}
+
+/** Undefined for pods without such a rule. */
+function allContainersRestarting({ pod, runtime }: Pick<ConditionsInput, 'pod' | 'runtime'>): Verdict | undefined {
+  if (!hasRestartAllRule(pod)) return undefined;
+  const specs = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])];
   const asked = specs.some((c) => {
     const newest = findContainer(runtime, c.name);
     return newest?.state === 'exited' && matchRestartRule(c, newest.exitCode) === 'RestartAllContainers';

@@ -4,6 +4,7 @@ import { formatTime } from '../../api/meta.ts';
 import type { Container, ContainerState, ContainerStatus, EphemeralContainer, Pod } from '../../api/pod.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../runtime/pod-runtime-status.ts';
 import { isSidecar, shouldBeRestarted } from '../runtime/restart-policy.ts';
+import { hasRestartAllRule } from './conditions.ts';
 import { resourceStatus } from './container-resources.ts';
 
 /** Why the last start of a container failed. */
@@ -66,14 +67,16 @@ function statusOfInstance(
   input: ContainerStatusesInput,
 ): ContainerStatus {
   const lost = newest.state === 'unknown' && previous?.state?.running !== undefined;
-  const lastState = older === undefined ? {} : stateOf(older, false, input);
+  // A restart of all containers removes the instances, and with them what only the status still knows.
+  const kept = hasRestartAllRule(input.pod) ? previous : undefined;
+  const lastState = older === undefined ? (kept?.lastState ?? {}) : stateOf(older, false, input);
   const user = newest.cri.user?.linux;
   return {
     name: spec.name,
     state: stateOf(newest, lost, input),
     lastState,
     ready: false,
-    restartCount: lost ? (previous.restartCount ?? 0) + 1 : newest.restartCount,
+    restartCount: lost ? (previous.restartCount ?? 0) + 1 : Math.max(newest.restartCount, kept?.restartCount ?? 0),
     image: newest.cri.image?.image || spec.image || '',
     imageID: newest.cri.imageRef,
     containerID: `${input.runtimeName}://${newest.id}`,
@@ -151,7 +154,8 @@ function statusWithoutInstance(
   previous: ContainerStatus | undefined,
   input: ContainerStatusesInput,
 ): ContainerStatus {
-  if (previous?.state?.terminated !== undefined) return { ...previous, ready: false };
+  const isRestart = hasRestartAllRule(input.pod) && input.pod.metadata?.deletionTimestamp === undefined;
+  if (previous?.state?.terminated !== undefined && !isRestart) return { ...previous, ready: false };
   const hasInit = (input.pod.spec?.initContainers?.length ?? 0) > 0;
   const waiting: ContainerStatus = {
     name: spec.name,
@@ -167,6 +171,9 @@ function statusWithoutInstance(
   if (kind === 'init' && !isSidecar(spec as Container) && wasInitialized(input)) {
     return { ...waiting, state: vanishedInitState(previous) };
   }
+  if (isRestart && (previous?.state?.running ?? previous?.state?.terminated) !== undefined) {
+    return { ...waiting, ...removedForRestart(previous) };
+  }
   if (previous?.state?.running === undefined || waiting.lastState?.terminated !== undefined) return waiting;
   // It ran and is gone: without a last state the phase would fall back to Pending.
   const deleting = input.pod.metadata?.deletionTimestamp !== undefined;
@@ -177,6 +184,19 @@ function statusWithoutInstance(
     ),
     restartCount: waiting.restartCount + (deleting ? 0 : 1),
   };
+}
+
+const RESTART_ALL = {
+  reason: 'RestartingAllContainers',
+  message: 'The container is removed because RestartAllContainers in place',
+} as const;
+
+/** The instance was removed to be made anew with all others: how it ended, or that it was taken away, stays known. */
+function removedForRestart(previous: ContainerStatus | undefined): Pick<ContainerStatus, 'state' | 'lastState'> {
+  const { running, terminated } = previous?.state ?? {};
+  const taken = { ...RESTART_ALL, exitCode: STATUS_UNKNOWN_EXIT_CODE, startedAt: running?.startedAt, finishedAt: null };
+  const lastState = { terminated: terminated ?? taken } as unknown as ContainerState;
+  return { state: { waiting: RESTART_ALL }, lastState };
 }
 
 /** Regular containers are created only after every init container is done. */

@@ -165,6 +165,43 @@ describe('container statuses', () => {
     expect(status).toMatchObject({ ready: true, state: { terminated: { exitCode: 0, reason: 'Completed' } } });
   });
 
+  test('of a pod whose containers all start anew keep counts and ends of what was removed, and the pod goes on', () => {
+    const exitCodes = { operator: 'In' as const, values: [42] };
+    const restartPolicyRules = [{ action: 'RestartAllContainers' as const, exitCodes }];
+    const spec: PodSpec = {
+      restartPolicy: 'Never',
+      containers: [
+        { name: 'asks', image: 'image', restartPolicy: 'Never', restartPolicyRules },
+        { name: 'main', image: 'image' },
+      ],
+    };
+    const at = (more: Partial<StatusInput>) => generate({ pod: pod(spec), ...more });
+    const before = at({ runtime: fakeStatus([exited('asks', 42), fakeContainer({ name: 'main', restartCount: 1 })]) });
+    const between = at({ runtime: fakeStatus(), previous: before });
+    expect(between.phase).toBe('Running');
+    expect(between.containerStatuses).toMatchObject([
+      { restartCount: 0, lastState: { terminated: { exitCode: 42 } } },
+      {
+        restartCount: 1,
+        state: { waiting: { reason: 'RestartingAllContainers' } },
+        lastState: {
+          terminated: {
+            exitCode: 137,
+            reason: 'RestartingAllContainers',
+            message: 'The container is removed because RestartAllContainers in place',
+          },
+        },
+      },
+    ]);
+    const again = [fakeContainer({ name: 'asks', restartCount: 1 }), fakeContainer({ name: 'main' })];
+    const after = at({ runtime: fakeStatus(again), previous: between });
+    expect(after.containerStatuses?.[1]).toMatchObject({
+      restartCount: 1,
+      state: { running: {} },
+      lastState: { terminated: { reason: 'RestartingAllContainers' } },
+    });
+  });
+
   test('a container that ran and is gone does not put the pod back to Pending', () => {
     const previous = generate({ runtime: fakeStatus([fakeContainer({ name: 'main' })]) });
     const status = generate({ runtime: fakeStatus(), previous });

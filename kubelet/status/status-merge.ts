@@ -10,7 +10,13 @@ import {
   type PodStatus,
 } from '../../api/pod.ts';
 import { effectiveRestartPolicy, isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
-import { containersReadyVerdict, isOwnedCondition, stampCondition, type Verdict } from './conditions.ts';
+import {
+  containersReadyVerdict,
+  hasRestartAllRule,
+  isOwnedCondition,
+  stampCondition,
+  type Verdict,
+} from './conditions.ts';
 
 /** Equal in everything that the agent decides; transition times and others' conditions do not count. */
 export function isStatusEqual(a: PodStatus, b: PodStatus): boolean {
@@ -91,6 +97,7 @@ function unreadyWhenTerminal(pod: Pod, status: PodStatus, nowMs: number): PodCon
  * @returns the name of the first container that breaks this, undefined when all is well.
  */
 export function illegalTransition(pod: Pod, before: PodStatus, after: PodStatus): string | undefined {
+  if (hasRestartAllRule(pod)) return undefined; // any of them may run again
   const specs = new Map(
     [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].map((c) => [c.name, c] as const),
   );
@@ -101,7 +108,6 @@ export function illegalTransition(pod: Pod, before: PodStatus, after: PodStatus)
     const exitCode = old.state?.terminated?.exitCode;
     if (spec === undefined || exitCode === undefined || now.get(old.name)?.state?.terminated !== undefined) continue;
     if (initNames.has(old.name) && (isSidecar(spec) || effectiveRestartPolicy(pod, spec) !== 'Never')) continue;
-    if (old.state?.terminated?.reason === 'RestartingAllContainers') continue;
     if (!restartsAfterExit(pod, spec, exitCode)) return old.name;
   }
   return undefined;
