@@ -9,6 +9,7 @@ import { EndpointChanges } from './endpoint-changes.ts';
 import { planPort } from './port-plan.ts';
 import type { RuleBackend, ServicePlan } from './rule-backend.ts';
 import { ServiceChanges } from './service-changes.ts';
+import { type ServiceHealth, serviceHealthOf } from './service-health.ts';
 import { staleUdpFlows } from './stale-flows.ts';
 import type { NodeTopology } from './topology.ts';
 
@@ -125,6 +126,16 @@ export class FamilyProxier {
     for (const group of stale) await deleteUdpFlows(this.#exec, group, to);
     this.#udpChanged = false;
     return stale.length;
+  }
+
+  /** What health check node ports should tell, by Service key. */
+  healthChecks(): Map<string, ServiceHealth> {
+    const checks = new Map<string, ServiceHealth>();
+    for (const [key, ports] of this.services.current) {
+      const check = serviceHealthOf(ports, this.endpoints.current.get(key));
+      if (check !== undefined) checks.set(key, check);
+    }
+    return checks;
   }
 
   #plans(keys: Iterable<string>): Map<string, ServicePlan> {

@@ -32,9 +32,19 @@ async function running() {
   };
   const periods = { minSyncPeriodMs: 1_000, syncPeriodMs: 30_000, fullSyncIntervalMs: 3_600_000 };
   const sysctl = { read: async () => undefined, set: async () => true };
-  const deps = { services, endpointSlices, nodes: new Store<Node>(), exec: kernel.exec, sysctl, clock, registry };
+  const events = { event: () => {} };
+  const deps = {
+    events,
+    services,
+    endpointSlices,
+    nodes: new Store<Node>(),
+    exec: kernel.exec,
+    sysctl,
+    clock,
+    registry,
+  };
   const backends = [new IptablesBackend(rules, { exec: kernel.exec })];
-  const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, ...periods };
+  const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, nodePortIps: undefined, ...periods };
   const proxy = new ServiceProxy(opts, { ...deps, backends, log: silentLog });
   services.replace([web('10.96.0.1', '1')]);
   endpointSlices.replace([]);

@@ -1,6 +1,7 @@
 // The service proxy: follows Services and EndpointSlices and keeps the node's rules equal to them.
-import type { EndpointSlice, Node, Service } from '../api/kinds.ts';
+import type { EndpointSlice, Node, ObjectReference, Service } from '../api/kinds.ts';
 import { objectKey } from '../api/meta.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
 import type { ReadonlyStore } from '../client/store.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
@@ -14,6 +15,7 @@ import { FamilyProxier } from './family-proxier.ts';
 import { ProxyHealth } from './health.ts';
 import { ProxyMetrics } from './metrics.ts';
 import type { RuleBackend } from './rule-backend.ts';
+import { ServiceHealthServers } from './service-health.ts';
 
 /** What the reflectors that fill the stores must select. Headless Services are left out by the proxy itself. */
 export const SERVICE_SELECTOR = { labelSelector: '!service.kubernetes.io/service-proxy-name' } as const;
@@ -28,6 +30,8 @@ export interface ServiceProxyOptions {
   readonly mode: ProxyMode;
   /** Lets 127.0.0.1 leave through DNAT, for node ports there (iptables, IPv4); its rules close what this opens. */
   readonly routeLocalnet: boolean;
+  /** Addresses on which node ports answer, those of health checks too; undefined: all. */
+  readonly nodePortIps: readonly string[] | undefined;
   /** Pause between syncs, ms; upstream's default is 1,000. */
   readonly minSyncPeriodMs: number;
   /**
@@ -48,11 +52,19 @@ export interface ServiceProxyDeps {
   readonly services: ReadonlyStore<Service>;
   readonly endpointSlices: ReadonlyStore<EndpointSlice>;
   readonly nodes: ReadonlyStore<Node>;
+  readonly events: EventRecorder;
   readonly exec: Exec;
   readonly sysctl: Sysctl;
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;
+}
+
+interface Family {
+  readonly proxier: FamilyProxier;
+  readonly runner: SyncRunner;
+  readonly healthChecks: ServiceHealthServers;
+  readonly label: 'IPv4' | 'IPv6';
 }
 
 export class ServiceProxy {
@@ -61,7 +73,7 @@ export class ServiceProxy {
   readonly #deps: ServiceProxyDeps;
   readonly #log: Logger;
   readonly #metrics: ProxyMetrics;
-  readonly #families: readonly { proxier: FamilyProxier; runner: SyncRunner; label: 'IPv4' | 'IPv6' }[];
+  readonly #families: readonly Family[];
   readonly #firstSync = Promise.withResolvers<void>();
 
   constructor(opts: ServiceProxyOptions, deps: ServiceProxyDeps) {
@@ -93,20 +105,29 @@ export class ServiceProxy {
         if (this.#opts.routeLocalnet) await this.#deps.sysctl.set('net/ipv4/conf/all/route_localnet', '1');
         // Rules made from half a list would cut off Services that the node already serves.
         await Promise.all([services.waitForSync(s), endpointSlices.waitForSync(s)]);
-        await Promise.all(this.#families.map((f) => f.runner.run(s)));
+        try {
+          await Promise.all(this.#families.map((f) => f.runner.run(s)));
+        } finally {
+          for (const { healthChecks } of this.#families) await healthChecks[Symbol.asyncDispose]();
+        }
       },
       flushes: (s) => this.#watchForFlushes(s),
     });
   }
 
-  #createFamily(backend: RuleBackend) {
+  #createFamily(backend: RuleBackend): Family {
     const { exec, clock } = this.#deps;
     const label = backend.family === 4 ? ('IPv4' as const) : ('IPv6' as const);
     const log = this.#log.child({ ipFamily: label });
     const { nodeName, fullSyncIntervalMs, minSyncPeriodMs, syncPeriodMs } = this.#opts;
     const proxier = new FamilyProxier({ nodeName, fullSyncIntervalMs }, { backend, exec, clock, log });
+    const healthChecks = new ServiceHealthServers({
+      addresses: this.#opts.nodePortIps ?? [backend.family === 4 ? '0.0.0.0' : '::'],
+      isProxyHealthy: () => this.health.healthy,
+      onListenError: (key, port, message) => this.#tellListenError(key, port, message),
+    });
     const runner = new SyncRunner(
-      (signal) => this.#syncFamily(proxier, label, signal),
+      (signal) => this.#syncFamily({ proxier, healthChecks, label }, signal),
       {
         name: `proxy-${label}`,
         minIntervalMs: minSyncPeriodMs,
@@ -115,10 +136,10 @@ export class ServiceProxy {
       },
       { clock, log },
     );
-    return { proxier, runner, label };
+    return { proxier, runner, healthChecks, label };
   }
 
-  async #syncFamily(proxier: FamilyProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+  async #syncFamily({ proxier, healthChecks, label }: Omit<Family, 'runner'>, signal: AbortSignal): Promise<void> {
     const m = this.#metrics;
     const startMs = this.#deps.clock.monotonicMs();
     const attempt = proxier.nextSync;
@@ -130,6 +151,7 @@ export class ServiceProxy {
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
       if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
       if (proxier.hasLeftovers) this.#families.find((f) => f.proxier === proxier)?.runner.request();
+      await healthChecks.update(proxier.healthChecks());
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
       if (!signal.aborted) m.syncFailed(this.#opts.mode, label, attempt);
@@ -141,6 +163,15 @@ export class ServiceProxy {
     } finally {
       this.#showPending();
     }
+  }
+
+  #tellListenError(serviceKey: string, port: number, message: string): void {
+    const { events, services } = this.#deps;
+    this.#log.warn({ service: serviceKey, port, cause: message }, 'health check node port cannot be opened');
+    const [namespace, name] = serviceKey.split('/');
+    const about = { kind: 'Service', apiVersion: 'v1', namespace, name, uid: services.get(serviceKey)?.metadata?.uid };
+    const note = `node ${this.#opts.nodeName} failed to start healthcheck "${serviceKey}" on port ${port}: ${message}`;
+    events.event(about as ObjectReference, 'Warning', 'FailedToStartServiceHealthcheck', note);
   }
 
   /** The rules are in place whether this works or not: it fails no sync. */

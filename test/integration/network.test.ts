@@ -117,11 +117,20 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
       nodeName: name,
       mode: 'iptables',
       routeLocalnet: true,
+      nodePortIps: undefined,
       minSyncPeriodMs: 50,
       syncPeriodMs: 1_000,
       fullSyncIntervalMs: 3_600_000,
     },
-    { ...shared, backends: [backend], services, endpointSlices: slices, nodes, registry: new Registry() },
+    {
+      ...shared,
+      backends: [backend],
+      events: { event: () => {} },
+      services,
+      endpointSlices: slices,
+      nodes,
+      registry: new Registry(),
+    },
   );
   running.push(network.run(stop.signal), proxy.run(stop.signal));
   return { name, netns, exec, pod, podIp, network, proxy };
