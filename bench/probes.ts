@@ -72,8 +72,9 @@ function start(file: string, argument: string, flags: readonly string[]): ChildP
 }
 
 async function answerOf<T>(child: ChildProcess, signal: AbortSignal): Promise<T> {
-  const lost = once(child, 'exit', { signal }).then(([code]) => {
-    throw new Error(`${child.spawnargs.at(-2)} ended with ${code}`);
+  // Not 'exit': that may be told before the last message is.
+  const lost = once(child, 'disconnect', { signal }).then(() => {
+    throw new Error(`${child.spawnargs.at(-2)} ended without an answer`);
   });
   lost.catch(() => {}); // ends later as well
   return await Promise.race([once(child, 'message', { signal }).then(([m]) => m as T), lost]);

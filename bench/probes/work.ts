@@ -157,5 +157,5 @@ function getOnce(port: number): Promise<void> {
   });
 }
 
-process.send!(await work(JSON.parse(process.argv[2]!) as WorkOptions));
-process.disconnect?.();
+const figures = await work(JSON.parse(process.argv[2]!) as WorkOptions);
+process.send!(figures, () => process.disconnect?.());
