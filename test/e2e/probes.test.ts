@@ -134,6 +134,16 @@ printf "Status: 500 No\\r\\n\\r\\n"`;
       await kubectl.until('pod/web', READY, /^True$/);
     });
 
+    test('is restarted when nobody answers its gRPC probe', async () => {
+      const livenessProbe = { grpc: { port: 2333 }, periodSeconds: 1, failureThreshold: 1 };
+      await kubectl.apply(probed('grpc', SLEEP, { livenessProbe }));
+      await kubectl.until('pod/grpc', `${MAIN}.restartCount}`, /^[1-9]/);
+      await untilEvent(
+        'grpc',
+        /^Warning Unhealthy Liveness probe failed: timeout: failed to connect service "10\.[0-9.]+:2333" within 1s: context deadline exceeded$/m,
+      );
+    });
+
     test('whose probe is sent to another host gets a warning and counts as healthy', async () => {
       const script = 'printf "Status: 302 Found\\r\\nLocation: http://elsewhere.invalid/\\r\\n\\r\\ngone"';
       const livenessProbe = {
