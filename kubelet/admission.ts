@@ -16,6 +16,7 @@ import {
   quantityValue,
 } from '../api/quantity.ts';
 import { firstUntolerated, hostPortsConflict, hostPortsOf, matchesNodeSelection } from '../api/scheduling.ts';
+import { unenforcedAppArmor } from './apparmor-policy.ts';
 import { isStaticPod } from './pod-manager.ts';
 import { forbiddenSysctl } from './sysctl-policy.ts';
 
@@ -26,6 +27,8 @@ export interface AdmissionInput {
   readonly node: Node | undefined;
   /** What the node's owner lets pods set beyond the safe sysctls. */
   readonly allowedUnsafeSysctls?: readonly string[];
+  /** Whether the host enforces AppArmor profiles; absent when that is not known. */
+  readonly appArmorEnabled?: boolean;
 }
 
 export interface Rejection {
@@ -47,6 +50,7 @@ export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseWrongNodeName,
   refusePortConflicts,
   refuseTaints,
+  refuseAppArmor,
 ];
 
 export function admit(input: AdmissionInput, handlers = ADMISSION_HANDLERS): Rejection | undefined {
@@ -97,6 +101,13 @@ function unreadableAmount(pod: Pod): string | undefined {
 function refuseSysctls({ pod, allowedUnsafeSysctls = [] }: AdmissionInput): Rejection | undefined {
   const message = forbiddenSysctl(pod, allowedUnsafeSysctls);
   return message === undefined ? undefined : { reason: 'SysctlForbidden', message };
+}
+
+function refuseAppArmor({ pod, appArmorEnabled }: AdmissionInput): Rejection | undefined {
+  const isPending = (pod.status?.phase ?? 'Pending') === 'Pending'; // later it is what it is
+  if (appArmorEnabled === undefined || !isPending) return undefined;
+  const message = unenforcedAppArmor(pod, appArmorEnabled);
+  return message === undefined ? undefined : { reason: 'AppArmor', message };
 }
 
 function refuseWithoutNode({ node }: AdmissionInput): Rejection | undefined {

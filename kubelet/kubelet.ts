@@ -43,6 +43,8 @@ export interface KubeletDeps {
   /** Holds this node's own object, filled by whoever registers the node. */
   readonly nodes: ReadonlyStore<Node>;
   readonly cgroups?: PodCgroups;
+  /** Whether the host enforces AppArmor profiles. */
+  readonly appArmorEnabled?: boolean;
   /** Makes a pod's directories; in the real file system when absent. */
   readonly ensurePodDirs?: (podUid: string) => Promise<void>;
   /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
@@ -112,6 +114,7 @@ export class Kubelet {
       statuses: this.#statuses,
       getNode: () => this.#node(),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
+      ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,

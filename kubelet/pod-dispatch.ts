@@ -19,6 +19,7 @@ export interface PodDispatchDeps {
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
   readonly getNode: () => Node | undefined;
   readonly allowedUnsafeSysctls: readonly string[];
+  readonly appArmorEnabled?: boolean;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -75,14 +76,20 @@ export class PodDispatch implements PodSourceHandler {
 
   /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
   #admit(pod: Pod): boolean {
-    const { pods, statuses, events, getNode, allowedUnsafeSysctls, clock } = this.#deps;
+    const { pods, statuses, events, getNode, allowedUnsafeSysctls, appArmorEnabled, clock } = this.#deps;
     if (pod.metadata?.deletionTimestamp !== undefined) return true;
     const uid = pod.metadata?.uid ?? '';
     const activePods = pods.list().filter((p) => {
       const other = p.metadata?.uid ?? '';
       return other !== uid && this.#isAdmitted(other) && isActive(p, statuses.get(other));
     });
-    const rejection = admit({ pod, activePods, node: getNode(), allowedUnsafeSysctls });
+    const rejection = admit({
+      pod,
+      activePods,
+      node: getNode(),
+      allowedUnsafeSysctls,
+      ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
+    });
     if (rejection === undefined) return true;
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, ...rejection }, 'pod refused');
     this.#rejected.add(uid);

@@ -14,6 +14,7 @@ import { runTasks, type Task } from '../../core/tasks.ts';
 import { tailLog } from '../../cri/container-log.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
+import { appArmorEnabled } from '../../host/apparmor.ts';
 import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
@@ -222,6 +223,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     events: recorder,
     nodes: ctx.ownNode.store,
     cgroups,
+    appArmorEnabled: await appArmorEnabled(),
     networkError: () => health.networkErrors()[0],
     runtimeName,
     clock,
