@@ -19,6 +19,12 @@ describe('the plan', () => {
       5,
       { surplus: ['0.log.1.gz'], toCompress: ['0.log.2', '0.log.4'] },
     ],
+    [
+      'second of a second is the younger',
+      ['0.log.1.gz', '0.log.1-1'],
+      3,
+      { surplus: ['0.log.1.gz'], toCompress: ['0.log.1-1'] },
+    ],
     ['two files in all: none but the one to come', ['0.log.1'], 2, { surplus: ['0.log.1'], toCompress: [] }],
     [
       'leftovers of an interrupted compression',

@@ -25,13 +25,17 @@ export interface RotationPlan {
 export function planRotation(names: readonly string[], maxFiles: number): RotationPlan {
   const all = new Set(names);
   const isLeftover = (n: string) => n.endsWith(TEMPORARY) || (!n.endsWith(COMPRESSED) && all.has(`${n}${COMPRESSED}`));
-  const rotated = names.filter((n) => !isLeftover(n)).sort();
+  const rotated = names.filter((n) => !isLeftover(n)).sort((a, b) => (stem(a) < stem(b) ? -1 : 1));
   const surplusCount = Math.max(0, rotated.length - Math.max(0, maxFiles - 2));
   return {
     leftovers: names.filter(isLeftover),
     surplus: rotated.slice(0, surplusCount),
     toCompress: rotated.slice(surplusCount).filter((n) => !n.endsWith(COMPRESSED)),
   };
+}
+
+function stem(name: string): string {
+  return name.endsWith(COMPRESSED) ? name.slice(0, -COMPRESSED.length) : name;
 }
 
 /** `20060102-150405` in local time, as upstream names rotated files. */
