@@ -1,5 +1,6 @@
 // What a node full of idle pods does although nothing happens: requests to the API server, calls of the runtime, bytes
-// written to disk, CPU time. Only heartbeats and the slow relist of the runtime should be left.
+// written to disk, CPU time. Only heartbeats should be left, to the API server (Lease, Node) and of the runtime (Status),
+// and what is looked at once a minute: its pods and containers, dead ones, images.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RestClient } from '../client/rest.ts';
 import { BenchLab, NODE } from './pod-start/bench-lab.ts';
