@@ -1,4 +1,5 @@
 // What the runtime says about pods, in the kubelet's terms, with as few calls as will do.
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
@@ -257,15 +258,18 @@ function isPresent<T>(value: T | undefined): value is T {
 }
 
 /** The last `maxBytes` of a file as text; '' when there is none. */
+/** '' for what is no plain file: a pod may mount a pipe there, which would hold the reader up for good, or a link. */
 async function readTail(file: string, maxBytes: number): Promise<string> {
   try {
-    await using handle = await open(file, 'r');
-    const { size } = await handle.stat();
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    const info = await handle.stat();
+    if (!info.isFile()) return '';
+    const { size } = info;
     const length = Math.min(size, maxBytes);
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - length);
     return buffer.subarray(0, bytesRead).toString('utf8');
   } catch (err) {
-    if (errnoOf(err) === 'ENOENT') return '';
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ELOOP') return '';
     throw err;
   }
 }

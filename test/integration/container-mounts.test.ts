@@ -275,6 +275,14 @@ describe.skipIf(missing !== undefined)('what a container finds mounted', () => {
     test('a pod cannot make the agent read another file through it', async () => {
       const script = 'rm -f /dev/termination-log; ln -s /etc/passwd /dev/termination-log; exit 1';
       expect(await message({ script })).toBe('');
+      // A volume in the place of the file: a pipe that nobody writes to, and a link to a file of the host.
+      const there = { volumeMounts: [{ name: 'v', mountPath: '/tmp/last' }], terminationMessagePath: '/tmp/last' };
+      const of = (file: string) =>
+        message({ script: 'true', ...there }, { volumes: [{ name: 'v', hostPath: { path: path.join(host, file) } }] });
+      await execOk(systemExec, 'mkfifo', [path.join(host, 'pipe')]);
+      await symlink('outside/secret', path.join(host, 'link'));
+      expect(await of('pipe')).toBe('');
+      expect(await of('link')).toBe('');
       const pod = pods.pod({ script: 'echo -n x > /dev/termination-log' });
       await pods.start(pod);
       await pods.ended(pod);
