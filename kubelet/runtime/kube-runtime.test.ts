@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -528,6 +528,37 @@ describe('status and garbage', () => {
     expect(cri.picture).toEqual(['a/2:exited']);
     await kube.collectGarbage({ mayRemoveAll: () => true, allSourcesReady: true });
     expect([cri.picture, cri.sandboxes.size]).toEqual([[], 0]);
+  });
+
+  test('as soon as a container has ended, the dead instance before it goes', async () => {
+    await sync(podOf());
+    cri.exit('a', 1);
+    await sync(podOf());
+    cri.exit('a', 1);
+    await sync(podOf());
+    expect(cri.picture).toEqual(['a/1:exited']);
+  });
+
+  test('an older instance that cannot be removed does not keep a container from its restart', async () => {
+    await sync(podOf());
+    cri.exit('a', 1);
+    await sync(podOf());
+    cri.exit('a', 1);
+    await clock.advance(60_000);
+    cri.failNext('removeContainer', lost('RemoveContainer'));
+    expect(await sync(podOf())).toMatchObject({ started: ['a'], failures: [] });
+  });
+
+  test('a link to a missing log goes with its container, but not while that runs: its log is just being rotated', async () => {
+    const links = path.join(dir, 'containers');
+    await sync(podOf());
+    await mkdir(links);
+    for (const id of ['c1', 'gone']) await symlink(path.join(dir, 'nowhere'), path.join(links, `p_ns_a-${id}.log`));
+    await kube.collectGarbage({ mayRemoveAll: () => false, allSourcesReady: true });
+    expect(await readdir(links)).toEqual(['p_ns_a-c1.log']);
+    cri.exit('a', 0);
+    await kube.collectGarbage({ mayRemoveAll: () => false, allSourcesReady: true });
+    expect(await readdir(links)).toEqual([]);
   });
 
   test('removePod leaves nothing', async () => {

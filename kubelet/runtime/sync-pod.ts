@@ -7,6 +7,7 @@ import type { Pod } from '../../api/pod.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { DNSConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { DEFAULT_CONTAINER_GC } from '../config.ts';
 import { computeActions } from './compute-actions.ts';
 import { MISSING_CLUSTER_DNS, MISSING_CLUSTER_DNS_TEXT, parseResolvConf, podDns } from './dns.ts';
 import type { RuntimeGarbage } from './gc.ts';
@@ -85,7 +86,7 @@ export class PodSyncer {
     if (actions.killPod) await this.#killPod(pod, status, actions, signal, progress);
     else await this.#killContainers(pod, status, actions, signal, progress);
     if (actions.killPod && !actions.createSandbox) return;
-    await this.#pruneInitContainers(pod, status, actions);
+    await this.#pruneEnded(pod, status, actions);
     signal.throwIfAborted();
     if (!actions.createSandbox && !startsAnything(actions)) return;
     const sandbox = actions.createSandbox
@@ -154,12 +155,18 @@ export class PodSyncer {
     }
   }
 
-  /** Of init containers only the newest ended instance is kept. Costs nothing unless one was restarted. */
-  async #pruneInitContainers(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<void> {
-    if (actions.killPod) return; // just removed, all of them
-    for (const { name } of pod.spec?.initContainers ?? []) {
-      const ended = status.containers.filter((c) => c.name === name && (c.state === 'exited' || c.state === 'unknown'));
-      for (const old of ended.slice(1)) await this.#parts.garbage.removeContainer(old.id);
+  /** Of ended instances only the newest are kept. Costs nothing unless a container was restarted. */
+  async #pruneEnded(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<void> {
+    const ended = (name: string) =>
+      status.containers.filter((c) => c.name === name && (c.state === 'exited' || c.state === 'unknown'));
+    const { maxPerContainer } = this.#settings.containerGc ?? DEFAULT_CONTAINER_GC;
+    const kept = maxPerContainer < 0 ? Number.POSITIVE_INFINITY : Math.max(1, maxPerContainer);
+    const surplus = (pod.spec?.containers ?? []).flatMap(({ name }) => ended(name).slice(kept));
+    if (!actions.killPod) surplus.push(...(pod.spec?.initContainers ?? []).flatMap(({ name }) => ended(name).slice(1)));
+    for (const { id } of surplus) {
+      await this.#parts.garbage.removeContainer(id).catch((err: unknown) => {
+        this.#deps.log.warn({ err, containerId: id }, 'dead container not removed, left to garbage collection');
+      });
     }
   }
 
