@@ -11,7 +11,7 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { tailLog } from '../../cri/container-log.ts';
 import type { StatusResponse } from '../../cri/gen/messages.ts';
-import { systemExec } from '../../host/exec.ts';
+import { execOk, systemExec } from '../../host/exec.ts';
 import { mountsUnder, systemMounter } from '../../host/mounts.ts';
 import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
@@ -52,6 +52,7 @@ export class RuntimePods implements AsyncDisposable {
   readonly #mounter = systemMounter(systemExec);
   readonly #api = new FakeApi();
   readonly #namespaces: TestNamespaces;
+  readonly #netns: string;
   readonly #objects: ObjectCache;
   readonly #tokens: TokenManager;
   readonly #volumes: LocalVolumes;
@@ -60,13 +61,20 @@ export class RuntimePods implements AsyncDisposable {
 
   private constructor(
     dir: string,
-    parts: { containerd: TestContainerd; namespaces: TestNamespaces; status: StatusResponse; version: string },
+    parts: {
+      containerd: TestContainerd;
+      namespaces: TestNamespaces;
+      netns: string;
+      status: StatusResponse;
+      version: string;
+    },
     opts: RuntimePodsOptions,
   ) {
     this.dir = dir;
     this.containerd = parts.containerd;
     this.status = parts.status;
     this.#namespaces = parts.namespaces;
+    this.#netns = parts.netns;
     const recorder = {
       event: (_: ObjectReference, type: string, reason: string, message: string) =>
         void this.events.push(`${type} ${reason} ${message}`),
@@ -129,7 +137,11 @@ export class RuntimePods implements AsyncDisposable {
       const netns = await namespaces.create('node');
       const containerd = await TestContainerd.start({ ...containerdOpts, cniConfDir, netns });
       const [status, version] = await Promise.all([containerd.runtime.status(false), containerd.runtime.version()]);
-      const self = new RuntimePods(dir, { containerd, namespaces, status, version: version.runtimeVersion }, opts);
+      const self = new RuntimePods(
+        dir,
+        { containerd, namespaces, netns, status, version: version.runtimeVersion },
+        opts,
+      );
       for (const map of maps ?? []) await self.#api.create(configMaps, { namespace: 'ns' }, map);
       for (const secret of hidden ?? []) await self.#api.create(secrets, { namespace: 'ns' }, secret);
       return self;
@@ -229,6 +241,11 @@ export class RuntimePods implements AsyncDisposable {
     return text(r.stdout);
   }
 
+  /** Runs a program on the network of the node. */
+  async onNode(program: string, ...args: string[]): Promise<string> {
+    return await execOk(this.#namespaces.exec(this.#netns), program, args);
+  }
+
   /** Why the container does not start. @throws when it does. */
   async refusal(container: TestContainer, spec: TestSpec = {}): Promise<string> {
     const { error, failures } = await this.sync(this.pod(container, spec));
@@ -278,5 +295,6 @@ function runtimeSettings(dir: string): ConstructorParameters<typeof KubeRuntime>
 function conflist(dir: string): string {
   const ipam = { type: 'host-local', dataDir: path.join(dir, 'ipam'), ranges: [[{ subnet: '10.99.0.0/16' }]] };
   const bridge = { type: 'bridge', bridge: 'cni0', isGateway: true, ipMasq: false, ipam };
-  return JSON.stringify({ cniVersion: '0.4.0', name: 'test', plugins: [bridge] });
+  const portmap = { type: 'portmap', capabilities: { portMappings: true } };
+  return JSON.stringify({ cniVersion: '0.4.0', name: 'test', plugins: [bridge, portmap] });
 }

@@ -202,6 +202,15 @@ describe.skipIf(missing !== undefined)('what a container is told', () => {
     });
   });
 
+  test('a host port leads to the container', async () => {
+    const ports = [{ containerPort: 8080, hostPort: 18_080 }];
+    const script = 'mkdir /www && echo here > /www/index.html && httpd -p 8080 -h /www && touch /up; exec sleep 1000';
+    const pod = pods.pod({ script, ports });
+    await pods.start(pod);
+    await pods.exec(pod, ['sh', '-c', 'until [ -e /up ]; do :; done']);
+    expect(await pods.onNode('busybox', 'wget', '-q', '-O', '-', `http://${NODE_IP}:18080/`)).toBe('here\n');
+  });
+
   describe('resolv.conf', () => {
     const cluster =
       'search ns.svc.cluster.local svc.cluster.local cluster.local node.example\nnameserver 10.96.0.10\noptions ndots:5';
