@@ -69,6 +69,17 @@ describe('reading', () => {
     expect(await read()).toBe('a\nb\n');
   });
 
+  test("a log in Docker's format", async () => {
+    const line = (log: string, stream: string, second: number) =>
+      `${JSON.stringify({ log, stream, time: `2026-01-01T00:00:0${second}.5Z` })}\n`;
+    await writeFile(
+      file,
+      `${line('one\n', 'stdout', 1)}${line('tw', 'stderr', 2)}${line('o\n', 'stderr', 2)}not one\n`,
+    );
+    expect(await read({})).toBe('one\ntwo\n');
+    expect(await read({ timestamps: true, stream: 'stderr' })).toBe('2026-01-01T00:00:02.500000000Z two\n');
+  });
+
   test('a line longer than any that the runtime writes does not fill memory', async () => {
     writeFileSync(file, line(1, 'a') + line(2, 'x'.repeat(3_000_000)) + line(3, 'b'));
     const text = await read();
@@ -106,6 +117,7 @@ describe('reading', () => {
   });
 
   test('times get nine digits and keep their zone', () => {
+    expect(formatLogTime('2026-01-01T00:00:00.1234567891Z')).toBe('2026-01-01T00:00:00.123456789Z');
     expect(formatLogTime('2026-01-02T03:04:05Z')).toBe('2026-01-02T03:04:05.000000000Z');
     expect(formatLogTime('2026-01-02T03:04:05.12+02:00')).toBe('2026-01-02T03:04:05.120000000+02:00');
     expect(formatLogTime('2026-01-02T03:04:05.123456789Z')).toBe('2026-01-02T03:04:05.123456789Z');

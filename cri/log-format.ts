@@ -27,7 +27,7 @@ export type LogSink = (chunk: Uint8Array) => Promise<void>;
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
 const LINE_END = Buffer.from('\n');
-const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
+const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/;
 /** How much of a foreign line is shown in the error about it. */
 const SHOWN_BYTES = 100;
 
@@ -48,7 +48,7 @@ export function parseLogLine(line: Buffer): LogLine | undefined {
 /** The runtime leaves out zeros at the end of the fraction; users get nine digits, so that columns line up. */
 export function formatLogTime(timestamp: string): string {
   const m = TIME.exec(timestamp);
-  return m === null ? timestamp : `${m[1]}.${(m[2] ?? '').padEnd(9, '0')}${m[3]}`;
+  return m === null ? timestamp : `${m[1]}.${(m[2] ?? '').padEnd(9, '0').slice(0, 9)}${m[3]}`;
 }
 
 /** Turns lines of the file into what a reader of the log sees, and stops at the limit. */
@@ -57,6 +57,7 @@ export class LogLineWriter {
   readonly #sink: LogSink;
   #leftBytes: number;
   #recognised = false;
+  #isDocker = false;
   /** Inside a line that came in parts: only its first part gets a time. */
   #continued = false;
 
@@ -92,14 +93,18 @@ export class LogLineWriter {
 
   /** False for what is not an entry: it is left out, as upstream does. */
   #render(line: Buffer, out: Buffer[]): boolean {
-    const entry = parseLogLine(line);
+    const cri = this.#isDocker ? undefined : parseLogLine(line);
+    // The first line that is one decides which of the two formats the log has.
+    const docker = cri === undefined && (this.#isDocker || !this.#recognised) ? parseDockerLine(line) : undefined;
+    const entry = cri ?? docker?.entry;
     if (entry === undefined) return false;
     this.#recognised = true;
+    this.#isDocker = docker !== undefined;
     const { sinceMs, stream, timestamps } = this.#opts;
     if (stream !== undefined && entry.stream !== stream) return true;
     if (sinceMs !== undefined && Date.parse(entry.timestamp) < sinceMs) return true;
     if (timestamps && !this.#continued) out.push(Buffer.from(`${formatLogTime(entry.timestamp)} `));
-    out.push(line.subarray(entry.textStart));
+    out.push(docker?.text ?? line.subarray(entry.textStart));
     if (entry.complete) out.push(LINE_END);
     this.#continued = !entry.complete;
     return true;
@@ -111,6 +116,22 @@ export class LogLineWriter {
     const chunk = bytes.length > this.#leftBytes ? bytes.subarray(0, this.#leftBytes) : bytes;
     this.#leftBytes -= chunk.length;
     if (chunk.length > 0) await this.#sink(chunk);
+  }
+}
+
+/** A line of Docker's json-file format, as containers of cri-dockerd have it. Undefined for what is not one. */
+function parseDockerLine(line: Buffer): { readonly entry: LogLine; readonly text: Buffer } | undefined {
+  try {
+    const { log, stream, time } = JSON.parse(line.toString('utf8')) as Readonly<Record<string, unknown>>;
+    if (typeof log !== 'string' || typeof time !== 'string' || !TIME.test(time)) return undefined;
+    const complete = log.endsWith('\n');
+    const text = Buffer.from(complete ? log.slice(0, -1) : log);
+    return {
+      text,
+      entry: { timestamp: time, stream: stream === 'stderr' ? 'stderr' : 'stdout', complete, textStart: 0 },
+    };
+  } catch {
+    return undefined; // not JSON, or not an object
   }
 }
 

@@ -67,6 +67,7 @@ export function renderAgentConfig(input: NodeConfigInput): string {
     containerRuntimeEndpoint: `unix://${paths.containerdSocket}`,
     failCgroupV1: false,
     failSwapOn: false,
+    imageGCHighThresholdPercent: 100, // off: what a lab's images were made from cannot be pulled again
     podLogsDir: paths.podLogs,
     resolvConf: paths.resolvConf,
     tlsCertFile: path.join(paths.pki, 'serving.crt'),

@@ -1,5 +1,6 @@
 // KubeletConfiguration v1beta1: every field, with upstream's default (pkg/kubelet/apis/config/v1beta1/defaults.go) and
 // bounds (pkg/kubelet/apis/config/validation). Rules between fields are in rules.ts.
+import { isQuantity } from '../../api/quantity.ts';
 import { type Fields, field, group, optional } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import {
@@ -76,6 +77,10 @@ const signals = [
   'containerfs.inodesFree',
 ];
 const thresholds = keyed(map(threshold, '<'), signals, 'eviction signal');
+/** Negative: off. */
+const quantityOrOff = scalar('a quantity such as 10Mi, or a negative one for no limit', (v) =>
+  (typeof v === 'string' || typeof v === 'number') && isQuantity(v) ? String(v) : undefined,
+);
 const reservation = keyed(map(quantity), ['cpu', 'memory', 'ephemeral-storage', 'pid'], 'resource');
 
 export const EVICTION_HARD: Readonly<Record<string, string>> = {
@@ -164,7 +169,7 @@ const runtimeFields = {
   imageMaximumGCAge: field('used', duration(), 0),
   imageGCHighThresholdPercent: field('used', percent, 85, 'keepZero'),
   imageGCLowThresholdPercent: field('used', percent, 80, 'keepZero'),
-  containerLogMaxSize: field('used', quantity, '10Mi'),
+  containerLogMaxSize: field('used', quantityOrOff, '10Mi'),
   containerLogMaxFiles: field('used', int(2), 5, 'keepZero'),
   containerLogMaxWorkers: field('used', int(1), 1),
   containerLogMonitorInterval: field('used', duration(3 * SECOND, undefined, ' of at least 3s'), 10 * SECOND),
