@@ -72,10 +72,7 @@ describe('reading', () => {
   test("a log in Docker's format", async () => {
     const line = (log: string, stream: string, second: number) =>
       `${JSON.stringify({ log, stream, time: `2026-01-01T00:00:0${second}.5Z` })}\n`;
-    await writeFile(
-      file,
-      `${line('one\n', 'stdout', 1)}${line('tw', 'stderr', 2)}${line('o\n', 'stderr', 2)}not one\n`,
-    );
+    writeFileSync(file, `${line('one\n', 'stdout', 1)}${line('tw', 'stderr', 2)}${line('o\n', 'stderr', 2)}not one\n`);
     expect(await read({})).toBe('one\ntwo\n');
     expect(await read({ timestamps: true, stream: 'stderr' })).toBe('2026-01-01T00:00:02.500000000Z two\n');
   });
