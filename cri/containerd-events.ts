@@ -12,12 +12,26 @@ const SUBSCRIBE = methodOf('containerd.services.events.v1.Events', 'Subscribe', 
 const PUBLISH = methodOf('containerd.services.events.v1.Events', 'Publish', 'PublishRequest', 'Empty');
 /** Where the CRI plugin keeps its containers; other namespaces (Docker's is `moby`) are not ours. */
 const NAMESPACE = 'k8s.io';
-const TOPICS = ['/tasks/start', '/tasks/delete', '/tasks/oom', '/containers/create', '/containers/delete'];
+const TOPICS = [
+  '/tasks/start',
+  '/tasks/exit',
+  '/tasks/delete',
+  '/tasks/oom',
+  '/containers/create',
+  '/containers/delete',
+];
 
 /** A topic of our own: an event that we publish ourselves and see come back proves that the subscription works. */
 const PROOF_TOPIC = '/nodelet/subscribed';
 const PROOF_RETRY_MS = 50;
 const PUBLISH_TIMEOUT_MS = 5_000;
+
+/**
+ * CRI shows an end some ms after its task was deleted. That this happened is told by the task's shim, which may end
+ * before it has (containerd 2); the exit itself is told for certain, since CRI needs it as well. Then it is this long
+ * after the exit that CRI is asked, ms.
+ */
+const DELETE_WAIT_MS = 100;
 
 /** What a slow consumer may have waiting; a relist is cheaper than more. */
 const MAX_QUEUED = 10_000;
@@ -45,20 +59,30 @@ export async function* containerdEvents(
   using stop = linkedSignal(signal);
   const queue = new AsyncQueue<RuntimeEvent>(MAX_QUEUED);
   /** Ends that CRI does not show yet. */
-  const ending = new Map<string, RuntimeEvent>();
+  const ending = new Map<string, { readonly event: RuntimeEvent; readonly wait: Disposable }>();
   const tellEnd = (id: string): void => {
     const end = ending.get(id);
-    if (ending.delete(id)) queue.push(end!);
+    if (end === undefined) return;
+    ending.delete(id);
+    end.wait[Symbol.dispose]();
+    queue.push(end.event);
+  };
+  const confirm = (id: string): void => {
+    ending.get(id)?.wait[Symbol.dispose]();
+    void deps.confirmEnded(id, stop.signal).then(() => tellEnd(id)); // never rejects
   };
   const reading = readEvents(deps, stop.signal, onConnected, (event) => {
     const id = event.containerId;
+    if (event.type === 'task-deleted') {
+      if (ending.has(id)) confirm(id);
+      return;
+    }
     tellEnd(id); // what comes next of the same container must not overtake it
     if (event.type !== 'stopped') {
       queue.push(event);
       return;
     }
-    ending.set(id, event);
-    void deps.confirmEnded(id, stop.signal).then(() => tellEnd(id)); // never rejects
+    ending.set(id, { event, wait: deps.clock.setTimer(DELETE_WAIT_MS, () => confirm(id)) });
   }).then(
     () => queue.close(),
     (err: unknown) => queue.close(err),
@@ -68,6 +92,7 @@ export async function* containerdEvents(
   } finally {
     stop.abort();
     await reading;
+    for (const { wait } of ending.values()) wait[Symbol.dispose]();
   }
 }
 
@@ -75,7 +100,7 @@ async function readEvents(
   { channel, clock }: ContainerdEventsDeps,
   signal: AbortSignal,
   onConnected: () => void,
-  onEvent: (event: RuntimeEvent) => void,
+  onEvent: (event: RuntimeEvent | TaskDeleted) => void,
 ): Promise<void> {
   const filters = [...TOPICS, PROOF_TOPIC].map((topic) => `namespace==${NAMESPACE},topic=="${topic}"`);
   using proving = linkedSignal(signal);
@@ -110,16 +135,25 @@ async function publishProof(channel: RpcChannel, clock: Clock, signal: AbortSign
   }
 }
 
+/** What is left of an ended task has been removed: CRI shows the end in a moment. */
+interface TaskDeleted {
+  readonly type: 'task-deleted';
+  readonly containerId: string;
+}
+
 /** Undefined for what is not about a container: the end of an exec session has a task id of its own. */
-export function toRuntimeEvent({ topic, event }: msg.Envelope): RuntimeEvent | undefined {
+function toRuntimeEvent({ topic, event }: msg.Envelope): RuntimeEvent | TaskDeleted | undefined {
   const bytes = event?.value ?? new Uint8Array(0);
   switch (topic) {
     case '/tasks/start':
       return { type: 'started', containerId: decodeMessage<msg.TaskStart>('TaskStart', bytes).containerId };
+    case '/tasks/exit': {
+      const { id, containerId, exitStatus } = decodeMessage<msg.TaskExit>('TaskExit', bytes);
+      return id === '' || id === containerId ? { type: 'stopped', containerId, exitCode: exitStatus } : undefined;
+    }
     case '/tasks/delete': {
-      const ended = decodeMessage<msg.TaskDelete>('TaskDelete', bytes);
-      if (ended.id !== '' && ended.id !== ended.containerId) return undefined;
-      return { type: 'stopped', containerId: ended.containerId, exitCode: ended.exitStatus };
+      const { id, containerId } = decodeMessage<msg.TaskDelete>('TaskDelete', bytes);
+      return id === '' || id === containerId ? { type: 'task-deleted', containerId } : undefined;
     }
     case '/tasks/oom':
       return { type: 'oom', containerId: decodeMessage<msg.TaskOOM>('TaskOOM', bytes).containerId };

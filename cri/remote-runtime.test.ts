@@ -234,8 +234,10 @@ describe("containerd's events", () => {
     encodeMessage('Envelope', { namespace, topic, event });
   const proof = envelope('/nodelet/subscribed', any('TaskOOM', Buffer.alloc(0)));
   const start = (id: string) => any('TaskStart', encodeMessage('TaskStart', { containerId: id }));
-  const ended = (containerId: string, id: string) =>
-    any('TaskDelete', encodeMessage('TaskDelete', { containerId, id, exitStatus: 7 }));
+  const exited = (containerId: string, id: string) =>
+    envelope('/tasks/exit', any('TaskExit', encodeMessage('TaskExit', { containerId, id, exitStatus: 7 })));
+  const cleared = (containerId: string, id: string) =>
+    envelope('/tasks/delete', any('TaskDelete', encodeMessage('TaskDelete', { containerId, id, exitStatus: 7 })));
 
   /** Sends `messages`, then collects events until one for container `last`. */
   async function collect(
@@ -264,7 +266,8 @@ describe("containerd's events", () => {
         envelope('/tasks/start', start('a')),
         envelope('/tasks/start', start('docker'), 'moby'),
         envelope('/images/create', any('ImageCreate', Buffer.alloc(0))),
-        envelope('/tasks/delete', ended('a', 'exec-1')),
+        exited('a', 'exec-1'),
+        cleared('a', 'exec-1'),
         envelope('/tasks/oom', any('TaskOOM', encodeMessage('TaskOOM', { containerId: 'a' }))),
         envelope('/tasks/start', start('last')),
       ],
@@ -284,7 +287,8 @@ describe("containerd's events", () => {
       reply(null, encodeMessage('ContainerStatusResponse', { status: { id: 'a', state } }));
     });
     serveStream(EVENTS, (call) => {
-      call.write(envelope('/tasks/delete', ended('a', 'a')));
+      call.write(exited('a', 'a'));
+      call.write(cleared('a', 'a'));
       call.write(envelope('/tasks/start', start('b')));
     });
     await listen();
@@ -306,7 +310,8 @@ describe("containerd's events", () => {
     const removed = any('ContainerDelete', encodeMessage('ContainerDelete', { id: 'a' }));
     const { seen } = await collect(
       [
-        envelope('/tasks/delete', ended('a', 'a')),
+        exited('a', 'a'),
+        cleared('a', 'a'),
         envelope('/containers/delete', removed),
         envelope('/tasks/start', start('last')),
       ],
@@ -316,6 +321,26 @@ describe("containerd's events", () => {
       { type: 'stopped', containerId: 'a', exitCode: 7 },
       { type: 'deleted', containerId: 'a' },
     ]);
+  });
+
+  test('an end is told once although its task was cleared away late, early or never', async () => {
+    const state = 'CONTAINER_EXITED' as const;
+    serve('ContainerStatus', (_, reply) =>
+      reply(null, encodeMessage('ContainerStatusResponse', { status: { state } })),
+    );
+    serveStream(EVENTS, (call) => {
+      for (const id of ['never', 'late', 'early']) call.write(exited(id, id));
+      call.write(cleared('early', 'early'));
+    });
+    await listen();
+    const stop = new AbortController();
+    const seen: string[] = [];
+    for await (const event of remote.runtime.events(stop.signal, () => {})) {
+      seen.push(`${event.type} ${event.containerId}`);
+      if (seen.length === 3) stop.abort();
+    }
+    expect(seen[0]).toBe('stopped early');
+    expect(seen.sort()).toEqual(['stopped early', 'stopped late', 'stopped never']);
   });
 
   test('a garbled one breaks the stream, so that a relist follows', async () => {

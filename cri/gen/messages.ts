@@ -998,6 +998,13 @@ export interface TaskStart {
   pid: number;
 }
 
+export interface TaskExit {
+  containerId: string;
+  id: string;
+  pid: number;
+  exitStatus: number;
+}
+
 export interface TaskDelete {
   containerId: string;
   pid: number;

@@ -178,6 +178,7 @@ export const MESSAGES: Readonly<Record<string, string>> = {
   Envelope: '2 namespace string,3 topic string,4 event Any',
   Any: '1 typeUrl string,2 value bytes',
   TaskStart: '1 containerId string,2 pid uint32',
+  TaskExit: '1 containerId string,2 id string,3 pid uint32,4 exitStatus uint32',
   TaskDelete: '1 containerId string,2 pid uint32,3 exitStatus uint32,5 id string',
   TaskOOM: '1 containerId string',
   ContainerCreate: '1 id string',
