@@ -80,6 +80,47 @@ const proxy = (text: string): string =>
   `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n${text}`;
 const nodelet = (text: string): string => `apiVersion: nodelet.dev/v1alpha1\nkind: NodeletConfiguration\n${text}`;
 
+describe('images and garbage collection', () => {
+  test('flags of credential plugins and of dead containers', async () => {
+    const { config } = await parse([
+      ...STANDALONE,
+      '--image-credential-provider-config=/etc/p.yaml',
+      '--image-credential-provider-bin-dir=/opt/p',
+      '--minimum-container-ttl-duration=1m',
+      '--maximum-dead-containers-per-container=2',
+      '--maximum-dead-containers=100',
+    ]);
+    expect(config.credentialProviders).toEqual({ configPath: '/etc/p.yaml', binDir: '/opt/p' });
+    expect(config.kubelet.containerGc).toEqual({ minAgeMs: 60_000, maxPerContainer: 2, maxContainers: 100 });
+  });
+
+  test('plugins without a configuration, or the other way round, are a fault', async () => {
+    for (const flag of ['--image-credential-provider-config=/c', '--image-credential-provider-bin-dir=/b']) {
+      expect((await faultsOf([...STANDALONE, flag])).join()).toContain('expected both or neither');
+    }
+  });
+
+  test('fields of the file', async () => {
+    const text = `imageMinimumGCAge: 1m\nimageMaximumGCAge: 1h\nimageGCHighThresholdPercent: 70
+imageGCLowThresholdPercent: 60\ncontainerLogMaxSize: "-1"\ncontainerLogMaxWorkers: 3\ncontainerLogMonitorInterval: 5s
+imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages
+preloadedImagesVerificationAllowlist: [reg.io/*]`;
+    const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet(text) });
+    expect(config.kubelet).toMatchObject({
+      imageMinimumGCAgeMs: 60_000,
+      imageMaximumGCAgeMs: 3_600_000,
+      imageGCHighThresholdPercent: 70,
+      imageGCLowThresholdPercent: 60,
+      containerLogMaxSizeBytes: -1,
+      containerLogMaxWorkers: 3,
+      containerLogMonitorIntervalMs: 5000,
+      imagePullCredentialsVerificationPolicy: 'NeverVerifyAllowlistedImages',
+      preloadedImagesVerificationAllowlist: ['reg.io/*'],
+    });
+    expect(warnings).toEqual([]);
+  });
+});
+
 describe('defaults', () => {
   test("a file gives the kubelet's secure defaults", async () => {
     const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet('') });
