@@ -157,8 +157,11 @@ export class TestContainerd implements AsyncDisposable {
 
   /** Imports a docker-archive or OCI tar and waits until the CRI plugin has learnt of it, which it does from an event. */
   async importImage(archive: string): Promise<void> {
-    const out = await this.ctr('images', 'import', archive);
-    const names = [...out.matchAll(/^unpacking (\S+)/gm)].map((m) => m[1]!);
+    await this.ctr('images', 'import', archive);
+    // What the import prints differs by version; what there is afterwards does not. The plugin's own names are digests.
+    const names = (await this.ctr('images', 'list', '-q'))
+      .split('\n')
+      .filter((n) => n !== '' && !n.startsWith('sha256:'));
     const endMs = Date.now() + START_MS;
     for (const image of names) {
       while ((await this.images.imageStatus({ image })) === undefined) {
