@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -30,4 +30,25 @@ test('DirectoryOrCreate makes the parents too, unless one is a file', async () =
   await expect(prepareHostPath({ path: below, type: 'DirectoryOrCreate' })).rejects.toThrow(
     `mkdir ${below}: not a directory`,
   );
+});
+
+test.each([
+  ['Directory', 'a directory'],
+  ['File', 'a file'],
+  ['FileOrCreate', 'a file'],
+  ['DirectoryOrCreate', 'a directory'],
+  ['Socket', 'a socket file'],
+  ['CharDevice', 'a character device'],
+  ['BlockDevice', 'a block device'],
+])('type %s refuses what is not %s', async (type, what) => {
+  const other = path.join(dir, 'other');
+  await (what === 'a directory' ? writeFile(other, '') : mkdir(other));
+  await expect(prepareHostPath({ path: other, type })).rejects.toThrow(
+    `hostPath type check failed: ${other} is not ${what}`,
+  );
+});
+
+test('a path that goes up is refused, and one without a type is not looked at', async () => {
+  await expect(prepareHostPath({ path: `${dir}/../x` })).rejects.toMatchObject({ code: 'HOST_PATH_INVALID' });
+  expect(await prepareHostPath({ path: path.join(dir, 'absent') })).toBe(path.join(dir, 'absent'));
 });
