@@ -321,6 +321,10 @@ export class FakeApi implements ApiClient {
     const granted = metadata.deletionTimestamp === undefined ? undefined : (metadata.deletionGracePeriodSeconds ?? 0);
     if (granted !== undefined && granted > 0 && grace >= granted) return;
     if ((grace === 0 || granted === 0) && !metadata.finalizers?.length) {
+      if (granted === undefined && type.plural === 'pods') {
+        const now = { deletionTimestamp: formatTime(this.#now()), deletionGracePeriodSeconds: 0 };
+        current = this.#store(type, 'MODIFIED', { ...current, metadata: { ...metadata, ...now } }, current);
+      }
       this.#remove(type, current, current);
       return;
     }

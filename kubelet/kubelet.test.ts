@@ -275,6 +275,16 @@ test('a pod deleted by force while the agent was down is stopped', async () => {
   await until(() => !runtime.isKnown('uid-gone'), 500);
 });
 
+test('a pod deleted by force is killed soon, however long a grace it has', async () => {
+  const web = newPod('web');
+  api.seed(pods, { ...web, spec: { ...web.spec!, terminationGracePeriodSeconds: 3600 } });
+  startAgent();
+  await until(() => stored('web')?.status?.phase === 'Running', 50);
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 0 });
+  await until(() => runtime.kills.length === 1, 50);
+  expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 1 }]);
+});
+
 test('a pod whose deletion was asked for while the agent was down is finished', async () => {
   runtime.adopt(newPod('web'), clock.now());
   api.seed(pods, { ...newPod('web'), status: { phase: 'Running' } });

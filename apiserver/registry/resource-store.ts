@@ -381,6 +381,12 @@ export class ResourceStore {
       meta.finalizers = finalizersAfterPolicy(meta.finalizers ?? [], request, this.definition);
       if (meta.finalizers.length === 0) delete meta.finalizers;
       const gone = this.#mayGo(next);
+      // Whoever acts on the end of such an object (a node, on its pod) has to see that it is to end at once.
+      const tellFirst = this.definition.grace !== undefined && current.object.metadata?.deletionTimestamp === undefined;
+      if (gone && tellFirst && !context.dryRun) {
+        await this.#put(namespace, name, next, current.revision, false);
+        continue; // and remove it, unless somebody was faster
+      }
       const item = gone
         ? await this.#remove(current, next, context.dryRun)
         : sameObject(next, current.object)
