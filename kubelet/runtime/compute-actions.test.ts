@@ -378,6 +378,49 @@ describe('worked examples', () => {
     expect(got).toMatchObject({ killPod: false, start: 'b' });
   });
 
+  test('Always, the first of two init containers fails: it alone is tried again', () => {
+    const got = act({ pod: { initContainers: [spec('i0'), spec('i1')] }, containers: [exited('i0', 1)] });
+    expect(got).toMatchObject({ ...idle, init: 'i0' });
+  });
+
+  test('Never, an init container fails: the pod is over, and no regular container ever starts', () => {
+    const pod = { restartPolicy: 'Never', initContainers: [spec('i0')] };
+    expect(act({ pod, containers: [exited('i0', 1)] })).toMatchObject({ ...idle, killPod: true });
+  });
+
+  test('Never, the main container is done: its sidecar is stopped and does not come back', () => {
+    const sidecar = spec('s', { restartPolicy: 'Always' });
+    const pod = { restartPolicy: 'Never', initContainers: [sidecar] };
+    const containers = [exited('a', 0), fakeContainer({ name: 's' })];
+    expect(act({ pod, containers })).toMatchObject({ ...idle, killPod: true });
+  });
+
+  test('a sidecar crashes while main runs: it alone is restarted', () => {
+    const pod = { initContainers: [spec('s', { restartPolicy: 'Always' })] };
+    const containers = [exited('s', 1), fakeContainer({ name: 'a' })];
+    expect(act({ pod, containers })).toMatchObject({ ...idle, init: 's' });
+  });
+
+  test('liveness fails under Never: the container is stopped for good, and with it a pod in which nothing else runs', () => {
+    const liveness = { 'id-a': 'failure' as const };
+    const alone = { restartPolicy: 'Never' };
+    expect(act({ pod: alone, containers: [fakeContainer({ name: 'a' })], liveness })).toMatchObject({
+      killPod: true,
+      start: '',
+    });
+    const pair = { restartPolicy: 'Never', containers: [spec('a'), spec('b')] };
+    const containers = [fakeContainer({ name: 'a' }), fakeContainer({ name: 'b' })];
+    expect(act({ pod: pair, containers, liveness })).toMatchObject({
+      ...idle,
+      kill: ['Container a failed liveness probe'],
+    });
+  });
+
+  test('the image is edited: killed and restarted in the same sandbox', () => {
+    const got = act({ containers: [fakeContainer({ name: 'a', image: 'old' })] });
+    expect(got).toMatchObject({ killPod: false, create: false, start: 'a', attempt: 0, sandboxId: 'sandbox' });
+  });
+
   test('restart of all containers: regular before init, those that asked for it last', () => {
     const rule = { action: 'RestartAllContainers' as const, exitCodes: { operator: 'In' as const, values: [9] } };
     const got = act({
