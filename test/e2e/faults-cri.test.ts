@@ -1,7 +1,7 @@
 // A runtime that cannot be trusted: calls fail, take their time, are made although their answer gets lost, connections
 // break, events come twice. Pods start later for it; nothing runs twice, nothing is forgotten, nothing is left.
 //
-// NODELET_FAULT_STEPS=200 for a long run; NODELET_FAULT_SEED=… for one that was seen before.
+// NODELET_FAULT_STEPS=200 for a long run; NODELET_FAULT_SEED=random (or a number that was seen) for another.
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../core/clock.ts';

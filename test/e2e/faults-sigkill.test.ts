@@ -1,7 +1,7 @@
 // The agent is killed again and again in the middle of its work, and started again at once. Containers must not notice:
 // none runs twice, no exit is forgotten, and when all pods are gone nothing of them is left on the node.
 //
-// NODELET_KILL_POINTS=200 for a long run; NODELET_FAULT_SEED=… for one that was seen before.
+// NODELET_KILL_POINTS=200 for a long run; NODELET_FAULT_SEED=random (or a number that was seen) for another.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
 import { Churn } from '../harness/churn.ts';

@@ -1,7 +1,7 @@
 // Random pods through API server and agent: each of them runs, ends, or says why it does not. The agent lives on, and so
 // does whatever else runs on the node.
 //
-// NODELET_RANDOM_PODS=200 for a long run; NODELET_FAULT_SEED=… for one that was seen before.
+// NODELET_RANDOM_PODS=200 for a long run; NODELET_FAULT_SEED=random (or a number that was seen) for another.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
 import { events, pods } from '../../api/resources.ts';
@@ -130,9 +130,9 @@ describe.skipIf(missing !== undefined)('random pods', () => {
       await node.client.delete(pods, { ...at, name: 'witness' });
       await until(outcomes, (left) => left.size === 0, CLEAN_MS);
       // Calls that were given up leave things that are found within a minute, or soon after a start.
-    await node.killAgent();
-    await (await node.startAgent())();
-    await node.untilClean(CLEAN_MS);
+      await node.killAgent();
+      await (await node.startAgent())();
+      await node.untilClean(CLEAN_MS);
     },
     3 * CLEAN_MS,
   );

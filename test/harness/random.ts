@@ -42,10 +42,10 @@ export class Random {
   }
 }
 
-/** The number in environment variable `name`, else one that differs from run to run. */
+/** The number in environment variable `name`; one that was never seen for `random`; else always the same. */
 export function seedFrom(name: string): number {
-  const text = process.env[name];
-  return text === undefined ? Date.now() % 2 ** 31 : Number(text);
+  const text = process.env[name] ?? '1';
+  return text === 'random' ? Date.now() % 2 ** 31 : Number(text);
 }
 
 /** The number in environment variable `name`, or `fallback`. */
