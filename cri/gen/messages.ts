@@ -14,6 +14,7 @@ export type ContainerEventType = 'CONTAINER_CREATED_EVENT' | 'CONTAINER_STARTED_
 export type MetricType = 'COUNTER' | 'GAUGE';
 export type CgroupDriver = 'SYSTEMD' | 'CGROUPFS';
 export type ProfileType = 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+export type AccessModeValue = 'UNKNOWN' | 'SINGLE_NODE_WRITER' | 'SINGLE_NODE_READER_ONLY' | 'MULTI_NODE_READER_ONLY' | 'MULTI_NODE_SINGLE_WRITER' | 'MULTI_NODE_MULTI_WRITER' | 'SINGLE_NODE_SINGLE_WRITER' | 'SINGLE_NODE_MULTI_WRITER';
 
 export interface VersionRequest {
   version: string;
@@ -1022,4 +1023,143 @@ export interface ContainerCreate {
 
 export interface ContainerDelete {
   id: string;
+}
+
+export interface PluginInfo {
+  type: string;
+  name: string;
+  endpoint: string;
+  supportedVersions: string[];
+}
+
+export interface RegistrationStatus {
+  pluginRegistered: boolean;
+  error: string;
+}
+
+export type RegistrationStatusResponse = Record<never, never>;
+
+export type InfoRequest = Record<never, never>;
+
+export interface VolumeCapability {
+  block?: BlockVolume | undefined;
+  mount?: MountVolume | undefined;
+  accessMode?: AccessMode | undefined;
+}
+
+export type BlockVolume = Record<never, never>;
+
+export interface MountVolume {
+  fsType: string;
+  mountFlags: string[];
+  volumeMountGroup: string;
+}
+
+export interface AccessMode {
+  mode: AccessModeValue;
+}
+
+export interface CapacityRange {
+  requiredBytes: number;
+  limitBytes: number;
+}
+
+export interface Topology {
+  segments: Record<string, string>;
+}
+
+export interface NodeStageVolumeRequest {
+  volumeId: string;
+  publishContext: Record<string, string>;
+  stagingTargetPath: string;
+  volumeCapability?: VolumeCapability | undefined;
+  secrets: Record<string, string>;
+  volumeContext: Record<string, string>;
+}
+
+export type NodeStageVolumeResponse = Record<never, never>;
+
+export interface NodeUnstageVolumeRequest {
+  volumeId: string;
+  stagingTargetPath: string;
+}
+
+export type NodeUnstageVolumeResponse = Record<never, never>;
+
+export interface NodePublishVolumeRequest {
+  volumeId: string;
+  publishContext: Record<string, string>;
+  stagingTargetPath: string;
+  targetPath: string;
+  volumeCapability?: VolumeCapability | undefined;
+  readonly: boolean;
+  secrets: Record<string, string>;
+  volumeContext: Record<string, string>;
+}
+
+export type NodePublishVolumeResponse = Record<never, never>;
+
+export interface NodeUnpublishVolumeRequest {
+  volumeId: string;
+  targetPath: string;
+}
+
+export type NodeUnpublishVolumeResponse = Record<never, never>;
+
+export interface NodeGetVolumeStatsRequest {
+  volumeId: string;
+  volumePath: string;
+  stagingTargetPath: string;
+}
+
+export interface NodeGetVolumeStatsResponse {
+  usage: VolumeUsage[];
+  volumeCondition?: VolumeCondition | undefined;
+}
+
+export interface VolumeUsage {
+  available: number;
+  total: number;
+  used: number;
+  unit: number;
+}
+
+export interface VolumeCondition {
+  abnormal: boolean;
+  message: string;
+}
+
+export type NodeGetCapabilitiesRequest = Record<never, never>;
+
+export interface NodeGetCapabilitiesResponse {
+  capabilities: NodeServiceCapability[];
+}
+
+export interface NodeServiceCapability {
+  rpc?: NodeServiceRpc | undefined;
+}
+
+export interface NodeServiceRpc {
+  type: number;
+}
+
+export type NodeGetInfoRequest = Record<never, never>;
+
+export interface NodeGetInfoResponse {
+  nodeId: string;
+  maxVolumesPerNode: number;
+  accessibleTopology?: Topology | undefined;
+}
+
+export interface NodeExpandVolumeRequest {
+  volumeId: string;
+  volumePath: string;
+  capacityRange?: CapacityRange | undefined;
+  stagingTargetPath: string;
+  volumeCapability?: VolumeCapability | undefined;
+  secrets: Record<string, string>;
+}
+
+export interface NodeExpandVolumeResponse {
+  capacityBytes: number;
 }
