@@ -51,6 +51,10 @@ export class PodManager {
     return pod !== undefined && isStaticPod(pod) ? this.mirrorOf(pod) : pod;
   }
 
+  mirrors(): Pod[] {
+    return [...this.#mirrors.values()];
+  }
+
   mirrorOf(staticPod: Pod): Pod | undefined {
     return this.#mirrors.get(podFullName(staticPod));
   }

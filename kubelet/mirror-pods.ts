@@ -1,0 +1,112 @@
+// Mirror pods: what the API shows of static pods. Each is made once, made anew when somebody deleted it or when its
+// static pod changed, and taken away with its static pod. After pkg/kubelet/pod/mirror_client.go.
+import type { Node } from '../api/kinds.ts';
+import { type Pod, podFullName } from '../api/pod.ts';
+import { pods as podResource } from '../api/resources.ts';
+import type { ApiClient } from '../client/api-client.ts';
+import { ApiError, isConflict, isNotFound } from '../client/errors.ts';
+import type { Logger } from '../core/log.ts';
+import { MIRROR_ANNOTATION, type PodManager } from './pod-manager.ts';
+import { HASH_ANNOTATION } from './sources/static-pod.ts';
+
+export interface MirrorPodsDeps {
+  readonly client: Pick<ApiClient, 'create' | 'delete' | 'get'>;
+  readonly pods: Pick<PodManager, 'mirrorOf' | 'mirrors' | 'byName'>;
+  readonly getNode: () => Node | undefined;
+  readonly log: Logger;
+}
+
+const CALL_TIMEOUT_MS = 30_000;
+
+export class MirrorPods {
+  readonly #deps: MirrorPodsDeps;
+  readonly #log: Logger;
+
+  constructor(deps: MirrorPodsDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'mirror-pods' });
+  }
+
+  /** Makes the API show `pod`. False when that has to be tried again. Never throws: the pod runs in any case. */
+  async reconcile(pod: Pod, signal: AbortSignal): Promise<boolean> {
+    const mirror = this.#deps.pods.mirrorOf(pod);
+    try {
+      if (mirror !== undefined) {
+        if (mirror.metadata?.deletionTimestamp === undefined && isMirrorOf(mirror, pod)) return true;
+        await this.#delete(mirror, signal);
+      }
+      return await this.#create(pod, signal);
+    } catch (err) {
+      if (!signal.aborted) this.#log.warn({ err, pod: podFullName(pod) }, 'mirror pod not written, will retry');
+      return false;
+    }
+  }
+
+  /** Deletes mirrors whose static pod is gone; not while a static pod of that name still ends. */
+  async deleteOrphans(isEnding: (fullName: string) => boolean, signal: AbortSignal): Promise<void> {
+    for (const mirror of this.#deps.pods.mirrors()) {
+      const { namespace = '', name = '' } = mirror.metadata ?? {};
+      if (this.#deps.pods.byName(namespace, name) !== undefined || isEnding(podFullName(mirror))) continue;
+      try {
+        await this.#delete(mirror, signal);
+      } catch (err) {
+        if (!signal.aborted) this.#log.warn({ err, pod: podFullName(mirror) }, 'orphaned mirror pod not deleted');
+      }
+    }
+  }
+
+  async #create(pod: Pod, signal: AbortSignal): Promise<boolean> {
+    const node = this.#deps.getNode();
+    const uid = node?.metadata?.uid;
+    if (node === undefined || uid === undefined || node.metadata?.deletionTimestamp !== undefined) return false;
+    const mirror = mirrorFor(pod, node.metadata?.name ?? '', uid);
+    const namespace = pod.metadata?.namespace ?? '';
+    const opts = { signal, timeoutMs: CALL_TIMEOUT_MS };
+    try {
+      await this.#deps.client.create(podResource, { namespace }, mirror, opts);
+    } catch (err) {
+      if (!(err instanceof ApiError) || err.code !== 'AlreadyExists') throw err;
+      const there = await this.#deps.client.get(podResource, { namespace, name: pod.metadata?.name ?? '' }, opts);
+      if (!isMirrorOf(there, pod)) throw err;
+    }
+    this.#log.info({ pod: podFullName(pod) }, 'mirror pod made');
+    return true;
+  }
+
+  async #delete(mirror: Pod, signal: AbortSignal): Promise<void> {
+    const { namespace = '', name = '', uid } = mirror.metadata ?? {};
+    try {
+      await this.#deps.client.delete(
+        podResource,
+        { namespace, name },
+        {
+          gracePeriodSeconds: 0,
+          ...(uid === undefined ? {} : { preconditions: { uid } }),
+          signal,
+          timeoutMs: CALL_TIMEOUT_MS,
+        },
+      );
+    } catch (err) {
+      if (!isNotFound(err) && !isConflict(err)) throw err; // somebody was quicker
+    }
+  }
+}
+
+/** The object that is posted for a static pod. Pure. */
+export function mirrorFor(pod: Pod, nodeName: string, nodeUid: string): Pod {
+  const annotations = pod.metadata?.annotations ?? {};
+  return {
+    metadata: {
+      name: pod.metadata?.name ?? '',
+      namespace: pod.metadata?.namespace ?? '',
+      ...(pod.metadata?.labels === undefined ? {} : { labels: pod.metadata.labels }),
+      annotations: { ...annotations, [MIRROR_ANNOTATION]: annotations[HASH_ANNOTATION] ?? '' },
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeUid, controller: true }],
+    },
+    spec: pod.spec!,
+  };
+}
+
+function isMirrorOf(mirror: Pod, pod: Pod): boolean {
+  return mirror.metadata?.annotations?.[MIRROR_ANNOTATION] === pod.metadata?.annotations?.[HASH_ANNOTATION];
+}

@@ -1,0 +1,127 @@
+// Static pods from a directory of manifests, or from one file: followed by inotify, listed again from time to time. A
+// manifest that cannot be used is reported once and leaves the others, and its own last good pod, alone.
+import { type FSWatcher, watch } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { Pod } from '../../api/pod.ts';
+import { linkedSignal } from '../../core/abort.ts';
+import type { Clock } from '../../core/clock.ts';
+import { AgentError, errnoOf } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+
+export interface FileSourceOptions {
+  /** A directory, or one manifest. It may be missing, and come later. */
+  readonly path: string;
+  /** Everything is read again after so long, ms. */
+  readonly checkFrequencyMs: number;
+}
+
+export interface FileSourceDeps {
+  /** @throws {AgentError} STATIC_POD_INVALID */
+  readonly decode: (text: string, file: string) => Pod;
+  /** Takes the complete set. Must not throw. */
+  readonly publish: (pods: readonly Pod[]) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Writers write in several steps: what comes this soon after a change is read together with it, ms. */
+const SETTLE_MS = 25;
+const MAX_MANIFEST_BYTES = 10 << 20;
+
+interface Known {
+  /** Size and times of the file: the same ones mean the same content. */
+  readonly stamp: string;
+  readonly pod: Pod | undefined;
+}
+
+export class FileSource {
+  readonly #opts: FileSourceOptions;
+  readonly #deps: FileSourceDeps;
+  readonly #log: Logger;
+  #known = new Map<string, Known>();
+
+  constructor(opts: FileSourceOptions, deps: FileSourceDeps) {
+    this.#opts = { ...opts, path: path.resolve(opts.path) };
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'static-pods', path: this.#opts.path });
+  }
+
+  /** Publishes what is there, and again after every change, until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      using round = linkedSignal(signal);
+      using _watch = this.#watch(() => round.abort());
+      await this.#readAll(); // after the watch began: what changes from here on ends the round
+      await this.#deps.clock.sleep(this.#opts.checkFrequencyMs, round.signal);
+      if (!signal.aborted) await this.#deps.clock.sleep(SETTLE_MS, signal);
+    }
+  }
+
+  /** A path that is not there cannot be watched: the next look at it comes after the check frequency. */
+  #watch(onChange: () => void): Disposable {
+    let watcher: FSWatcher | undefined;
+    try {
+      watcher = watch(this.#opts.path, { persistent: false }, (_event, name) => {
+        if (name === null || !name.startsWith('.')) onChange();
+      });
+      watcher.on('error', onChange);
+    } catch (err) {
+      if (errnoOf(err) !== 'ENOENT') this.#log.warn({ err }, 'static pods cannot be watched, only listed');
+    }
+    return { [Symbol.dispose]: () => watcher?.close() };
+  }
+
+  async #readAll(): Promise<void> {
+    const files = await this.#listFiles();
+    if (files === undefined) return; // what ran goes on running
+    const known = new Map<string, Known>();
+    for (const file of files) {
+      const entry = await this.#read(file);
+      if (entry !== undefined) known.set(file, entry);
+    }
+    this.#known = known;
+    this.#deps.publish([...known.values()].flatMap(({ pod }) => (pod === undefined ? [] : [pod])));
+  }
+
+  /** In lexical order; undefined when it cannot be known. */
+  async #listFiles(): Promise<string[] | undefined> {
+    const { path: root } = this.#opts;
+    try {
+      if (!(await stat(root)).isDirectory()) return [root];
+      const names = (await readdir(root)).filter((name) => !name.startsWith('.')).sort();
+      return names.map((name) => path.join(root, name));
+    } catch (err) {
+      if (errnoOf(err) === 'ENOENT') return [];
+      this.#log.error({ err }, 'static pods cannot be listed');
+      return undefined;
+    }
+  }
+
+  /** Undefined for what is no file. A file that became unreadable or broken keeps the pod that it had. */
+  async #read(file: string): Promise<Known | undefined> {
+    const before = this.#known.get(file);
+    let stamp = '';
+    try {
+      const info = await stat(file);
+      if (!info.isFile()) {
+        this.#log.debug({ file }, 'not a regular file, skipped');
+        return undefined;
+      }
+      stamp = `${info.ino} ${info.size} ${info.mtimeMs} ${info.ctimeMs}`;
+      if (before?.stamp === stamp) return before;
+      if (info.size > MAX_MANIFEST_BYTES) throw tooLarge(file, info.size);
+      return { stamp, pod: this.#deps.decode(await readFile(file, 'utf8'), file) };
+    } catch (err) {
+      if (errnoOf(err) === 'ENOENT') return undefined; // it went after it was listed
+      this.#log.error({ err, file }, 'manifest of a static pod cannot be used');
+      return { stamp, pod: before?.pod };
+    }
+  }
+}
+
+function tooLarge(file: string, bytes: number): AgentError {
+  return new AgentError(`static pod file ${file} has ${bytes} bytes, more than ${MAX_MANIFEST_BYTES}`, {
+    code: 'STATIC_POD_INVALID',
+  });
+}

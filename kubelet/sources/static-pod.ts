@@ -1,0 +1,150 @@
+// From the text of a manifest to a pod that this node runs by itself. Pure. After pkg/kubelet/config/common.go.
+import { hash } from 'node:crypto';
+import { parseAllDocuments } from 'yaml';
+import type { Pod, PodSpec, Volume } from '../../api/pod.ts';
+import { AgentError } from '../../core/errors.ts';
+
+export interface StaticPodOrigin {
+  readonly source: 'file' | 'http';
+  /** The file's path, or the URL. */
+  readonly where: string;
+  readonly nodeName: string;
+}
+
+/** What the API does with every pod, and what static pods need as well. */
+export interface PodRules {
+  /** Fills in the defaults, in place. */
+  readonly setDefaults: (pod: Pod) => void;
+  /** Everything that is wrong, each with the path of its field. */
+  readonly faultsOf: (pod: Pod) => readonly string[];
+}
+
+export const HASH_ANNOTATION = 'kubernetes.io/config.hash';
+
+/**
+ * The pods of a manifest; a list of pods is for URLs only.
+ * @throws {AgentError} STATIC_POD_INVALID naming where it stands and the field.
+ */
+export function decodeStaticPods(text: string, origin: StaticPodOrigin, rules: PodRules): Pod[] {
+  const object = parseManifest(text, origin);
+  if (object['kind'] === 'Pod') return [makeStaticPod(object as Pod, origin, rules)];
+  const isList = object['kind'] === 'PodList' || object['kind'] === 'List';
+  if (isList && origin.source === 'http' && Array.isArray(object['items'])) {
+    return object['items'].map((item) => makeStaticPod(item as Pod, origin, rules));
+  }
+  throw invalid(origin, `expected kind Pod, got ${JSON.stringify(object['kind'])}`);
+}
+
+function parseManifest(text: string, origin: StaticPodOrigin): Record<string, unknown> {
+  let documents: unknown[];
+  try {
+    documents = parseAllDocuments(text)
+      .map((document) => {
+        const [error] = document.errors;
+        if (error !== undefined) throw error;
+        return document.toJS({ maxAliasCount: 100 }) as unknown;
+      })
+      .filter((value) => value !== null && value !== undefined);
+  } catch (cause) {
+    throw invalid(origin, `is neither YAML nor JSON: ${(cause as Error).message.split('\n')[0]}`, cause);
+  }
+  if (documents.length !== 1) throw invalid(origin, `expected one pod, got ${documents.length} documents`);
+  const [object] = documents;
+  if (typeof object !== 'object' || object === null || Array.isArray(object)) throw invalid(origin, 'is no object');
+  if ((object as Record<string, unknown>)['apiVersion'] !== 'v1') throw invalid(origin, 'apiVersion: expected v1');
+  return object as Record<string, unknown>;
+}
+
+function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): Pod {
+  const { source, where, nodeName } = origin;
+  const pod = structuredClone(decoded);
+  if (typeof pod.metadata !== 'object' || !pod.metadata?.name) throw invalid(origin, 'name is needed for the pod');
+  if (typeof pod.spec !== 'object' || pod.spec === null) throw invalid(origin, 'spec: Required value');
+  const metadata = { ...pod.metadata };
+  metadata.uid ||= contentUid(decoded, source === 'file' ? [`host:${nodeName}`, `file:${where}`] : [`url:${where}`]);
+  metadata.name = `${metadata.name}-${nodeName.toLowerCase()}`;
+  metadata.namespace ||= 'default';
+  metadata.annotations = { ...metadata.annotations, [HASH_ANNOTATION]: metadata.uid };
+  const tolerations = [...(pod.spec.tolerations ?? [])];
+  if (source === 'file') tolerations.push({ operator: 'Exists', effect: 'NoExecute' });
+  const made: Pod = {
+    ...pod,
+    metadata,
+    spec: { ...pod.spec, nodeName, ...(tolerations.length === 0 ? {} : { tolerations }) },
+    status: { phase: 'Pending' },
+  };
+  const reference = apiReference(made.spec!);
+  if (reference !== undefined) throw invalid(origin, `static pods may not reference ${reference}`);
+  const faults = guarded(origin, () => {
+    rules.setDefaults(made);
+    return rules.faultsOf(made);
+  });
+  if (faults.length > 0) throw invalid(origin, faults.join(', '));
+  return made;
+}
+
+/** Rules expect an object of the right shape: a manifest may hold anything. */
+function guarded<T>(origin: StaticPodOrigin, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw invalid(origin, `has a field of the wrong type: ${(cause as Error).message}`, cause);
+  }
+}
+
+/** The same content at the same place on the same node has the same uid, over restarts too. 32 hex digits. */
+function contentUid(decoded: Pod, place: readonly string[]): string {
+  return hash('sha256', [canonical(decoded), ...place].join('\n'), 'hex').slice(0, 32);
+}
+
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, v: unknown) =>
+    typeof v === 'object' && v !== null && !Array.isArray(v)
+      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : v,
+  );
+}
+
+/** The kind of API object that the pod would need, undefined for none: it must run without an API server. */
+export function apiReference(spec: PodSpec): string | undefined {
+  if (spec.serviceAccountName || spec.serviceAccount) return 'serviceaccounts';
+  if ((spec.imagePullSecrets?.length ?? 0) > 0) return 'secrets';
+  if ((spec.resourceClaims?.length ?? 0) > 0) return 'resourceclaims';
+  for (const container of [...(spec.initContainers ?? []), ...(spec.containers ?? [])]) {
+    for (const { secretRef, configMapRef } of container.envFrom ?? []) {
+      if (secretRef !== undefined) return 'secrets';
+      if (configMapRef !== undefined) return 'configmaps';
+    }
+    for (const { valueFrom } of container.env ?? []) {
+      if (valueFrom?.secretKeyRef !== undefined) return 'secrets';
+      if (valueFrom?.configMapKeyRef !== undefined) return 'configmaps';
+    }
+  }
+  for (const volume of spec.volumes ?? []) {
+    const kind = volumeReference(volume);
+    if (kind !== undefined) return kind;
+  }
+  return undefined;
+}
+
+function volumeReference(volume: Volume): string | undefined {
+  if (volume.secret !== undefined) return 'secrets';
+  if (volume.configMap !== undefined) return 'configmaps';
+  if (volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined) return 'persistentvolumeclaims';
+  if (volume.csi?.nodePublishSecretRef !== undefined) return 'secrets';
+  for (const source of volume.projected?.sources ?? []) {
+    if (source.secret !== undefined) return 'secrets';
+    if (source.configMap !== undefined) return 'configmaps';
+    if (source.serviceAccountToken !== undefined) return 'serviceaccounts';
+    if (source.clusterTrustBundle !== undefined) return 'clustertrustbundles';
+  }
+  return undefined;
+}
+
+function invalid({ source, where }: StaticPodOrigin, what: string, cause?: unknown): AgentError {
+  return new AgentError(`static pod ${source} ${where}: invalid pod: ${what}`, {
+    code: 'STATIC_POD_INVALID',
+    hint: 'mend the manifest; it is read again when it changes',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
