@@ -51,6 +51,17 @@ export interface KubeletConfig {
   readonly imageGCHighThresholdPercent: number;
   readonly imageGCLowThresholdPercent: number;
   readonly containerGc: ContainerGcPolicy;
+  readonly staticPods: StaticPodSettings;
+}
+
+/** Pods that the node runs by itself; '' where there are none. */
+export interface StaticPodSettings {
+  /** A directory of manifests, or one manifest. */
+  readonly path: string;
+  readonly url: string;
+  readonly urlHeaders: Readonly<Record<string, readonly string[]>>;
+  readonly fileCheckFrequencyMs: number;
+  readonly urlCheckFrequencyMs: number;
 }
 
 /** Which dead containers of pods that go on are kept. */
@@ -105,6 +116,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   imagePullCredentialsVerificationPolicy: 'NeverVerifyPreloadedImages',
   preloadedImagesVerificationAllowlist: Object.freeze([]),
   imageMinimumGCAgeMs: 120_000,
+  staticPods: { path: '', url: '', urlHeaders: {}, fileCheckFrequencyMs: 20_000, urlCheckFrequencyMs: 20_000 },
   imageMaximumGCAgeMs: 0,
   imageGCHighThresholdPercent: 85,
   imageGCLowThresholdPercent: 80,

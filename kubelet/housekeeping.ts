@@ -6,6 +6,7 @@ import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
+import type { MirrorPods } from './mirror-pods.ts';
 import type { Pleg } from './pleg.ts';
 import type { PodCache } from './pod-cache.ts';
 import type { PodCgroups } from './pod-lifecycle.ts';
@@ -30,6 +31,7 @@ export interface HousekeepingDeps {
   /** Told when dead containers could not be collected. */
   readonly onGarbageFailure?: (err: unknown) => void;
   readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
+  readonly mirrors?: Pick<MirrorPods, 'deleteOrphans'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -80,7 +82,17 @@ export class Housekeeping {
     await this.#endOrphans(signal);
     for (const uid of this.#deps.workers.uids()) await this.#forgetFinished(uid, signal);
     this.#forgetStatuses();
+    await this.#deps.mirrors?.deleteOrphans((name) => this.#isEnding(name), signal);
     await this.#removeOrphanDirs(signal);
+  }
+
+  /** A pod of that name has a worker that is not done. */
+  #isEnding(fullName: string): boolean {
+    const { workers } = this.#deps;
+    return workers.uids().some((uid) => {
+      const state = workers.state(uid);
+      return state !== undefined && state.phase !== 'finished' && fullName === fullNameOf(state.identity);
+    });
   }
 
   /** Pods that nobody wants any more end with their own grace. */
@@ -184,6 +196,10 @@ export class Housekeeping {
       }
     }
   }
+}
+
+function fullNameOf({ name, namespace }: { readonly name: string; readonly namespace: string }): string {
+  return `${name}_${namespace}`;
 }
 
 function isActive(pod: RuntimePod): boolean {

@@ -7,6 +7,7 @@ import type { ApiClient } from '../client/api-client.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import { Reflector } from '../client/reflector.ts';
 import { type ReadonlyStore, Store } from '../client/store.ts';
+import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
@@ -17,18 +18,20 @@ import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { RunningLog } from './logs/log-rotation.ts';
+import { MirrorPods } from './mirror-pods.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
 import { ensurePodDirs } from './pod-dirs.ts';
 import { PodDispatch } from './pod-dispatch.ts';
 import { KubeletPodLifecycle, type PodCgroups } from './pod-lifecycle.ts';
-import { PodManager } from './pod-manager.ts';
+import { isStaticPod, PodManager } from './pod-manager.ts';
 import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
 import { ReasonCache } from './reason-cache.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
+import type { PodRules } from './sources/static-pod.ts';
 import { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
 
@@ -51,9 +54,18 @@ export interface KubeletDeps {
   readonly networkError: () => string | undefined;
   /** `containerd`, as the runtime's Version calls itself. */
   readonly runtimeName: string;
+  /** Read only when there are static pods. */
+  readonly staticPodRules?: () => Promise<PodRules>;
   readonly startRush?: Pick<Rush, 'isOn' | 'over'>;
   readonly clock: Clock;
   readonly log: Logger;
+}
+
+function sourceNames({ staticPods }: KubeletConfig): PodSourceName[] {
+  const names: PodSourceName[] = ['api'];
+  if (staticPods.path !== '') names.push('file');
+  if (staticPods.url !== '') names.push('http');
+  return names;
 }
 
 export class Kubelet {
@@ -84,7 +96,9 @@ export class Kubelet {
       log,
     });
     this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
+    const mirrors = new MirrorPods({ client: deps.client, pods: this.#pods, getNode: () => this.#node(), log });
     const lifecycle = new KubeletPodLifecycle({
+      mirrors,
       runtime,
       cache: this.#cache,
       volumes,
@@ -104,7 +118,10 @@ export class Kubelet {
     this.#workers = new PodWorkers(config, {
       lifecycle,
       nothingRuns: (uid) => this.#nothingRuns(uid),
-      onFinished: () => this.#housekeeping.request(),
+      onFinished: () => {
+        this.#dispatch.workerFinished();
+        this.#housekeeping.request();
+      },
       clock,
       log,
     });
@@ -120,7 +137,7 @@ export class Kubelet {
       clock,
       log,
     });
-    this.#sources = new PodSources(['api'] satisfies PodSourceName[], this.#dispatch, { clock });
+    this.#sources = new PodSources(sourceNames(config), this.#dispatch, { clock });
     this.#pleg = new Pleg({
       runtime,
       events: deps.runtimeEvents,
@@ -142,6 +159,7 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
+      mirrors,
       onGarbageFailure: (err) =>
         events.event(nodeReference(config.nodeName), 'Warning', 'ContainerGCFailed', errorMessage(err)),
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
@@ -160,6 +178,7 @@ export class Kubelet {
     await runTasks(signal, {
       'pod reflector': (s) => reflector.run(s),
       'pod source': (s) => this.#runSource(s),
+      'static pods': (s) => this.#runStaticPods(s),
       pleg: (s) => this.#pleg.run(s),
       'pod workers': (s) => this.#workers.run(s),
       'status writer': (s) => this.#statuses.run(s),
@@ -229,6 +248,24 @@ export class Kubelet {
     if (signal.aborted) return;
     void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
     await runApiSource(this.#sources, this.#apiPods, signal);
+  }
+
+  /** Static pods run without the API server: only what the runtime has must be known before. */
+  async #runStaticPods(signal: AbortSignal): Promise<void> {
+    const { staticPodRules, events, nodes, clock, log } = this.#deps;
+    if (staticPodRules === undefined || sourceNames(this.#config).length === 1) return aborted(signal);
+    await this.#pleg.listed;
+    // Mirrors belong to the Node object, which may come later than the pods.
+    const poke = () => {
+      for (const pod of this.#pods.list()) if (isStaticPod(pod)) this.#workers.poke(pod.metadata?.uid ?? '');
+    };
+    using _nodes = nodes.subscribe({ onAdd: poke });
+    const { runStaticPodSources } = await import('./sources/static-pod-sources.ts'); // few nodes have any
+    await runStaticPodSources(
+      this.#config,
+      { rules: await staticPodRules(), sources: this.#sources, events, clock, log },
+      signal,
+    );
   }
 
   #handleProbe({ kind, podUid, containerId, verdict }: ProbeChange): void {

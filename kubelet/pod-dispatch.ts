@@ -1,12 +1,12 @@
 // What the agent does about each change of the desired pods: it is remembered, admitted, and handed to the pod's worker.
 // After pkg/kubelet/kubelet.go HandlePodAdditions, -Updates, -Removes, -Reconcile.
 import type { Node } from '../api/kinds.ts';
-import { isTerminalPhase, type Pod } from '../api/pod.ts';
+import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { admit, isActive, rejectedStatus } from './admission.ts';
-import { isMirrorPod, type PodManager } from './pod-manager.ts';
+import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import { podReference } from './runtime/runtime-deps.ts';
@@ -15,7 +15,7 @@ import type { StatusWriter } from './status/status-writer.ts';
 
 export interface PodDispatchDeps {
   readonly pods: PodManager;
-  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state'>;
+  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state' | 'uids'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
   readonly getNode: () => Node | undefined;
   readonly allowedUnsafeSysctls: readonly string[];
@@ -32,6 +32,8 @@ export class PodDispatch implements PodSourceHandler {
   readonly #log: Logger;
   /** Refused pods: they have no worker until their object is to be deleted. */
   readonly #rejected = new Set<string>();
+  /** Static pods by full name that wait until the one before them, of the same name, has ended. */
+  readonly #waiting = new Map<string, Pod>();
 
   constructor(deps: PodDispatchDeps) {
     this.#deps = deps;
@@ -70,8 +72,31 @@ export class PodDispatch implements PodSourceHandler {
     const { pods, workers } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
     pods.set(pod);
+    if (isStaticPod(pod) && this.#predecessorRuns(pod)) {
+      this.#waiting.set(podFullName(pod), pod);
+      return;
+    }
     if (!workers.isTerminationRequested(uid) && !isTerminalPhase(pod.status?.phase) && !this.#admit(pod)) return;
     workers.update({ type: 'create', pod });
+  }
+
+  /** A worker reached its end: a static pod that waited for it may start. */
+  workerFinished(): void {
+    for (const [name, pod] of this.#waiting) {
+      if (this.#predecessorRuns(pod)) continue;
+      this.#waiting.delete(name);
+      this.#add(pod);
+    }
+  }
+
+  /** A changed manifest is another pod with the same name: host ports and the like belong to the old one still. */
+  #predecessorRuns(pod: Pod): boolean {
+    const { workers } = this.#deps;
+    return workers.uids().some((uid) => {
+      const state = workers.state(uid);
+      if (state === undefined || uid === pod.metadata?.uid || state.phase === 'finished') return false;
+      return `${state.identity.name}_${state.identity.namespace}` === podFullName(pod);
+    });
   }
 
   /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
@@ -130,7 +155,8 @@ export class PodDispatch implements PodSourceHandler {
     const { pods, workers, requestHousekeeping } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
     pods.remove(pod);
-    if (!this.#rejected.delete(uid)) workers.update({ type: 'kill', pod });
+    if (this.#waiting.get(podFullName(pod))?.metadata?.uid === uid) this.#waiting.delete(podFullName(pod));
+    else if (!this.#rejected.delete(uid)) workers.update({ type: 'kill', pod });
     requestHousekeeping();
   }
 }

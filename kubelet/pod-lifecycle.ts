@@ -7,7 +7,9 @@ import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
+import type { MirrorPods } from './mirror-pods.ts';
 import type { PodCache, PodIdentity } from './pod-cache.ts';
+import { isStaticPod } from './pod-manager.ts';
 import { type PodLifecycle, RetrySoon, type SyncOutcome } from './pod-worker.ts';
 import { identityOf, type WorkerState } from './pod-worker-state.ts';
 import type { ReasonCache } from './reason-cache.ts';
@@ -37,6 +39,7 @@ export interface PodLifecycleDeps {
   readonly reasons: ReasonCache;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
+  readonly mirrors?: Pick<MirrorPods, 'reconcile'>;
   readonly ensurePodDirs: (podUid: string) => Promise<void>;
   /** Why pods cannot get a network now, undefined when they can. */
   readonly networkError: () => string | undefined;
@@ -65,6 +68,8 @@ export class KubeletPodLifecycle implements PodLifecycle {
       if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
       return { podIsOver: true };
     }
+    // Beside the work, not before it: the pod does not need the API.
+    const mirroring = isStaticPod(pod) ? this.#deps.mirrors?.reconcile(pod, signal) : undefined;
     await this.#prepare(pod);
     let mounting: Promise<void> | undefined;
     const mountVolumes = () => {
@@ -82,7 +87,11 @@ export class KubeletPodLifecycle implements PodLifecycle {
       signal,
     });
     const [mounted] = await Promise.allSettled([signal.aborted ? mounting : mountVolumes()]);
-    return this.#afterSync(pod, mounted.status === 'rejected' ? { error: mounted.reason as Error, ...result } : result);
+    const outcome = this.#afterSync(
+      pod,
+      mounted.status === 'rejected' ? { error: mounted.reason as Error, ...result } : result,
+    );
+    return (await mirroring) === false ? { failed: true, ...outcome } : outcome;
   }
 
   async syncTerminatingPod(state: WorkerState & { readonly pod: Pod }, signal: AbortSignal): Promise<void> {

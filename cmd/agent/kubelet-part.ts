@@ -225,6 +225,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     cgroups,
     appArmorEnabled: await appArmorEnabled(),
     networkError: () => health.networkErrors()[0],
+    staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,
     runtimeName,
     clock,
     log,

@@ -128,12 +128,12 @@ const serverFields = {
 } satisfies Fields;
 
 const apiFields = {
-  staticPodPath: field('later', filePath, ''),
-  staticPodURL: field('later', text, ''),
-  staticPodURLHeader: optional('later', map(list(text))),
+  staticPodPath: field('used', filePath, ''),
+  staticPodURL: field('used', text, ''),
+  staticPodURLHeader: optional('used', map(list(text))),
   syncFrequency: field('used', duration(), MINUTE),
-  fileCheckFrequency: field('later', duration(), 20 * SECOND),
-  httpCheckFrequency: field('later', duration(), 20 * SECOND),
+  fileCheckFrequency: field('used', duration(), 20 * SECOND),
+  httpCheckFrequency: field('used', duration(), 20 * SECOND),
   kubeAPIQPS: field('used', atLeastZero, 50, 'keepZero'),
   kubeAPIBurst: field('used', atLeastZero, 100),
   eventRecordQPS: field('used', atLeastZero, 50, 'keepZero'),

@@ -338,7 +338,7 @@ volumeStatsAggPeriod: 0s`),
     );
     expect(warnings).toEqual([
       'these flags are valid but do nothing in this version: --containerd, --read-only-port',
-      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates, KubeletConfiguration.staticPodPath',
+      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates',
     ]);
   });
 });

@@ -55,6 +55,13 @@ export function kubeletConfig(
     imagePullCredentialsVerificationPolicy: c.imagePullCredentialsVerificationPolicy || 'NeverVerifyPreloadedImages',
     preloadedImagesVerificationAllowlist: c.preloadedImagesVerificationAllowlist ?? [],
     imageMinimumGCAgeMs: c.imageMinimumGCAge,
+    staticPods: {
+      path: c.staticPodPath,
+      url: c.staticPodURL,
+      urlHeaders: c.staticPodURLHeader ?? {},
+      fileCheckFrequencyMs: c.fileCheckFrequency,
+      urlCheckFrequencyMs: c.httpCheckFrequency,
+    },
     imageMaximumGCAgeMs: c.imageMaximumGCAge,
     imageGCHighThresholdPercent: c.imageGCHighThresholdPercent,
     imageGCLowThresholdPercent: c.imageGCLowThresholdPercent,

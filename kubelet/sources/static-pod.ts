@@ -73,6 +73,8 @@ function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): 
     spec: { ...pod.spec, nodeName, ...(tolerations.length === 0 ? {} : { tolerations }) },
     status: { phase: 'Pending' },
   };
+  const misnamed = metadataFault(made);
+  if (misnamed !== undefined) throw invalid(origin, misnamed);
   const reference = apiReference(made.spec!);
   if (reference !== undefined) throw invalid(origin, `static pods may not reference ${reference}`);
   const faults = guarded(origin, () => {
@@ -81,6 +83,21 @@ function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): 
   });
   if (faults.length > 0) throw invalid(origin, faults.join(', '));
   return made;
+}
+
+/** Names and uid become names of files and cgroups. */
+function metadataFault({ metadata }: Pod): string | undefined {
+  const { name, namespace, uid } = metadata!;
+  if (typeof name !== 'string' || name.length > 253 || !/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) {
+    return `metadata.name: Invalid value: ${JSON.stringify(name)}: expected a lowercase RFC 1123 subdomain`;
+  }
+  if (typeof namespace !== 'string' || namespace.length > 63 || !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(namespace)) {
+    return `metadata.namespace: Invalid value: ${JSON.stringify(namespace)}: expected a lowercase RFC 1123 label`;
+  }
+  if (typeof uid !== 'string' || !/^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$/.test(uid)) {
+    return `metadata.uid: Invalid value: ${JSON.stringify(uid)}: expected letters, digits and dashes`;
+  }
+  return undefined;
 }
 
 /** Rules expect an object of the right shape: a manifest may hold anything. */
