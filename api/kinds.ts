@@ -5,6 +5,8 @@ export type { TokenRequest } from 'kubernetes-types/authentication/v1.js';
 export type { Lease } from 'kubernetes-types/coordination/v1.js';
 export type {
   ConfigMap,
+  CSIPersistentVolumeSource,
+  CSIVolumeSource,
   Event as CoreEvent,
   Namespace,
   Node,
@@ -16,6 +18,7 @@ export type {
   PersistentVolume,
   PersistentVolumeClaim,
   Secret,
+  SecretReference,
   Service,
   ServiceAccount,
   ServicePort,
@@ -24,4 +27,4 @@ export type {
 } from 'kubernetes-types/core/v1.js';
 export type { Endpoint, EndpointPort, EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 export type { RuntimeClass } from 'kubernetes-types/node/v1.js';
-export type { CSIDriver, CSINode } from 'kubernetes-types/storage/v1.js';
+export type { CSIDriver, CSINode, VolumeAttachment } from 'kubernetes-types/storage/v1.js';

@@ -10,10 +10,13 @@ import type {
   Lease,
   Namespace,
   Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
   RuntimeClass,
   Secret,
   Service,
   ServiceAccount,
+  VolumeAttachment,
 } from './kinds.ts';
 import type { KubeObject } from './meta.ts';
 import type { Pod } from './pod.ts';
@@ -57,6 +60,21 @@ export const endpointSlices = resource<EndpointSlice>(
 export const leases = resource<Lease>('coordination.k8s.io', 'v1', 'leases', 'Lease', true);
 export const runtimeClasses = resource<RuntimeClass>('node.k8s.io', 'v1', 'runtimeclasses', 'RuntimeClass', false);
 export const csiDrivers = resource<CSIDriver>('storage.k8s.io', 'v1', 'csidrivers', 'CSIDriver', false);
+export const volumeAttachments = resource<VolumeAttachment>(
+  'storage.k8s.io',
+  'v1',
+  'volumeattachments',
+  'VolumeAttachment',
+  false,
+);
+export const persistentVolumes = resource<PersistentVolume>('', 'v1', 'persistentvolumes', 'PersistentVolume', false);
+export const persistentVolumeClaims = resource<PersistentVolumeClaim>(
+  '',
+  'v1',
+  'persistentvolumeclaims',
+  'PersistentVolumeClaim',
+  true,
+);
 export const csiNodes = resource<CSINode>('storage.k8s.io', 'v1', 'csinodes', 'CSINode', false);
 
 export const deployments = resource<Deployment>('apps', 'v1', 'deployments', 'Deployment', true);

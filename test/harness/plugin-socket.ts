@@ -1,6 +1,13 @@
 // gRPC servers on unix sockets, speaking the messages of cri/proto: the plugins' side of what the agent calls.
 import { rm } from 'node:fs/promises';
-import { type handleUnaryCall, Server, ServerCredentials, type ServiceDefinition, status } from '@grpc/grpc-js';
+import {
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { decodeMessage, encodeMessage } from '../../cri/codec.ts';
 
 /** A call's answer, or a thrown `GrpcFailure`. `undefined` never answers: the caller's deadline has to end the call. */
@@ -29,7 +36,7 @@ export async function servePlugin(socket: string, services: Services): Promise<A
   const server = new Server();
   for (const [service, methods] of Object.entries(services)) {
     const definition: Record<string, ServiceDefinition[string]> = {};
-    const handlers: Record<string, handleUnaryCall<never, object>> = {};
+    const handlers: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(methods)) {
       definition[name] = {
         path: `/${service}/${name}`,
@@ -40,8 +47,8 @@ export async function servePlugin(socket: string, services: Services): Promise<A
         responseSerialize: (value: object) => encodeMessage(method.response, value),
         responseDeserialize: (bytes: Buffer) => decodeMessage(method.response, bytes),
       };
-      handlers[name] = (call, callback) => {
-        method.answer(call.request).then(
+      const handler: handleUnaryCall<object, object> = (call, callback) => {
+        method.answer(call.request as never).then(
           (value) => value !== undefined && callback(null, value),
           (err: unknown) => {
             const code = err instanceof GrpcFailure ? err.code : status.INTERNAL;
@@ -49,6 +56,7 @@ export async function servePlugin(socket: string, services: Services): Promise<A
           },
         );
       };
+      handlers[name] = handler;
     }
     server.addService(definition, handlers);
   }

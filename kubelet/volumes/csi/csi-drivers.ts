@@ -1,0 +1,111 @@
+// The CSI drivers that have registered with this node. After pkg/volume/csi/csi_plugin.go and csi_drivers_store.go.
+import { AgentError } from '../../../core/errors.ts';
+import type { Logger } from '../../../core/log.ts';
+import type { PluginHandler, PluginInfo } from '../../plugins/plugin-handler.ts';
+import { CsiClient } from './csi-client.ts';
+import type { CsiNodeObject } from './csi-node.ts';
+
+export const CSI_PLUGIN_TYPE = 'CSIPlugin';
+
+interface Driver {
+  readonly endpoint: string;
+  readonly version: Version;
+}
+
+type Version = readonly [major: number, minor: number, patch: number];
+
+/** A version that we speak: 1.x. Others, and what is no version, are undefined. */
+function supportedVersion(text: string): Version | undefined {
+  const parts = /^v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[-+].*)?$/.exec(text);
+  if (parts === null || Number(parts[1]) !== 1) return undefined;
+  return [1, Number(parts[2]), Number(parts[3] ?? 0)];
+}
+
+const compare = (a: Version, b: Version): number => a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+
+export class CsiDrivers implements PluginHandler {
+  readonly #node: Pick<CsiNodeObject, 'install' | 'uninstall'>;
+  readonly #log: Logger;
+  readonly #drivers = new Map<string, Driver>();
+  readonly #onRegistered: (driver: string) => void;
+
+  /** `onRegistered`: volumes of the driver can be worked on from now on. */
+  constructor(deps: {
+    node: Pick<CsiNodeObject, 'install' | 'uninstall'>;
+    log: Logger;
+    onRegistered: (driver: string) => void;
+  }) {
+    this.#node = deps.node;
+    this.#onRegistered = deps.onRegistered;
+    this.#log = deps.log.child({ component: 'csi' });
+  }
+
+  /** A connection to the driver. @throws {AgentError} CSI_DRIVER_MISSING, retryable */
+  connect(name: string): CsiClient {
+    const driver = this.#drivers.get(name);
+    if (driver !== undefined) return new CsiClient(driver.endpoint);
+    throw new AgentError(`driver name ${name} not found in the list of registered CSI drivers`, {
+      code: 'CSI_DRIVER_MISSING',
+      retryable: true,
+      hint: `start the driver's pod on this node; it registers through plugins_registry`,
+    });
+  }
+
+  validate(plugin: PluginInfo): void {
+    this.#versionOf(plugin);
+  }
+
+  async register(plugin: PluginInfo, signal: AbortSignal): Promise<void> {
+    const driver = { endpoint: plugin.endpoint, version: this.#versionOf(plugin) };
+    this.#drivers.set(plugin.name, driver); // before anything is awaited: of two that come at once, one is refused
+    try {
+      await this.#show(plugin, signal);
+    } catch (err) {
+      if (this.#drivers.get(plugin.name) === driver) this.#drivers.delete(plugin.name);
+      throw err;
+    }
+    this.#log.info({ driver: plugin.name, endpoint: plugin.endpoint }, 'CSI driver registered');
+    this.#onRegistered(plugin.name);
+  }
+
+  async deregister(plugin: PluginInfo, signal: AbortSignal): Promise<void> {
+    this.#drivers.delete(plugin.name);
+    await this.#node.uninstall(plugin.name, signal);
+  }
+
+  async #show(plugin: PluginInfo, signal: AbortSignal): Promise<void> {
+    using client = new CsiClient(plugin.endpoint);
+    const info = await client.info(signal);
+    const shown = {
+      name: plugin.name,
+      nodeId: info.nodeId,
+      maxVolumes: info.maxVolumesPerNode,
+      topology: info.accessibleTopology?.segments ?? {},
+    };
+    await this.#node.install(shown, signal);
+  }
+
+  /** @throws {AgentError} CSI_DRIVER_REFUSED */
+  #versionOf(plugin: PluginInfo): Version {
+    const { name, supportedVersions } = plugin;
+    const refuse = (why: string) =>
+      new AgentError(`kubernetes.io/csi: RegisterPlugin for CSI driver ${JSON.stringify(name)} failed. ${why}`, {
+        code: 'CSI_DRIVER_REFUSED',
+      });
+    if (!/^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/.test(name)) throw refuse('The name is no driver name');
+    if (supportedVersions.length === 0) throw refuse('Plugin returned an empty list for supported versions');
+    const versions = supportedVersions.map(supportedVersion).filter((v) => v !== undefined);
+    const highest = versions.toSorted(compare).at(-1);
+    if (highest === undefined) {
+      throw refuse(`None of the versions specified ${JSON.stringify(supportedVersions)} are supported`);
+    }
+    const known = this.#drivers.get(name);
+    if (known !== undefined && compare(highest, known.version) <= 0) {
+      const version = JSON.stringify(known.version.join('.'));
+      throw refuse(
+        `Another driver with the same name is already registered with a higher supported version: ${version}`,
+      );
+    }
+    return highest;
+  }
+}
