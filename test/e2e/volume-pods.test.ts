@@ -453,4 +453,9 @@ describe.skipIf(missing !== undefined)('volumes of pods', () => {
       restartCount: 0,
     });
   });
+
+  test('pods of all these volumes leave nothing on the node, nor do those that never started', async () => {
+    await lab.deletePods();
+    await node.untilClean(60_000);
+  });
 });

@@ -46,6 +46,12 @@ export class LabPods {
     await this.#node.client.delete(type, this.#at(name));
   }
 
+  /** All of the namespace; does not wait until they are gone. */
+  async deletePods(): Promise<void> {
+    const { items } = await this.#node.client.list(pods, { namespace: this.#namespace });
+    await Promise.all(items.map((pod) => this.delete(pods, pod.metadata!.name!)));
+  }
+
   /** Does not wait for it. */
   async apply(
     name: string,
