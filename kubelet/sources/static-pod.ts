@@ -75,7 +75,7 @@ function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): 
   };
   const misnamed = metadataFault(made);
   if (misnamed !== undefined) throw invalid(origin, misnamed);
-  const reference = apiReference(made.spec!);
+  const reference = guarded(origin, () => apiReference(made.spec!));
   if (reference !== undefined) throw invalid(origin, `static pods may not reference ${reference}`);
   const faults = guarded(origin, () => {
     rules.setDefaults(made);

@@ -126,7 +126,9 @@ export class StatusWriter {
     }
     const api = this.#newest(held, pod).status ?? {};
     const wanted = mergeStatus(pod, api, held.status, this.#deps.mayBeRunning(held.uid), this.#deps.clock.now());
-    if (!isStatusEqual(api, wanted)) this.#writeWithin(held.uid, RECONCILE_MS);
+    if (isStatusEqual(api, wanted)) return;
+    // Without a start time nothing was ever written: a mirror that was made anew shows its pod at once.
+    this.#writeWithin(held.uid, api.startTime === undefined ? FOLD_MS : RECONCILE_MS);
   }
 
   /** The pod is gone from the API, or unknown. */
