@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod, PodSpec } from '../api/pod.ts';
-import { admit, rejectedStatus } from './admission.ts';
+import { admit, isActive, rejectedStatus } from './admission.ts';
 
 const NODE: Node = {
   metadata: { name: 'n', labels: { 'kubernetes.io/os': 'linux', zone: 'a' } },
@@ -13,6 +13,7 @@ function pod(spec: Partial<PodSpec> = {}, annotations: Record<string, string> = 
 }
 
 const wanting = (requests: Record<string, string>) => pod({ containers: [{ name: 'c', resources: { requests } }] });
+const labelled = (labels: Record<string, string>): Pod => ({ ...pod(), metadata: { name: 'p', uid: 'u', labels } });
 const onPort = (hostPort: number) => pod({ containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort }] }] });
 const STRICT = pod({ securityContext: { supplementalGroupsPolicy: 'Strict' } as object });
 const STRICT_NODE = { ...NODE, status: { ...NODE.status, features: { supplementalGroupsPolicy: true } } } as Node;
@@ -46,6 +47,73 @@ describe('admission', () => {
     ['a tolerated taint', pod({ tolerations: [{ operator: 'Exists' }] }), [], tainted, undefined],
     ['a static pod and a taint', pod({}, { 'kubernetes.io/config.source': 'file' }), [], tainted, undefined],
   ])('%s', (_, p, activePods, node, reason) => expect(admit({ pod: p, activePods, node })?.reason).toBe(reason));
+
+  test('what is said first, and of a critical pod what nobody could make room for', () => {
+    const everything = {
+      ...wanting({ cpu: '4', memory: '2Gi' }),
+      spec: { ...wanting({ cpu: '4', memory: '2Gi' }).spec!, nodeSelector: { zone: 'b' } },
+    };
+    const reasonOf = (p: Pod, activePods: readonly Pod[] = []) => admit({ pod: p, activePods, node: NODE })?.reason;
+    const critical = (p: Pod): Pod => ({ ...p, spec: { ...p.spec!, priority: 2_000_000_000 } });
+    expect(reasonOf(everything)).toBe('OutOfcpu');
+    expect(reasonOf(critical(everything))).toBe('NodeAffinity');
+    expect(admit({ pod: critical(wanting({ cpu: '4' })), activePods: [wanting({ cpu: '500m' })], node: NODE })).toEqual(
+      {
+        reason: 'UnexpectedAdmissionError',
+        message:
+          'Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods ' +
+          'to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: 2000), ]',
+      },
+    );
+  });
+
+  test('a critical pod names those that would have to go', () => {
+    const victim = wanting({ cpu: '1500m' });
+    const critical: Pod = {
+      ...wanting({ cpu: '1' }),
+      metadata: { name: 'crit', annotations: { 'kubernetes.io/config.source': 'file' } },
+    };
+    expect(admit({ pod: critical, activePods: [victim], node: NODE })?.victims).toEqual([victim]);
+  });
+
+  test('only labels: worth another look at the node; with more in the way it is not', () => {
+    const elsewhere = pod({ nodeSelector: { zone: 'b' } });
+    expect(admit({ pod: elsewhere, activePods: [], node: NODE })?.onlyNodeLabels).toBe(true);
+    const other = pod({ nodeSelector: { zone: 'b' }, nodeName: 'm' });
+    expect(admit({ pod: other, activePods: [], node: NODE })?.onlyNodeLabels).toBeUndefined();
+  });
+
+  test.each([
+    ['a label for another system', labelled({ 'kubernetes.io/os': 'windows' }), 'PodOSSelectorNodeLabelDoesNotMatch'],
+    ['a selector for another system', pod({ nodeSelector: { 'kubernetes.io/os': 'windows' } }), 'NodeAffinity'],
+  ])('%s', (_, p, reason) => expect(admit({ pod: p, activePods: [], node: NODE })?.reason).toBe(reason));
+
+  test('the figures of a refusal: cpu in thousandths, others in units, what is in use with them', () => {
+    const messageOf = (requests: Record<string, string>, used: Record<string, string>) =>
+      admit({ pod: wanting(requests), activePods: [wanting(used)], node: NODE })?.message;
+    expect(messageOf({ cpu: '1.5' }, { cpu: '0.6' })).toBe(
+      "Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000",
+    );
+    expect(messageOf({ memory: '1Gi' }, { memory: '1Mi' })).toBe(
+      "Node didn't have enough resource: memory, requested: 1073741824, used: 1048576, capacity: 1073741824",
+    );
+  });
+
+  test('another pod whose amounts cannot be read counts as a pod', () => {
+    const unreadable = wanting({ cpu: 'much' });
+    expect(admit({ pod: pod(), activePods: [unreadable], node: NODE })).toBeUndefined();
+    expect(admit({ pod: pod(), activePods: [unreadable, unreadable], node: NODE })?.reason).toBe('OutOfpods');
+  });
+
+  test.each([
+    ['admitted and running', 'Running', 'sync', true],
+    ['over, and being stopped', 'Failed', 'terminating', true],
+    ['over, and not yet stopped', 'Failed', 'sync', false],
+    ['stopped', 'Failed', 'terminated', false],
+    ['refused: without a worker', 'Failed', undefined, false],
+  ] as const)('holds resources: %s', (_, phase, worker, wanted) => {
+    expect(isActive(pod(), { phase }, worker)).toBe(wanted);
+  });
 
   test('a pod whose amounts cannot be read is told why, without a class', () => {
     const unreadable = wanting({ cpu: '1 core' });

@@ -6,18 +6,11 @@ import { ParseError } from '../api/parse-error.ts';
 import { isTerminalPhase, type Pod, type PodStatus } from '../api/pod.ts';
 import { podLimits, podRequests } from '../api/pod-resources.ts';
 import { podQosClass } from '../api/qos.ts';
-import {
-  addQuantities,
-  compareQuantities,
-  parseQuantity,
-  type Quantity,
-  quantityMilliValue,
-  quantityOf,
-  quantityValue,
-} from '../api/quantity.ts';
-import { firstUntolerated, hostPortsConflict, hostPortsOf, matchesNodeSelection } from '../api/scheduling.ts';
 import { unenforcedAppArmor } from './apparmor-policy.ts';
-import { isStaticPod } from './pod-manager.ts';
+import { type Misfit, misfits } from './node-fit.ts';
+import { isCriticalPod } from './pod-manager.ts';
+import type { WorkerPhase } from './pod-worker-state.ts';
+import { chooseVictims, unmetMessage } from './preemption.ts';
 import { forbiddenSysctl } from './sysctl-policy.ts';
 
 export interface AdmissionInput {
@@ -34,6 +27,10 @@ export interface AdmissionInput {
 export interface Rejection {
   readonly reason: string;
   readonly message: string;
+  /** Pods that would have to end first; then the pod may be asked for again. Never empty. */
+  readonly victims?: readonly Pod[];
+  /** The node's labels alone speak against the pod: what is known of them may be old. */
+  readonly onlyNodeLabels?: boolean;
 }
 
 export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
@@ -45,11 +42,7 @@ export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseWithoutNode,
   refuseOtherOs,
   refuseStrictGroups,
-  refuseOverCommitment,
-  refuseOtherNodes,
-  refuseWrongNodeName,
-  refusePortConflicts,
-  refuseTaints,
+  refuseMisfits,
   refuseAppArmor,
 ];
 
@@ -74,10 +67,13 @@ export function rejectedStatus(pod: Pod, { reason, message }: Rejection, nowMs: 
   };
 }
 
-/** Holds resources of the node: neither over nor about to be forgotten. `status` is what the agent holds of it. */
-export function isActive(pod: Pod, status: PodStatus | undefined): boolean {
-  const isOver = isTerminalPhase(pod.status?.phase) || isTerminalPhase(status?.phase);
-  return !isOver;
+/**
+ * Holds resources of the node. `status` is what the agent holds of the pod, `worker` how far its worker is: a pod that
+ * is over by its phase holds them until it has been stopped, e.g. one past its deadline.
+ */
+export function isActive(pod: Pod, status: PodStatus | undefined, worker: WorkerPhase | undefined): boolean {
+  if (worker === 'terminating') return true;
+  return worker === 'sync' && !isTerminalPhase(pod.status?.phase) && !isTerminalPhase(status?.phase);
 }
 
 /** An API server reads amounts before it stores them; whoever else writes pods may not. Nothing below can read them. */
@@ -118,7 +114,7 @@ function refuseWithoutNode({ node }: AdmissionInput): Rejection | undefined {
 const OS_LABEL = 'kubernetes.io/os';
 
 function refuseOtherOs({ pod, node }: AdmissionInput): Rejection | undefined {
-  const wanted = pod.spec?.nodeSelector?.[OS_LABEL] ?? pod.metadata?.labels?.[OS_LABEL];
+  const wanted = pod.metadata?.labels?.[OS_LABEL]; // a selector is a matter of affinity
   if (wanted !== undefined && wanted !== (node?.metadata?.labels?.[OS_LABEL] ?? 'linux')) {
     return {
       reason: 'PodOSSelectorNodeLabelDoesNotMatch',
@@ -143,78 +139,29 @@ function refuseStrictGroups({ pod, node }: AdmissionInput): Rejection | undefine
   };
 }
 
-/** Resources that the node has none of are cluster-level ones, of no concern to the node. */
-function refuseOverCommitment({ pod, activePods, node }: AdmissionInput): Rejection | undefined {
-  const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
-  const requests = podRequests(pod);
-  const used = new Map<string, Quantity>();
-  for (const other of activePods) {
-    for (const [name, amount] of podRequests(other)) add(used, name, amount);
-    add(used, 'pods', quantityOf(1));
+/**
+ * A critical pod is refused for a lack of resources only when nobody could make room for it, and nobody is asked to
+ * when something else is in its way.
+ */
+function refuseMisfits({ pod, activePods, node }: AdmissionInput): Rejection | undefined {
+  if (node === undefined) return undefined; // said before
+  const found = misfits({ pod, activePods, node });
+  const [first] = found;
+  if (first === undefined) return undefined;
+  const decisive = isCriticalPod(pod) ? (found.find((m) => m.shortage === undefined) ?? first) : first;
+  if (isCriticalPod(pod) && decisive.shortage !== undefined) {
+    const choice = chooseVictims(
+      pod,
+      activePods,
+      found.flatMap((m) => m.shortage ?? []),
+    );
+    if ('unmet' in choice) return { reason: 'UnexpectedAdmissionError', message: unmetMessage(choice.unmet) };
+    return { ...told(decisive), victims: choice.victims };
   }
-  requests.set('pods', quantityOf(1));
-  const names = [...requests.keys()].sort((a, b) => fitOrder(a) - fitOrder(b));
-  for (const name of names) {
-    const capacityText = allocatable[name];
-    const requested = requests.get(name)!;
-    if (capacityText === undefined || requested.nanos === 0n) continue;
-    const capacity = parseQuantity(capacityText);
-    const inUse = used.get(name) ?? quantityOf(0);
-    if (compareQuantities(addQuantities(inUse, requested), capacity) <= 0) continue;
-    const figure = (q: Quantity) => (name === 'cpu' ? quantityMilliValue(q) : quantityValue(q));
-    return {
-      reason: `OutOf${name}`,
-      message:
-        `Node didn't have enough resource: ${name}, requested: ${figure(requested)}, ` +
-        `used: ${figure(inUse)}, capacity: ${figure(capacity)}`,
-    };
-  }
-  return undefined;
+  const onlyNodeLabels = found.length === 1 && decisive.reason === 'NodeAffinity';
+  return { ...told(decisive), ...(onlyNodeLabels ? { onlyNodeLabels } : {}) };
 }
 
-const FIT_ORDER = ['pods', 'cpu', 'memory', 'ephemeral-storage'];
-
-/** The order of upstream's fit check; extended resources come last. */
-function fitOrder(name: string): number {
-  const at = FIT_ORDER.indexOf(name);
-  return at < 0 ? FIT_ORDER.length : at;
-}
-
-function add(amounts: Map<string, Quantity>, name: string, amount: Quantity): void {
-  const before = amounts.get(name);
-  amounts.set(name, before === undefined ? amount : addQuantities(before, amount));
-}
-
-function refuseOtherNodes({ pod, node }: AdmissionInput): Rejection | undefined {
-  if (node === undefined || matchesNodeSelection(pod.spec, node)) return undefined;
-  return {
-    reason: 'NodeAffinity',
-    message: "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
-  };
-}
-
-function refuseWrongNodeName({ pod, node }: AdmissionInput): Rejection | undefined {
-  const wanted = pod.spec?.nodeName;
-  if (wanted === undefined || wanted === '' || wanted === node?.metadata?.name) return undefined;
-  return { reason: 'NodeName', message: "Predicate NodeName failed: node(s) didn't match the requested node name" };
-}
-
-function refusePortConflicts({ pod, activePods }: AdmissionInput): Rejection | undefined {
-  const wanted = hostPortsOf(pod);
-  if (wanted.length === 0) return undefined;
-  const taken = activePods.flatMap(hostPortsOf);
-  if (!wanted.some((w) => taken.some((t) => hostPortsConflict(w, t)))) return undefined;
-  return {
-    reason: 'NodePorts',
-    message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
-  };
-}
-
-function refuseTaints({ pod, node }: AdmissionInput): Rejection | undefined {
-  if (isStaticPod(pod)) return undefined;
-  if (firstUntolerated(node?.spec?.taints, pod.spec?.tolerations, ['NoExecute']) === undefined) return undefined;
-  return {
-    reason: 'TaintToleration',
-    message: "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
-  };
+function told({ reason, message }: Misfit): Rejection {
+  return { reason, message };
 }

@@ -2,7 +2,7 @@
 // HTTPS server are separate and run beside it.
 import type { Node } from '../api/kinds.ts';
 import type { Pod, PodStatus } from '../api/pod.ts';
-import { pods as podResource } from '../api/resources.ts';
+import { nodes as nodeResource, pods as podResource } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import { Reflector } from '../client/reflector.ts';
@@ -34,6 +34,9 @@ import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import type { PodRules } from './sources/static-pod.ts';
 import { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
+
+/** A pod that was refused for the node's labels waits so long for the node to be read again. */
+const READ_NODE_MS = 10_000;
 
 export interface KubeletDeps {
   readonly client: ApiClient;
@@ -119,7 +122,7 @@ export class Kubelet {
       lifecycle,
       nothingRuns: (uid) => this.#nothingRuns(uid),
       onFinished: () => {
-        this.#dispatch.workerFinished();
+        this.#dispatch.podEnded();
         this.#housekeeping.request();
       },
       clock,
@@ -130,6 +133,7 @@ export class Kubelet {
       workers: this.#workers,
       statuses: this.#statuses,
       getNode: () => this.#node(),
+      readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
       events,

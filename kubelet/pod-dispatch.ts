@@ -5,10 +5,11 @@ import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import { admit, isActive, rejectedStatus } from './admission.ts';
+import { admit, isActive, type Rejection, rejectedStatus } from './admission.ts';
 import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
+import { PREEMPTION_MESSAGE, preemptedStatus } from './preemption.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import { readyVerdict } from './status/conditions.ts';
 import type { StatusWriter } from './status/status-writer.ts';
@@ -18,6 +19,8 @@ export interface PodDispatchDeps {
   readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state' | 'uids'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
   readonly getNode: () => Node | undefined;
+  /** This node as the API server has it now. */
+  readonly readNode?: () => Promise<Node>;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly appArmorEnabled?: boolean;
   readonly events: EventRecorder;
@@ -27,13 +30,20 @@ export interface PodDispatchDeps {
   readonly log: Logger;
 }
 
+interface HeldPod {
+  readonly pod: Pod;
+  /** It counts among the pods that hold resources: room is being made for it. */
+  readonly hasPlace: boolean;
+  readonly isBlocked: () => boolean;
+}
+
 export class PodDispatch implements PodSourceHandler {
   readonly #deps: PodDispatchDeps;
   readonly #log: Logger;
   /** Refused pods: they have no worker until their object is to be deleted. */
   readonly #rejected = new Set<string>();
-  /** Static pods by full name that wait until the one before them, of the same name, has ended. */
-  readonly #waiting = new Map<string, Pod>();
+  /** Pods by uid, in the order of their arrival, that cannot be asked about yet. They have no worker. */
+  readonly #held = new Map<string, HeldPod>();
 
   constructor(deps: PodDispatchDeps) {
     this.#deps = deps;
@@ -69,23 +79,21 @@ export class PodDispatch implements PodSourceHandler {
   }
 
   #add(pod: Pod): void {
-    const { pods, workers } = this.#deps;
-    const uid = pod.metadata?.uid ?? '';
-    pods.set(pod);
-    if (isStaticPod(pod) && this.#predecessorRuns(pod)) {
-      this.#waiting.set(podFullName(pod), pod);
-      return;
-    }
-    if (!workers.isTerminationRequested(uid) && !isTerminalPhase(pod.status?.phase) && !this.#admit(pod)) return;
-    workers.update({ type: 'create', pod });
+    this.#deps.pods.set(pod);
+    if (isStaticPod(pod) && this.#predecessorRuns(pod)) this.#hold(pod, false, () => this.#predecessorRuns(pod));
+    else this.#start(pod);
   }
 
-  /** A worker reached its end: a static pod that waited for it may start. */
-  workerFinished(): void {
-    for (const [name, pod] of this.#waiting) {
-      if (this.#predecessorRuns(pod)) continue;
-      this.#waiting.delete(name);
-      this.#add(pod);
+  #hold(pod: Pod, hasPlace: boolean, isBlocked: () => boolean): void {
+    this.#held.set(pod.metadata?.uid ?? '', { pod, hasPlace, isBlocked });
+  }
+
+  /** A worker has stopped its pod: those that waited for it may start. */
+  podEnded(): void {
+    for (const [uid, { pod, isBlocked }] of this.#held) {
+      if (isBlocked()) continue;
+      this.#held.delete(uid);
+      this.#start(pod);
     }
   }
 
@@ -99,33 +107,77 @@ export class PodDispatch implements PodSourceHandler {
     });
   }
 
-  /** False when the pod was refused, which it then has been told. A pod that is being deleted is not asked again. */
-  #admit(pod: Pod): boolean {
-    const { pods, statuses, events, getNode, allowedUnsafeSysctls, appArmorEnabled, clock } = this.#deps;
-    if (pod.metadata?.deletionTimestamp !== undefined) return true;
-    const uid = pod.metadata?.uid ?? '';
-    const activePods = pods.list().filter((p) => {
-      const other = p.metadata?.uid ?? '';
-      return other !== uid && this.#isAdmitted(other) && isActive(p, statuses.get(other));
+  /** Hands the pod to its worker unless it may not run here. `freshNode` was read for this pod alone. */
+  #start(pod: Pod, freshNode?: Node): void {
+    const { workers } = this.#deps;
+    const isEnding =
+      workers.isTerminationRequested(pod.metadata?.uid ?? '') ||
+      pod.metadata?.deletionTimestamp !== undefined ||
+      isTerminalPhase(pod.status?.phase);
+    const rejection = isEnding ? undefined : this.#ask(pod, freshNode ?? this.#deps.getNode());
+    if (rejection === undefined) workers.update({ type: 'create', pod });
+    else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims);
+    else if (rejection.onlyNodeLabels === true && freshNode === undefined) this.#askAgain(pod, rejection);
+    else this.#refuse(pod, rejection);
+  }
+
+  #ask(pod: Pod, node: Node | undefined): Rejection | undefined {
+    const { pods, statuses, workers, allowedUnsafeSysctls, appArmorEnabled } = this.#deps;
+    const activePods = pods.list().filter((other) => {
+      const uid = other.metadata?.uid ?? '';
+      if (uid === pod.metadata?.uid) return false;
+      return this.#held.get(uid)?.hasPlace === true || isActive(other, statuses.get(uid), workers.state(uid)?.phase);
     });
-    const rejection = admit({
+    return admit({
       pod,
       activePods,
-      node: getNode(),
+      node,
       allowedUnsafeSysctls,
       ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
     });
-    if (rejection === undefined) return true;
-    this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, ...rejection }, 'pod refused');
-    this.#rejected.add(uid);
-    events.event(podReference(pod), 'Warning', rejection.reason, rejection.message);
-    statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
-    return false;
   }
 
-  #isAdmitted(uid: string): boolean {
-    const phase = this.#deps.workers.state(uid)?.phase;
-    return phase === 'sync' || phase === 'terminating';
+  #refuse(pod: Pod, rejection: Rejection): void {
+    const { statuses, events, clock } = this.#deps;
+    const { reason, message } = rejection;
+    this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'pod refused');
+    this.#rejected.add(pod.metadata?.uid ?? '');
+    events.event(podReference(pod), 'Warning', reason, message);
+    statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
+  }
+
+  /** Ends `victims` and keeps their place for the pod meanwhile. */
+  #preempt(pod: Pod, victims: readonly Pod[]): void {
+    const { workers, events, clock } = this.#deps;
+    const uids = victims.map((v) => v.metadata?.uid ?? '');
+    const holdsPlace = (uid: string) => ['sync', 'terminating'].includes(workers.state(uid)?.phase ?? '');
+    this.#hold(pod, true, () => uids.some(holdsPlace));
+    for (const victim of victims) {
+      const names = [pod, victim].map((p) => `${p.metadata?.namespace}/${p.metadata?.name}`);
+      this.#log.info({ pod: names[0], victim: names[1] }, 'ending a pod to make room for a critical one');
+      events.event(podReference(victim), 'Warning', 'Preempting', PREEMPTION_MESSAGE);
+      const statusOverride = preemptedStatus(clock.now());
+      workers.update({ type: 'kill', pod: victim, kill: { evict: true, statusOverride } });
+    }
+  }
+
+  /** Somebody may have given the node a label a moment ago, and the pod for it; the news of the label may be under way. */
+  #askAgain(pod: Pod, rejection: Rejection): void {
+    const { readNode } = this.#deps;
+    if (readNode === undefined) {
+      this.#refuse(pod, rejection);
+      return;
+    }
+    const uid = pod.metadata?.uid ?? '';
+    this.#hold(pod, false, () => true);
+    const answered = (node: Node | undefined) => {
+      const held = this.#held.get(uid);
+      if (held === undefined) return; // ended meanwhile
+      this.#held.delete(uid);
+      if (node === undefined) this.#refuse(held.pod, rejection);
+      else this.#start(held.pod, node);
+    };
+    void readNode().then(answered, () => answered(undefined));
   }
 
   #update(pod: Pod): void {
@@ -133,6 +185,12 @@ export class PodDispatch implements PodSourceHandler {
     const uid = pod.metadata?.uid ?? '';
     pods.set(pod);
     statuses.podChanged(pod);
+    const held = this.#held.get(uid);
+    if (held !== undefined && pod.metadata?.deletionTimestamp === undefined) {
+      this.#held.set(uid, { ...held, pod });
+      return;
+    }
+    this.#held.delete(uid);
     if (!this.#rejected.has(uid)) {
       workers.update({ type: 'update', pod });
       return;
@@ -148,15 +206,16 @@ export class PodDispatch implements PodSourceHandler {
     pods.set(pod);
     statuses.podChanged(pod);
     // Not a mere poke: the worker's own copy of the pod lacks the condition that was just written.
-    if (readinessGatesDiffer(pod)) workers.update({ type: 'sync', pod });
+    const hasWorker = workers.state(pod.metadata?.uid ?? '') !== undefined;
+    if (hasWorker && readinessGatesDiffer(pod)) workers.update({ type: 'sync', pod });
   }
 
   #remove(pod: Pod): void {
     const { pods, workers, requestHousekeeping } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
     pods.remove(pod);
-    if (this.#waiting.get(podFullName(pod))?.metadata?.uid === uid) this.#waiting.delete(podFullName(pod));
-    else if (!this.#rejected.delete(uid)) workers.update({ type: 'kill', pod });
+    const neverRan = this.#held.delete(uid) || this.#rejected.delete(uid);
+    if (!neverRan) workers.update({ type: 'kill', pod });
     requestHousekeeping();
   }
 }

@@ -68,3 +68,11 @@ export function isStaticPod(pod: Pod): boolean {
   const source = pod.metadata?.annotations?.[SOURCE_ANNOTATION];
   return source !== undefined && source !== 'api';
 }
+
+/** system-cluster-critical and above. */
+const CRITICAL_PRIORITY = 2_000_000_000;
+
+/** A pod that the node or the cluster cannot do without: it is not evicted, and others make room for it. */
+export function isCriticalPod(pod: Pod): boolean {
+  return isStaticPod(pod) || isMirrorPod(pod) || (pod.spec?.priority ?? 0) >= CRITICAL_PRIORITY;
+}
