@@ -129,14 +129,13 @@ export class LabPods {
     if (last.stdout !== wanted) throw new Error(`${script}: ${JSON.stringify(last)} instead of ${wanted}`);
   }
 
-  /** Waits for an Event of this reason on the pod whose message matches, and returns its message. */
-  async event(name: string, reason: string, message: RegExp): Promise<string> {
+  /** Waits for an Event with this reason and message on the pod. @throws with those there are */
+  async untilEvent(name: string, reason: string, message: string): Promise<void> {
     const options = { namespace: this.#namespace, fieldSelector: `involvedObject.name=${name}` };
     const told = async () => (await this.#node.client.list(events, options)).items;
-    const matches = (e: { reason?: string; message?: string }) => e.reason === reason && message.test(e.message ?? '');
-    const found = await until(told, (list) => list.some(matches), WAIT_MS);
-    const event = found.find(matches);
-    if (event !== undefined) return event.message ?? '';
+    const wanted = (e: { reason?: string; message?: string }) => e.reason === reason && e.message === message;
+    const found = await until(told, (list) => list.some(wanted), WAIT_MS);
+    if (found.some(wanted)) return;
     const seen = found.map((e) => `${e.reason} ${e.message}`).join('\n');
     throw new Error(`no Event ${reason} ${message} of ${name}:\n${seen}`);
   }
