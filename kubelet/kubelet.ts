@@ -48,6 +48,8 @@ export interface KubeletDeps {
   readonly events: EventRecorder;
   /** Holds this node's own object, filled by whoever registers the node. */
   readonly nodes: ReadonlyStore<Node>;
+  /** What this node would be registered as: stands in until the API server has said what it is. */
+  readonly localNode?: () => Promise<Node>;
   readonly cgroups?: PodCgroups;
   /** Whether the host enforces AppArmor profiles. */
   readonly appArmorEnabled?: boolean;
@@ -83,6 +85,7 @@ export class Kubelet {
   readonly #sources: PodSources;
   readonly #pleg: Pleg;
   readonly #housekeeping: Housekeeping;
+  #localNode: Node | undefined;
 
   constructor(config: KubeletConfig, deps: KubeletDeps) {
     const { clock, log, runtime, volumes, probes, events } = deps;
@@ -99,7 +102,7 @@ export class Kubelet {
       log,
     });
     this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
-    const mirrors = new MirrorPods({ client: deps.client, pods: this.#pods, getNode: () => this.#node(), log });
+    const mirrors = new MirrorPods({ client: deps.client, pods: this.#pods, getNode: () => this.node(), log });
     const lifecycle = new KubeletPodLifecycle({
       mirrors,
       runtime,
@@ -132,7 +135,7 @@ export class Kubelet {
       pods: this.#pods,
       workers: this.#workers,
       statuses: this.#statuses,
-      getNode: () => this.#node(),
+      getNode: () => this.node(),
       readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
@@ -236,6 +239,11 @@ export class Kubelet {
       );
   }
 
+  /** This node as the API server has it, else as it would be registered. Undefined before either is known. */
+  node(): Node | undefined {
+    return this.#deps.nodes.get(this.#config.nodeName) ?? this.#localNode;
+  }
+
   /** For the node's Ready condition; undefined while all is well. */
   plegError(): string | undefined {
     return this.#pleg.healthError();
@@ -244,21 +252,24 @@ export class Kubelet {
   /** Pods are admitted against the node and adopted from the runtime: both have to be known first. */
   async #runSource(signal: AbortSignal): Promise<void> {
     await this.#deps.nodes.waitForSync(signal);
-    const stopped = Promise.withResolvers<void>();
-    const stop = () => stopped.resolve();
-    signal.addEventListener('abort', stop, { once: true });
-    await Promise.race([this.#pleg.listed, stopped.promise]);
-    signal.removeEventListener('abort', stop);
-    if (signal.aborted) return;
+    if (!(await this.#foundationsKnown(signal))) return;
     void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
     await runApiSource(this.#sources, this.#apiPods, signal);
   }
 
-  /** Static pods run without the API server: only what the runtime has must be known before. */
+  /** Waits until it is known what the runtime has and what the node is. False when `signal` aborted before. */
+  async #foundationsKnown(signal: AbortSignal): Promise<boolean> {
+    await Promise.race([this.#pleg.listed, aborted(signal)]);
+    if (signal.aborted) return false;
+    if (this.node() === undefined) this.#localNode = await this.#deps.localNode?.();
+    return true;
+  }
+
+  /** Static pods run without the API server. */
   async #runStaticPods(signal: AbortSignal): Promise<void> {
     const { staticPodRules, events, nodes, clock, log } = this.#deps;
     if (staticPodRules === undefined || sourceNames(this.#config).length === 1) return aborted(signal);
-    await this.#pleg.listed;
+    if (!(await this.#foundationsKnown(signal))) return;
     // Mirrors belong to the Node object, which may come later than the pods.
     const poke = () => {
       for (const pod of this.#pods.list()) if (isStaticPod(pod)) this.#workers.poke(pod.metadata?.uid ?? '');
@@ -297,12 +308,8 @@ export class Kubelet {
     return !listed.sandboxes.some((s) => s.ready) && !listed.containers.some((c) => c.state === 'running');
   }
 
-  #node(): Node | undefined {
-    return this.#deps.nodes.get(this.#config.nodeName);
-  }
-
   #hostIps(): string[] {
-    const addresses = this.#node()?.status?.addresses ?? [];
+    const addresses = this.node()?.status?.addresses ?? [];
     return addresses.filter((a) => a.type === 'InternalIP').map((a) => a.address);
   }
 }

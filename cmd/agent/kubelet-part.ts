@@ -24,7 +24,8 @@ import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
-import type { NodeFacts } from '../../kubelet/node/node-status.ts';
+import { computeNodeStatus, type NodeFacts } from '../../kubelet/node/node-status.ts';
+import { initialNode, type NodeIdentity } from '../../kubelet/node/registration.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
@@ -90,12 +91,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const objects = new ObjectCache({ client, clock, log });
   const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
   const mounter = systemMounter(ctx.exec);
-  const nodeAllocatable = () =>
-    (ctx.ownNode.store.get(config.nodeName)?.status?.allocatable ?? {}) as Record<string, string>;
+  const nodeAllocatable = () => (kubelet.node()?.status?.allocatable ?? {}) as Record<string, string>;
   const hostIps = () =>
-    (ctx.ownNode.store.get(config.nodeName)?.status?.addresses ?? [])
-      .filter((a) => a.type === 'InternalIP')
-      .map((a) => a.address);
+    (kubelet.node()?.status?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address);
   const volumes = new LocalVolumes(
     { rootDir, nodeMemoryBytes: allocatableMemory(machine, reserved) },
     {
@@ -222,6 +220,10 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     probes: prober,
     events: recorder,
     nodes: ctx.ownNode.store,
+    localNode: async () => {
+      const { status } = computeNodeStatus({}, await facts(), clock.now());
+      return { ...initialNode(identity), status };
+    },
     cgroups,
     appArmorEnabled: await appArmorEnabled(),
     networkError: () => health.networkErrors()[0],
@@ -240,6 +242,15 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     { runningLogs: () => kubelet.runningLogs(), runtime, clock, log },
   );
 
+  const identity: NodeIdentity = {
+    nodeName: config.nodeName,
+    hostname: config.nodeName,
+    architecture: machine.architecture,
+    labels: config.node.labels,
+    taints: config.node.taints,
+    providerId: config.node.providerId,
+    controllerManagedAttachDetach: true,
+  };
   const facts = async (): Promise<NodeFacts> => ({
     nodeName: config.nodeName,
     addresses: await addressesOf(ctx),
@@ -262,15 +273,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   });
   const status = new NodeStatusLoop(
     {
-      identity: {
-        nodeName: config.nodeName,
-        hostname: config.nodeName,
-        architecture: machine.architecture,
-        labels: config.node.labels,
-        taints: config.node.taints,
-        providerId: config.node.providerId,
-        controllerManagedAttachDetach: true,
-      },
+      identity,
       registerNode: settings.registerNode,
       updateMs: settings.nodeStatusUpdateFrequencyMs,
       reportMs: settings.nodeStatusReportFrequencyMs,

@@ -1,0 +1,179 @@
+// Static pods from real files through the whole pod side of the agent: their mirrors, their order, their ends.
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Node } from '../api/kinds.ts';
+import type { Pod } from '../api/pod.ts';
+import { pods } from '../api/resources.ts';
+import { Store } from '../client/store.ts';
+import { DEFAULT_KUBELET_CONFIG } from './config.ts';
+import { FAKE_NODE, FakeAgent, fakePod } from './fake-agent.ts';
+import type { Kubelet, KubeletDeps } from './kubelet.ts';
+
+const REAL_STEP_MS = 5;
+const DEADLINE_MS = 30_000;
+
+let dir: string;
+let agent: FakeAgent;
+
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'static-pods-'));
+  agent = new FakeAgent();
+});
+
+afterEach(async () => {
+  await agent.stop();
+  await rm(dir, { recursive: true, force: true });
+});
+
+function start(deps: Partial<KubeletDeps> = {}): Kubelet {
+  const rules = { setDefaults: () => {}, faultsOf: () => [] };
+  const staticPods = { ...DEFAULT_KUBELET_CONFIG.staticPods, path: dir };
+  return agent.start({ staticPods }, { staticPodRules: async () => rules, ...deps });
+}
+
+async function put(name: string, image: string, spec: object = {}): Promise<void> {
+  const { terminationGracePeriodSeconds, restartPolicy } = fakePod(name).spec!;
+  const manifest = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: { terminationGracePeriodSeconds, restartPolicy, containers: [{ name: 'main', image }], ...spec },
+  };
+  await writeFile(path.join(dir, `.${name}`), JSON.stringify(manifest));
+  await rename(path.join(dir, `.${name}`), path.join(dir, `${name}.json`));
+}
+
+const take = (name: string) => rm(path.join(dir, `${name}.json`));
+
+/** Steps the agent's clock while real files are read. */
+async function until(holds: () => boolean): Promise<void> {
+  for (const endMs = Date.now() + DEADLINE_MS; !holds() && Date.now() < endMs; ) {
+    await agent.clock.advance(50);
+    await new Promise((resolve) => setTimeout(resolve, REAL_STEP_MS));
+  }
+  expect(holds()).toBe(true);
+}
+
+const mirror = (name: string): Pod | undefined => agent.stored(`${name}-node-1`);
+const imageOf = (name: string) => mirror(name)?.spec?.containers[0]?.image;
+const hashOf = (name: string) => mirror(name)?.metadata?.annotations?.['kubernetes.io/config.mirror'];
+const phaseOf = (name: string) => mirror(name)?.status?.phase;
+
+test('a static pod runs before the API server has said a word, and shows as soon as the Node does', async () => {
+  const nodes = new Store<Node>();
+  const { uid: _, ...metadata } = FAKE_NODE.metadata!;
+  await put('web', 'busybox');
+  const kubelet = start({ nodes, localNode: async () => ({ ...FAKE_NODE, metadata }) });
+  await until(() => kubelet.podByName('default', 'web-node-1')?.status?.phase === 'Running');
+  expect(kubelet.podByName('default', 'web-node-1')?.status?.hostIP).toBe('192.0.2.1');
+  expect(mirror('web')).toBeUndefined();
+  nodes.replace([FAKE_NODE]);
+  await until(() => phaseOf('web') === 'Running');
+  expect(mirror('web')?.metadata?.ownerReferences).toEqual([
+    { apiVersion: 'v1', kind: 'Node', name: 'node-1', uid: 'uid-node-1', controller: true },
+  ]);
+});
+
+test('the mirror stays for as long as its pod needs to end, with what it said last', async () => {
+  start();
+  await put('web', 'busybox', { terminationGracePeriodSeconds: 20 });
+  await until(() => phaseOf('web') === 'Running');
+  const uid = hashOf('web')!;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  agent.runtime.killGate = promise;
+  await take('web');
+  await until(() => agent.runtime.kills.length === 1);
+  expect(agent.runtime.kills).toEqual([{ uid, graceSeconds: 20 }]);
+  await agent.clock.advance(19_000); // several rounds of housekeeping
+  expect(phaseOf('web')).toBe('Running');
+  resolve();
+  await until(() => mirror('web') === undefined);
+});
+
+test('changed again and again while the first one ends: only the last one follows it', async () => {
+  const kubelet = start();
+  await put('web', 'busybox:1');
+  await until(() => phaseOf('web') === 'Running');
+  const first = hashOf('web')!;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  agent.runtime.killGate = promise;
+  const seen = new Set<string>();
+  for (const image of ['busybox:2', 'busybox:3', 'busybox:4']) {
+    await put('web', image);
+    await until(() => kubelet.podByName('default', 'web-node-1')?.spec?.containers[0]?.image === image);
+    await agent.clock.advance(1000);
+    for (const pod of await agent.runtime.listPods()) seen.add(pod.uid);
+  }
+  expect(seen).toEqual(new Set([first]));
+  expect(imageOf('web')).toBe('busybox:1');
+  await until(() => agent.runtime.kills.length === 1);
+  resolve();
+  await until(() => imageOf('web') === 'busybox:4' && phaseOf('web') === 'Running');
+  expect(agent.runtime.containersOf(first).some((c) => c.state === 'running')).toBe(false);
+  expect(agent.runtime.kills).toEqual([{ uid: first, graceSeconds: 30 }]);
+});
+
+test('taken away and put back as it was while it ends: it runs again, under the same uid', async () => {
+  start();
+  await put('web', 'busybox');
+  await until(() => phaseOf('web') === 'Running');
+  const uid = hashOf('web')!;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  agent.runtime.killGate = promise;
+  await take('web');
+  await until(() => agent.runtime.kills.length === 1);
+  await put('web', 'busybox');
+  await agent.clock.advance(1000);
+  resolve();
+  const running = () => agent.runtime.containersOf(uid).filter((c) => c.state === 'running');
+  await until(() => running().length === 1 && phaseOf('web') === 'Running');
+  expect(hashOf('web')).toBe(uid);
+});
+
+test('a mirror that somebody asks to end is replaced; the pod does not notice', async () => {
+  start();
+  await put('web', 'busybox');
+  await until(() => phaseOf('web') === 'Running');
+  const before = mirror('web')?.metadata?.uid;
+  await agent.api.delete(pods, { namespace: 'default', name: 'web-node-1' }, { gracePeriodSeconds: 30 });
+  await until(() => phaseOf('web') === 'Running' && mirror('web')?.metadata?.uid !== before);
+  expect(mirror('web')?.metadata?.deletionTimestamp).toBeUndefined();
+  expect(agent.runtime.kills).toEqual([]);
+});
+
+test('a static pod takes the place of others', async () => {
+  const requesting = (cpu: string) => [{ name: 'main', image: 'busybox', resources: { requests: { cpu } } }];
+  agent.api.seed(pods, fakePod('guest', { containers: requesting('2') }));
+  start();
+  await until(() => agent.condition('guest', 'Ready') === 'True');
+  await put('web', 'busybox', { containers: requesting('1') });
+  await until(() => phaseOf('web') === 'Running');
+  expect(agent.stored('guest')?.status).toMatchObject({ phase: 'Failed', reason: 'Preempting' });
+});
+
+test('killed agents: what did not change runs on, what changed meanwhile is ended and follows anew', async () => {
+  start();
+  await put('same', 'busybox');
+  await put('changed', 'busybox:1');
+  await until(() => phaseOf('same') === 'Running' && phaseOf('changed') === 'Running');
+  const [same, changed] = [hashOf('same')!, hashOf('changed')!];
+  await agent.stop();
+  await put('changed', 'busybox:2');
+  start();
+  await until(() => imageOf('changed') === 'busybox:2' && phaseOf('changed') === 'Running');
+  await until(() => agent.runtime.kills.length > 0);
+  expect(agent.runtime.kills).toEqual([{ uid: changed, graceSeconds: 1 }]);
+  expect(agent.runtime.containersOf(same)).toHaveLength(1);
+});
+
+test('a mirror whose manifest went while no agent was there goes too', async () => {
+  start();
+  await put('web', 'busybox');
+  await until(() => phaseOf('web') === 'Running');
+  await agent.stop();
+  await take('web');
+  start();
+  await until(() => mirror('web') === undefined);
+});
