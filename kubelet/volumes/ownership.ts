@@ -27,3 +27,10 @@ export async function giveToGroup(file: string, gid: number, readOnly: boolean, 
     log.warn({ err, file }, 'volume ownership not changed');
   }
 }
+
+/** fsGroupChangePolicy OnRootMismatch: true when the root has the group and the bits already. */
+export async function matchesFsGroup(root: string, gid: number, readOnly: boolean): Promise<boolean> {
+  const stats = await lstat(root);
+  const wanted = (readOnly ? 0o440 : 0o660) | 0o2110;
+  return stats.gid === gid && (stats.mode & wanted) === wanted;
+}

@@ -55,22 +55,27 @@ export class TokenManager implements Disposable {
 
   /** @throws {AgentError} TOKEN_FETCH_FAILED when there is no token that is still good. */
   async token(spec: TokenSpec, signal: AbortSignal): Promise<string> {
+    return (await this.tokenWithExpiry(spec, signal)).token;
+  }
+
+  /** As `token`, with its end in wall ms. */
+  async tokenWithExpiry(spec: TokenSpec, signal: AbortSignal): Promise<{ token: string; expiresMs: number }> {
     const key = JSON.stringify([spec.namespace, spec.serviceAccount, spec.audience, spec.expirationSeconds]);
     const cached = this.#tokens.get(spec.podUid)?.get(key);
     const nowMs = this.#clock.now();
-    if (cached !== undefined && nowMs < cached.refreshMs) return cached.token;
+    if (cached !== undefined && nowMs < cached.refreshMs) return cached;
     try {
       const fresh = await this.#fetch(spec, signal);
       const ofPod = this.#tokens.get(spec.podUid) ?? new Map<string, CachedToken>();
       ofPod.set(key, fresh);
       this.#tokens.set(spec.podUid, ofPod);
       this.#due.setEarlier(spec.podUid, fresh.refreshMs - nowMs);
-      return fresh.token;
+      return fresh;
     } catch (cause) {
       if (cached !== undefined && nowMs < cached.expiresMs) {
         this.#log.warn({ err: cause, podUid: spec.podUid }, 'token not renewed, the old one is kept');
         this.#due.setEarlier(spec.podUid, RETRY_MS);
-        return cached.token;
+        return cached;
       }
       const what = cached === undefined ? 'failed to fetch token' : `token ${key} expired and refresh failed`;
       throw new AgentError(`${what}: ${errorMessage(cause)}`, { code: 'TOKEN_FETCH_FAILED', cause, retryable: true });

@@ -48,6 +48,11 @@ export class CsiPaths {
     return this.#podsDir;
   }
 
+  /** Holds a directory per driver, and `volumeDevices`. */
+  get csiDir(): string {
+    return this.#csiDir;
+  }
+
   /** All of a pod's CSI volumes with a file system. */
   podVolumesDir(podUid: string): string {
     return path.join(this.#podsDir, checked(podUid), 'volumes', PLUGIN_DIR);

@@ -1,0 +1,128 @@
+// Volumes that a controller attaches to the node: the agent says in node.status.volumesInUse which it uses or wants,
+// and waits until node.status.volumesAttached and the VolumeAttachment say that they are there. After
+// pkg/kubelet/volumemanager (ReportedInUse) and pkg/volume/csi/csi_attacher.go.
+import type { Node } from '../../../api/kinds.ts';
+import { volumeAttachments } from '../../../api/resources.ts';
+import type { ApiClient } from '../../../client/api-client.ts';
+import { isNotFound } from '../../../client/errors.ts';
+import type { ReadonlyStore } from '../../../client/store.ts';
+import { errorMessage } from '../../../core/errors.ts';
+import { VolumeStepError } from '../volume-error.ts';
+import { attachmentName, uniqueVolumeName } from './csi-paths.ts';
+import type { CsiRecords } from './csi-records.ts';
+import type { CsiSpec } from './csi-spec.ts';
+
+export interface CsiAttachmentsDeps {
+  readonly client: ApiClient;
+  readonly ownNode: ReadonlyStore<Node>;
+  readonly records: CsiRecords;
+  /** What `volumesInUse` answers has changed: report it soon. */
+  readonly onInUseChanged: () => void;
+  /** A pod that waits should try again. */
+  readonly notifyPod: (podUid: string) => void;
+}
+
+export class CsiAttachments implements Disposable {
+  readonly #nodeName: string;
+  readonly #deps: CsiAttachmentsDeps;
+  /** Names of volumes that need attaching, as far as it is known. */
+  readonly #attachable = new Set<string>();
+  /** Pods that use them or want to, by name of the volume. */
+  readonly #wanted = new Map<string, Set<string>>();
+  readonly #waiting = new Set<string>();
+  readonly #onNode: Disposable;
+  #isLoaded = false;
+  /** The node's lists when pods were last told, to pass over heartbeats. */
+  #seen = '';
+
+  constructor(nodeName: string, deps: CsiAttachmentsDeps) {
+    this.#nodeName = nodeName;
+    this.#deps = deps;
+    const look = () => this.#nodeChanged();
+    this.#onNode = deps.ownNode.subscribe({ onAdd: look, onUpdate: look, onDelete: () => {} });
+  }
+
+  /** For node.status.volumesInUse; undefined until it is known what an earlier agent left. */
+  async volumesInUse(): Promise<readonly string[] | undefined> {
+    const node = this.#node();
+    if (node === undefined) return undefined;
+    await this.#deps.records.load();
+    if (!this.#isLoaded) {
+      const { volumesInUse = [], volumesAttached = [] } = node.status ?? {};
+      for (const name of [...volumesInUse, ...volumesAttached.map((v) => v.name)]) this.#attachable.add(name);
+      this.#isLoaded = true;
+    }
+    const used = this.#deps.records.volumeNames().filter((name) => this.#attachable.has(name));
+    return [...new Set([...used, ...this.#wanted.keys()])].sort();
+  }
+
+  /** The pod is to have the volume, which a controller must attach first. */
+  want(name: string, podUid: string): void {
+    this.#attachable.add(name);
+    const pods = this.#wanted.get(name);
+    if (pods !== undefined) {
+      pods.add(podUid);
+      return;
+    }
+    this.#wanted.set(name, new Set([podUid]));
+    this.#deps.onInUseChanged();
+  }
+
+  /** The pod wants nothing any more. What is still mounted stays in use. */
+  forgetPod(podUid: string): void {
+    this.#waiting.delete(podUid);
+    let changed = false;
+    for (const [name, pods] of this.#wanted) {
+      if (pods.delete(podUid)) changed = true;
+      if (pods.size === 0) this.#wanted.delete(name);
+    }
+    if (changed) this.#deps.onInUseChanged();
+  }
+
+  /** What the attaching controller tells the driver. @throws {VolumeStepError} while the volume is not attached. */
+  async publishContext(spec: CsiSpec, podUid: string, signal: AbortSignal): Promise<Record<string, string>> {
+    const name = uniqueVolumeName(spec.driver, spec.handle);
+    const { volumesInUse = [], volumesAttached = [] } = this.#node()?.status ?? {};
+    const wait = (text: string) => {
+      this.#waiting.add(podUid);
+      return new VolumeStepError('attach', spec.specName, text);
+    };
+    if (!volumesInUse.includes(name)) {
+      throw wait("Volume has not been added to the list of VolumesInUse in the node's volume status");
+    }
+    if (!volumesAttached.some((v) => v.name === name)) throw wait('Volume not attached according to node status');
+    const { isAttached, metadata, error } = await this.#attachment(spec, signal);
+    if (error !== undefined) throw new VolumeStepError('WaitForAttach', spec.specName, error);
+    if (!isAttached) throw wait('Volume not attached according to its VolumeAttachment');
+    this.#waiting.delete(podUid);
+    return metadata;
+  }
+
+  [Symbol.dispose](): void {
+    this.#onNode[Symbol.dispose]();
+  }
+
+  async #attachment(spec: CsiSpec, signal: AbortSignal) {
+    const name = attachmentName(spec.handle, spec.driver, this.#nodeName);
+    try {
+      const { status } = await this.#deps.client.get(volumeAttachments, { name }, { signal });
+      const isAttached = status?.attached === true;
+      return { isAttached, metadata: status?.attachmentMetadata ?? {}, error: status?.attachError?.message };
+    } catch (err) {
+      const text = isNotFound(err) ? `volume attachment ${name} not found` : errorMessage(err);
+      return { isAttached: false, metadata: {}, error: `failed to get VolumeAttachment ${name}: ${text}` };
+    }
+  }
+
+  #node(): Node | undefined {
+    return this.#deps.ownNode.get(this.#nodeName);
+  }
+
+  #nodeChanged(): void {
+    const { volumesInUse = [], volumesAttached = [] } = this.#node()?.status ?? {};
+    const lists = JSON.stringify([volumesInUse, volumesAttached]);
+    if (lists === this.#seen) return;
+    this.#seen = lists;
+    for (const podUid of this.#waiting) this.#deps.notifyPod(podUid);
+  }
+}

@@ -1,0 +1,215 @@
+// What the disk says of CSI volumes: which pods use which, and which are staged. The disk is written before a driver
+// is asked, so that whatever a driver may have done is found again after a kill. In memory it is kept for looking up.
+import { mkdir, readdir, readFile, rm, rmdir, symlink } from 'node:fs/promises';
+import path from 'node:path';
+import { errnoOf } from '../../../core/errors.ts';
+import type { Logger } from '../../../core/log.ts';
+import { writeFileAtomic } from '../../../host/files.ts';
+import { CsiPaths, uniqueVolumeName, VOLUME_DATA_FILE, type VolumeData } from './csi-paths.ts';
+
+/** A pod's use of a volume. */
+export interface VolumeUse {
+  readonly podUid: string;
+  readonly specName: string;
+  readonly driver: string;
+  readonly handle: string;
+  readonly isBlock: boolean;
+}
+
+export interface StagedVolume {
+  readonly driver: string;
+  readonly handle: string;
+  /** Of a block volume: its staging directory goes by the name of the PersistentVolume. */
+  readonly blockSpecName: string | undefined;
+}
+
+export class CsiRecords {
+  readonly paths: CsiPaths;
+  readonly #log: Logger;
+  readonly #uses = new Map<string, VolumeUse>();
+  readonly #staged = new Map<string, StagedVolume>();
+  #loaded: Promise<void> | undefined;
+
+  constructor(rootDir: string, log: Logger) {
+    this.paths = new CsiPaths(rootDir);
+    this.#log = log;
+  }
+
+  /** Reads the disk, once; to be awaited before anything else is asked. */
+  load(): Promise<void> {
+    this.#loaded ??= this.#load();
+    return this.#loaded;
+  }
+
+  /** Of a pod, in any order. */
+  usesOf(podUid: string): VolumeUse[] {
+    return [...this.#uses.values()].filter((use) => use.podUid === podUid);
+  }
+
+  /** Pods that use the volume, or may. */
+  usersOf(driver: string, handle: string): string[] {
+    return [...this.#uses.values()].filter((u) => u.driver === driver && u.handle === handle).map((u) => u.podUid);
+  }
+
+  stagedOf(driver: string, handle: string): StagedVolume | undefined {
+    return this.#staged.get(uniqueVolumeName(driver, handle));
+  }
+
+  /** Staged, though no pod uses them: the agent was killed on the way. */
+  strays(driver: string): StagedVolume[] {
+    return [...this.#staged.values()].filter((s) => s.driver === driver && this.usersOf(driver, s.handle).length === 0);
+  }
+
+  /** Unique names of all volumes that are staged or used, sorted. */
+  volumeNames(): string[] {
+    const names = [...this.#uses.values()].map((use) => uniqueVolumeName(use.driver, use.handle));
+    return [...new Set([...names, ...this.#staged.keys()])].sort();
+  }
+
+  /** True when the pod had no use of it before. */
+  async addUse(use: VolumeUse, data: VolumeData): Promise<boolean> {
+    const key = keyOf(use);
+    const isNew = !this.#uses.has(key);
+    this.#uses.set(key, use); // at once: who unstages must see it
+    const dir = use.isBlock ? this.paths.blockDataDir(use.specName) : this.paths.podVolumeDir(use.podUid, use.specName);
+    await mkdir(dir, { recursive: true, mode: 0o750 });
+    await writeFileAtomic(path.join(dir, VOLUME_DATA_FILE), JSON.stringify(data));
+    if (use.isBlock) await this.#linkDevice(use);
+    return isNew;
+  }
+
+  /** Before there is a device, it leads nowhere, but says that the pod is to have one. */
+  async #linkDevice({ podUid, specName }: VolumeUse): Promise<void> {
+    await mkdir(this.paths.podDevicesDir(podUid), { recursive: true, mode: 0o750 });
+    const link = this.paths.podDeviceLink(podUid, specName);
+    await rm(link, { force: true });
+    await symlink(this.paths.blockPublishTarget(podUid, specName), link);
+  }
+
+  /** The pod's directories of the volume go, provided that they are empty. */
+  async removeUse(use: VolumeUse): Promise<void> {
+    if (use.isBlock) {
+      await rm(this.paths.podDeviceLink(use.podUid, use.specName), { force: true });
+    } else {
+      const dir = this.paths.podVolumeDir(use.podUid, use.specName);
+      await rm(path.join(dir, VOLUME_DATA_FILE), { force: true });
+      await removeEmptyDir(dir);
+    }
+    this.#uses.delete(keyOf(use));
+  }
+
+  async addStaged(staged: StagedVolume): Promise<void> {
+    const { driver, handle, blockSpecName } = staged;
+    this.#staged.set(uniqueVolumeName(driver, handle), staged);
+    if (blockSpecName !== undefined) {
+      await mkdir(this.paths.blockStagingTarget(blockSpecName), { recursive: true, mode: 0o750 });
+      return;
+    }
+    await mkdir(this.paths.stagingTarget(driver, handle), { recursive: true, mode: 0o750 });
+    const data: VolumeData = { driverName: driver, volumeHandle: handle };
+    await writeFileAtomic(path.join(this.paths.stagingDir(driver, handle), VOLUME_DATA_FILE), JSON.stringify(data));
+  }
+
+  async removeStaged({ driver, handle, blockSpecName }: StagedVolume): Promise<void> {
+    if (blockSpecName === undefined) {
+      await removeEmptyDir(this.paths.stagingTarget(driver, handle));
+      await rm(path.join(this.paths.stagingDir(driver, handle), VOLUME_DATA_FILE), { force: true });
+      await removeEmptyDir(this.paths.stagingDir(driver, handle));
+    } else {
+      await removeEmptyDir(this.paths.blockStagingTarget(blockSpecName));
+    }
+    this.#staged.delete(uniqueVolumeName(driver, handle));
+  }
+
+  /** Of a block volume that no pod uses any more. */
+  async removeBlockData(specName: string): Promise<void> {
+    await rm(path.join(this.paths.blockDataDir(specName), VOLUME_DATA_FILE), { force: true });
+    const publishDir = path.dirname(this.paths.blockPublishTarget('x', specName));
+    for (const dir of [
+      publishDir,
+      this.paths.blockDataDir(specName),
+      path.dirname(this.paths.blockDataDir(specName)),
+    ]) {
+      await removeEmptyDir(dir);
+    }
+  }
+
+  async #load(): Promise<void> {
+    for (const podUid of await namesIn(this.paths.podsDir)) {
+      await this.#loadPod(podUid).catch((err: unknown) => {
+        this.#log.warn({ err, podUid }, 'CSI volumes of a pod directory cannot be told');
+      });
+    }
+    await this.#loadStaged();
+  }
+
+  async #loadPod(podUid: string): Promise<void> {
+    for (const specName of await namesIn(this.paths.podVolumesDir(podUid))) {
+      const data = await this.#read(this.paths.podVolumeDir(podUid, specName));
+      if (data !== undefined) this.#addLoaded({ podUid, specName, isBlock: false }, data);
+    }
+    for (const specName of await namesIn(this.paths.podDevicesDir(podUid))) {
+      const data = await this.#read(this.paths.blockDataDir(specName));
+      if (data !== undefined) this.#addLoaded({ podUid, specName, isBlock: true }, data);
+    }
+  }
+
+  #addLoaded(use: Pick<VolumeUse, 'podUid' | 'specName' | 'isBlock'>, data: VolumeData): void {
+    const loaded = { ...use, driver: data.driverName, handle: data.volumeHandle };
+    this.#uses.set(keyOf(loaded), loaded);
+  }
+
+  async #loadStaged(): Promise<void> {
+    const csiDir = this.paths.csiDir;
+    for (const driver of await namesIn(csiDir)) {
+      if (driver === 'volumeDevices') continue;
+      for (const name of await namesIn(path.join(csiDir, driver))) {
+        const data = await this.#read(path.join(csiDir, driver, name));
+        if (data === undefined) continue;
+        const staged = { driver: data.driverName, handle: data.volumeHandle, blockSpecName: undefined };
+        this.#staged.set(uniqueVolumeName(staged.driver, staged.handle), staged);
+      }
+    }
+    for (const specName of await namesIn(path.join(csiDir, 'volumeDevices', 'staging'))) {
+      const data = await this.#read(this.paths.blockDataDir(specName));
+      if (data === undefined) continue;
+      const staged = { driver: data.driverName, handle: data.volumeHandle, blockSpecName: specName };
+      this.#staged.set(uniqueVolumeName(staged.driver, staged.handle), staged);
+    }
+  }
+
+  /** Undefined without a file, or with one that is damaged: nothing is known of such a volume. */
+  async #read(dir: string): Promise<VolumeData | undefined> {
+    const file = path.join(dir, VOLUME_DATA_FILE);
+    try {
+      const data = JSON.parse(await readFile(file, 'utf8')) as VolumeData;
+      if (typeof data.driverName === 'string' && typeof data.volumeHandle === 'string') return data;
+      this.#log.warn({ file }, 'volume data lacks driver or handle');
+    } catch (err) {
+      if (errnoOf(err) !== 'ENOENT' && errnoOf(err) !== 'ENOTDIR')
+        this.#log.warn({ err, file }, 'volume data not read');
+    }
+    return undefined;
+  }
+}
+
+const keyOf = (use: Pick<VolumeUse, 'podUid' | 'specName' | 'isBlock'>): string =>
+  `${use.podUid}/${use.isBlock ? 'block' : 'mount'}/${use.specName}`;
+
+/** Gone already is success. @throws ENOTEMPTY: what is in it is not ours to remove. */
+export async function removeEmptyDir(dir: string): Promise<void> {
+  try {
+    await rmdir(dir);
+  } catch (err) {
+    if (errnoOf(err) !== 'ENOENT') throw err;
+  }
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ENOTDIR') return [];
+    throw err;
+  }
+}

@@ -1,0 +1,321 @@
+// Has CSI drivers stage and publish the volumes of pods, and take them back. After pkg/volume/csi/csi_mounter.go,
+// csi_attacher.go, csi_block.go. Every call may be made again: after a kill, a lost answer or a failure the next run
+// of the same step asks the driver once more, as CSI wants its calls to be idempotent.
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { CSIDriver } from '../../../api/kinds.ts';
+import { formatTime } from '../../../api/meta.ts';
+import type { Pod } from '../../../api/pod.ts';
+import { csiDrivers, secrets } from '../../../api/resources.ts';
+import type { ApiClient } from '../../../client/api-client.ts';
+import { isNotFound } from '../../../client/errors.ts';
+import { AgentError } from '../../../core/errors.ts';
+import { KeyedLock } from '../../../core/keyed-lock.ts';
+import type { Logger } from '../../../core/log.ts';
+import type { Mounter } from '../../../host/mounts.ts';
+import { rpcErrorText } from '../../plugins/rpc-text.ts';
+import { isMountPoint } from '../empty-dir.ts';
+import { applyFsGroup, matchesFsGroup } from '../ownership.ts';
+import type { TokenManager } from '../token-manager.ts';
+import { inStep } from '../volume-error.ts';
+import type { CsiAttachments } from './csi-attachments.ts';
+import { type CsiClient, isFinal, type NodeCapability } from './csi-client.ts';
+import type { CsiDrivers } from './csi-drivers.ts';
+import { attachmentName, uniqueVolumeName } from './csi-paths.ts';
+import { type CsiRecords, removeEmptyDir, type StagedVolume, type VolumeUse } from './csi-records.ts';
+import {
+  type CsiSpec,
+  capabilityOf,
+  checkLifecycle,
+  driverFsGroup,
+  needsAttach,
+  ownsByFsGroup,
+  podInfo,
+  type SecretName,
+} from './csi-spec.ts';
+
+export interface CsiVolumesDeps {
+  readonly client: ApiClient;
+  readonly drivers: Pick<CsiDrivers, 'connect'>;
+  readonly records: CsiRecords;
+  readonly attachments: Pick<CsiAttachments, 'want' | 'publishContext'>;
+  readonly tokens: Pick<TokenManager, 'tokenWithExpiry'>;
+  readonly mounter: Mounter;
+  readonly log: Logger;
+}
+
+export interface PublishedVolume {
+  /** Of the file system, or the link to the device. */
+  readonly hostPath: string;
+  readonly isStaged: boolean;
+  /** The driver wants it published again from time to time. */
+  readonly requiresRepublish: boolean;
+  readonly canExpand: boolean;
+}
+
+interface Work {
+  readonly pod: Pod;
+  readonly spec: CsiSpec;
+  readonly use: VolumeUse;
+  readonly driver: CSIDriver | undefined;
+  readonly client: CsiClient;
+  readonly capabilities: ReadonlySet<NodeCapability>;
+  readonly publishContext: Record<string, string>;
+  readonly signal: AbortSignal;
+}
+
+const TOKENS_KEY = 'csi.storage.k8s.io/serviceAccount.tokens';
+const DEFAULT_TOKEN_SECONDS = 3600;
+
+export class CsiVolumes {
+  readonly #nodeName: string;
+  readonly #deps: CsiVolumesDeps;
+  readonly #log: Logger;
+  /** A volume is not unstaged while another pod has it staged. */
+  readonly #lock = new KeyedLock<string>();
+  /** Published by this process, by use: whether a failure may mean that nothing was ever published. */
+  readonly #published = new Set<string>();
+  readonly #staged = new Set<string>();
+
+  constructor(nodeName: string, deps: CsiVolumesDeps) {
+    this.#nodeName = nodeName;
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'csi' });
+  }
+
+  /** Stages and publishes. Idempotent. @throws {VolumeStepError} */
+  async mount(pod: Pod, spec: CsiSpec, signal: AbortSignal): Promise<PublishedVolume> {
+    const { records, drivers, attachments } = this.#deps;
+    await records.load();
+    const podUid = pod.metadata?.uid ?? '';
+    const { specName, handle, isBlock } = spec;
+    const initialize = <T>(work: () => Promise<T>) => inStep('NewMounter initialization', specName, work, rpcErrorText);
+    const driver = await initialize(() => this.#driverObject(spec.driver, signal));
+    await initialize(async () => checkLifecycle(spec, driver));
+    const isAttached = needsAttach(spec, driver);
+    if (isAttached) attachments.want(uniqueVolumeName(spec.driver, handle), podUid);
+    const use: VolumeUse = { podUid, specName, driver: spec.driver, handle, isBlock };
+    const publishContext = isAttached ? await attachments.publishContext(spec, podUid, signal) : {};
+    return await this.#lock.run(uniqueVolumeName(spec.driver, handle), async () => {
+      using client = await initialize(async () => drivers.connect(spec.driver));
+      const capabilities = await initialize(() => client.capabilities(signal));
+      const isNew = await initialize(() => this.#recordUse(use, spec, pod));
+      const work: Work = { pod, spec, use, driver, client, capabilities, publishContext, signal };
+      const staged = await this.#stage(work, isNew);
+      await this.#publish(work, staged, isNew);
+      return {
+        hostPath: isBlock
+          ? records.paths.podDeviceLink(podUid, specName)
+          : records.paths.publishTarget(podUid, specName),
+        isStaged: staged,
+        requiresRepublish: driver?.spec?.requiresRepublish === true,
+        canExpand: capabilities.has('EXPAND_VOLUME'),
+      };
+    });
+  }
+
+  /** Takes back every CSI volume of the pod, and unstages those nobody else uses. Idempotent. */
+  async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
+    const { records } = this.#deps;
+    await records.load();
+    const results = await Promise.allSettled(records.usesOf(podUid).map((use) => this.#unmount(use, signal)));
+    const failures = results.filter((r) => r.status === 'rejected').map((r) => rpcErrorText(r.reason));
+    if (failures.length === 0) return;
+    throw new AgentError(`CSI volumes not taken back: ${failures.join('; ')}`, {
+      code: 'VOLUME_UNMOUNT_FAILED',
+      retryable: true,
+    });
+  }
+
+  /** Unstages what a killed agent left staged without a user. Called when the driver has registered. */
+  async unstageStrays(driver: string, signal: AbortSignal): Promise<void> {
+    await this.#deps.records.load();
+    for (const stray of this.#deps.records.strays(driver)) {
+      await this.#lock.run(uniqueVolumeName(driver, stray.handle), () => this.#unstageUnused(stray, signal));
+    }
+  }
+
+  async #driverObject(name: string, signal: AbortSignal): Promise<CSIDriver | undefined> {
+    try {
+      return await this.#deps.client.get(csiDrivers, { name }, { signal });
+    } catch (err) {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    }
+  }
+
+  #recordUse(use: VolumeUse, spec: CsiSpec, pod: Pod): Promise<boolean> {
+    const { nodeName = this.#nodeName } = pod.spec ?? {};
+    return this.#deps.records.addUse(use, {
+      attachmentID: attachmentName(spec.handle, spec.driver, nodeName),
+      driverName: spec.driver,
+      nodeName,
+      specVolID: spec.specName,
+      volumeHandle: spec.handle,
+      volumeLifecycleMode: spec.lifecycle,
+    });
+  }
+
+  /** False for a driver that stages nothing. */
+  async #stage(work: Work, isNew: boolean): Promise<boolean> {
+    const { spec, capabilities, client, signal } = work;
+    if (spec.lifecycle === 'Ephemeral' || !capabilities.has('STAGE_UNSTAGE_VOLUME')) return false;
+    const { records } = this.#deps;
+    const name = uniqueVolumeName(spec.driver, spec.handle);
+    if (this.#staged.has(name)) return true;
+    const blockSpecName = spec.isBlock ? spec.specName : undefined;
+    const entry: StagedVolume = { driver: spec.driver, handle: spec.handle, blockSpecName };
+    const wasStaged = records.stagedOf(spec.driver, spec.handle) !== undefined;
+    const step = spec.isBlock ? 'SetUpDevice' : 'MountDevice';
+    await inStep(
+      step,
+      spec.specName,
+      async () => {
+        const stageSecrets = await this.#secret(spec.secrets.stage, signal);
+        await records.addStaged(entry);
+        const request = {
+          volumeId: spec.handle,
+          publishContext: work.publishContext,
+          stagingTargetPath: this.#stagingTarget(spec),
+          volumeCapability: capabilityOf(spec, capabilities, driverFsGroup(work.pod, capabilities)),
+          secrets: stageSecrets,
+          volumeContext: { ...spec.attributes },
+        };
+        await client.stage(request, signal).catch(async (err: unknown) => {
+          // What the driver has refused is not there, unless an earlier call, whose answer is unknown, made it.
+          if (isFinal(err) && !wasStaged) await records.removeStaged(entry);
+          if (isFinal(err) && !wasStaged && isNew) await records.removeUse(work.use);
+          throw err;
+        });
+      },
+      rpcErrorText,
+    );
+    this.#staged.add(name);
+    return true;
+  }
+
+  async #publish(work: Work, staged: boolean, isNew: boolean): Promise<void> {
+    const { pod, spec, use, client, capabilities, signal } = work;
+    const target = this.#publishTarget(use);
+    const key = `${use.podUid}/${use.specName}`;
+    await inStep(
+      spec.isBlock ? 'MapPodDevice' : 'SetUp',
+      spec.specName,
+      async () => {
+        await mkdir(path.dirname(target), { recursive: true, mode: 0o750 });
+        const tokens = await this.#tokens(work);
+        const inSecrets = (work.driver?.spec as { serviceAccountTokenInSecrets?: boolean } | undefined)
+          ?.serviceAccountTokenInSecrets;
+        const request = {
+          volumeId: spec.handle,
+          publishContext: work.publishContext,
+          stagingTargetPath: staged ? this.#stagingTarget(spec) : '',
+          targetPath: target,
+          volumeCapability: capabilityOf(spec, capabilities, driverFsGroup(pod, capabilities)),
+          readonly: spec.readOnly,
+          secrets: { ...(await this.#secret(spec.secrets.publish, signal)), ...(inSecrets ? tokens : {}) },
+          volumeContext: { ...spec.attributes, ...podInfo(pod, spec, work.driver), ...(inSecrets ? {} : tokens) },
+        };
+        await client.publish(request, signal).catch(async (err: unknown) => {
+          if (isFinal(err) && isNew && !this.#published.has(key)) await this.#forgetUnpublished(use, target);
+          throw err;
+        });
+        this.#published.add(key);
+        await this.#applyFsGroup(work, target);
+      },
+      rpcErrorText,
+    );
+  }
+
+  /** The driver has refused to publish, so there is nothing to take back but what it was staged for. */
+  async #forgetUnpublished(use: VolumeUse, target: string): Promise<void> {
+    if (!use.isBlock) await removeEmptyDir(target);
+    if (this.#deps.records.stagedOf(use.driver, use.handle) === undefined) await this.#deps.records.removeUse(use);
+  }
+
+  async #applyFsGroup({ pod, spec, driver, capabilities }: Work, target: string): Promise<void> {
+    const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {};
+    if (fsGroup === undefined || spec.isBlock || capabilities.has('VOLUME_MOUNT_GROUP')) return;
+    if (!ownsByFsGroup(spec, driver)) return;
+    if (fsGroupChangePolicy === 'OnRootMismatch' && (await matchesFsGroup(target, fsGroup, spec.readOnly))) return;
+    await applyFsGroup(target, fsGroup, spec.readOnly, this.#log);
+  }
+
+  async #unmount(use: VolumeUse, signal: AbortSignal): Promise<void> {
+    const { records, drivers, mounter } = this.#deps;
+    await this.#lock.run(uniqueVolumeName(use.driver, use.handle), async () => {
+      const target = this.#publishTarget(use);
+      using client = drivers.connect(use.driver);
+      await client.unpublish(use.handle, target, signal);
+      if (await isMountPoint(mounter, target)) {
+        throw new AgentError(`${target} is still mounted although the driver has unpublished it`, {
+          code: 'VOLUME_UNMOUNT_FAILED',
+          retryable: true,
+        });
+      }
+      if (!use.isBlock) await removeEmptyDir(target); // drivers should have removed it, and some do not
+      this.#published.delete(`${use.podUid}/${use.specName}`);
+      const staged = records.stagedOf(use.driver, use.handle);
+      const others = records.usersOf(use.driver, use.handle).filter((uid) => uid !== use.podUid);
+      // The use goes last: killed before, the next run finds the volume by it, and unstages.
+      if (staged !== undefined && others.length === 0) await this.#unstage(staged, client, signal);
+      await records.removeUse(use);
+      if (use.isBlock && others.length === 0) await records.removeBlockData(use.specName);
+    });
+  }
+
+  async #unstageUnused(staged: StagedVolume, signal: AbortSignal): Promise<void> {
+    const { records, drivers } = this.#deps;
+    if (records.usersOf(staged.driver, staged.handle).length > 0) return;
+    using client = drivers.connect(staged.driver);
+    await this.#unstage(staged, client, signal);
+    if (staged.blockSpecName !== undefined) await records.removeBlockData(staged.blockSpecName);
+  }
+
+  async #unstage(staged: StagedVolume, client: CsiClient, signal: AbortSignal): Promise<void> {
+    const { paths } = this.#deps.records;
+    const { driver, handle, blockSpecName } = staged;
+    const target =
+      blockSpecName === undefined ? paths.stagingTarget(driver, handle) : paths.blockStagingTarget(blockSpecName);
+    await client.unstage(handle, target, signal);
+    this.#staged.delete(uniqueVolumeName(driver, handle));
+    await this.#deps.records.removeStaged(staged);
+  }
+
+  #stagingTarget(spec: CsiSpec): string {
+    const { paths } = this.#deps.records;
+    return spec.isBlock ? paths.blockStagingTarget(spec.specName) : paths.stagingTarget(spec.driver, spec.handle);
+  }
+
+  #publishTarget({ podUid, specName, isBlock }: VolumeUse): string {
+    const { paths } = this.#deps.records;
+    return isBlock ? paths.blockPublishTarget(podUid, specName) : paths.publishTarget(podUid, specName);
+  }
+
+  async #secret(name: SecretName | undefined, signal: AbortSignal): Promise<Record<string, string>> {
+    if (name === undefined) return {};
+    const secret = await this.#deps.client.get(secrets, name, { signal });
+    const entries = Object.entries(secret.data ?? {});
+    return Object.fromEntries(entries.map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]));
+  }
+
+  /** Tokens of the pod's service account for the audiences that the driver names. */
+  async #tokens({ pod, driver, signal }: Work): Promise<Record<string, string>> {
+    const requests = driver?.spec?.tokenRequests ?? [];
+    if (requests.length === 0) return {};
+    const tokens: Record<string, { token: string; expirationTimestamp: string }> = {};
+    for (const { audience, expirationSeconds = DEFAULT_TOKEN_SECONDS } of requests) {
+      const request = {
+        podName: pod.metadata?.name ?? '',
+        podUid: pod.metadata?.uid ?? '',
+        namespace: pod.metadata?.namespace ?? '',
+        serviceAccount: pod.spec?.serviceAccountName || 'default',
+        audience,
+        expirationSeconds,
+      };
+      const { token, expiresMs } = await this.#deps.tokens.tokenWithExpiry(request, signal);
+      tokens[audience] = { token, expirationTimestamp: formatTime(expiresMs) };
+    }
+    return { [TOKENS_KEY]: JSON.stringify(tokens) };
+  }
+}
