@@ -28,7 +28,7 @@ afterEach(async () => {
 });
 
 function start(deps: Partial<KubeletDeps> = {}): Kubelet {
-  const rules = { setDefaults: () => {}, faultsOf: () => [] };
+  const rules = { checkTypes: () => {}, setDefaults: () => {}, faultsOf: () => [] };
   const staticPods = { ...DEFAULT_KUBELET_CONFIG.staticPods, path: dir };
   return agent.start({ staticPods }, { staticPodRules: async () => rules, ...deps });
 }

@@ -43,7 +43,7 @@ export function nameFaults(field: string, name: string, rule: KindDefinition['na
   return bad === undefined ? [] : [invalid(field, name, `may not contain '${bad}'`)];
 }
 
-export function metadataFaults(meta: ObjectMeta, definition: KindDefinition): FieldError[] {
+export function metadataFaults(meta: ObjectMeta, definition: Pick<KindDefinition, 'nameRule'>): FieldError[] {
   const faults: FieldError[] = [];
   if (!meta.name) faults.push(required('metadata.name', 'name or generateName is required'));
   else faults.push(...nameFaults('metadata.name', meta.name, definition.nameRule));

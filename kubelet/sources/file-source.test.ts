@@ -10,6 +10,7 @@ import { FileSource } from './file-source.ts';
 let dir: string;
 let published: string[];
 let reads: number;
+let broken: number;
 let wake: (() => void) | undefined;
 let stop: AbortController;
 let ended: Promise<void>;
@@ -18,6 +19,7 @@ beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'static-pods-'));
   published = [];
   reads = 0;
+  broken = 0;
 });
 
 afterEach(async () => {
@@ -36,6 +38,7 @@ function start(at = dir, checkFrequencyMs = 60_000): void {
         if (text.startsWith('!')) throw new Error('broken');
         return { metadata: { name: text } } as Pod;
       },
+      onBroken: () => void broken++,
       publish: (pods) => {
         published = pods.map((p) => p.metadata!.name!);
         wake?.();
@@ -83,6 +86,7 @@ test('a file that cannot be used leaves the others alone, and its own last good 
   await put('b.yaml', '!half');
   await put('c.yaml', 'c'); // after it was read, the broken one was too
   await until(['a', 'b', 'c']);
+  expect(broken).toBeGreaterThanOrEqual(2);
   await put('b.yaml', 'mended');
   await until(['a', 'mended', 'c']);
 });

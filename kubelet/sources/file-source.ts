@@ -19,6 +19,8 @@ export interface FileSourceOptions {
 export interface FileSourceDeps {
   /** @throws {AgentError} STATIC_POD_INVALID */
   readonly decode: (text: string, file: string) => Pod;
+  /** Told once of each content that cannot be used. Must not throw. */
+  readonly onBroken: (err: unknown) => void;
   /** Takes the complete set. Must not throw. */
   readonly publish: (pods: readonly Pod[]) => void;
   readonly clock: Clock;
@@ -115,6 +117,7 @@ export class FileSource {
     } catch (err) {
       if (errnoOf(err) === 'ENOENT') return undefined; // it went after it was listed
       this.#log.error({ err, file }, 'manifest of a static pod cannot be used');
+      this.#deps.onBroken(err);
       return { stamp, pod: before?.pod };
     }
   }

@@ -5,7 +5,13 @@ import { isAgentError } from '../../core/errors.ts';
 import { decodeStaticPods, type StaticPodOrigin } from './static-pod.ts';
 
 const origin: StaticPodOrigin = { source: 'file', where: '/etc/manifests/web.yaml', nodeName: 'Node-1' };
-const rules = { setDefaults: (pod: Pod) => void (pod.spec!.restartPolicy ??= 'Always'), faultsOf: () => [] };
+const rules = {
+  checkTypes: () => {},
+  setDefaults: (pod: Pod) => {
+    pod.spec!.restartPolicy ??= 'Always';
+  },
+  faultsOf: () => [],
+};
 const decode = (text: string, from: Partial<StaticPodOrigin> = {}) =>
   decodeStaticPods(text, { ...origin, ...from }, rules);
 

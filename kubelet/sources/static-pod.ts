@@ -13,10 +13,18 @@ export interface StaticPodOrigin {
 
 /** What the API does with every pod, and what static pods need as well. */
 export interface PodRules {
+  /** Drops what no pod has, in place. @throws for a value of another type than its field has, naming the field. */
+  readonly checkTypes: (pod: Pod) => void;
   /** Fills in the defaults, in place. */
   readonly setDefaults: (pod: Pod) => void;
   /** Everything that is wrong, each with the path of its field. */
   readonly faultsOf: (pod: Pod) => readonly string[];
+}
+
+interface Manifest {
+  readonly apiVersion?: unknown;
+  readonly kind?: unknown;
+  readonly items?: unknown;
 }
 
 export const HASH_ANNOTATION = 'kubernetes.io/config.hash';
@@ -27,15 +35,15 @@ export const HASH_ANNOTATION = 'kubernetes.io/config.hash';
  */
 export function decodeStaticPods(text: string, origin: StaticPodOrigin, rules: PodRules): Pod[] {
   const object = parseManifest(text, origin);
-  if (object['kind'] === 'Pod') return [makeStaticPod(object as Pod, origin, rules)];
-  const isList = object['kind'] === 'PodList' || object['kind'] === 'List';
-  if (isList && origin.source === 'http' && Array.isArray(object['items'])) {
-    return object['items'].map((item) => makeStaticPod(item as Pod, origin, rules));
+  if (object.kind === 'Pod') return [makeStaticPod(object as Pod, origin, rules)];
+  const isList = object.kind === 'PodList' || object.kind === 'List';
+  if (isList && origin.source === 'http' && Array.isArray(object.items)) {
+    return object.items.map((item) => makeStaticPod(item as Pod, origin, rules));
   }
-  throw invalid(origin, `expected kind Pod, got ${JSON.stringify(object['kind'])}`);
+  throw invalid(origin, `expected kind Pod, got ${JSON.stringify(object.kind)}`);
 }
 
-function parseManifest(text: string, origin: StaticPodOrigin): Record<string, unknown> {
+function parseManifest(text: string, origin: StaticPodOrigin): Manifest {
   let documents: unknown[];
   try {
     documents = parseAllDocuments(text)
@@ -51,13 +59,14 @@ function parseManifest(text: string, origin: StaticPodOrigin): Record<string, un
   if (documents.length !== 1) throw invalid(origin, `expected one pod, got ${documents.length} documents`);
   const [object] = documents;
   if (typeof object !== 'object' || object === null || Array.isArray(object)) throw invalid(origin, 'is no object');
-  if ((object as Record<string, unknown>)['apiVersion'] !== 'v1') throw invalid(origin, 'apiVersion: expected v1');
-  return object as Record<string, unknown>;
+  if ((object as Manifest).apiVersion !== 'v1') throw invalid(origin, 'apiVersion: expected v1');
+  return object;
 }
 
 function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): Pod {
   const { source, where, nodeName } = origin;
   const pod = structuredClone(decoded);
+  guarded(origin, () => rules.checkTypes(pod));
   if (typeof pod.metadata !== 'object' || !pod.metadata?.name) throw invalid(origin, 'name is needed for the pod');
   if (typeof pod.spec !== 'object' || pod.spec === null) throw invalid(origin, 'spec: Required value');
   const metadata = { ...pod.metadata };
@@ -100,12 +109,12 @@ function metadataFault({ metadata }: Pod): string | undefined {
   return undefined;
 }
 
-/** Rules expect an object of the right shape: a manifest may hold anything. */
+/** A manifest may hold anything. */
 function guarded<T>(origin: StaticPodOrigin, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    throw invalid(origin, `has a field of the wrong type: ${(cause as Error).message}`, cause);
+    throw invalid(origin, `cannot be read: ${(cause as Error).message}`, cause);
   }
 }
 

@@ -14,6 +14,8 @@ export interface UrlSourceOptions {
 export interface UrlSourceDeps {
   /** @throws {AgentError} STATIC_POD_INVALID */
   readonly decode: (text: string, url: string) => Pod[];
+  /** Told of each answer that cannot be used. Must not throw. */
+  readonly onBroken: (err: unknown) => void;
   /** Takes the complete set. Must not throw. */
   readonly publish: (pods: readonly Pod[]) => void;
   readonly clock: Clock;
@@ -40,7 +42,9 @@ export class UrlSource {
       try {
         await this.#check(signal);
       } catch (err) {
-        if (!signal.aborted) this.#log.error({ err }, 'static pods cannot be read from their URL, will retry');
+        if (signal.aborted) return;
+        this.#log.error({ err }, 'static pods cannot be read from their URL, will retry');
+        this.#deps.onBroken(err);
       }
       await this.#deps.clock.sleep(this.#opts.checkFrequencyMs, signal);
     }
