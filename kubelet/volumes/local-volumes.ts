@@ -12,12 +12,14 @@ import type { Logger } from '../../core/log.ts';
 import { type Mounter, mountsUnder } from '../../host/mounts.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { writeAtomically } from './atomic-writer.ts';
+import type { ClaimVolumes } from './claims/claim-volumes.ts';
 import { isMountPoint, mountNoSwap, setUpEmptyDir } from './empty-dir.ts';
 import { prepareHostPath } from './host-path.ts';
 import type { ObjectCache } from './object-cache.ts';
 import { applyFsGroup, giveToGroup } from './ownership.ts';
 import { buildPayload, type PayloadDeps } from './payload.ts';
 import type { TokenManager } from './token-manager.ts';
+import { VolumeStepError } from './volume-error.ts';
 import type { MountedVolume, VolumeManager } from './volume-manager.ts';
 import { type PluginDir, VolumePaths } from './volume-paths.ts';
 
@@ -31,6 +33,8 @@ export interface LocalVolumesOptions {
 export interface LocalVolumesDeps {
   readonly objects: ObjectCache;
   readonly tokens: TokenManager;
+  /** Claims and inline CSI volumes; without it they are refused. */
+  readonly claims?: Pick<ClaimVolumes, 'serves' | 'startRound' | 'setUp' | 'unmountPod'>;
   readonly fieldFacts: PayloadDeps['fieldFacts'];
   readonly mounter: Mounter;
   readonly events: EventRecorder;
@@ -68,19 +72,20 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#deps.objects.registerPod(pod);
     await mkdir(this.#paths.podDir(uid), { recursive: true, mode: 0o750 });
     const mounted = new Map<string, MountedVolume>();
-    const failures = new Map<string, string>();
+    const failures = new Map<string, unknown>();
+    const round = this.#deps.claims?.startRound(uid) ?? { isDue: false };
     await Promise.all(
       usedVolumes(pod).map(async (volume) => {
         try {
-          const result = await this.#setUp(pod, volume, signal);
+          const result = await this.#setUp(pod, volume, round, signal);
           if (result !== undefined) mounted.set(volume.name, result);
         } catch (err) {
-          failures.set(volume.name, errorMessage(err));
+          failures.set(volume.name, err);
           if (!signal.aborted) this.#reportFailure(pod, volume, err);
         }
       }),
     );
-    if (failures.size > 0) throw this.#mountFailure(uid, failures);
+    if (failures.size > 0) throw this.#mountFailure(pod, failures, signal);
     this.#retries.delete(uid);
     this.#backoff.delete(uid);
     this.#mounted.set(uid, mounted);
@@ -92,13 +97,15 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#deps.tokens.forgetPod(podUid);
     this.#retries.delete(podUid);
     this.#backoff.delete(podUid);
-    const dirs = [this.#paths.podDir(podUid), this.#paths.volatilePodDir(podUid)];
-    await this.#unmountUnder(dirs, signal);
+    const podDir = this.#paths.podDir(podUid);
+    await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
+    await this.#deps.claims?.unmountPod(podUid, signal);
+    await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
     // rm does not follow symlinks, and nothing is mounted below any more: only our own files go.
     const remove = (dir: string) => rm(dir, { recursive: true, force: true });
     await remove(this.#paths.volatilePodDir(podUid));
-    for (const name of ['volume-subpaths', 'volumes', 'plugins']) {
-      await remove(path.join(this.#paths.podDir(podUid), name));
+    for (const name of ['volume-subpaths', 'volumes', 'volumeDevices', 'plugins']) {
+      await remove(path.join(podDir, name));
     }
   }
 
@@ -142,9 +149,16 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#onObjectChange[Symbol.dispose]();
   }
 
-  async #setUp(pod: Pod, volume: Volume, signal: AbortSignal): Promise<MountedVolume | undefined> {
+  async #setUp(
+    pod: Pod,
+    volume: Volume,
+    round: { readonly isDue: boolean },
+    signal: AbortSignal,
+  ): Promise<MountedVolume | undefined> {
     const uid = pod.metadata?.uid ?? '';
     const { name } = volume;
+    const { claims } = this.#deps;
+    if (claims?.serves(volume)) return await claims.setUp(pod, volume, round, signal);
     if (volume.hostPath !== undefined) {
       return { name, hostPath: await prepareHostPath(volume.hostPath), readOnly: false, selinuxRelabel: false };
     }
@@ -211,38 +225,60 @@ export class LocalVolumes implements VolumeManager, Disposable {
     });
   }
 
+  /** Steps before mounting are told for all volumes together, or are waited for without a word. */
   #reportFailure(pod: Pod, volume: Volume, err: unknown): void {
+    const report = (reason: string, what: string, name: string) => {
+      const message = `${what} failed for volume "${name}" : ${errorMessage(err)}`;
+      this.#deps.events.event(podReference(pod), 'Warning', reason, message);
+    };
+    if (err instanceof VolumeStepError) {
+      if (err.step === 'process' || err.step === 'attach') return;
+      if (err.isBlock) report('FailedMapVolume', `MapVolume.${err.step}`, err.volume);
+      else
+        report(
+          err.step === 'NodeExpandVolume' ? 'VolumeResizeFailed' : 'FailedMount',
+          `MountVolume.${err.step}`,
+          err.volume,
+        );
+      return;
+    }
     const unsupported = err instanceof AgentError && err.code === 'VOLUME_UNSUPPORTED';
-    const step = unsupported ? 'MountVolume.FindPluginBySpec' : 'MountVolume.SetUp';
-    const message = `${step} failed for volume "${volume.name}" : ${errorMessage(err)}`;
-    this.#deps.events.event(podReference(pod), 'Warning', 'FailedMount', message);
+    report('FailedMount', unsupported ? 'MountVolume.FindPluginBySpec' : 'MountVolume.SetUp', volume.name);
   }
 
-  #mountFailure(uid: string, failures: ReadonlyMap<string, string>): AgentError {
+  #mountFailure(pod: Pod, failures: ReadonlyMap<string, unknown>, signal: AbortSignal): AgentError {
+    const uid = pod.metadata?.uid ?? '';
     this.#backoff.next(uid, this.#deps.clock.now());
     this.#retries.set(uid, this.#backoff.get(uid));
-    const names = [...failures.keys()].sort().join(' ');
-    const causes = [...new Set(failures.values())].join('; ');
-    return new AgentError(
-      `unmounted volumes=[${names}], unattached volumes=[], failed to process volumes=[]: ${causes}`,
-      {
-        code: 'VOLUME_MOUNT_FAILED',
-        retryable: true,
-        details: { retryInMs: this.#backoff.get(uid) },
-      },
-    );
+    const names = [...failures.keys()].sort();
+    const at = (step: string) => names.filter((n) => stepOf(failures.get(n)) === step).join(' ');
+    const causes = [...new Set([...failures.values()].map(errorMessage))].join('; ');
+    const text = `unmounted volumes=[${names.join(' ')}], unattached volumes=[${at('attach')}], failed to process volumes=[${at('process')}]: ${causes}`;
+    if (at('process') !== '' && !signal.aborted) {
+      const message = `Unable to attach or mount volumes: ${text}`;
+      this.#deps.events.event(podReference(pod), 'Warning', 'FailedMount', message);
+    }
+    return new AgentError(text, {
+      code: 'VOLUME_MOUNT_FAILED',
+      retryable: true,
+      details: { retryInMs: this.#backoff.get(uid) },
+    });
   }
 }
 
-/** Volumes that some container mounts; others are neither made nor waited for. */
+const stepOf = (err: unknown): string | undefined => (err instanceof VolumeStepError ? err.step : undefined);
+
+/** Volumes that some container uses; others are neither made nor waited for. */
 export function usedVolumes(pod: Pod): Volume[] {
-  const used = new Set(allMounts(pod).flatMap((mounts) => mounts.map((m) => m.name)));
+  const used = new Set(
+    allContainers(pod).flatMap((c) => [...(c.volumeMounts ?? []), ...(c.volumeDevices ?? [])].map((m) => m.name)),
+  );
   return (pod.spec?.volumes ?? []).filter((v) => used.has(v.name));
 }
 
-function allMounts(pod: Pod): { name: string; mountPath: string }[][] {
+function allContainers(pod: Pod) {
   const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
-  return [...containers, ...initContainers, ...ephemeralContainers].map((c) => c.volumeMounts ?? []);
+  return [...containers, ...initContainers, ...ephemeralContainers];
 }
 
 function payloadPlugin(volume: Volume): PluginDir | undefined {
@@ -254,7 +290,7 @@ function payloadPlugin(volume: Volume): PluginDir | undefined {
 
 /** Where containers mount another volume inside this read-only one, the runtime needs the directory to be there. */
 async function makeNestedMountPoints(pod: Pod, volume: string, dir: string): Promise<void> {
-  for (const mounts of allMounts(pod)) {
+  for (const { volumeMounts: mounts = [] } of allContainers(pod)) {
     for (const outer of mounts.filter((m) => m.name === volume)) {
       for (const inner of mounts) {
         const relative = path.posix.relative(outer.mountPath, inner.mountPath);

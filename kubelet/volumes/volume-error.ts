@@ -38,11 +38,12 @@ export async function inStep<T>(
   volume: string,
   work: () => Promise<T>,
   textOf: (err: unknown) => string = errorMessage,
+  isBlock = false,
 ): Promise<T> {
   try {
     return await work();
   } catch (cause) {
     if (cause instanceof VolumeStepError) throw cause;
-    throw new VolumeStepError(step, volume, textOf(cause), cause);
+    throw new VolumeStepError(step, volume, textOf(cause), cause, isBlock);
   }
 }

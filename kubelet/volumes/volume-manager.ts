@@ -9,6 +9,8 @@ export interface MountedVolume {
   /** The volume itself may only be read (configMap, secret, downwardAPI, projected, read-only CSI). */
   readonly readOnly: boolean;
   readonly selinuxRelabel: boolean;
+  /** `hostPath` leads to a device, for `volumeDevices`; else to files, for `volumeMounts`. */
+  readonly isBlock?: boolean;
 }
 
 export interface VolumeManager {

@@ -8,7 +8,8 @@ export type PluginDir =
   | 'kubernetes.io~configmap'
   | 'kubernetes.io~secret'
   | 'kubernetes.io~projected'
-  | 'kubernetes.io~downward-api';
+  | 'kubernetes.io~downward-api'
+  | 'kubernetes.io~local-volume';
 
 export class VolumePaths {
   readonly podsDir: string;
@@ -29,6 +30,11 @@ export class VolumePaths {
 
   volumeDir(podUid: string, plugin: PluginDir, volume: string): string {
     return path.join(this.podDir(podUid), 'volumes', plugin, checked(volume));
+  }
+
+  /** Link to a block device. */
+  deviceLink(podUid: string, plugin: PluginDir, volume: string): string {
+    return path.join(this.podDir(podUid), 'volumeDevices', plugin, checked(volume));
   }
 
   volatileVolumeDir(podUid: string, plugin: PluginDir, volume: string): string {

@@ -127,6 +127,29 @@ export class CsiVolumes {
     });
   }
 
+  /** Has the driver grow the file system to `bytes`. Idempotent. @throws with the driver's text */
+  async expand(pod: Pod, spec: CsiSpec, published: PublishedVolume, bytes: number, signal: AbortSignal): Promise<void> {
+    const podUid = pod.metadata?.uid ?? '';
+    const { specName, handle, isBlock, driver } = spec;
+    await this.#lock.run(uniqueVolumeName(driver, handle), async () => {
+      try {
+        using client = this.#deps.drivers.connect(driver);
+        const capabilities = await client.capabilities(signal);
+        const request = {
+          volumeId: handle,
+          volumePath: this.#publishTarget({ podUid, specName, isBlock }),
+          capacityRange: { requiredBytes: bytes, limitBytes: 0 },
+          stagingTargetPath: published.isStaged ? this.#stagingTarget(spec) : '',
+          volumeCapability: capabilityOf(spec, capabilities, driverFsGroup(pod, capabilities)),
+          secrets: await this.#secret(spec.secrets.expand, signal),
+        };
+        await client.expand(request, signal);
+      } catch (err) {
+        throw new AgentError(rpcErrorText(err), { code: 'VOLUME_EXPAND_FAILED', cause: err, retryable: true });
+      }
+    });
+  }
+
   /** Unstages what a killed agent left staged without a user. Called when the driver has registered. */
   async unstageStrays(driver: string, signal: AbortSignal): Promise<void> {
     await this.#deps.records.load();
@@ -189,6 +212,7 @@ export class CsiVolumes {
         });
       },
       rpcErrorText,
+      spec.isBlock,
     );
     this.#staged.add(name);
     return true;
@@ -224,6 +248,7 @@ export class CsiVolumes {
         await this.#applyFsGroup(work, target);
       },
       rpcErrorText,
+      spec.isBlock,
     );
   }
 
@@ -287,7 +312,7 @@ export class CsiVolumes {
     return spec.isBlock ? paths.blockStagingTarget(spec.specName) : paths.stagingTarget(spec.driver, spec.handle);
   }
 
-  #publishTarget({ podUid, specName, isBlock }: VolumeUse): string {
+  #publishTarget({ podUid, specName, isBlock }: Pick<VolumeUse, 'podUid' | 'specName' | 'isBlock'>): string {
     const { paths } = this.#deps.records;
     return isBlock ? paths.blockPublishTarget(podUid, specName) : paths.publishTarget(podUid, specName);
   }

@@ -1,0 +1,247 @@
+// Volumes that stand for something outside the pod: claims of PersistentVolumes (CSI, local, hostPath) and inline CSI
+// volumes. Claims and volumes are read when they are needed and not watched: the Node authorizer lets a node get those
+// of its pods, one by one. Nothing is read for a volume that is in place, but where it may have grown.
+import type { Node, ObjectReference, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
+import type { Pod, Volume } from '../../../api/pod.ts';
+import { persistentVolumeClaims, persistentVolumes } from '../../../api/resources.ts';
+import type { ApiClient } from '../../../client/api-client.ts';
+import type { EventRecorder } from '../../../client/event-recorder.ts';
+import type { ReadonlyStore } from '../../../client/store.ts';
+import type { Clock } from '../../../core/clock.ts';
+import { DueQueue } from '../../../core/due-queue.ts';
+import { errorMessage } from '../../../core/errors.ts';
+import type { Logger } from '../../../core/log.ts';
+import type { Mounter } from '../../../host/mounts.ts';
+import { podReference } from '../../runtime/runtime-deps.ts';
+import type { CsiRecords } from '../csi/csi-records.ts';
+import { type CsiSpec, inlineSpec, persistentSpec } from '../csi/csi-spec.ts';
+import type { CsiVolumes, PublishedVolume } from '../csi/csi-volumes.ts';
+import { prepareHostPath } from '../host-path.ts';
+import { inStep, VolumeStepError } from '../volume-error.ts';
+import type { MountedVolume } from '../volume-manager.ts';
+import { VolumePaths } from '../volume-paths.ts';
+import {
+  type ClaimRef,
+  claimFault,
+  claimOf,
+  expandedStatus,
+  expansionBytes,
+  isReachable,
+  modeFault,
+  volumeFault,
+} from './claim-rules.ts';
+import { setUpLocalVolume } from './local-volume.ts';
+
+export interface ClaimVolumesDeps {
+  readonly client: ApiClient;
+  readonly ownNode: ReadonlyStore<Node>;
+  readonly csi: Pick<CsiVolumes, 'mount' | 'unmountPod' | 'expand'>;
+  readonly attachments: { forgetPod(podUid: string): void };
+  readonly records: CsiRecords;
+  readonly mounter: Mounter;
+  readonly events: EventRecorder;
+  readonly notifyPod: (podUid: string) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How often volumes are looked at that may have grown, or that their driver wants to be published again, ms. */
+const REFRESH_MS = 75_000;
+
+interface Claimed {
+  readonly claim: PersistentVolumeClaim;
+  readonly pv: PersistentVolume;
+  readonly readOnly: boolean;
+}
+
+interface Mounted {
+  readonly volume: MountedVolume;
+  readonly published: PublishedVolume | undefined;
+}
+
+export class ClaimVolumes implements Disposable {
+  readonly #nodeName: string;
+  readonly #deps: ClaimVolumesDeps;
+  readonly #log: Logger;
+  readonly #paths: VolumePaths;
+  /** By pod, then by volume. */
+  readonly #mounted = new Map<string, Map<string, Mounted>>();
+  readonly #refresh: DueQueue<string>;
+  readonly #due = new Set<string>();
+
+  constructor(opts: { readonly nodeName: string; readonly rootDir: string }, deps: ClaimVolumesDeps) {
+    this.#nodeName = opts.nodeName;
+    this.#paths = new VolumePaths(opts.rootDir);
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'claims' });
+    this.#refresh = new DueQueue<string>(deps.clock, (podUid) => {
+      this.#due.add(podUid);
+      deps.notifyPod(podUid);
+    });
+  }
+
+  /** Whether the volume is of a kind that `setUp` takes. */
+  serves(volume: Volume): boolean {
+    return volume.csi !== undefined || volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined;
+  }
+
+  /** To be called before the volumes of a pod are set up: what has fallen due is looked at this time. */
+  startRound(podUid: string): { readonly isDue: boolean } {
+    return { isDue: this.#due.delete(podUid) };
+  }
+
+  /** Idempotent. @throws {VolumeStepError} */
+  async setUp(
+    pod: Pod,
+    volume: Volume,
+    round: { readonly isDue: boolean },
+    signal: AbortSignal,
+  ): Promise<MountedVolume> {
+    const podUid = pod.metadata?.uid ?? '';
+    const known = this.#mounted.get(podUid)?.get(volume.name);
+    if (known !== undefined && known.published?.requiresRepublish !== true) {
+      if (round.isDue) await this.#lookForGrowth(pod, volume, known, signal);
+      return known.volume;
+    }
+    const claimed = await this.#claimed(pod, volume, signal);
+    const mounted = await this.#mount(pod, volume, claimed, signal);
+    if (claimed !== undefined && known === undefined) await this.#expand(pod, claimed, mounted, signal);
+    const ofPod = this.#mounted.get(podUid) ?? new Map<string, Mounted>();
+    ofPod.set(volume.name, mounted);
+    this.#mounted.set(podUid, ofPod);
+    const { requiresRepublish = false, canExpand = false } = mounted.published ?? {};
+    if (requiresRepublish || (canExpand && claimed !== undefined)) this.#refresh.setEarlier(podUid, REFRESH_MS);
+    return mounted.volume;
+  }
+
+  /** Has the drivers take their volumes back. Bind mounts of local volumes are left to the caller. Idempotent. */
+  async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
+    this.#mounted.delete(podUid);
+    this.#refresh.delete(podUid);
+    this.#due.delete(podUid);
+    await this.#deps.csi.unmountPod(podUid, signal);
+    this.#deps.attachments.forgetPod(podUid);
+  }
+
+  [Symbol.dispose](): void {
+    this.#refresh[Symbol.dispose]();
+  }
+
+  async #mount(pod: Pod, volume: Volume, claimed: Claimed | undefined, signal: AbortSignal): Promise<Mounted> {
+    const { name } = volume;
+    if (claimed === undefined) {
+      return await this.#mountCsi(pod, name, inlineSpec(pod, volume), signal);
+    }
+    const { pv, readOnly } = claimed;
+    const specName = pv.metadata?.name ?? '';
+    if (!isReachable(pv, this.#deps.ownNode.get(this.#nodeName))) {
+      throw new VolumeStepError('NodeAffinity check', specName, 'no matching NodeSelectorTerms');
+    }
+    if (pv.spec?.csi !== undefined) return await this.#mountCsi(pod, name, persistentSpec(pv, readOnly), signal);
+    const isBlock = pv.spec?.volumeMode === 'Block';
+    const at = async (work: () => Promise<string>): Promise<Mounted> => {
+      const hostPath = await inStep('SetUp', specName, work);
+      return { volume: { name, hostPath, readOnly, selinuxRelabel: false, isBlock }, published: undefined };
+    };
+    const { hostPath, local } = pv.spec ?? {};
+    if (hostPath !== undefined) return await at(() => prepareHostPath(hostPath));
+    const { mounter, log } = this.#deps;
+    const deps = { paths: this.#paths, mounter, log };
+    if (local !== undefined) return await at(() => setUpLocalVolume(pod, pv, readOnly, deps, signal));
+    throw new VolumeStepError('FindPluginBySpec', specName, 'no volume plugin matched');
+  }
+
+  async #mountCsi(pod: Pod, name: string, spec: CsiSpec, signal: AbortSignal): Promise<Mounted> {
+    await this.#refuseSecondUser(pod, spec);
+    const published = await this.#deps.csi.mount(pod, spec, signal);
+    const { hostPath } = published;
+    const volume = { name, hostPath, readOnly: spec.readOnly, selinuxRelabel: false, isBlock: spec.isBlock };
+    return { volume, published };
+  }
+
+  async #refuseSecondUser(pod: Pod, spec: CsiSpec): Promise<void> {
+    if (!spec.accessModes.includes('ReadWriteOncePod')) return;
+    await this.#deps.records.load();
+    const others = this.#deps.records.usersOf(spec.driver, spec.handle).filter((uid) => uid !== pod.metadata?.uid);
+    if (others.length === 0) return;
+    const text = 'volume uses the ReadWriteOncePod access mode and is already in use by another pod';
+    throw new VolumeStepError('SetUp', spec.specName, text);
+  }
+
+  /** The claim and its PersistentVolume; undefined for an inline volume. */
+  async #claimed(pod: Pod, volume: Volume, signal: AbortSignal): Promise<Claimed | undefined> {
+    const ref = claimOf(pod, volume);
+    if (ref === undefined) return undefined;
+    const namespace = pod.metadata?.namespace ?? '';
+    const prefix = `error processing PVC ${namespace}/${ref.name}: `;
+    const step = <T>(work: () => Promise<T>) =>
+      inStep('process', volume.name, work, (err) => prefix + errorMessage(err));
+    const fault = (text: string | undefined) => {
+      if (text !== undefined) throw new VolumeStepError('process', volume.name, prefix + text);
+    };
+    const claim = await step(() => this.#getClaim(namespace, ref, signal));
+    fault(claimFault(pod, ref, claim));
+    const pv = await step(() => this.#getVolume(claim.spec?.volumeName ?? '', signal));
+    fault(volumeFault(claim, pv));
+    const wrongMode = modeFault(pod, volume.name, pv);
+    if (wrongMode !== undefined) throw new VolumeStepError('process', volume.name, wrongMode);
+    return { claim, pv, readOnly: ref.readOnly };
+  }
+
+  async #getClaim(namespace: string, { name }: ClaimRef, signal: AbortSignal): Promise<PersistentVolumeClaim> {
+    try {
+      return await this.#deps.client.get(persistentVolumeClaims, { namespace, name }, { signal });
+    } catch (cause) {
+      throw new Error(`failed to fetch PVC from API server: ${errorMessage(cause)}`, { cause });
+    }
+  }
+
+  async #getVolume(name: string, signal: AbortSignal): Promise<PersistentVolume> {
+    try {
+      return await this.#deps.client.get(persistentVolumes, { name }, { signal });
+    } catch (cause) {
+      throw new Error(`failed to fetch PV ${name} from API server: ${errorMessage(cause)}`, { cause });
+    }
+  }
+
+  /** A volume that is in place stays in use whatever comes of this. */
+  async #lookForGrowth(pod: Pod, volume: Volume, mounted: Mounted, signal: AbortSignal): Promise<void> {
+    if (mounted.published?.canExpand !== true) return;
+    this.#refresh.setEarlier(pod.metadata?.uid ?? '', REFRESH_MS);
+    try {
+      const claimed = await this.#claimed(pod, volume, signal);
+      if (claimed !== undefined) await this.#expand(pod, claimed, mounted, signal);
+    } catch (err) {
+      this.#log.warn({ err, pod: podReference(pod).name, volume: volume.name }, 'volume not expanded, will retry');
+      if (!(err instanceof VolumeStepError) || err.step !== 'NodeExpandVolume') return;
+      const text = `MountVolume.NodeExpandVolume failed for volume "${err.volume}" : ${err.message}`;
+      this.#deps.events.event(podReference(pod), 'Warning', 'VolumeResizeFailed', text);
+    }
+  }
+
+  /** Lets the driver grow the file system when the volume has grown. */
+  async #expand(pod: Pod, claimed: Claimed, { published }: Mounted, signal: AbortSignal): Promise<void> {
+    if (published === undefined || !published.canExpand) return;
+    const bytes = expansionBytes(claimed.claim, claimed.pv);
+    const spec = persistentSpec(claimed.pv, claimed.readOnly);
+    if (bytes === undefined || spec.readOnly) return;
+    await inStep('NodeExpandVolume', spec.specName, async () => {
+      await this.#deps.csi.expand(pod, spec, published, bytes, signal);
+      await this.#showExpansion(pod, claimed, signal);
+    });
+  }
+
+  async #showExpansion(pod: Pod, { claim, pv }: Claimed, signal: AbortSignal): Promise<void> {
+    const { namespace = '', name = '', uid = '' } = claim.metadata ?? {};
+    const patch = { type: 'merge', body: expandedStatus(claim, pv) } as const;
+    await this.#deps.client.patch(persistentVolumeClaims, { namespace, name }, patch, {
+      subresource: 'status',
+      signal,
+    });
+    const claimReference: ObjectReference = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid };
+    const text = `MountVolume.NodeExpandVolume succeeded for volume "${pv.metadata?.name}" ${this.#nodeName}`;
+    for (const about of [podReference(pod), claimReference]) {
+      this.#deps.events.event(about, 'Normal', 'FileSystemResizeSuccessful', text);
+    }
+  }
+}
