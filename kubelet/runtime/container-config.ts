@@ -1,6 +1,6 @@
 // Container spec → ContainerConfig (pkg/kubelet/kuberuntime/kuberuntime_container.go generateContainerConfig). Pure.
 import type { Pod } from '../../api/pod.ts';
-import type { ContainerConfig, IDMapping, Image, Mount } from '../../cri/gen/messages.ts';
+import type { ContainerConfig, Device, IDMapping, Image, Mount } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { expandVariables } from './expand.ts';
 import { type AnyContainer, containerAnnotations, containerLabels } from './labels.ts';
@@ -18,6 +18,7 @@ export interface ContainerConfigInput {
   readonly image: Image | undefined;
   readonly env: ReadonlyMap<string, string>;
   readonly mounts: readonly Init<Mount>[];
+  readonly devices?: readonly Init<Device>[];
   /** Container whose processes an ephemeral container sees, '' for none. */
   readonly targetId: string;
   /** Host ids of a pod with a user namespace of its own. */
@@ -43,6 +44,7 @@ export function containerConfig(input: ContainerConfigInput): Init<ContainerConf
       userIds === undefined
         ? input.mounts
         : input.mounts.map((m) => ({ ...m, uidMappings: [userIds], gidMappings: [userIds] })),
+    devices: input.devices ?? [],
     labels: containerLabels(pod, container.name),
     annotations: containerAnnotations(pod, container, input.restartCount),
     logPath: containerLogPath(container.name, input.restartCount),

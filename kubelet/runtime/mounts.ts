@@ -2,7 +2,7 @@
 // host paths of sub-paths are prepared by sub-path.ts and handed in.
 import path from 'node:path';
 import type { VolumeMount } from '../../api/pod.ts';
-import type { ImageSpec, Mount } from '../../cri/gen/messages.ts';
+import type { Device, ImageSpec, Mount } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
@@ -61,6 +61,15 @@ export function makeMounts(input: MountInput): Init<Mount>[] {
     mounts.push(plainMount(container.terminationMessagePath || DEFAULT_TERMINATION_PATH, input.terminationLogFile));
   }
   return mounts;
+}
+
+/** Block volumes; what is not mounted as a device yet is left out, as the pod's volumes have been waited for before. */
+export function makeDevices(container: AnyContainer, volumes: ReadonlyMap<string, MountedVolume>): Init<Device>[] {
+  return (container.volumeDevices ?? []).flatMap(({ name, devicePath }) => {
+    const volume = volumes.get(name);
+    if (volume?.isBlock !== true) return [];
+    return [{ containerPath: devicePath, hostPath: volume.hostPath, permissions: volume.readOnly ? 'r' : 'mrw' }];
+  });
 }
 
 function volumeMount(mount: VolumeMount, index: number, input: MountInput): Init<Mount> {

@@ -13,7 +13,7 @@ import { readEnvFile } from './env-file.ts';
 import { podHostname } from './hostname.ts';
 import { type ImageLookup, ImagePuller } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
-import { makeMounts, subPathRequests } from './mounts.ts';
+import { makeDevices, makeMounts, subPathRequests } from './mounts.ts';
 import { createTerminationLog, ensureContainerLogDir, writeEtcHosts } from './pod-files.ts';
 import { findContainer, type PodRuntimeStatus } from './pod-runtime-status.ts';
 import { type CredentialLookup, Keyring, keyringFromSecrets } from './registry-auth.ts';
@@ -109,6 +109,7 @@ export class ContainerPreparer {
       ...image,
       env,
       mounts,
+      devices: makeDevices(container, volumes),
       targetId,
       userIds: ctx.userIds,
       resources,

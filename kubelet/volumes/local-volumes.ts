@@ -52,6 +52,8 @@ export class LocalVolumes implements VolumeManager, Disposable {
   readonly #paths: VolumePaths;
   readonly #mounted = new Map<string, ReadonlyMap<string, MountedVolume>>();
   readonly #handlers = new Set<(podUid: string) => void>();
+  /** Pods some of whose volumes could not be set up at the last try. */
+  readonly #failed = new Set<string>();
   readonly #backoff: KeyedBackoff<string>;
   readonly #retries: DueQueue<string>;
   readonly #onObjectChange: Disposable;
@@ -86,8 +88,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
       }),
     );
     if (failures.size > 0) throw this.#mountFailure(pod, failures, signal);
-    this.#retries.delete(uid);
-    this.#backoff.delete(uid);
+    this.#stopRetrying(uid);
     this.#mounted.set(uid, mounted);
     return mounted;
   }
@@ -95,8 +96,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
   async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
     this.#mounted.delete(podUid);
     this.#deps.tokens.forgetPod(podUid);
-    this.#retries.delete(podUid);
-    this.#backoff.delete(podUid);
+    this.#stopRetrying(podUid);
     const podDir = this.#paths.podDir(podUid);
     await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
     await this.#deps.claims?.unmountPod(podUid, signal);
@@ -129,6 +129,11 @@ export class LocalVolumes implements VolumeManager, Disposable {
     for (const handler of this.#handlers) handler(podUid);
   }
 
+  /** Tries again at once for every pod that waits for a volume: what some wait for may be there now. */
+  notifyWaitingPods(): void {
+    for (const uid of this.#failed) this.notifyPod(uid);
+  }
+
   async listPodDirs(): Promise<string[]> {
     const found = new Set<string>();
     for (const dir of [this.#paths.podsDir, this.#paths.volatileDir]) {
@@ -140,13 +145,18 @@ export class LocalVolumes implements VolumeManager, Disposable {
   forgetPod(podUid: string): void {
     this.#deps.objects.forgetPod(podUid);
     this.#deps.tokens.forgetPod(podUid);
-    this.#retries.delete(podUid);
-    this.#backoff.delete(podUid);
+    this.#stopRetrying(podUid);
   }
 
   [Symbol.dispose](): void {
     this.#retries[Symbol.dispose]();
     this.#onObjectChange[Symbol.dispose]();
+  }
+
+  #stopRetrying(podUid: string): void {
+    this.#failed.delete(podUid);
+    this.#retries.delete(podUid);
+    this.#backoff.delete(podUid);
   }
 
   async #setUp(
@@ -248,6 +258,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
 
   #mountFailure(pod: Pod, failures: ReadonlyMap<string, unknown>, signal: AbortSignal): AgentError {
     const uid = pod.metadata?.uid ?? '';
+    this.#failed.add(uid);
     this.#backoff.next(uid, this.#deps.clock.now());
     this.#retries.set(uid, this.#backoff.get(uid));
     const names = [...failures.keys()].sort();

@@ -71,12 +71,11 @@ export class CsiAttachments implements Disposable {
   /** The pod wants nothing any more. What is still mounted stays in use. */
   forgetPod(podUid: string): void {
     this.#waiting.delete(podUid);
-    let changed = false;
     for (const [name, pods] of this.#wanted) {
-      if (pods.delete(podUid)) changed = true;
+      pods.delete(podUid);
       if (pods.size === 0) this.#wanted.delete(name);
     }
-    if (changed) this.#deps.onInUseChanged();
+    if (this.#attachable.size > 0) this.#deps.onInUseChanged(); // what the pod used was perhaps taken back before
   }
 
   /** What the attaching controller tells the driver. @throws {VolumeStepError} while the volume is not attached. */

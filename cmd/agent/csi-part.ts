@@ -1,0 +1,100 @@
+// Plugins of the node and the volumes that CSI drivers serve.
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { errorMessage } from '../../core/errors.ts';
+import type { Task } from '../../core/tasks.ts';
+import type { Mounter } from '../../host/mounts.ts';
+import type { PluginHandler } from '../../kubelet/plugins/plugin-handler.ts';
+import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
+import { ClaimVolumes } from '../../kubelet/volumes/claims/claim-volumes.ts';
+import { CsiAttachments } from '../../kubelet/volumes/csi/csi-attachments.ts';
+import { CSI_PLUGIN_TYPE, CsiDrivers } from '../../kubelet/volumes/csi/csi-drivers.ts';
+import { CsiNodeObject } from '../../kubelet/volumes/csi/csi-node.ts';
+import { CsiRecords } from '../../kubelet/volumes/csi/csi-records.ts';
+import { CsiVolumes } from '../../kubelet/volumes/csi/csi-volumes.ts';
+import type { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import type { AgentContext } from './shared.ts';
+
+/** Between tries to make the CSINode, ms. */
+const CSI_NODE_RETRY_MS = 5_000;
+
+export interface CsiPart extends Disposable {
+  readonly claims: ClaimVolumes;
+  /** For node.status.volumesInUse. */
+  readonly volumesInUse: () => Promise<readonly string[] | undefined>;
+  /** To be run once the Node is registered. */
+  readonly plugins: Task;
+}
+
+export interface CsiPartDeps {
+  readonly rootDir: string;
+  readonly tokens: TokenManager;
+  readonly mounter: Mounter;
+  /** The volumes of the pod should be looked at again. */
+  readonly notifyPod: (podUid: string) => void;
+  readonly notifyWaitingPods: () => void;
+  readonly requestNodeStatus: () => void;
+}
+
+export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
+  const { config, client, clock, log, recorder: events } = ctx;
+  const { nodeName } = config;
+  const { rootDir, mounter, notifyPod } = deps;
+  const ownNode = ctx.ownNode.store;
+  const records = new CsiRecords(rootDir, log);
+  const node = new CsiNodeObject(nodeName, { client, clock });
+  const attachments = new CsiAttachments(nodeName, {
+    client,
+    ownNode,
+    records,
+    onInUseChanged: deps.requestNodeStatus,
+    notifyPod,
+  });
+  let lifetime = AbortSignal.abort();
+  const drivers = new CsiDrivers({
+    node,
+    log,
+    onRegistered: (driver) => {
+      deps.notifyWaitingPods();
+      csi.unstageStrays(driver, lifetime).catch((err: unknown) => {
+        log.warn(
+          { err, driver },
+          'volumes that no pod uses were not unstaged; the next start of the driver tries again',
+        );
+      });
+    },
+  });
+  const csi = new CsiVolumes(nodeName, { client, drivers, records, attachments, tokens: deps.tokens, mounter, log });
+  const claims = new ClaimVolumes(
+    { nodeName, rootDir },
+    { client, ownNode, csi, attachments, records, mounter, events, notifyPod, clock, log },
+  );
+
+  const plugins: Task = async (signal) => {
+    lifetime = signal;
+    await mkdir(path.join(rootDir, 'plugins'), { recursive: true, mode: 0o750 });
+    const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers]]);
+    const manager = new PluginManager(path.join(rootDir, 'plugins_registry'), handlers, { clock, log });
+    await Promise.all([ensureCsiNode(signal), manager.run(signal)]);
+  };
+  const ensureCsiNode = async (signal: AbortSignal): Promise<void> => {
+    while (!signal.aborted) {
+      try {
+        await node.ensure(signal);
+        return;
+      } catch (err) {
+        if (!signal.aborted) log.warn({ error: errorMessage(err) }, 'CSINode not made, will retry');
+        await clock.sleep(CSI_NODE_RETRY_MS, signal);
+      }
+    }
+  };
+  return {
+    claims,
+    volumesInUse: () => attachments.volumesInUse(),
+    plugins,
+    [Symbol.dispose]() {
+      claims[Symbol.dispose]();
+      attachments[Symbol.dispose]();
+    },
+  };
+}
