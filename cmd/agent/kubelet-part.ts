@@ -43,6 +43,7 @@ import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
+import { createCsiPart } from './csi-part.ts';
 import { createImagesPart } from './images-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
@@ -94,11 +95,20 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const nodeAllocatable = () => (kubelet.node()?.status?.allocatable ?? {}) as Record<string, string>;
   const hostIps = () =>
     (kubelet.node()?.status?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address);
+  const csi = createCsiPart(ctx, {
+    rootDir,
+    tokens,
+    mounter,
+    notifyPod: (uid) => volumes.notifyPod(uid),
+    notifyWaitingPods: () => volumes.notifyWaitingPods(),
+    requestNodeStatus: () => status.request(),
+  });
   const volumes = new LocalVolumes(
     { rootDir, nodeMemoryBytes: allocatableMemory(machine, reserved) },
     {
       objects,
       tokens,
+      claims: csi.claims,
       fieldFacts: () => ({ podIps: [], hostIps: hostIps(), nodeAllocatable: nodeAllocatable() }),
       mounter,
       events: recorder,
@@ -269,7 +279,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtimeFeatures: health.status?.features,
     pressure: { memory: false, disk: false, pid: false },
     notReady: [...health.runtimeErrors(), ...definedOnly(kubelet.plegError()), ...health.networkErrors()],
-    volumesInUse: undefined,
+    volumesInUse: await csi.volumesInUse(),
   });
   const status = new NodeStatusLoop(
     {
@@ -315,11 +325,16 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
           await registeredOrStopped(status, s);
           await lease.run(s);
         },
+        plugins: async (s) => {
+          await registeredOrStopped(status, s);
+          await csi.plugins(s);
+        },
         pods: (s) => kubelet.run(s),
         ...server,
       });
     } finally {
       volumes[Symbol.dispose]();
+      csi[Symbol.dispose]();
       objects[Symbol.dispose]();
       tokens[Symbol.dispose]();
       close();
