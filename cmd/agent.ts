@@ -38,12 +38,6 @@ export function addCommand(program: Command): void {
           hint: 'nothing was changed; run it with sudo',
         });
       }
-      if (config.kubeconfig === undefined) {
-        throw new AgentError(`nodelet ${which} needs an API server`, {
-          code: 'CONFIG_INVALID',
-          hint: 'name its kubeconfig with --kubeconfig; running without one is not supported yet',
-        });
-      }
       const run = flags.cleanup?.at(-1) === 'true' ? cleanUp : runAgent;
       await run(config, config.kubeconfig, log, stopSignal());
     });
@@ -53,7 +47,7 @@ export function addCommand(program: Command): void {
 /** Runs the parts that `config` names until `signal` aborts. */
 export async function runAgent(
   config: AgentConfig,
-  kubeconfig: string,
+  kubeconfig: string | undefined,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
@@ -67,18 +61,23 @@ export async function runAgent(
     ...(proxy === undefined ? {} : { proxy: (s) => proxy.run(s) }),
   };
   void network?.ready.then(() => kubelet?.networkChanged()); // cannot fail
-  using _ready = announceWhenReady(ctx, kubelet === undefined);
+  using _ready = announceWhenReady(ctx, kubelet === undefined || ctx.standalone);
   await runTasks(signal, { ...ctx.tasks(), ...tasks });
 }
 
 /** Removes from the host what the proxy and the pod network put there. Pods lose their network; nothing else is touched. */
-async function cleanUp(config: AgentConfig, kubeconfig: string, log: Logger, signal: AbortSignal): Promise<void> {
+async function cleanUp(
+  config: AgentConfig,
+  kubeconfig: string | undefined,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
   if (config.parts.has('proxy')) await cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await createNetworkPart(ctx))?.cleanup(signal);
 }
 
-/** Tells whoever started us that we are up: with the kubelet, once its Node is Ready as of this run; else at once. */
+/** Tells whoever started us that we are up: once our Node is Ready as of this run where we have one; else at once. */
 function announceWhenReady(ctx: AgentContext, atOnce: boolean): Disposable {
   if (atOnce) announceReady();
   const startedMs = Math.floor(ctx.clock.now() / 1000) * 1000; // heartbeats have whole seconds

@@ -12,7 +12,7 @@ import type { Clock } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Rush } from '../core/rush.ts';
-import { runTasks } from '../core/tasks.ts';
+import { runTasks, type Task } from '../core/tasks.ts';
 import type { RuntimeService } from '../cri/runtime-service.ts';
 import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
@@ -40,6 +40,8 @@ const READ_NODE_MS = 10_000;
 
 export interface KubeletDeps {
   readonly client: ApiClient;
+  /** There is no API server to ask or to tell: only static pods are run. */
+  readonly standalone?: boolean;
   readonly runtime: RuntimeManager;
   /** For the event stream alone. */
   readonly runtimeEvents: Pick<RuntimeService, 'events'>;
@@ -66,8 +68,8 @@ export interface KubeletDeps {
   readonly log: Logger;
 }
 
-function sourceNames({ staticPods }: KubeletConfig): PodSourceName[] {
-  const names: PodSourceName[] = ['api'];
+function sourceNames({ staticPods }: KubeletConfig, standalone: boolean): PodSourceName[] {
+  const names: PodSourceName[] = standalone ? [] : ['api'];
   if (staticPods.path !== '') names.push('file');
   if (staticPods.url !== '') names.push('http');
   return names;
@@ -103,8 +105,9 @@ export class Kubelet {
     });
     this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
     const mirrors = new MirrorPods({ client: deps.client, pods: this.#pods, getNode: () => this.node(), log });
+    const mirroring = deps.standalone === true ? {} : { mirrors };
     const lifecycle = new KubeletPodLifecycle({
-      mirrors,
+      ...mirroring,
       runtime,
       cache: this.#cache,
       volumes,
@@ -144,7 +147,8 @@ export class Kubelet {
       clock,
       log,
     });
-    this.#sources = new PodSources(sourceNames(config), this.#dispatch, { clock });
+    this.#sources = new PodSources(sourceNames(config, deps.standalone === true), this.#dispatch, { clock });
+    void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
     this.#pleg = new Pleg({
       runtime,
       events: deps.runtimeEvents,
@@ -166,7 +170,7 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
-      mirrors,
+      ...mirroring,
       onGarbageFailure: (err) =>
         events.event(nodeReference(config.nodeName), 'Warning', 'ContainerGCFailed', errorMessage(err)),
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
@@ -177,14 +181,17 @@ export class Kubelet {
 
   /** Runs pods until `signal` aborts. Containers go on running afterwards. */
   async run(signal: AbortSignal): Promise<void> {
-    const { client, probes, volumes, clock, log } = this.#deps;
+    const { client, standalone, probes, volumes, clock, log } = this.#deps;
     const fieldSelector = `spec.nodeName=${this.#config.nodeName}`;
     const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
     using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
     using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#workers.poke(uid));
-    await runTasks(signal, {
+    const apiTasks: Record<string, Task> = {
       'pod reflector': (s) => reflector.run(s),
       'pod source': (s) => this.#runSource(s),
+    };
+    await runTasks(signal, {
+      ...(standalone === true ? {} : apiTasks),
       'static pods': (s) => this.#runStaticPods(s),
       pleg: (s) => this.#pleg.run(s),
       'pod workers': (s) => this.#workers.run(s),
@@ -253,7 +260,6 @@ export class Kubelet {
   async #runSource(signal: AbortSignal): Promise<void> {
     await this.#deps.nodes.waitForSync(signal);
     if (!(await this.#foundationsKnown(signal))) return;
-    void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
     await runApiSource(this.#sources, this.#apiPods, signal);
   }
 
@@ -268,7 +274,8 @@ export class Kubelet {
   /** Static pods run without the API server. */
   async #runStaticPods(signal: AbortSignal): Promise<void> {
     const { staticPodRules, events, nodes, clock, log } = this.#deps;
-    if (staticPodRules === undefined || sourceNames(this.#config).length === 1) return aborted(signal);
+    const { path, url } = this.#config.staticPods;
+    if (staticPodRules === undefined || (path === '' && url === '')) return aborted(signal);
     if (!(await this.#foundationsKnown(signal))) return;
     // Mirrors belong to the Node object, which may come later than the pods.
     const poke = () => {

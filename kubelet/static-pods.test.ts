@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
+import { NoApi } from '../client/no-api.ts';
 import { Store } from '../client/store.ts';
 import { DEFAULT_KUBELET_CONFIG } from './config.ts';
 import { FAKE_NODE, FakeAgent, fakePod } from './fake-agent.ts';
@@ -176,4 +177,21 @@ test('a mirror whose manifest went while no agent was there goes too', async () 
   await take('web');
   start();
   await until(() => mirror('web') === undefined);
+});
+
+test('without an API server static pods come, change and go; nobody is asked or told', async () => {
+  const deps = { client: new NoApi(), standalone: true, nodes: new Store<Node>(), localNode: async () => FAKE_NODE };
+  const kubelet = start(deps);
+  const running = () => {
+    const web = kubelet.podByName('default', 'web-node-1');
+    return web?.status?.phase === 'Running' ? web.spec?.containers[0]?.image : undefined;
+  };
+  await put('web', 'busybox:1');
+  await until(() => running() === 'busybox:1');
+  await put('web', 'busybox:2');
+  await until(() => running() === 'busybox:2');
+  const uid = kubelet.getPods()[0]!.metadata!.uid!;
+  await take('web');
+  await until(() => kubelet.getPods().length === 0 && !agent.runtime.isKnown(uid));
+  expect(agent.runtime.kills.map((k) => k.graceSeconds)).toEqual([30, 30]);
 });

@@ -223,6 +223,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const health = new RuntimeHealth(runtime, { clock, log, onChange: () => status.request() });
   const kubelet = new Kubelet(settings, {
     client,
+    standalone: ctx.standalone,
     runtime: kubeRuntime,
     runtimeEvents: runtime,
     startRush: ctx.startRush,
@@ -306,6 +307,18 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     kernelVersion: machine.kernelVersion,
     enforcesAllocatable: settings.cgroupsPerQOS,
   };
+  const apiTasks: Record<string, Task> = {
+    'runtime classes': (s) => classes.run(s),
+    'node status': (s) => status.run(s),
+    lease: async (s) => {
+      await registeredOrStopped(status, s);
+      await lease.run(s);
+    },
+    plugins: async (s) => {
+      await registeredOrStopped(status, s);
+      await csi.plugins(s);
+    },
+  };
   const task: Task = async (signal) => {
     try {
       for (const { type, reason, message } of startEvents(conditions)) {
@@ -316,19 +329,10 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         recorder.event(nodeReference(config.nodeName), 'Warning', 'CheckLimitsForResolvConf', fault);
       }
       await runTasks(signal, {
-        'runtime classes': (s) => classes.run(s),
+        ...(ctx.standalone ? {} : apiTasks),
         'runtime health': (s) => health.run(s),
         ...imagesPart.tasks,
         'log rotation': (s) => logRotation.run(s),
-        'node status': (s) => status.run(s),
-        lease: async (s) => {
-          await registeredOrStopped(status, s);
-          await lease.run(s);
-        },
-        plugins: async (s) => {
-          await registeredOrStopped(status, s);
-          await csi.plugins(s);
-        },
         pods: (s) => kubelet.run(s),
         ...server,
       });

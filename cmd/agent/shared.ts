@@ -3,9 +3,10 @@ import { availableParallelism } from 'node:os';
 import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import { endpointSlices, nodes, services } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
-import { ApiEventRecorder } from '../../client/event-recorder.ts';
+import { ApiEventRecorder, type EventRecorder } from '../../client/event-recorder.ts';
 import { createInformer, type Informer } from '../../client/informer.ts';
 import { loadKubeconfig } from '../../client/kubeconfig.ts';
+import { logRecorder, NoApi } from '../../client/no-api.ts';
 import { RestClient } from '../../client/rest.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
@@ -35,11 +36,13 @@ export interface AgentContext {
   readonly registry: Registry;
   readonly exec: Exec;
   readonly sysctl: Sysctl;
+  /** There is no API server: `client` and `heartbeats` fail every call, and the node runs static pods alone. */
+  readonly standalone: boolean;
   /** For everything but heartbeats. */
   readonly client: ApiClient;
   /** Without a rate limit and with a deadline: a node must not look dead because its pods are busy. */
   readonly heartbeats: ApiClient;
-  readonly recorder: ApiEventRecorder;
+  readonly recorder: EventRecorder;
   /** Many pods start at once: what only tells about them stands back. */
   readonly startRush: Rush;
   /** This node alone: all that a node's credentials may always read. */
@@ -52,27 +55,34 @@ export interface AgentContext {
   readonly tasks: () => Record<string, Task>;
 }
 
-/** @throws {AgentError} when the kubeconfig cannot be used. */
-export async function createContext(config: AgentConfig, kubeconfig: string, log: Logger): Promise<AgentContext> {
+/** @throws {AgentError} when the kubeconfig cannot be used. Without one the node stands alone. */
+export async function createContext(
+  config: AgentConfig,
+  kubeconfig: string | undefined,
+  log: Logger,
+): Promise<AgentContext> {
   const clock = systemClock;
   const registry = new Registry();
   eventLoopMetrics(registry);
   const observe = apiRequestMetrics(registry);
-  const credentials = await loadKubeconfig(kubeconfig);
+  const credentials = kubeconfig === undefined ? undefined : await loadKubeconfig(kubeconfig);
+  const standalone = credentials === undefined;
   const userAgent = `nodelet/${versionText()} (linux) kubernetes/${KUBERNETES_VERSION}`;
   const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) =>
-    new RestClient(credentials, { userAgent, observe, ...opts }, { clock, log });
+    credentials === undefined
+      ? new NoApi()
+      : new RestClient(credentials, { userAgent, observe, ...opts }, { clock, log });
   const { qps, burst, eventQps, eventBurst } = config.api;
   const timeoutMs = CALL_TIMEOUT_MS;
   const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
   const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
   const startRush = new Rush(STARTS_PER_CPU * availableParallelism(), clock);
-  const recorder = new ApiEventRecorder(
+  const apiRecorder = new ApiEventRecorder(
     events,
     { component: 'kubelet', host: config.nodeName },
     { clock, log, holdMs: EVENT_HOLD_MS, rush: startRush },
   );
-  const running = new Map<string, Task>([['events', (signal) => recorder.run(signal)]]);
+  const running = new Map<string, Task>([['events', (signal) => apiRecorder.run(signal)]]);
   const informers = new Map<string, Informer<never>>();
   const shared = <T>(name: string, make: () => Informer<never>): T => {
     let informer = informers.get(name);
@@ -93,9 +103,10 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
     registry,
     exec: systemExec,
     sysctl: procSysctl(),
+    standalone,
     client,
     heartbeats: clientWith({ timeoutMs: heartbeatDeadlineMs(config) }),
-    recorder,
+    recorder: standalone ? logRecorder(log) : apiRecorder,
     startRush,
     ownNode,
     allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
@@ -105,7 +116,7 @@ export async function createContext(config: AgentConfig, kubeconfig: string, log
         'endpointslices',
         () => createInformer(client, endpointSlices, ENDPOINT_SLICE_SELECTOR, deps) as Informer<never>,
       ),
-    tasks: () => Object.fromEntries(running),
+    tasks: () => (standalone ? {} : Object.fromEntries(running)), // all of them need the API server
   };
 }
 
