@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { labMissing } from '../harness/cluster.ts';
-import { FaultNode } from '../harness/fault-node.ts';
+import { FaultNode, until } from '../harness/fault-node.ts';
 import type { Kubectl } from '../harness/kubectl.ts';
 import { SLEEP } from '../harness/manifests.ts';
 
@@ -113,9 +113,28 @@ describe.skipIf(missing !== undefined)('static pods', () => {
     expect(await get('good-node-1', '{.status.containerStatuses[0].containerID}')).toBe(container);
   });
 
+  test('start with an agent that finds no API server, and show once there is one', async () => {
+    await node.killApiServer();
+    await node.killAgent();
+    await put('alone.yaml', manifest('alone'));
+    const ready = await node.startAgent();
+    const found = await until(
+      () => node.runtime.listContainers({ state: { state: 'CONTAINER_RUNNING' } }),
+      (containers) => containers.some((c) => c.labels['io.kubernetes.pod.name'] === 'alone-node-1'),
+      60_000,
+    );
+    const alone = found.find((c) => c.labels['io.kubernetes.pod.name'] === 'alone-node-1');
+    expect(alone).toBeDefined();
+    await node.cluster.lab('apiserver', 'start');
+    await ready();
+    await kubectl.until('pod/alone-node-1', '{.status.containerStatuses[0].ready}', /^true$/);
+    expect(await get('alone-node-1', '{.status.containerStatuses[0].containerID}')).toBe(`containerd://${alone?.id}`);
+  });
+
   test('end with their manifests, mirror and all', async () => {
-    for (const name of ['early', 'twin', 'good', 'broken', 'secret']) await rm(path.join(manifests, `${name}.yaml`));
-    for (const name of ['early', 'good']) {
+    for (const name of ['early', 'twin', 'good', 'broken', 'secret', 'alone'])
+      await rm(path.join(manifests, `${name}.yaml`));
+    for (const name of ['early', 'good', 'alone']) {
       await kubectl.run('wait', '--for=delete', `pod/${name}-node-1`, '--timeout=60s');
     }
     await node.untilClean(90_000);

@@ -76,6 +76,11 @@ export class FaultNode implements AsyncDisposable {
     return this.#agent.pid;
   }
 
+  /** The first process of the node, in whose namespaces the others are. */
+  get initPid(): number {
+    return this.#init.pid;
+  }
+
   async agentRuns(): Promise<boolean> {
     return await isRunning(this.#agent);
   }
@@ -94,6 +99,14 @@ export class FaultNode implements AsyncDisposable {
     const { identity, ready } = await startAgent(this.#init, program!, args, this.paths, AbortSignal.timeout(READY_MS));
     this.#agent = identity;
     return () => ready(AbortSignal.timeout(READY_MS));
+  }
+
+  /** SIGKILL. `lab apiserver start` brings it back. */
+  async killApiServer(): Promise<void> {
+    const { apiserver } = await readLabState(this.cluster.dir);
+    if (apiserver === undefined) throw new Error('the lab has no API server');
+    await signalProcess(apiserver, 'SIGKILL');
+    if (!(await waitForExit(apiserver, EXIT_MS, systemClock))) throw new Error('the API server does not end');
   }
 
   /** For the next start of the agent. */
@@ -162,7 +175,7 @@ export class FaultNode implements AsyncDisposable {
     const found: string[] = [];
     for (const mount of await cgroupMounts()) {
       for (const dir of await directoriesBelow(path.join(mount, root))) {
-        if (/\/pod[0-9a-f]{8}-[^/]*$/.test(dir)) found.push(`cgroup ${dir}`);
+        if (/\/pod[0-9a-f]{8}[^/]*$/.test(dir)) found.push(`cgroup ${dir}`);
       }
     }
     return found;
