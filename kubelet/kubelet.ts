@@ -87,6 +87,7 @@ export class Kubelet {
   readonly #sources: PodSources;
   readonly #pleg: Pleg;
   readonly #housekeeping: Housekeeping;
+  readonly #mirrors: MirrorPods;
   #localNode: Node | undefined;
 
   constructor(config: KubeletConfig, deps: KubeletDeps) {
@@ -104,8 +105,14 @@ export class Kubelet {
       log,
     });
     this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
-    const mirrors = new MirrorPods({ client: deps.client, pods: this.#pods, getNode: () => this.node(), log });
-    const mirroring = deps.standalone === true ? {} : { mirrors };
+    this.#mirrors = new MirrorPods({
+      client: deps.client,
+      pods: this.#pods,
+      getNode: () => this.node(),
+      clock,
+      log,
+    });
+    const mirroring = deps.standalone === true ? {} : { mirrors: this.#mirrors };
     const lifecycle = new KubeletPodLifecycle({
       ...mirroring,
       runtime,
@@ -189,6 +196,7 @@ export class Kubelet {
     const apiTasks: Record<string, Task> = {
       'pod reflector': (s) => reflector.run(s),
       'pod source': (s) => this.#runSource(s),
+      'mirror pods': (s) => this.#mirrors.run(s),
     };
     await runTasks(signal, {
       ...(standalone === true ? {} : apiTasks),

@@ -12,17 +12,18 @@ import { PodManager } from './pod-manager.ts';
 const { signal } = new AbortController();
 const name = { namespace: 'default', name: 'web-node-1' };
 
+let clock: FakeClock;
 let api: FakeApi;
 let pods: PodManager;
 let node: Node | undefined;
 let mirrors: MirrorPods;
 
 beforeEach(() => {
-  const clock = new FakeClock(Date.UTC(2026, 0, 1));
+  clock = new FakeClock(Date.UTC(2026, 0, 1));
   api = new FakeApi({ now: () => clock.now() });
   pods = new PodManager();
   node = { metadata: { name: 'node-1', uid: 'node-uid' } };
-  mirrors = new MirrorPods({ client: api, pods, getNode: () => node, log: silentLog });
+  mirrors = new MirrorPods({ client: api, pods, getNode: () => node, clock, log: silentLog });
 });
 
 const staticPod = (hash: string): Pod => ({
@@ -106,4 +107,22 @@ test('a mirror goes with its static pod, once that has ended', async () => {
   expect(stored()).toHaveLength(1);
   await mirrors.deleteOrphans(() => false, signal);
   expect(stored()).toEqual([]);
+});
+
+test('what could not be written is written later; a pod that went meanwhile is not shown any more', async () => {
+  const stop = new AbortController();
+  const ended = mirrors.run(stop.signal);
+  for (const hash of ['one', 'two']) {
+    api.failNext('create', new AgentError('no answer', { code: 'API_UNREACHABLE' }));
+    pods.set(staticPod(hash));
+    mirrors.request(staticPod(hash));
+    await clock.advance(9_999);
+    expect(stored()).toEqual([]);
+    if (hash === 'one') pods.remove(staticPod(hash));
+    await clock.advance(1);
+    expect(stored()).toHaveLength(hash === 'one' ? 0 : 1);
+  }
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
 });

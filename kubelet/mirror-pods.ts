@@ -1,10 +1,14 @@
 // Mirror pods: what the API shows of static pods. Each is made once, made anew when somebody deleted it or when its
-// static pod changed, and taken away with its static pod. After pkg/kubelet/pod/mirror_client.go.
+// static pod changed, and taken away with its static pod. Static pods never wait for any of this: an API server that
+// does not answer must not keep its own containers from being restarted. After pkg/kubelet/pod/mirror_client.go.
 import type { Node } from '../api/kinds.ts';
 import { type Pod, podFullName } from '../api/pod.ts';
 import { pods as podResource } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { ApiError, isConflict, isNotFound } from '../client/errors.ts';
+import type { Clock } from '../core/clock.ts';
+import { DueQueue } from '../core/due-queue.ts';
+import { KeyedWorker } from '../core/keyed-worker.ts';
 import type { Logger } from '../core/log.ts';
 import { MIRROR_ANNOTATION, type PodManager } from './pod-manager.ts';
 import { HASH_ANNOTATION } from './sources/static-pod.ts';
@@ -13,18 +17,57 @@ export interface MirrorPodsDeps {
   readonly client: Pick<ApiClient, 'create' | 'delete' | 'get'>;
   readonly pods: Pick<PodManager, 'mirrorOf' | 'mirrors' | 'byName'>;
   readonly getNode: () => Node | undefined;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
 const CALL_TIMEOUT_MS = 30_000;
+const RETRY_MS = 10_000;
+const CONCURRENCY = 2;
 
 export class MirrorPods {
   readonly #deps: MirrorPodsDeps;
   readonly #log: Logger;
+  /** By full name, what is to be shown. */
+  readonly #wanted = new Map<string, Pod>();
+  readonly #worker: KeyedWorker<string>;
+  readonly #due: DueQueue<string>;
 
   constructor(deps: MirrorPodsDeps) {
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'mirror-pods' });
+    this.#worker = new KeyedWorker(
+      (name, signal) => this.#show(name, signal),
+      { name: 'mirror-pods', concurrency: CONCURRENCY },
+      deps,
+    );
+    this.#due = new DueQueue(deps.clock, (name) => this.#worker.request(name));
+  }
+
+  /** The static pod has started, or its mirror may have changed: looks, and makes the API show it, again if need be. */
+  request(pod: Pod): void {
+    this.#wanted.set(podFullName(pod), pod);
+    this.#worker.request(podFullName(pod));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#worker.run(signal);
+    } finally {
+      this.#due[Symbol.dispose]();
+    }
+  }
+
+  async #show(name: string, signal: AbortSignal): Promise<void> {
+    const pod = this.#wanted.get(name);
+    if (pod === undefined) return;
+    const { namespace = '', name: podName = '', uid } = pod.metadata ?? {};
+    if (this.#deps.pods.byName(namespace, podName)?.metadata?.uid !== uid) {
+      this.#wanted.delete(name); // it ends: its mirror is left as it is until then
+      return;
+    }
+    if ((await this.reconcile(pod, signal)) || signal.aborted) this.#due.delete(name);
+    else this.#due.set(name, RETRY_MS);
   }
 
   /** Makes the API show `pod`. False when that has to be tried again. Never throws: the pod runs in any case. */

@@ -39,7 +39,7 @@ export interface PodLifecycleDeps {
   readonly reasons: ReasonCache;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
-  readonly mirrors?: Pick<MirrorPods, 'reconcile'>;
+  readonly mirrors?: Pick<MirrorPods, 'request'>;
   readonly ensurePodDirs: (podUid: string) => Promise<void>;
   /** Why pods cannot get a network now, undefined when they can. */
   readonly networkError: () => string | undefined;
@@ -68,8 +68,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
       return { podIsOver: true };
     }
-    // Beside the work, not before it: the pod does not need the API.
-    const mirroring = isStaticPod(pod) ? this.#deps.mirrors?.reconcile(pod, signal) : undefined;
+    if (isStaticPod(pod)) this.#deps.mirrors?.request(pod);
     await this.#prepare(pod);
     let mounting: Promise<void> | undefined;
     const mountVolumes = () => {
@@ -87,11 +86,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       signal,
     });
     const [mounted] = await Promise.allSettled([signal.aborted ? mounting : mountVolumes()]);
-    const outcome = this.#afterSync(
-      pod,
-      mounted.status === 'rejected' ? { error: mounted.reason as Error, ...result } : result,
-    );
-    return (await mirroring) === false ? { failed: true, ...outcome } : outcome;
+    return this.#afterSync(pod, mounted.status === 'rejected' ? { error: mounted.reason as Error, ...result } : result);
   }
 
   async syncTerminatingPod(state: WorkerState & { readonly pod: Pod }, signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
+import type { ApiClient } from '../client/api-client.ts';
 import { NoApi } from '../client/no-api.ts';
 import { Store } from '../client/store.ts';
 import { DEFAULT_KUBELET_CONFIG } from './config.ts';
@@ -194,4 +195,26 @@ test('without an API server static pods come, change and go; nobody is asked or 
   await take('web');
   await until(() => kubelet.getPods().length === 0 && !agent.runtime.isKnown(uid));
   expect(agent.runtime.kills.map((k) => k.graceSeconds)).toEqual([30, 30]);
+});
+
+test('an API server that does not answer keeps no static pod from being restarted', async () => {
+  const never = (...[, , , opts]: Parameters<ApiClient['create']>) =>
+    new Promise<never>((_, reject) => {
+      opts?.signal?.addEventListener('abort', () => reject(new Error('given up')));
+    });
+  const client = new Proxy(agent.api, {
+    get: (api, member) => {
+      if (member === 'create') return never;
+      const value: unknown = Reflect.get(api, member, api);
+      return typeof value === 'function' ? value.bind(api) : value;
+    },
+  });
+  const kubelet = start({ client });
+  await put('web', 'busybox');
+  const web = () => kubelet.podByName('default', 'web-node-1');
+  await until(() => web()?.status?.phase === 'Running');
+  const uid = web()!.metadata!.uid!;
+  await agent.clock.advance(1000);
+  agent.runtime.exit(uid, 'main', 1);
+  await until(() => web()?.status?.containerStatuses?.[0]?.restartCount === 1);
 });
