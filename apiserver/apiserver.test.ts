@@ -263,6 +263,24 @@ describe('delete', () => {
     expect((await call('GET', `${PODS}/graceful`)).status).toBe(404);
   });
 
+  test('a pod that is going and is then deleted by force is first seen to end at once', async () => {
+    const { body: made } = await call('POST', PODS, podBody('forced', { nodeName: 'n' }));
+    const { resourceVersion } = (await call('DELETE', `${PODS}/forced`)).body.metadata;
+    const at = `${PODS}?watch=1&fieldSelector=metadata.name%3Dforced&resourceVersion=${resourceVersion}`;
+    const events = await watch(at);
+    const preconditions = { uid: made.metadata.uid, resourceVersion };
+    const now = { gracePeriodSeconds: 0, preconditions };
+    const tried = await call('DELETE', `${PODS}/forced?dryRun=All`, { ...now, dryRun: ['All'] });
+    expect(tried.status).toBe(200);
+    expect((await call('DELETE', `${PODS}/forced`, now)).status).toBe(200);
+    const told = await events.next();
+    expect(told).toMatchObject({ type: 'MODIFIED', object: { metadata: { deletionGracePeriodSeconds: 0 } } });
+    const gone = await events.next();
+    expect(gone).toMatchObject({ type: 'DELETED', object: { metadata: { deletionGracePeriodSeconds: 0 } } });
+    expect(Number(gone.object.metadata.resourceVersion)).toBeGreaterThan(Number(told.object.metadata.resourceVersion));
+    events.close();
+  });
+
   test('a finalizer holds the object until it is removed', async () => {
     await call('POST', CONFIG_MAPS, configMap('held', {}, { finalizers: ['example.com/wait'] }));
     const deleted = await call('DELETE', `${CONFIG_MAPS}/held`);

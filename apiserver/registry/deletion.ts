@@ -1,6 +1,6 @@
 // What a DELETE does to an object: at once, after a grace, or when its finalizers are done. After apiserver
 // pkg/registry/rest/delete.go.
-import { formatTime } from '../../api/meta.ts';
+import { formatTime, type KubeObject } from '../../api/meta.ts';
 import { conflict, type GroupResource } from '../status-error.ts';
 import type { StoredItem } from '../store/stored-item.ts';
 import type { AnyObject, KindDefinition } from './definition.ts';
@@ -65,6 +65,18 @@ function shorten(object: AnyObject, stored: number, grace: number, nowMs: number
   meta.deletionTimestamp = formatTime(Math.max(endMs, nowMs));
   meta.deletionGracePeriodSeconds = endMs < nowMs && grace !== 0 ? 1 : grace;
   return object;
+}
+
+/** Whether deletion has begun and its stored grace is over: the next DELETE removes the object. */
+export function endsAtOnce({ metadata }: KubeObject): boolean {
+  return metadata?.deletionTimestamp !== undefined && (metadata.deletionGracePeriodSeconds ?? 0) === 0;
+}
+
+/** The same request about the same object, whatever its version is by now. */
+export function withoutVersion(request: DeleteRequest): DeleteRequest {
+  if (request.preconditions === undefined) return request;
+  const { resourceVersion: _, ...preconditions } = request.preconditions;
+  return { ...request, preconditions };
 }
 
 /** Orphan and foreground deletion leave their finalizer for the garbage collector; each takes the other's away. */

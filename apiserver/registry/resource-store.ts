@@ -20,7 +20,14 @@ import { CompactedError, type Store, type StoreEvent } from '../store/store.ts';
 import { encodeBody, StoredItem } from '../store/stored-item.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import type { AnyObject, KindDefinition, Mutable, StrategyContext } from './definition.ts';
-import { beginDeletion, checkPreconditions, type DeleteRequest, finalizersAfterPolicy } from './deletion.ts';
+import {
+  beginDeletion,
+  checkPreconditions,
+  type DeleteRequest,
+  endsAtOnce,
+  finalizersAfterPolicy,
+  withoutVersion,
+} from './deletion.ts';
 import { invalid, invalidObject } from './field-errors.ts';
 import { MAX_NAME_BASE, metadataFaults, metadataUpdateFaults, randomSuffix } from './metadata.ts';
 import type { ObjectReader } from './reader.ts';
@@ -372,19 +379,20 @@ export class ResourceStore {
       this.get(namespace, name).object,
     );
     await runValidation(this.#deps.admission, admission);
-    for (;;) {
+    for (let asked = request; ; ) {
       const current = this.get(namespace, name);
-      checkPreconditions(this.#resource, current, request);
-      const next = beginDeletion(this.definition, current, request, this.#deps.clock.now());
+      checkPreconditions(this.#resource, current, asked);
+      const next = beginDeletion(this.definition, current, asked, this.#deps.clock.now());
       if (next === undefined) return { gone: false, item: current };
       const meta = next.metadata!;
       meta.finalizers = finalizersAfterPolicy(meta.finalizers ?? [], request, this.definition);
       if (meta.finalizers.length === 0) delete meta.finalizers;
       const gone = this.#mayGo(next);
       // Whoever acts on the end of such an object (a node, on its pod) has to see that it is to end at once.
-      const tellFirst = this.definition.grace !== undefined && current.object.metadata?.deletionTimestamp === undefined;
-      if (gone && tellFirst && !context.dryRun) {
-        await this.#put(namespace, name, next, current.revision, false);
+      if (gone && this.definition.grace !== undefined && !endsAtOnce(current.object) && !context.dryRun) {
+        const told = await this.#put(namespace, name, next, current.revision, false);
+        // The version that was asked for is gone by our own doing.
+        if (told !== undefined) asked = withoutVersion(request);
         continue; // and remove it, unless somebody was faster
       }
       const item = gone
