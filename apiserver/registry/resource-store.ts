@@ -331,8 +331,8 @@ export class ResourceStore {
   #resetForSubresource(next: AnyObject, old: AnyObject, subresource: string, context: WriteContext): void {
     const { definition } = this;
     if (subresource === 'status') resetToStatus(next, old, definition);
-    else if (subresource !== '') definition.subresources?.[subresource]?.reset(next, old);
-    else if (definition.status) restore(next, old, 'status');
+    else if (subresource === '' && definition.status) restore(next, old, 'status');
+    definition.subresources?.[subresource]?.reset(next, old);
     definition.defaults?.(next);
     if (subresource === '') definition.prepareUpdate?.(next, old, this.#strategyContext(context));
     // Upstream binds past the strategy: being given a node is not a new generation.

@@ -1,6 +1,8 @@
 // Defaults of Pods and pod templates. Source: pkg/apis/core/v1/defaults.go.
 import type * as core from 'kubernetes-types/core/v1.js';
 import type { Container, PodSpec, Volume } from '../../../api/pod.ts';
+import { podAmounts } from '../../../api/pod-resources.ts';
+import { formatQuantity, type Quantity } from '../../../api/quantity.ts';
 
 const DEFAULT_FILE_MODE = 0o644;
 
@@ -28,6 +30,28 @@ export function defaultPod(spec: PodSpec): void {
   for (const container of [...(spec.initContainers ?? []), ...(spec.containers ?? [])]) {
     const limits = container.resources?.limits;
     if (limits !== undefined) container.resources!.requests = { ...limits, ...container.resources!.requests };
+  }
+  defaultPodLevelRequests(spec);
+}
+
+/** A pod that is limited as a whole asks for what its containers ask for, or else for its limit (KEP-2837). */
+function defaultPodLevelRequests(spec: PodSpec): void {
+  const { resources, ...alone } = spec;
+  if (resources?.limits === undefined || Object.keys(resources.limits).length === 0) return;
+  const requests: Record<string, string> = { ...resources.requests };
+  // Huge pages of the containers are no promise of the pod: they are not divided among containers.
+  for (const [name, amount] of sumsOf(alone)) {
+    if (name === 'cpu' || name === 'memory') requests[name] ??= formatQuantity(amount);
+  }
+  for (const [name, limit] of Object.entries(resources.limits)) requests[name] ??= limit;
+  resources.requests = requests;
+}
+
+function sumsOf(spec: PodSpec): ReadonlyMap<string, Quantity> {
+  try {
+    return podAmounts({ spec }, 'requests');
+  } catch {
+    return new Map(); // no quantities: validation says where
   }
 }
 

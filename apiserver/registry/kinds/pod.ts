@@ -3,10 +3,11 @@ import type { Pod } from '../../../api/pod.ts';
 import { isTerminalPhase } from '../../../api/pod.ts';
 import { defaultPod } from '../defaults/pod.ts';
 import { qosClassOf } from '../defaults/qos.ts';
-import type { AnyObject, UpdateSubresource } from '../definition.ts';
+import type { AnyObject } from '../definition.ts';
 import { podTable } from '../tables/pod.ts';
-import { ephemeralContainerFaults, podFaults, podUpdateFaults } from '../validation/pod.ts';
+import { podFaults, podUpdateFaults } from '../validation/pod.ts';
 import { namespaced } from './build.ts';
+import { ephemeralContainers, resize, status } from './pod-subresources.ts';
 
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
@@ -25,33 +26,6 @@ function grace(object: AnyObject, asked: number | undefined): number {
   if (pod.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined && asked === undefined) return 0;
   return asked ?? pod.spec.terminationGracePeriodSeconds ?? 0;
 }
-
-/** Takes the new list of ephemeral containers and nothing else. */
-const ephemeralContainers: UpdateSubresource = {
-  reset(next, old) {
-    const wanted = (next as Pod).spec?.ephemeralContainers;
-    for (const member of Object.keys(next)) delete next[member as keyof AnyObject];
-    Object.assign(next, structuredClone(old));
-    if (wanted !== undefined) next.spec.ephemeralContainers = wanted;
-  },
-  validate: ephemeralContainerFaults,
-};
-
-/** In-place resize: resources and resizePolicy of the containers that exist. */
-const resize: UpdateSubresource = {
-  reset(next, old) {
-    const wanted = (next as Pod).spec;
-    for (const member of Object.keys(next)) delete next[member as keyof AnyObject];
-    Object.assign(next, structuredClone(old));
-    for (const list of ['containers', 'initContainers'] as const) {
-      for (const container of (next as Pod).spec![list] ?? []) {
-        const source = wanted?.[list]?.find((c) => c.name === container.name);
-        if (source?.resources !== undefined) container.resources = source.resources;
-        if (source?.resizePolicy !== undefined) container.resizePolicy = source.resizePolicy;
-      }
-    }
-  },
-};
 
 export const podKind = namespaced('', 'v1', 'pods', 'Pod', {
   shortNames: ['po'],
@@ -78,6 +52,6 @@ export const podKind = namespaced('', 'v1', 'pods', 'Pod', {
   validate: podFaults,
   validateUpdate: podUpdateFaults,
   grace,
-  subresources: { ephemeralcontainers: ephemeralContainers, resize },
+  subresources: { ephemeralcontainers: ephemeralContainers, resize, status },
   table: podTable,
 });

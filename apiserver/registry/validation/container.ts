@@ -1,14 +1,5 @@
 // One container of any list. Source: pkg/apis/core/validation validateContainer.
-import type {
-  Container,
-  EnvVar,
-  EphemeralContainer,
-  HTTPGetAction,
-  Probe,
-  ResourceRequirements,
-  VolumeMount,
-} from '../../../api/pod.ts';
-import { compareQuantities, isQuantity, parseQuantity } from '../../../api/quantity.ts';
+import type { Container, EnvVar, EphemeralContainer, HTTPGetAction, Probe, VolumeMount } from '../../../api/pod.ts';
 import {
   duplicate,
   type FieldError,
@@ -19,6 +10,7 @@ import {
   required,
 } from '../field-errors.ts';
 import { labelFaults } from '../metadata.ts';
+import { resizePolicyFaults, resourcesFaults } from './resources.ts';
 
 export interface ContainerContext {
   readonly volumes: ReadonlySet<string>;
@@ -26,6 +18,8 @@ export interface ContainerContext {
   readonly names: Set<string>;
   readonly hostPorts: Set<string>;
   readonly hostNetwork: boolean;
+  /** The pod's. */
+  readonly restartPolicy: string | undefined;
 }
 
 export type ContainerList = 'containers' | 'initContainers' | 'ephemeralContainers';
@@ -51,6 +45,7 @@ export function containerFaults(
   faults.push(...envFaults(container.env ?? [], `${path}.env`));
   faults.push(...mountsFaults(container.volumeMounts ?? [], `${path}.volumeMounts`, context.volumes));
   faults.push(...resourcesFaults(container.resources, `${path}.resources`));
+  faults.push(...resizePolicyFaults(container.resizePolicy ?? [], `${path}.resizePolicy`, context.restartPolicy));
   return [...faults, ...handlerFaults(container, path, list)];
 }
 
@@ -185,36 +180,6 @@ function mountsFaults(mounts: readonly VolumeMount[], path: string, volumes: Rea
     }
     return faults;
   });
-}
-
-function resourcesFaults(resources: ResourceRequirements | undefined, path: string): FieldError[] {
-  const faults: FieldError[] = [];
-  for (const list of ['limits', 'requests'] as const) {
-    for (const [name, quantity] of Object.entries(resources?.[list] ?? {})) {
-      const field = `${path}.${list}[${name}]`;
-      if (!isQuantity(quantity)) faults.push(invalid(field, quantity, 'must be a quantity'));
-      else if (parseQuantity(quantity).nanos < 0n)
-        faults.push(invalid(field, quantity, 'must be greater than or equal to 0'));
-      else if (isExtended(name) && parseQuantity(quantity).nanos % 1_000_000_000n !== 0n) {
-        faults.push(invalid(field, quantity, 'must be an integer'));
-      }
-    }
-  }
-  if (faults.length > 0) return faults;
-  for (const [name, request] of Object.entries(resources?.requests ?? {})) {
-    const limit = resources?.limits?.[name];
-    if (limit === undefined) continue;
-    const order = compareQuantities(parseQuantity(request), parseQuantity(limit));
-    const field = `${path}.requests`;
-    if (isExtended(name) && order !== 0)
-      faults.push(invalid(field, request, `must be equal to ${name} limit of ${limit}`));
-    else if (order > 0) faults.push(invalid(field, request, `must be less than or equal to ${name} limit of ${limit}`));
-  }
-  return faults;
-}
-
-function isExtended(name: string): boolean {
-  return name.startsWith('hugepages-') || (name.includes('/') && !name.includes('kubernetes.io/'));
 }
 
 const PROBES = ['livenessProbe', 'readinessProbe', 'startupProbe'] as const;

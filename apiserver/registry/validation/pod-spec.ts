@@ -4,6 +4,7 @@ import type { PodSpec, Toleration, Volume } from '../../../api/pod.ts';
 import { duplicate, type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelFaults, labelsFaults, qualifiedNameFaults, subdomainFaults } from '../metadata.ts';
 import { containerFaults } from './container.ts';
+import { podLevelFaults } from './resources.ts';
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
@@ -21,7 +22,8 @@ export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: Po
   if ((spec.containers?.length ?? 0) === 0) faults.push(required(`${path}.containers`));
   const names = new Set<string>();
   const hostPorts = new Set<string>();
-  const context = { volumes, names, hostPorts, hostNetwork: spec.hostNetwork === true };
+  const { restartPolicy } = spec;
+  const context = { volumes, names, hostPorts, hostNetwork: spec.hostNetwork === true, restartPolicy };
   for (const list of ['containers', 'initContainers', 'ephemeralContainers'] as const) {
     (spec[list] ?? []).forEach((container, i) => {
       faults.push(...containerFaults(container, `${path}.${list}[${i}]`, list, context));
@@ -30,7 +32,8 @@ export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: Po
   if (rules.allowEphemeral !== true && (spec.ephemeralContainers?.length ?? 0) > 0) {
     faults.push(forbiddenField(`${path}.ephemeralContainers`, 'cannot be set on create'));
   }
-  return [...faults, ...policyFaults(spec, path), ...placementFaults(spec, path), ...identityFaults(spec, path)];
+  faults.push(...podLevelFaults(spec, path), ...policyFaults(spec, path));
+  return [...faults, ...placementFaults(spec, path), ...identityFaults(spec, path)];
 }
 
 function policyFaults(spec: PodSpec, path: string): FieldError[] {
@@ -45,10 +48,15 @@ function policyFaults(spec: PodSpec, path: string): FieldError[] {
   if (deadline !== undefined && (deadline < 1 || deadline > MAX_INT32)) {
     faults.push(invalid(`${path}.activeDeadlineSeconds`, deadline, `must be between 1 and ${MAX_INT32}, inclusive`));
   }
-  if (spec.hostNetwork !== true && spec.hostUsers === false && (spec.hostPID || spec.hostIPC)) {
-    faults.push(
-      forbiddenField(`${path}.hostUsers`, 'when `pod.Spec.HostUsers` is false, host namespaces are not allowed'),
-    );
+  if (spec.hostUsers === false) {
+    // Spelled as kube-apiserver spells these paths.
+    for (const [field, wanted] of Object.entries({
+      hostNetwork: spec.hostNetwork,
+      HostPID: spec.hostPID,
+      HostIPC: spec.hostIPC,
+    })) {
+      if (wanted) faults.push(forbiddenField(`${path}.${field}`, 'when `pod.Spec.HostUsers` is false'));
+    }
   }
   if (spec.shareProcessNamespace && spec.hostPID) {
     faults.push(
