@@ -6,6 +6,7 @@ import { amountsOf, podRequests } from '../../api/pod-resources.ts';
 import { parseQuantity, type Quantity } from '../../api/quantity.ts';
 import { type HostPort, hostPortsOf } from '../../api/scheduling.ts';
 import type { AffinityTerm } from './cluster-view.ts';
+import { amountsVersion, withCountedRequests } from './pod-in-resize.ts';
 
 /** Amounts in nano-units: exact for every resource. */
 export type Amounts = ReadonlyMap<string, bigint>;
@@ -19,6 +20,8 @@ export interface PodFacts {
   readonly key: string;
   readonly uid: string;
   readonly pod: Pod;
+  /** As long as it is the same, so are the amounts. */
+  readonly version: string;
   readonly requests: Amounts;
   /** With defaults for what is not said, for scoring only. */
   readonly scoredCpu: bigint;
@@ -29,8 +32,9 @@ export interface PodFacts {
 }
 
 export function podFacts(pod: Pod): PodFacts {
-  const requests = new Map([...podRequests(pod)].map(([name, q]) => [name, q.nanos]));
+  const requests = new Map([...podRequests(withCountedRequests(pod))].map(([name, q]) => [name, q.nanos]));
   return {
+    version: amountsVersion(pod),
     key: objectKey(pod),
     uid: pod.metadata?.uid ?? '',
     pod,

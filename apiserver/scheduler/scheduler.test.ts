@@ -353,3 +353,54 @@ test('1,000 pods on 50 nodes (figure printed, not judged)', async () => {
   process.stdout.write(`1,000 pods on 50 nodes: ${Math.round(performance.now() - startMs)} ms, fake API included\n`);
   expect(Object.values(perNode())).toEqual(Array(50).fill(20));
 }, 60_000);
+
+describe('pods that are being resized', () => {
+  const amounts = (cpu: string) => ({ requests: { cpu } });
+  const reported = (has: string, promised = has) => ({
+    name: 'c',
+    image: 'i',
+    imageID: '',
+    ready: true,
+    restartCount: 0,
+    resources: amounts(has),
+    allocatedResources: { cpu: promised },
+  });
+  const running = (wants: string, has: string, promised?: string): Pod => ({
+    ...pod('resized', { ...asking(wants), nodeName: 'n' }),
+    status: { phase: 'Running', containerStatuses: [reported(has, promised)] },
+  });
+
+  test.each([
+    ['what it wants', running('3', '1')],
+    ['what it was promised', running('1', '1', '3')],
+    ['what it still has', running('1', '3', '1')],
+  ])('count for %s', async (_name, resized) => {
+    cluster.api.seed(nodes, node('n'));
+    cluster.api.seed(pods, resized, pod('p', asking('2')));
+    await start();
+    expect(nodeOf('p')).toBeUndefined();
+    expect(why('p')?.message).toContain('Insufficient cpu');
+  });
+
+  test('count for what they have once the node says that it can never be', async () => {
+    const refused = { type: 'PodResizePending', status: 'True', reason: 'Infeasible' };
+    const resized = running('100', '1');
+    cluster.api.seed(nodes, node('n'));
+    cluster.api.seed(pods, { ...resized, status: { ...resized.status, conditions: [refused] } });
+    cluster.api.seed(pods, pod('p', asking('2')));
+    await start();
+    expect(nodeOf('p')).toBe('n');
+  });
+
+  test('make room for others when they are smaller', async () => {
+    cluster.api.seed(nodes, node('n'));
+    cluster.api.seed(pods, running('1', '3'), pod('p', asking('2')));
+    await start();
+    expect(nodeOf('p')).toBeUndefined();
+    const name = { namespace: 'default', name: 'resized' };
+    const body = { status: { containerStatuses: [reported('1')] } };
+    await cluster.api.patch(pods, name, { type: 'merge', body }, { subresource: 'status' });
+    await cluster.pass(1_000);
+    expect(nodeOf('p')).toBe('n');
+  });
+});

@@ -15,6 +15,7 @@ import { type Controller, type ControllerContext, referenceTo, waitForStores } f
 import { ClusterView } from './cluster-view.ts';
 import { refusals, unschedulableMessage } from './filters.ts';
 import { NodeInfo, type PodFacts, podFacts } from './node-info.ts';
+import { amountsVersion } from './pod-in-resize.ts';
 import { bestNode } from './scores.ts';
 
 export const SCHEDULER_NAME = 'default-scheduler';
@@ -129,8 +130,9 @@ export class Scheduler implements Controller {
       this.#forget(uid);
       const placed = this.#placed.get(uid) === node ? this.#nodes.get(node)?.pods.get(uid) : undefined;
       // Status changes of running pods, by far the most, change no amounts.
-      const isSame = placed !== undefined && placed.pod.metadata?.generation === pod.metadata?.generation;
-      this.#place(isSame ? { ...placed, pod } : podFacts(pod), node);
+      const facts = placed?.version === amountsVersion(pod) ? { ...placed, pod } : podFacts(pod);
+      this.#place(facts, node);
+      if (placed !== undefined && takesLess(facts, placed)) this.#retryUnschedulable();
     } else if (isOurs(pod)) {
       if (!this.#placed.has(uid)) this.#enqueue(pod);
     } else {
@@ -325,6 +327,10 @@ export class Scheduler implements Controller {
     }
     return undefined;
   }
+}
+
+function takesLess(now: PodFacts, before: PodFacts): boolean {
+  return [...before.requests].some(([name, amount]) => (now.requests.get(name) ?? 0n) < amount);
 }
 
 function isOurs(pod: Pod): boolean {
