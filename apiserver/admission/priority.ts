@@ -1,6 +1,6 @@
 // The number behind priorityClassName. Source: plugin/pkg/admission/priority.
 import type { PriorityClass } from 'kubernetes-types/scheduling/v1.js';
-import type { Pod } from '../../api/pod.ts';
+import type { Pod, PodSpec } from '../../api/pod.ts';
 import type { AdmissionPlugin } from '../admission.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import { forbidden } from '../status-error.ts';
@@ -41,10 +41,12 @@ export function priority(reader: ObjectReader): AdmissionPlugin {
   };
   return {
     name: 'Priority',
-    mutate({ operation, group, resource, subresource, object, name }) {
-      if (operation !== 'CREATE' || group !== '' || resource !== 'pods' || subresource !== '') return;
+    mutate({ operation, group, resource, subresource, object, oldObject, name }) {
+      if (group !== '' || resource !== 'pods' || subresource !== '') return;
       const spec = (object as Pod).spec;
       if (spec === undefined) return;
+      if (operation === 'UPDATE') return keep(spec, (oldObject as Pod).spec);
+      if (operation !== 'CREATE') return;
       const refuse = (why: string) => forbidden({ group, resource }, name, why);
       const chosen = spec.priorityClassName ? find(spec.priorityClassName) : fallback();
       if (chosen === undefined) throw refuse(`no PriorityClass with name ${spec.priorityClassName} was found`);
@@ -58,6 +60,12 @@ export function priority(reader: ObjectReader): AdmissionPlugin {
       spec.preemptionPolicy ??= chosen.preemptionPolicy;
     },
   };
+}
+
+/** A writer that leaves out what was computed here does not mean to change it. */
+function keep(spec: PodSpec, old: PodSpec | undefined): void {
+  if (old?.priority !== undefined) spec.priority ??= old.priority;
+  if (old?.preemptionPolicy !== undefined) spec.preemptionPolicy ??= old.preemptionPolicy;
 }
 
 function toClass(stored: PriorityClass): Class {

@@ -312,6 +312,8 @@ export class ResourceStore {
     this.#resetForSubresource(next, old, subresource, context);
     const admission = this.#admission('UPDATE', subresource, namespace, name, context, next, old);
     await runMutation(this.#deps.admission, admission);
+    // Upstream binds past the strategy: being given a node is not a new generation.
+    if (definition.generation && subresource !== 'binding') next.metadata!.generation = nextGeneration(next, old);
     this.#refuseFaults(name, this.#updateFaults(next, old, subresource));
     const reservation = subresource === '' ? definition.reserve?.(next, old) : undefined;
     let stored = false;
@@ -335,8 +337,6 @@ export class ResourceStore {
     definition.subresources?.[subresource]?.reset(next, old);
     definition.defaults?.(next);
     if (subresource === '') definition.prepareUpdate?.(next, old, this.#strategyContext(context));
-    // Upstream binds past the strategy: being given a node is not a new generation.
-    if (definition.generation && subresource !== 'binding') next.metadata!.generation = nextGeneration(next, old);
   }
 
   #updateFaults(next: AnyObject, old: AnyObject, subresource: string) {
