@@ -6,7 +6,7 @@ import { isTerminalPhase, type Pod, type PodCondition } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
 import type { Clock } from '../core/clock.ts';
 import type { AnyObject } from './registry/definition.ts';
-import type { DeleteRequest } from './registry/deletion.ts';
+import { checkPreconditions, type DeleteRequest } from './registry/deletion.ts';
 import type { Registry } from './registry/registry.ts';
 import type { WriteContext } from './registry/resource-store.ts';
 import { badRequest, StatusError, tooManyRequests } from './status-error.ts';
@@ -20,6 +20,7 @@ export const disruptionBudgets = Object.freeze({
   namespaced: true,
 });
 
+const PODS = { group: '', resource: 'pods' };
 const EVICTION_KIND = { group: 'policy', version: 'v1', kind: 'Eviction' } as const;
 /** Seconds a client should wait for a budget's controller. */
 const RETRY_AFTER_S = 10;
@@ -65,9 +66,20 @@ async function evict(
   const phase = pod.status?.phase;
   const unprotected = isTerminalPhase(phase) || phase === 'Pending' || pod.metadata?.deletionTimestamp !== undefined;
   if (!unprotected) await spendBudget(registry, clock, pod, context);
-  const mark = (current: AnyObject) => withDisruptionTarget(current as Pod, clock.now()) as AnyObject;
-  await resource.update(namespace, name, 'status', mark, context);
-  await resource.delete(namespace, name, eviction.deleteOptions ?? {}, context);
+  const request = eviction.deleteOptions ?? {};
+  const mark = (current: AnyObject) => {
+    checkPreconditions(PODS, name, current.metadata ?? {}, request);
+    return withDisruptionTarget(current as Pod, clock.now()) as AnyObject;
+  };
+  const { item } = await resource.update(namespace, name, 'status', mark, context);
+  // The mark made another version of the pod than the one that was asked for.
+  await resource.delete(namespace, name, context.dryRun ? request : ofVersion(request, item.revision), context);
+}
+
+function ofVersion(request: DeleteRequest, revision: number): DeleteRequest {
+  const { preconditions } = request;
+  if (preconditions?.resourceVersion === undefined) return request;
+  return { ...request, preconditions: { ...preconditions, resourceVersion: String(revision) } };
 }
 
 async function spendBudget(registry: Registry, clock: Clock, pod: Pod, context: WriteContext): Promise<void> {

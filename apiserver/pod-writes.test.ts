@@ -258,3 +258,171 @@ describe('classes', () => {
     );
   });
 });
+
+describe('binding', () => {
+  const bind = (name: string, more: object = {}) =>
+    client.create(
+      pods,
+      { namespace: 'default', name },
+      { metadata: { name }, target: { name: 'n' }, ...more } as never,
+      {
+        subresource: 'binding',
+      },
+    );
+
+  test('gives the node and the labels of its place, and is no new generation', async () => {
+    await make('placed');
+    await bind('placed', { metadata: { name: 'placed', annotations: { a: 'b' } } });
+    const { metadata, spec, status } = await get('placed');
+    expect(metadata).toMatchObject({
+      generation: 1,
+      annotations: { a: 'b' },
+      labels: { 'topology.kubernetes.io/zone': 'z1' },
+    });
+    expect(spec?.nodeName).toBe('n');
+    expect(status?.conditions).toMatchObject([{ type: 'PodScheduled', status: 'True' }]);
+    await expect(bind('placed')).rejects.toMatchObject({
+      httpStatus: 409,
+      message: expect.stringContaining('pod placed is already assigned to node "n"'),
+    });
+  });
+
+  test('refuses other targets, gates, and pods that are others or going', async () => {
+    await make('odd', { schedulingGates: [{ name: 'example.com/wait' }] });
+    await expect(bind('odd', { target: { kind: 'Rack', name: 'r' } })).rejects.toMatchObject({ httpStatus: 422 });
+    await expect(bind('odd')).rejects.toThrow('pod odd has non-empty .spec.schedulingGates');
+    await make('other');
+    await expect(bind('other', { metadata: { name: 'other', uid: 'x' } })).rejects.toMatchObject({ httpStatus: 409 });
+  });
+});
+
+describe('eviction', () => {
+  const budgets = {
+    group: 'policy',
+    version: 'v1',
+    plural: 'poddisruptionbudgets',
+    kind: 'PodDisruptionBudget',
+    namespaced: true,
+  };
+  const evict = (name: string, deleteOptions: object = {}) =>
+    client.create(pods, { namespace: 'default', name }, { metadata: { name }, deleteOptions } as never, {
+      subresource: 'eviction',
+    });
+  const running = async (name: string) => {
+    await client.create(pods, { namespace: 'default' }, {
+      metadata: { name, labels: { app: name } },
+      spec: { containers: [container()], nodeName: 'n' },
+    } as Pod);
+    const status = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] };
+    return await change(name, { type: 'merge', body: { status } }, 'status');
+  };
+  const budget = async (name: string, app: string, status: object) => {
+    const body = { metadata: { name }, spec: { minAvailable: 1, selector: { matchLabels: { app } } } } as never;
+    await client.create(budgets, { namespace: 'default' }, body);
+    const at = { namespace: 'default', name };
+    return await client.patch(budgets, at, { type: 'merge', body: { status } }, { subresource: 'status' });
+  };
+
+  test('marks the pod and begins its end, of the version that was meant', async () => {
+    const { metadata } = await running('evicted');
+    const preconditions = { uid: metadata!.uid, resourceVersion: metadata!.resourceVersion };
+    await expect(evict('evicted', { preconditions: { ...preconditions, resourceVersion: '1' } })).rejects.toMatchObject(
+      {
+        httpStatus: 409,
+      },
+    );
+    await evict('evicted', { gracePeriodSeconds: 7, preconditions });
+    const going = await get('evicted');
+    expect(going.metadata?.deletionGracePeriodSeconds).toBe(7);
+    expect(going.status?.conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'DisruptionTarget',
+        status: 'True',
+        reason: 'EvictionByEvictionAPI',
+        message: 'Eviction API: evicting',
+      }),
+    );
+  });
+
+  test('spends the budget, and waits for it', async () => {
+    await running('guarded');
+    const healthy = { currentHealthy: 1, desiredHealthy: 1, expectedPods: 1 };
+    await budget('b', 'guarded', { ...healthy, disruptionsAllowed: 0, observedGeneration: 0 });
+    await expect(evict('guarded')).rejects.toMatchObject({ httpStatus: 429, retryAfterSeconds: 10 });
+    const at = { namespace: 'default', name: 'b' };
+    const set = (status: object) =>
+      client.patch(budgets, at, { type: 'merge', body: { status } }, { subresource: 'status' });
+    await set({ observedGeneration: 1 });
+    await expect(evict('guarded')).rejects.toMatchObject({
+      httpStatus: 429,
+      status: {
+        details: { causes: [{ message: 'The disruption budget b needs 1 healthy pods and has 1 currently' }] },
+      },
+    });
+    await set({ disruptionsAllowed: 1 });
+    await evict('guarded');
+    expect(await client.get(budgets, at)).toMatchObject({
+      status: { disruptionsAllowed: 0, disruptedPods: { guarded: expect.any(String) } },
+    });
+  });
+
+  test('two budgets for one pod are a mistake of who made them', async () => {
+    await running('twice');
+    for (const name of ['t1', 't2']) await budget(name, 'twice', {});
+    await expect(evict('twice')).rejects.toMatchObject({
+      httpStatus: 500,
+      message: expect.stringContaining('This pod has more than one PodDisruptionBudget'),
+    });
+  });
+});
+
+describe('ephemeral containers', () => {
+  const look = (more: object = {}) => ({ name: 'look', image: 'busybox:1', ...more });
+  const add = (pod: string, ...ephemeralContainers: object[]) =>
+    change(pod, strategic({ ephemeralContainers }), 'ephemeralcontainers');
+
+  test('are added, defaulted, and then stay as they are', async () => {
+    await make('seen');
+    const { metadata, spec } = await add('seen', look({ targetContainerName: 'c' }));
+    expect(metadata?.generation).toBe(2);
+    expect(spec?.ephemeralContainers).toMatchObject([
+      { imagePullPolicy: 'IfNotPresent', terminationMessagePolicy: 'File' },
+    ]);
+    await expect(add('seen', look({ image: 'other' }))).rejects.toThrow(
+      'spec.ephemeralContainers: Forbidden: existing ephemeral containers "look" may not be changed',
+    );
+    const without = structuredClone(await get('seen'));
+    delete without.spec!.ephemeralContainers;
+    const name = { namespace: 'default', name: 'seen' };
+    await expect(client.update(pods, name, without, { subresource: 'ephemeralcontainers' })).rejects.toThrow(
+      'existing ephemeral containers "look" may not be removed',
+    );
+  });
+
+  test.each([
+    [{ ports: [{ containerPort: 80 }] }, 'ports: Forbidden: cannot be set for an Ephemeral Container'],
+    [{ resources: { requests: { cpu: '1' } } }, 'resources: Forbidden: cannot be set for an Ephemeral Container'],
+    [{ targetContainerName: 'nobody' }, 'targetContainerName: Not found: "nobody"'],
+    [
+      { volumeMounts: [{ name: 'v', mountPath: '/v', subPath: 'a' }] },
+      'volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container',
+    ],
+    [{ name: 'c' }, 'name: Duplicate value: "c"'],
+  ])('refuses %j', async (more, why) => {
+    const { metadata } = await client.create(pods, { namespace: 'default' }, {
+      metadata: { generateName: 'picky-' },
+      spec: { containers: [container()], volumes: [{ name: 'v', emptyDir: {} }] },
+    } as Pod);
+    const name = metadata!.name!;
+    await expect(add(name, look(more))).rejects.toThrow(`spec.ephemeralContainers[0].${why}`);
+  });
+
+  test('static pods take none', async () => {
+    const annotations = { 'kubernetes.io/config.mirror': 'x' };
+    await client.create(pods, { namespace: 'default' }, {
+      metadata: { name: 'mirror', annotations },
+      spec: { containers: [container()], nodeName: 'n' },
+    } as Pod);
+    await expect(add('mirror', look())).rejects.toThrow('static pods do not support ephemeral containers');
+  });
+});

@@ -7,6 +7,7 @@ import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodeTaint } from './node-taint.ts';
 import { podResize } from './pod-resize.ts';
+import { podTopologyLabels } from './pod-topology-labels.ts';
 import { priority } from './priority.ts';
 import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount } from './service-account.ts';
@@ -20,6 +21,7 @@ export function builtInAdmission(reader: ObjectReader, clock: Clock): AdmissionP
     priority(reader),
     defaultTolerationSeconds,
     runtimeClass(reader),
+    podTopologyLabels(reader),
     podResize(reader),
   ];
 }

@@ -1,6 +1,6 @@
 // What a DELETE does to an object: at once, after a grace, or when its finalizers are done. After apiserver
 // pkg/registry/rest/delete.go.
-import { formatTime, type KubeObject } from '../../api/meta.ts';
+import { formatTime, type KubeObject, type ObjectMeta } from '../../api/meta.ts';
 import { conflict, type GroupResource } from '../status-error.ts';
 import type { StoredItem } from '../store/stored-item.ts';
 import type { AnyObject, KindDefinition } from './definition.ts';
@@ -14,16 +14,20 @@ export interface DeleteRequest {
 const ORPHAN = 'orphan';
 const FOREGROUND = 'foregroundDeletion';
 
-/** @throws {StatusError} 409 */
-export function checkPreconditions(resource: GroupResource, current: StoredItem, request: DeleteRequest): void {
-  const name = current.object.metadata?.name ?? '';
+/** @throws {StatusError} 409 when the object is not the one that was meant. */
+export function checkPreconditions(
+  resource: GroupResource,
+  name: string,
+  { uid = '', resourceVersion = '' }: Pick<ObjectMeta, 'uid' | 'resourceVersion'>,
+  request: DeleteRequest,
+): void {
   const check = (what: string, wanted: string | undefined, found: string) => {
     if (wanted === undefined || wanted === found) return;
     const why = `the ${what} in the precondition (${wanted}) does not match the ${what} in record (${found}). The object might have been deleted and then recreated`;
     throw conflict(resource, name, why);
   };
-  check('UID', request.preconditions?.uid, current.object.metadata?.uid ?? '');
-  check('ResourceVersion', request.preconditions?.resourceVersion, String(current.revision));
+  check('UID', request.preconditions?.uid, uid);
+  check('ResourceVersion', request.preconditions?.resourceVersion, resourceVersion);
 }
 
 /**

@@ -381,7 +381,7 @@ export class ResourceStore {
     await runValidation(this.#deps.admission, admission);
     for (let asked = request; ; ) {
       const current = this.get(namespace, name);
-      checkPreconditions(this.#resource, current, asked);
+      checkPreconditions(this.#resource, name, current.object.metadata ?? {}, asked);
       const next = beginDeletion(this.definition, current, asked, this.#deps.clock.now());
       if (next === undefined) return { gone: false, item: current };
       const meta = next.metadata!;

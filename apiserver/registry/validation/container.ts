@@ -1,5 +1,13 @@
 // One container of any list. Source: pkg/apis/core/validation validateContainer.
-import type { Container, EnvVar, EphemeralContainer, HTTPGetAction, Probe, VolumeMount } from '../../../api/pod.ts';
+import type {
+  Container,
+  EnvVar,
+  EphemeralContainer,
+  HTTPGetAction,
+  Probe,
+  ResourceRequirements,
+  VolumeMount,
+} from '../../../api/pod.ts';
 import {
   duplicate,
   type FieldError,
@@ -18,6 +26,8 @@ export interface ContainerContext {
   readonly names: Set<string>;
   readonly hostPorts: Set<string>;
   readonly hostNetwork: boolean;
+  /** Names of containers that an ephemeral one may look into. */
+  readonly targets: ReadonlySet<string>;
   /** The pod's. */
   readonly restartPolicy: string | undefined;
 }
@@ -46,7 +56,32 @@ export function containerFaults(
   faults.push(...mountsFaults(container.volumeMounts ?? [], `${path}.volumeMounts`, context.volumes));
   faults.push(...resourcesFaults(container.resources, `${path}.resources`));
   faults.push(...resizePolicyFaults(container.resizePolicy ?? [], `${path}.resizePolicy`, context.restartPolicy));
+  if (list === 'ephemeralContainers') faults.push(...ephemeralFaults(container as EphemeralContainer, path, context));
   return [...faults, ...handlerFaults(container, path, list)];
+}
+
+const NOT_EPHEMERAL = 'cannot be set for an Ephemeral Container';
+
+/** What only looks in for a while promises nothing and leaves nothing behind. */
+function ephemeralFaults(container: EphemeralContainer, path: string, context: ContainerContext): FieldError[] {
+  const faults: FieldError[] = [];
+  const { targetContainerName: target, resources, resizePolicy, restartPolicy, restartPolicyRules } = container;
+  if (target && !context.targets.has(target)) faults.push(notFoundField(`${path}.targetContainerName`, target));
+  const isSet = { resources: !isEmpty(resources), resizePolicy, restartPolicy, restartPolicyRules };
+  for (const [member, value] of Object.entries(isSet)) {
+    if (value) faults.push(forbiddenField(`${path}.${member}`, NOT_EPHEMERAL));
+  }
+  (container.volumeMounts ?? []).forEach((mount, i) => {
+    for (const member of ['subPath', 'subPathExpr'] as const) {
+      if (mount[member]) faults.push(forbiddenField(`${path}.volumeMounts[${i}].${member}`, NOT_EPHEMERAL));
+    }
+  });
+  return faults;
+}
+
+function isEmpty(resources: ResourceRequirements | undefined): boolean {
+  const count = (list: object | undefined) => Object.keys(list ?? {}).length;
+  return count(resources?.limits) + count(resources?.requests) + count(resources?.claims) === 0;
 }
 
 function imageFaults(container: Container | EphemeralContainer, path: string): FieldError[] {
@@ -76,7 +111,7 @@ function portsFaults(
 ): FieldError[] {
   const ports = container.ports ?? [];
   if (list === 'ephemeralContainers' && ports.length > 0) {
-    return [forbiddenField(path, 'cannot be set for an Ephemeral Container')];
+    return [forbiddenField(path, NOT_EPHEMERAL)];
   }
   const faults: FieldError[] = [];
   const names = new Set<string>();
@@ -201,9 +236,7 @@ function handlerFaults(container: Container | EphemeralContainer, path: string, 
 }
 
 function kindText(list: ContainerList): string {
-  return list === 'initContainers'
-    ? 'may not be set for init containers without restartPolicy=Always'
-    : 'cannot be set for an Ephemeral Container';
+  return list === 'initContainers' ? 'may not be set for init containers without restartPolicy=Always' : NOT_EPHEMERAL;
 }
 
 const HANDLERS = ['exec', 'httpGet', 'tcpSocket', 'grpc'] as const;

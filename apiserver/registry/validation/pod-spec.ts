@@ -23,7 +23,8 @@ export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: Po
   const names = new Set<string>();
   const hostPorts = new Set<string>();
   const { restartPolicy } = spec;
-  const context = { volumes, names, hostPorts, hostNetwork: spec.hostNetwork === true, restartPolicy };
+  const targets = new Set([...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((c) => c.name));
+  const context = { volumes, names, hostPorts, targets, hostNetwork: spec.hostNetwork === true, restartPolicy };
   for (const list of ['containers', 'initContainers', 'ephemeralContainers'] as const) {
     (spec[list] ?? []).forEach((container, i) => {
       faults.push(...containerFaults(container, `${path}.${list}[${i}]`, list, context));

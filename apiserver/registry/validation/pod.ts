@@ -5,6 +5,7 @@ import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
 import { podSpecFaults } from './pod-spec.ts';
 
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const UPDATE_TEXT =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,' +
   '`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),' +
@@ -44,11 +45,10 @@ function deadlineFaults(next: PodSpec, old: PodSpec): FieldError[] {
 
 function gateFaults(next: PodSpec, old: PodSpec): FieldError[] {
   const known = new Set((old.schedulingGates ?? []).map((gate) => gate.name));
-  return (next.schedulingGates ?? [])
-    .filter((gate) => !known.has(gate.name))
-    .map((gate) =>
-      forbiddenField('spec.schedulingGates', `only deletion is allowed, but found new scheduling gate '${gate.name}'`),
-    );
+  return (next.schedulingGates ?? []).flatMap(({ name }, i) => {
+    const why = `only deletion is allowed, but found new scheduling gate '${name}'`;
+    return known.has(name) ? [] : [forbiddenField(`spec.schedulingGates[${i}].name`, why)];
+  });
 }
 
 /** Of a kept toleration only tolerationSeconds may differ. */
@@ -83,6 +83,9 @@ function withoutMutable(spec: PodSpec, old: PodSpec): PodSpec {
 
 /** What is there stays as it is; further ones may follow. */
 export function ephemeralContainerFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
+  if (oldObject.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined) {
+    return [forbiddenField('', 'static pods do not support ephemeral containers')];
+  }
   const next = (nextObject as Pod).spec?.ephemeralContainers ?? [];
   const faults: FieldError[] = [];
   for (const known of (oldObject as Pod).spec?.ephemeralContainers ?? []) {
