@@ -1,6 +1,6 @@
 // The volumes that need nothing but this node and its API server: emptyDir, hostPath, configMap, secret, downwardAPI and
 // projected. All state is the directory tree and the mount table, so that a killed agent finds its way back.
-import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Pod, Volume } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
@@ -10,6 +10,7 @@ import { DueQueue } from '../../core/due-queue.ts';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type Mounter, mountsUnder } from '../../host/mounts.ts';
+import { removeTree } from '../../host/remove-tree.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { writeAtomically } from './atomic-writer.ts';
 import type { ClaimVolumes } from './claims/claim-volumes.ts';
@@ -101,18 +102,17 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
     await this.#deps.claims?.unmountPod(podUid, signal);
     await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
-    // rm does not follow symlinks, and nothing is mounted below any more: only our own files go.
-    const remove = (dir: string) => rm(dir, { recursive: true, force: true });
-    await remove(this.#paths.volatilePodDir(podUid));
+    // Nothing should be mounted below any more; what somebody mounts now is refused by the walk, not emptied.
+    await removeTree(this.#paths.volatilePodDir(podUid), signal);
     for (const name of ['volume-subpaths', 'volumes', 'volumeDevices', 'plugins']) {
-      await remove(path.join(podDir, name));
+      await removeTree(path.join(podDir, name), signal);
     }
   }
 
   /** Unmounts what is left and removes the whole pod directory, termination logs included. Idempotent. */
   async removePodDir(podUid: string, signal: AbortSignal): Promise<void> {
     await this.unmountPod(podUid, signal);
-    await rm(this.#paths.podDir(podUid), { recursive: true, force: true });
+    await removeTree(this.#paths.podDir(podUid), signal);
   }
 
   volumesOf(podUid: string): ReadonlyMap<string, MountedVolume> | undefined {
