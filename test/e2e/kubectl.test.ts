@@ -224,6 +224,33 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         );
       });
 
+      // Older ones know no subresource resize.
+      test.skipIf(version === '1.20')('patch and edit of the subresource resize, and of it alone', async () => {
+        const resources = { requests: { cpu: '100m' }, limits: { cpu: '150m' } };
+        const waiting = pod('sized', SLEEP, { nodeSelector: { 'no-node': 'has-this' } });
+        waiting.spec!.containers[0]!.resources = resources;
+        await kubectl.apply(waiting);
+        const patch = (wanted: object) =>
+          JSON.stringify({ spec: { containers: [{ name: 'main', resources: wanted }] } });
+        const resize = ['patch', 'pod', 'sized', '--subresource=resize', '-p'];
+        expect(await kubectl.run(...resize, patch({ requests: { cpu: '120m' } }))).toBe('pod/sized patched\n');
+        expect(await kubectl.refused(undefined, ...resize, patch({ limits: null }))).toContain(
+          'spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed',
+        );
+        const plain = ['patch', 'pod', 'sized', '-p', patch({ requests: { cpu: '130m' } })];
+        expect(await kubectl.refused(undefined, ...plain)).toContain(
+          'spec: Forbidden: pod updates may not change fields',
+        );
+        const env = { KUBE_EDITOR: 'sed -i s/150m/200m/' };
+        const edited = await kubectl.runWith({ env }, 'edit', 'pod', 'sized', '--subresource=resize');
+        expect(edited).toBe('pod/sized edited\n');
+        const shown = 'jsonpath={.metadata.generation} {.spec.containers[0].resources}';
+        expect(await kubectl.run('get', 'pod', 'sized', '--subresource=resize', '-o', shown)).toBe(
+          '3 {"limits":{"cpu":"200m"},"requests":{"cpu":"120m"}}',
+        );
+        await kubectl.run('delete', 'pod', 'sized');
+      });
+
       test('create configmap, secret and deployment; set image, rollout, scale', async () => {
         await kubectl.run('create', 'configmap', 'settings', '--from-literal=colour=green');
         await kubectl.run('create', 'secret', 'generic', 'keys', '--from-literal=token=s3cret');

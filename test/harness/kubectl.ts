@@ -48,12 +48,12 @@ export class Kubectl {
     return new Kubectl(this.#program, this.#env.KUBECONFIG!, this.#env.HOME!, namespace);
   }
 
-  /** Whatever the exit code. */
+  /** Whatever the exit code. `env` is added to what kubectl gets anyway. */
   async result(args: readonly string[], opts: ExecOptions = {}): Promise<ExecResult> {
     return await systemExec(this.#program, [...this.#first, ...args], {
       timeoutMs: COMMAND_MS,
       ...opts,
-      env: this.#env,
+      env: { ...this.#env, ...opts.env },
     });
   }
 
