@@ -3,7 +3,7 @@ import { apiVersionOf } from '../api/resources.ts';
 import type { ResponseForm } from './negotiation.ts';
 import type { Endpoint } from './registry/registry.ts';
 import { servedObject, servedText } from './registry/registry.ts';
-import type { ListPage } from './registry/resource-store.ts';
+import type { ListPage } from './registry/resource-reads.ts';
 import { columnDefinitions, type IncludeObject, partialMetadata, tableRow } from './registry/tables/table.ts';
 import type { StoredItem } from './store/stored-item.ts';
 

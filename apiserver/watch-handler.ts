@@ -5,7 +5,7 @@ import { apiVersionOf } from '../api/resources.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Rendering, renderItem, tableOf } from './object-form.ts';
 import type { Endpoint } from './registry/registry.ts';
-import type { Change } from './registry/resource-store.ts';
+import type { Change } from './registry/resource-reads.ts';
 import type { ItemFilter } from './registry/selectors.ts';
 import { expired } from './status-error.ts';
 import { CompactedError } from './store/store.ts';
