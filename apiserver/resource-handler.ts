@@ -1,14 +1,9 @@
 // The verbs on stored resources over HTTP.
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { KubeObject } from '../api/meta.ts';
 import { isObject } from '../api/patch/json-value.ts';
-import { apiVersionOf } from '../api/resources.ts';
 import type { Clock } from '../core/clock.ts';
-import { decodeBody, decodeYaml, mediaTypeOf, parseJson, readBody } from './body.ts';
-import type { ProtobufDecoder } from './body-decoder.ts';
+import { decodeYaml, mediaTypeOf, parseJson, readBody } from './body.ts';
 import { findDuplicateFields } from './json-duplicates.ts';
-import { negotiate, PLAIN_JSON, type ResponseForm } from './negotiation.ts';
-import { type Rendering, renderItem, renderList } from './object-form.ts';
+import { negotiate } from './negotiation.ts';
 import { applyPatch, type PatchType } from './patching.ts';
 import {
   deleteParameters,
@@ -22,29 +17,16 @@ import type { AnyObject } from './registry/definition.ts';
 import type { Endpoint } from './registry/registry.ts';
 import type { WriteContext } from './registry/resource-store.ts';
 import { makeFilter } from './registry/selectors.ts';
-import type { IncludeObject } from './registry/tables/table.ts';
-import type { RequestInfo } from './request.ts';
-import { sendAnswer, type Warnings } from './responses.ts';
-import { applyScale, SCALE_KIND, type Scale, scaleOf } from './scale.ts';
-import type { FieldReport, SchemaChecker } from './schema-check.ts';
+import { includeObjectOf, ResourceAnswers } from './resource-answers.ts';
+import { ResourceBodies, type ResourceBodiesDeps } from './resource-bodies.ts';
+import type { ResourceCall } from './resource-call.ts';
+import { applyScale, type Scale, scaleOf } from './scale.ts';
 import { serverSideApply } from './server-side-apply.ts';
 import { badRequest, methodNotSupported, StatusError, unknownPath } from './status-error.ts';
-import type { StoredItem } from './store/stored-item.ts';
 import { WatchStream } from './watch-handler.ts';
 
-export interface ResourceHandlerDeps {
+export interface ResourceHandlerDeps extends ResourceBodiesDeps {
   readonly clock: Clock;
-  readonly schema: SchemaChecker;
-  readonly protobuf: ProtobufDecoder | undefined;
-}
-
-/** One request, with what its handlers share. */
-export interface ResourceCall {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly info: RequestInfo;
-  readonly endpoint: Endpoint;
-  readonly warnings: Warnings;
 }
 
 const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
@@ -59,13 +41,13 @@ const FRESH_READ_STEP_MS = 50;
 
 export class ResourceHandler {
   readonly #clock: Clock;
-  readonly #schema: SchemaChecker;
-  readonly #protobuf: ProtobufDecoder | undefined;
+  readonly #bodies: ResourceBodies;
+  readonly #answers: ResourceAnswers;
 
   constructor(deps: ResourceHandlerDeps) {
     this.#clock = deps.clock;
-    this.#schema = deps.schema;
-    this.#protobuf = deps.protobuf;
+    this.#bodies = new ResourceBodies(deps);
+    this.#answers = new ResourceAnswers(deps.clock);
   }
 
   /** @throws {StatusError} */
@@ -105,12 +87,11 @@ export class ResourceHandler {
     const { info, endpoint } = call;
     const wanted = Number(info.query.get('resourceVersion') ?? 0);
     await this.#waitForRevision(endpoint, Number.isSafeInteger(wanted) ? wanted : 0);
-    await this.#sendItem(call, 200, endpoint.resource.get(info.namespace, info.name));
+    await this.#answers.sendItem(call, 200, endpoint.resource.get(info.namespace, info.name));
   }
 
   async #list(call: ResourceCall): Promise<void> {
     const { info, endpoint } = call;
-    const form = negotiate(call.request.headers.accept);
     const p = listParameters(info.query, false);
     const page = endpoint.resource.list({
       namespace: info.namespace,
@@ -119,8 +100,7 @@ export class ResourceHandler {
       continue: p.continue,
       exactRevision: p.match === 'Exact' ? await this.#reached(endpoint, p) : void (await this.#reached(endpoint, p)),
     });
-    const json = renderList(endpoint, page, this.#rendering(info, form));
-    await this.#send(call, form, 200, json);
+    await this.#answers.sendList(call, page);
   }
 
   async #reached(endpoint: Endpoint, p: ListParameters): Promise<number | undefined> {
@@ -174,21 +154,20 @@ export class ResourceHandler {
       throw badRequest('an empty namespace may not be set during creation');
     }
     const p = writeParameters(info.query, 'CreateOptions');
-    const object = await this.#decode(call, p);
+    const object = await this.#bodies.decode(call, p);
     const stored = endpoint.conversion?.toStored(object) ?? object;
     const item = await endpoint.resource.create(info.namespace, stored, this.#context(call, p));
-    await this.#sendItem(call, 201, item);
+    await this.#answers.sendItem(call, 201, item);
   }
 
   async #update(call: ResourceCall): Promise<void> {
     const { info, endpoint } = call;
     const p = writeParameters(info.query, 'UpdateOptions');
     if (info.subresource === 'scale') {
-      const bytes = await readBody(call.request);
-      const body = decodeBody(bytes, mediaTypeOf(call.request), SCALE_KIND, this.#protobuf).object;
-      return this.#scale(call, p, () => body as Scale);
+      const scale = await this.#bodies.scale(call);
+      return this.#scale(call, p, () => scale);
     }
-    const object = await this.#decode(call, p);
+    const object = await this.#bodies.decode(call, p);
     const named = object.metadata?.name;
     if (named !== undefined && named !== info.name) {
       throw badRequest(`the name of the object (${named}) does not match the name on the URL (${info.name})`);
@@ -209,7 +188,7 @@ export class ResourceHandler {
     if (p.force !== undefined) throw forceWithoutApply();
     const text = bytes.toString();
     const patch = parseJson(text);
-    this.#report(call, p, { unknown: [], duplicates: findDuplicateFields(text) });
+    this.#bodies.report(call, p, { unknown: [], duplicates: findDuplicateFields(text) });
     if (info.subresource === 'scale') {
       return this.#scale(call, p, (scale) => applyPatch(type, 'Scale', scale as AnyObject, patch) as Scale);
     }
@@ -218,7 +197,7 @@ export class ResourceHandler {
       const served = endpoint.conversion?.fromStored({ ...current, metadata }) ?? { ...current, metadata };
       // The patch's own parts end up in the object, and an attempt may be repeated.
       const next = applyPatch(type, endpoint.type.kind, served, structuredClone(patch));
-      this.#check(call, p, next);
+      this.#bodies.check(call, p, next);
       return endpoint.conversion?.toStored(next) ?? next;
     });
   }
@@ -228,7 +207,7 @@ export class ResourceHandler {
     const applied = decodeYaml(bytes.toString());
     if (!isObject(applied)) throw badRequest('the body of an apply patch must be one object');
     const object = structuredClone(applied) as AnyObject;
-    this.#check(call, { ...p, fieldValidation: 'Strict' }, object);
+    this.#bodies.check(call, { ...p, fieldValidation: 'Strict' }, object);
     const nowMs = this.#clock.now();
     const change = (current: AnyObject | undefined) =>
       serverSideApply({
@@ -243,7 +222,7 @@ export class ResourceHandler {
       const created = change(undefined);
       created.metadata = { ...created.metadata, name: info.name };
       const item = await endpoint.resource.create(info.namespace, created, this.#context(call, p));
-      return this.#sendItem(call, 201, item);
+      return this.#answers.sendItem(call, 201, item);
     }
     await this.#write(call, p, false, (current) => change(current));
   }
@@ -258,7 +237,7 @@ export class ResourceHandler {
     const context = this.#context(call, p);
     const { resource } = endpoint;
     const written = await resource.update(info.namespace, info.name, info.subresource, change, context, { isPut });
-    await this.#sendItem(call, written.created ? 201 : 200, written.item);
+    await this.#answers.sendItem(call, written.created ? 201 : 200, written.item);
   }
 
   async #scale(call: ResourceCall, p: WriteParameters, change: (scale: Scale) => Scale): Promise<void> {
@@ -270,12 +249,12 @@ export class ResourceHandler {
       return applyScale(current, change({ ...scale, metadata }));
     };
     const { item } = await endpoint.resource.update(info.namespace, info.name, '', perform, this.#context(call, p));
-    await this.#sendItem(call, 200, item);
+    await this.#answers.sendItem(call, 200, item);
   }
 
   async #delete(call: ResourceCall): Promise<void> {
     const { info, endpoint } = call;
-    const p = deleteParameters(info.query, await this.#deleteOptions(call));
+    const p = deleteParameters(info.query, await this.#bodies.deleteOptions(call));
     const { resource } = endpoint;
     if (resource.definition.orphansByDefault && p.propagationPolicy === undefined && info.resource === 'jobs') {
       call.warnings.add(
@@ -284,14 +263,14 @@ export class ResourceHandler {
     }
     const context = { ...this.#context(call, { dryRun: p.dryRun }) };
     const { gone, item } = await resource.delete(info.namespace, info.name, p, context);
-    if (!gone) return this.#sendItem(call, p.acceptedCode, item);
+    if (!gone) return this.#answers.sendItem(call, p.acceptedCode, item);
     const { group, plural } = endpoint.type;
     const uid = item.object.metadata?.uid;
     const details = { name: info.name, ...(group === '' ? {} : { group }), kind: plural, ...(uid ? { uid } : {}) };
     // A pod that goes at once is answered with itself, as upstream does for kinds with graceful deletion.
-    if (resource.definition.grace !== undefined) return this.#sendItem(call, 200, item);
+    if (resource.definition.grace !== undefined) return this.#answers.sendItem(call, 200, item);
     const status = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details };
-    await this.#send(
+    await this.#answers.send(
       call,
       { ...negotiate(call.request.headers.accept), transform: 'none' },
       200,
@@ -303,7 +282,7 @@ export class ResourceHandler {
     const { info, endpoint } = call;
     const { resource } = endpoint;
     if (resource.definition.verbs?.includes('deletecollection') === false) throw this.#unsupported(call);
-    const p = deleteParameters(info.query, await this.#deleteOptions(call));
+    const p = deleteParameters(info.query, await this.#bodies.deleteOptions(call));
     const list = listParameters(info.query, false);
     const page = resource.list({ namespace: info.namespace, filter: this.#filter(endpoint, list) });
     const context = this.#context(call, { dryRun: p.dryRun });
@@ -312,71 +291,11 @@ export class ResourceHandler {
         .delete(object.metadata?.namespace ?? '', object.metadata?.name ?? '', p, context)
         .catch(ignoreGone);
     }
-    const form = negotiate(call.request.headers.accept);
-    await this.#send(call, form, 200, renderList(endpoint, page, this.#rendering(info, form)));
-  }
-
-  async #deleteOptions({ request }: ResourceCall): Promise<KubeObject | undefined> {
-    const bytes = await readBody(request);
-    if (bytes.length === 0) return undefined;
-    const hint = { group: 'meta.k8s.io', version: 'v1', kind: 'DeleteOptions' };
-    return decodeBody(bytes, mediaTypeOf(request), hint, this.#protobuf).object;
-  }
-
-  async #decode(call: ResourceCall, p: WriteParameters): Promise<AnyObject> {
-    const { endpoint, request } = call;
-    const { group, version, kind } = endpoint.type;
-    const bytes = await readBody(request);
-    const { object, duplicates } = decodeBody(bytes, mediaTypeOf(request), { group, version, kind }, this.#protobuf);
-    checkType(object, endpoint);
-    this.#check(call, p, object, duplicates);
-    return object as AnyObject;
-  }
-
-  /** Drops what the kind does not know, and says so as the client asked. @throws {StatusError} 400 */
-  #check(call: ResourceCall, p: WriteParameters, object: KubeObject, duplicates: readonly string[] = []): void {
-    const { endpoint } = call;
-    const schema = endpoint.conversion?.schema ?? endpoint.resource.definition.schema;
-    const unknown = this.#schema.normalise(object, schema, endpoint.type);
-    this.#report(call, p, { unknown, duplicates });
-  }
-
-  #report({ endpoint, info, warnings }: ResourceCall, p: WriteParameters, report: FieldReport): void {
-    const texts = [
-      ...report.unknown.map((field) => `unknown field "${field}"`),
-      ...report.duplicates.map((field) => `duplicate field "${field}"`),
-    ];
-    if (texts.length === 0 || p.fieldValidation === 'Ignore') return;
-    if (p.fieldValidation === 'Warn') {
-      for (const text of texts) warnings.add(text);
-      return;
-    }
-    const { kind } = endpoint.type;
-    const where = info.verb === 'patch' ? '' : `${kind} in version "${info.version}" cannot be handled as a ${kind}: `;
-    throw badRequest(`${where}strict decoding error: ${texts.join(', ')}`);
+    await this.#answers.sendList(call, page);
   }
 
   #context({ info, warnings }: ResourceCall, p: { readonly dryRun: boolean }): WriteContext {
     return { user: info.user, dryRun: p.dryRun, warn: (text) => warnings.add(text) };
-  }
-
-  #rendering(info: RequestInfo, form: ResponseForm): Rendering {
-    return { form, includeObject: includeObjectOf(info), nowMs: this.#clock.now() };
-  }
-
-  async #sendItem(call: ResourceCall, code: number, item: StoredItem): Promise<void> {
-    const form = negotiate(call.request.headers.accept);
-    const { definition } = call.endpoint.resource;
-    const json =
-      call.info.subresource === 'scale'
-        ? JSON.stringify(scaleOf(definition, item.object as AnyObject))
-        : renderItem(call.endpoint, item, this.#rendering(call.info, form));
-    await this.#send(call, form, code, json);
-  }
-
-  async #send(call: ResourceCall, form: ResponseForm, code: number, json: string): Promise<void> {
-    call.warnings.apply(call.response);
-    await sendAnswer(call.request, call.response, form ?? PLAIN_JSON, call.info.query, { code, json });
   }
 }
 
@@ -385,29 +304,6 @@ function servesSubresource(endpoint: Endpoint, subresource: string): boolean {
   if (subresource === 'status') return definition.status === true;
   if (subresource === 'scale') return definition.scale !== undefined;
   return definition.subresources?.[subresource] !== undefined;
-}
-
-function includeObjectOf(info: RequestInfo): IncludeObject {
-  const value = info.query.get('includeObject') ?? 'Metadata';
-  if (value === 'None' || value === 'Metadata' || value === 'Object') return value;
-  throw badRequest(`invalid includeObject: ${JSON.stringify(value)}`);
-}
-
-/** @throws {StatusError} 400 when the body is of another kind than the path. */
-function checkType(object: KubeObject, endpoint: Endpoint): void {
-  const { kind, apiVersion } = object;
-  const expected = apiVersionOf(endpoint.type);
-  if (!kind && !apiVersion) return; // typed clients may leave both out
-  if (kind !== undefined && kind !== endpoint.type.kind) {
-    throw badRequest(
-      `${kind} in version "${apiVersion ?? ''}" cannot be handled as a ${endpoint.type.kind}: no kind "${kind}" is registered here`,
-    );
-  }
-  if (apiVersion !== undefined && apiVersion !== expected) {
-    throw badRequest(
-      `the API version in the data (${apiVersion}) does not match the expected API version (${expected})`,
-    );
-  }
 }
 
 function unknownPatchType(): StatusError {
