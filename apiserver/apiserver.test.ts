@@ -217,6 +217,15 @@ describe('update and patch', () => {
     expect(other.status).toBe(409);
   });
 
+  test('a PUT that changes nothing begins no generation, with or without the kind', async () => {
+    const { body: made } = await call('POST', PODS, podBody('again'));
+    const { kind: _k, apiVersion: _a, ...bare } = made;
+    for (const body of [made, bare]) {
+      const { metadata } = (await call('PUT', `${PODS}/again`, body)).body;
+      expect([metadata.generation, metadata.resourceVersion]).toEqual([1, made.metadata.resourceVersion]);
+    }
+  });
+
   test('what is immutable stays', async () => {
     await call('POST', PODS, podBody('fixed'));
     const moved = await call('PATCH', `${PODS}/fixed`, { spec: { hostNetwork: true } });

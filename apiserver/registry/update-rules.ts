@@ -83,9 +83,13 @@ export function resetToStatus(next: AnyObject, old: AnyObject, definition: KindD
 /** One more whenever anything besides metadata and status changed. */
 export function nextGeneration(next: AnyObject, old: AnyObject): number {
   const generation = old.metadata?.generation ?? 1;
-  const { metadata: _m, status: _s, ...wanted } = next;
-  const { metadata: _om, status: _os, ...known } = old;
-  return isDeepStrictEqual(wanted, known) ? generation : generation + 1;
+  return isDeepStrictEqual(wishOf(next), wishOf(old)) ? generation : generation + 1;
+}
+
+/** Typed clients leave kind and apiVersion out: the path says them. */
+function wishOf(object: AnyObject): object {
+  const { kind: _k, apiVersion: _a, metadata: _m, status: _s, ...wish } = object;
+  return wish;
 }
 
 export function sameObject(next: AnyObject, old: KubeObject): boolean {
