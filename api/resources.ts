@@ -1,5 +1,5 @@
 // Which path serves a kind: the typed handles that clients, stores and the API server use to name a resource.
-
+import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import type { Deployment, ReplicaSet } from './apps.ts';
 import type {
   ConfigMap,
@@ -79,6 +79,13 @@ export const csiNodes = resource<CSINode>('storage.k8s.io', 'v1', 'csinodes', 'C
 
 export const deployments = resource<Deployment>('apps', 'v1', 'deployments', 'Deployment', true);
 export const replicaSets = resource<ReplicaSet>('apps', 'v1', 'replicasets', 'ReplicaSet', true);
+export const podDisruptionBudgets = resource<PodDisruptionBudget>(
+  'policy',
+  'v1',
+  'poddisruptionbudgets',
+  'PodDisruptionBudget',
+  true,
+);
 
 /** `v1` or `apps/v1`. */
 export function apiVersionOf(type: ResourceType): string {

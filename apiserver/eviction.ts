@@ -3,7 +3,7 @@ import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import { matchesLabels, selectorOf } from '../api/labels.ts';
 import { formatTime, type KubeObject } from '../api/meta.ts';
 import { isTerminalPhase, type Pod, type PodCondition } from '../api/pod.ts';
-import { pods } from '../api/resources.ts';
+import { podDisruptionBudgets, pods } from '../api/resources.ts';
 import type { Clock } from '../core/clock.ts';
 import type { AnyObject } from './registry/definition.ts';
 import { checkPreconditions, type DeleteRequest } from './registry/deletion.ts';
@@ -11,14 +11,6 @@ import type { Registry } from './registry/registry.ts';
 import type { WriteContext } from './registry/resource-store.ts';
 import { badRequest, StatusError, tooManyRequests } from './status-error.ts';
 import type { ObjectSubresource } from './subresource.ts';
-
-export const disruptionBudgets = Object.freeze({
-  group: 'policy',
-  version: 'v1',
-  plural: 'poddisruptionbudgets',
-  kind: 'PodDisruptionBudget',
-  namespaced: true,
-});
 
 const PODS = { group: '', resource: 'pods' };
 const EVICTION_KIND = { group: 'policy', version: 'v1', kind: 'Eviction' } as const;
@@ -85,7 +77,7 @@ function ofVersion(request: DeleteRequest, revision: number): DeleteRequest {
 async function spendBudget(registry: Registry, clock: Clock, pod: Pod, context: WriteContext): Promise<void> {
   const namespace = pod.metadata?.namespace ?? '';
   const budgets = registry
-    .list<PodDisruptionBudget>(disruptionBudgets, namespace)
+    .list<PodDisruptionBudget>(podDisruptionBudgets, namespace)
     .filter((b) => matchesLabels(selectorOf(b.spec?.selector), pod.metadata?.labels));
   const [budget] = budgets;
   if (budget === undefined) return;
@@ -95,7 +87,7 @@ async function spendBudget(registry: Registry, clock: Clock, pod: Pod, context: 
   }
   const ready = pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
   if (!ready && mayEvictUnready(budget)) return;
-  const { resource } = registry.endpoint(disruptionBudgets);
+  const { resource } = registry.endpoint(podDisruptionBudgets);
   const spend = (current: AnyObject) => spent(current as PodDisruptionBudget, pod, clock.now()) as AnyObject;
   await resource.update(namespace, budget.metadata?.name ?? '', 'status', spend, context);
 }

@@ -1,5 +1,5 @@
 // What controllers share: a client with the controller manager's identity, one cache per kind, time and logs.
-
+import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import type { Deployment, ReplicaSet } from '../../api/apps.ts';
 import type { ConfigMap, EndpointSlice, Lease, Namespace, Node, Service, ServiceAccount } from '../../api/kinds.ts';
 import { controllerOf, type KubeObject } from '../../api/meta.ts';
@@ -43,6 +43,7 @@ export interface ControllerStores {
   readonly serviceAccounts: Store<ServiceAccount>;
   readonly configMaps: Store<ConfigMap>;
   readonly leases: Store<Lease>;
+  readonly podDisruptionBudgets: Store<PodDisruptionBudget>;
 }
 
 const byNamespace = (object: KubeObject): readonly string[] => [object.metadata?.namespace ?? ''];
@@ -63,6 +64,7 @@ export function createStores(): ControllerStores {
     serviceAccounts: new Store(),
     configMaps: new Store(),
     leases: new Store(),
+    podDisruptionBudgets: new Store<PodDisruptionBudget>({ namespace: byNamespace }),
   };
 }
 
@@ -88,6 +90,7 @@ export function reflectorTasks(ctx: ControllerContext): Record<string, Task> {
     'reflect serviceaccounts': reflect(resources.serviceAccounts, stores.serviceAccounts, named('default')),
     'reflect configmaps': reflect(resources.configMaps, stores.configMaps, named(ROOT_CA)),
     'reflect leases': reflect(resources.leases, stores.leases, { namespace: 'kube-node-lease' }),
+    'reflect poddisruptionbudgets': reflect(resources.podDisruptionBudgets, stores.podDisruptionBudgets),
   };
 }
 

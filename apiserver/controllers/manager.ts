@@ -3,6 +3,7 @@ import type { ResourceType } from '../../api/resources.ts';
 import { runTasks } from '../../core/tasks.ts';
 import { type Controller, type ControllerContext, reflectorTasks } from './context.ts';
 import { DeploymentController } from './deployment.ts';
+import { DisruptionController } from './disruption.ts';
 import { EndpointSliceController } from './endpointslice.ts';
 import { GarbageCollector } from './garbage-collector.ts';
 import { NamespaceContentController, NamespaceDeletionController } from './namespace.ts';
@@ -44,6 +45,7 @@ export class ControllerManager {
       new EndpointSliceController(ctx),
       new ReplicaSetController(ctx),
       new DeploymentController(ctx),
+      new DisruptionController(ctx),
       new PodGcController(ctx, { terminatedThreshold: opts.terminatedPodThreshold }),
       new GarbageCollector(ctx, opts.resources),
     ];
