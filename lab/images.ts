@@ -25,6 +25,7 @@ interface ImageSpec {
     readonly Cmd?: string[];
     readonly Env: string[];
     readonly User?: string;
+    readonly StopSignal?: string;
   };
 }
 

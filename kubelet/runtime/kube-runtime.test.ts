@@ -262,7 +262,7 @@ describe('start', () => {
     cri.onExec = async () => 3;
     const lifecycle = { postStart: { exec: { command: ['x', 'y'] } } };
     const result = await sync(podOf({ containers: [spec('a', { ...local, lifecycle })] }));
-    expect(result.failures[0]).toMatchObject({ reason: 'PostStartHookError' });
+    expect(result.failures[0]).toMatchObject({ reason: 'PostStartHookError', retryAtMs: clock.now() + 1_000 });
     expect(result.failures[0]?.message).toMatch(
       /^Exec lifecycle hook \(\[x y\]\) for Container "a" in Pod "p_ns\(u\)" failed - error: /,
     );

@@ -315,9 +315,9 @@ export class PodSyncer {
     }
     // Something may have come into being before it failed.
     if (/^(CreateContainerError|RunContainerError|PostStartHookError)$/.test(failure.reason)) progress.changed = true;
-    // Such a container has exited without ever running, of which containerd tells nobody. Upstream's next relist would
-    // find it; this second look does.
-    const isThere = failure.reason === 'RunContainerError';
+    // Such a container has ended: without ever running, of which containerd tells nobody, or within this very pass, which
+    // makes its event no news. Upstream's next relist would find it; this second look does.
+    const isThere = failure.reason === 'RunContainerError' || failure.reason === 'PostStartHookError';
     progress.failures.push(isThere ? { ...failure, retryAtMs: this.#deps.clock.now() + RELIST_MS } : failure);
     return false;
   }

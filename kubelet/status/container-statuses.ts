@@ -137,7 +137,8 @@ export function unknownTermination(message: string): ContainerState {
 }
 
 function truncateMessage(message: string, pod: Pod): string {
-  const count = (pod.spec?.containers.length ?? 1) + (pod.spec?.initContainers?.length ?? 0);
+  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
+  const count = containers.length + initContainers.length + ephemeralContainers.length;
   const limit = Math.floor(MAX_TERMINATION_MESSAGES_BYTES / Math.max(1, count));
   const bytes = Buffer.from(message);
   if (bytes.length <= limit) return message;
