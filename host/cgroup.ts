@@ -107,6 +107,23 @@ export function renderLimits(hierarchies: CgroupHierarchies, name: string, limit
   return writes;
 }
 
+interface VersionFiles {
+  readonly v1: readonly [string, string];
+  readonly v2: readonly [string, string];
+}
+
+const MEMORY_FILES: VersionFiles = {
+  v1: ['memory.usage_in_bytes', 'memory.limit_in_bytes'],
+  v2: ['memory.current', 'memory.max'],
+};
+const CPU_FILES: VersionFiles = { v1: ['cpu.cfs_quota_us', 'cpu.shares'], v2: ['cpu.max', 'cpu.weight'] };
+
+/** No limit is `max` in v2, −1 or the largest number of pages in v1. */
+function limitOf(text: string): number {
+  const limit = text === 'max' ? -1 : Number(text);
+  return limit > Number.MAX_SAFE_INTEGER ? -1 : limit;
+}
+
 export class CgroupFs {
   readonly hierarchies: CgroupHierarchies;
   /** v2: parents whose subtree_control has been written by this process. */
@@ -121,10 +138,58 @@ export class CgroupFs {
    * @throws {AgentError} CGROUP_READ_ONLY when the tree may not be written, CGROUP_WRITE_FAILED otherwise.
    */
   async ensure(name: string, limits: CgroupLimits): Promise<void> {
+    await this.make(name);
+    await this.setLimits(name, limits);
+  }
+
+  /** Makes the group with its ancestors. False when it was there in every hierarchy. @throws {AgentError} as `ensure`. */
+  async make(name: string): Promise<boolean> {
     try {
-      await Promise.all(this.#mountsToCreate().map((mount) => mkdir(path.join(mount, name), { recursive: true })));
+      const made = await Promise.all(
+        this.#mountsToCreate().map((mount) => mkdir(path.join(mount, name), { recursive: true })),
+      );
       if (this.hierarchies.version === 2) await this.#delegate(name);
+      return made.some((dir) => dir !== undefined);
+    } catch (err) {
+      throw cgroupError(name, err);
+    }
+  }
+
+  /** Writes limits of a group that is there. @throws {AgentError} as `ensure`. */
+  async setLimits(name: string, limits: CgroupLimits): Promise<void> {
+    try {
       for (const write of renderLimits(this.hierarchies, name, limits)) await writeLimit(write);
+    } catch (err) {
+      throw cgroupError(name, err);
+    }
+  }
+
+  /** Bytes that processes of the group and below use, and may use (−1: no limit). @throws {AgentError} as `ensure`. */
+  async readMemory(name: string): Promise<{ readonly usageBytes: number; readonly limitBytes: number }> {
+    const [usage, limit] = await this.#read(name, 'memory', MEMORY_FILES);
+    return { usageBytes: Number(usage), limitBytes: limitOf(limit) };
+  }
+
+  /** µs per period (−1: no limit), and v1 shares or v2 weight: to be compared, not to be written. @throws as `ensure`. */
+  async readCpu(name: string): Promise<{ readonly quotaUs: number; readonly share: number }> {
+    const [quota, share] = await this.#read(name, 'cpu', CPU_FILES);
+    return { quotaUs: limitOf(quota.split(' ')[0]!), share: Number(share) };
+  }
+
+  async #read(name: string, controller: string, files: VersionFiles): Promise<[string, string]> {
+    const { version, mounts } = this.hierarchies;
+    const dir = path.join(mounts.get(version === 2 ? 'unified' : controller) ?? '', name);
+    const read = async (file: string) => {
+      try {
+        return (await readFile(path.join(dir, file), 'utf8')).trim();
+      } catch (err) {
+        if (errnoOf(err) === 'ENOENT') return '-1'; // a kernel without the control, which then limits nothing
+        throw err;
+      }
+    };
+    const [first, second] = version === 2 ? files.v2 : files.v1;
+    try {
+      return await Promise.all([read(first), read(second)]);
     } catch (err) {
       throw cgroupError(name, err);
     }

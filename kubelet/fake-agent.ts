@@ -11,6 +11,7 @@ import { DEFAULT_KUBELET_CONFIG, type KubeletConfig } from './config.ts';
 import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
 import { Kubelet, type KubeletDeps } from './kubelet.ts';
+import { Allocations } from './resize/allocations.ts';
 
 export const FAKE_NODE: Node = {
   metadata: { name: 'node-1', uid: 'uid-node-1', labels: { 'kubernetes.io/os': 'linux' } },
@@ -42,11 +43,14 @@ export class FakeAgent implements AsyncDisposable {
   readonly probes = new FakeProbes();
   readonly events = new FakeEvents();
   readonly nodes = new Store<Node>();
+  /** Outlives an agent, as a disk does. */
+  readonly allocations = new Allocations(undefined, { clock: this.clock, log: silentLog });
   #stop = new AbortController();
   #ended: Promise<void> = Promise.resolve();
 
   start(config: Partial<KubeletConfig> = {}, deps: Partial<KubeletDeps> = {}): Kubelet {
     if (deps.nodes === undefined) this.nodes.replace([FAKE_NODE]);
+    this.runtime.actuated = this.allocations;
     const kubelet = new Kubelet(
       { ...DEFAULT_KUBELET_CONFIG, nodeName: 'node-1', ...config },
       {
@@ -60,6 +64,7 @@ export class FakeAgent implements AsyncDisposable {
         ensurePodDirs: async () => {},
         networkError: () => undefined,
         runtimeName: 'containerd',
+        allocations: this.allocations,
         clock: this.clock,
         log: silentLog,
         ...deps,

@@ -5,6 +5,7 @@ import type { Pod } from '../api/pod.ts';
 import type { Clock } from '../core/clock.ts';
 import type { PodSandboxStatus } from '../cri/gen/messages.ts';
 import type { RuntimeEvent } from '../cri/runtime-service.ts';
+import type { ActuatedResources } from './resize/allocations.ts';
 import { computeActions } from './runtime/compute-actions.ts';
 import { fakeContainer, fakeSandbox } from './runtime/fake-pod-status.ts';
 import type { PodRuntimeStatus, RuntimeContainer, RuntimePod } from './runtime/pod-runtime-status.ts';
@@ -32,6 +33,10 @@ export class FakeRuntimeManager implements RuntimeManager {
   syncGate: Promise<void> | undefined;
   /** What killed containers exit with. */
   stopExitCode = 0;
+  /** Where it is noted what containers use; without it none is resized. */
+  actuated: ActuatedResources | undefined;
+  /** Why running containers cannot be resized. */
+  resizeError: string | undefined;
   readonly #pods = new Map<string, FakePod>();
   readonly #clock: Clock;
   #faults: { readonly call: Call; readonly error: Error }[] = [];
@@ -142,7 +147,7 @@ export class FakeRuntimeManager implements RuntimeManager {
     try {
       this.#begin('syncPod', uid);
       await this.syncGate;
-      const actions = computeActions(input);
+      const actions = computeActions(this.actuated === undefined ? input : { ...input, resources: this.actuated });
       const fake = this.#podOf(input.pod);
       if (actions.killPod) changed = this.#stopAll(fake) || changed;
       for (const { container } of actions.containersToKill) changed = this.#end(fake, container, 137) || changed;
@@ -153,6 +158,10 @@ export class FakeRuntimeManager implements RuntimeManager {
         changed = true;
         input.onSandboxReady([sandbox.network!.ip]);
       }
+      for (const { container } of this.resizeError === undefined ? actions.containersToResize : []) {
+        this.actuated?.setContainer(uid, container.name, container.resources ?? {});
+        changed = true;
+      }
       await input.mountVolumes?.();
       for (const c of [...actions.initContainersToStart, ...actions.containersToStart]) {
         const failure = this.startFailures.get(c.name);
@@ -161,13 +170,15 @@ export class FakeRuntimeManager implements RuntimeManager {
           continue;
         }
         this.#startContainer(fake, sandboxId, c.name, c.image ?? '', this.#clock.now());
+        this.actuated?.setContainer(uid, c.name, c.resources ?? {});
         started.push(c.name);
         changed = true;
       }
     } catch (err) {
       return { changed, started, failures, error: err as Error };
     }
-    return { changed, started, failures };
+    const { resizeError } = this;
+    return { changed, started, failures, ...(resizeError === undefined ? {} : { resizeError }) };
   }
 
   async killPod({ pod, status, graceOverrideSeconds, signal }: KillPodInput): Promise<void> {

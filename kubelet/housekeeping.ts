@@ -13,6 +13,7 @@ import type { PodCgroups } from './pod-lifecycle.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
+import type { Allocations } from './resize/allocations.ts';
 import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import type { StatusWriter } from './status/status-writer.ts';
@@ -28,6 +29,7 @@ export interface HousekeepingDeps {
   readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'removePod'>;
   readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
+  readonly allocations?: Pick<Allocations, 'uids' | 'forget'>;
   /** Told when dead containers could not be collected. */
   readonly onGarbageFailure?: (err: unknown) => void;
   readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
@@ -149,9 +151,11 @@ export class Housekeeping {
   }
 
   #forgetStatuses(): void {
-    const { statuses, pods, workers } = this.#deps;
-    for (const uid of statuses.uids()) {
-      if (pods.get(uid) === undefined && workers.state(uid) === undefined) statuses.forget(uid);
+    const { statuses, allocations, pods, workers } = this.#deps;
+    for (const kept of [statuses, allocations]) {
+      for (const uid of kept?.uids() ?? []) {
+        if (pods.get(uid) === undefined && workers.state(uid) === undefined) kept?.forget(uid);
+      }
     }
   }
 

@@ -28,6 +28,8 @@ import { isStaticPod, PodManager } from './pod-manager.ts';
 import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
 import { ReasonCache } from './reason-cache.ts';
+import { Allocations } from './resize/allocations.ts';
+import { ResizeConditions } from './resize/resize-conditions.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
@@ -53,6 +55,8 @@ export interface KubeletDeps {
   /** What this node would be registered as: stands in until the API server has said what it is. */
   readonly localNode?: () => Promise<Node>;
   readonly cgroups?: PodCgroups;
+  /** What pods were given; kept in memory alone when absent. */
+  readonly allocations?: Allocations;
   /** Whether the host enforces AppArmor profiles. */
   readonly appArmorEnabled?: boolean;
   /** Makes a pod's directories; in the real file system when absent. */
@@ -88,6 +92,7 @@ export class Kubelet {
   readonly #pleg: Pleg;
   readonly #housekeeping: Housekeeping;
   readonly #mirrors: MirrorPods;
+  readonly #allocations: Allocations;
   #localNode: Node | undefined;
 
   constructor(config: KubeletConfig, deps: KubeletDeps) {
@@ -95,6 +100,8 @@ export class Kubelet {
     this.#deps = deps;
     this.#config = config;
     this.#cache = new PodCache({ runtime, clock });
+    this.#allocations = deps.allocations ?? new Allocations(undefined, { clock, log });
+    const resizeConditions = new ResizeConditions({ events, clock });
     this.#statuses = new StatusWriter({
       client: deps.client,
       getPod: (uid) => this.#pods.apiObject(uid),
@@ -121,6 +128,8 @@ export class Kubelet {
       probes,
       statuses: this.#statuses,
       reasons: new ReasonCache(),
+      allocations: this.#allocations,
+      resizeConditions,
       events,
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
       ensurePodDirs: deps.ensurePodDirs ?? ((uid) => ensurePodDirs(config.rootDir, uid)),
@@ -148,6 +157,9 @@ export class Kubelet {
       getNode: () => this.node(),
       readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
+      allocations: this.#allocations,
+      resizeConditions,
+      allPodsKnown: () => this.#sources.allReady,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
@@ -155,7 +167,10 @@ export class Kubelet {
       log,
     });
     this.#sources = new PodSources(sourceNames(config, deps.standalone === true), this.#dispatch, { clock });
-    void this.#sources.whenReady.then(() => this.#housekeeping.request()); // cannot fail
+    void this.#sources.whenReady.then(() => {
+      this.#housekeeping.request();
+      this.#dispatch.retryResizes();
+    }); // cannot fail
     this.#pleg = new Pleg({
       runtime,
       events: deps.runtimeEvents,
@@ -177,6 +192,7 @@ export class Kubelet {
       volumes,
       probes,
       statuses: this.#statuses,
+      allocations: this.#allocations,
       ...mirroring,
       onGarbageFailure: (err) =>
         events.event(nodeReference(config.nodeName), 'Warning', 'ContainerGCFailed', errorMessage(err)),
@@ -192,6 +208,7 @@ export class Kubelet {
     const fieldSelector = `spec.nodeName=${this.#config.nodeName}`;
     const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
     using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
+    using _dispatch = this.#dispatch;
     using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#workers.poke(uid));
     const apiTasks: Record<string, Task> = {
       'pod reflector': (s) => reflector.run(s),
@@ -204,6 +221,7 @@ export class Kubelet {
       pleg: (s) => this.#pleg.run(s),
       'pod workers': (s) => this.#workers.run(s),
       'status writer': (s) => this.#statuses.run(s),
+      allocations: (s) => this.#allocations.run(s),
       probes: (s) => probes.run(s),
       housekeeping: (s) => this.#housekeeping.run(s),
     });

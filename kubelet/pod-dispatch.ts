@@ -5,11 +5,15 @@ import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import { admit, isActive, type Rejection, rejectedStatus } from './admission.ts';
+import { type AdmissionInput, admit, isActive, type Rejection, rejectedStatus } from './admission.ts';
 import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import { PREEMPTION_MESSAGE, preemptedStatus } from './preemption.ts';
+import type { Allocations } from './resize/allocations.ts';
+import { refuseResize } from './resize/resize-admission.ts';
+import type { ResizeConditions } from './resize/resize-conditions.ts';
+import { ResizeQueue } from './resize/resize-queue.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import { readyVerdict } from './status/conditions.ts';
 import type { StatusWriter } from './status/status-writer.ts';
@@ -23,6 +27,10 @@ export interface PodDispatchDeps {
   readonly readNode?: () => Promise<Node>;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly appArmorEnabled?: boolean;
+  readonly allocations: Allocations;
+  readonly resizeConditions: ResizeConditions;
+  /** Every source has said what its pods are. */
+  readonly allPodsKnown: () => boolean;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -37,17 +45,41 @@ interface HeldPod {
   readonly isBlocked: () => boolean;
 }
 
-export class PodDispatch implements PodSourceHandler {
+export class PodDispatch implements PodSourceHandler, Disposable {
   readonly #deps: PodDispatchDeps;
   readonly #log: Logger;
   /** Refused pods: they have no worker until their object is to be deleted. */
   readonly #rejected = new Set<string>();
   /** Pods by uid, in the order of their arrival, that cannot be asked about yet. They have no worker. */
   readonly #held = new Map<string, HeldPod>();
+  readonly #resizes: ResizeQueue;
+  /** Its worker is about to be told of it anyway. */
+  #updating: string | undefined;
 
   constructor(deps: PodDispatchDeps) {
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'pods' });
+    this.#resizes = new ResizeQueue({
+      getPod: (uid) => (deps.workers.isTerminationRequested(uid) ? undefined : deps.pods.get(uid)),
+      refuse: (pod) => refuseResize(this.#admissionInput(pod, deps.getNode())),
+      allPodsKnown: deps.allPodsKnown,
+      onChanged: (uid) => {
+        if (uid !== this.#updating) deps.workers.poke(uid);
+      },
+      allocations: deps.allocations,
+      conditions: deps.resizeConditions,
+      clock: deps.clock,
+      log: deps.log,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#resizes[Symbol.dispose]();
+  }
+
+  /** Something may have made room for resizes that wait. */
+  retryResizes(): void {
+    this.#resizes.retry();
   }
 
   handle(changes: readonly PodChange[]): void {
@@ -59,6 +91,7 @@ export class PodDispatch implements PodSourceHandler {
       else if (op === 'RECONCILE') this.#reconcile(pod);
       else this.#update(pod);
     }
+    if (changes.some((c) => c.op !== 'RECONCILE')) this.#resizes.retry();
   }
 
   /** Pods that were refused and whose objects are still there. */
@@ -95,6 +128,7 @@ export class PodDispatch implements PodSourceHandler {
       this.#held.delete(uid);
       this.#start(pod);
     }
+    this.#resizes.retry();
   }
 
   /** A changed manifest is another pod with the same name: host ports and the like belong to the old one still. */
@@ -115,26 +149,39 @@ export class PodDispatch implements PodSourceHandler {
       pod.metadata?.deletionTimestamp !== undefined ||
       isTerminalPhase(pod.status?.phase);
     const rejection = isEnding ? undefined : this.#ask(pod, freshNode ?? this.#deps.getNode());
-    if (rejection === undefined) workers.update({ type: 'create', pod });
-    else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims);
+    if (rejection === undefined) {
+      if (!isEnding) this.#allocate(pod);
+      workers.update({ type: 'create', pod });
+    } else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims);
     else if (rejection.onlyNodeLabels === true && freshNode === undefined) this.#askAgain(pod, rejection);
     else this.#refuse(pod, rejection);
   }
 
+  /** After a restart of the agent the pod has its resources already, and may have asked for others since. */
   #ask(pod: Pod, node: Node | undefined): Rejection | undefined {
-    const { pods, statuses, workers, allowedUnsafeSysctls, appArmorEnabled } = this.#deps;
+    return admit(this.#admissionInput(this.#deps.allocations.apply(pod), node));
+  }
+
+  #allocate(pod: Pod): void {
+    const { allocations } = this.#deps;
+    if (!allocations.isAllocated(pod.metadata?.uid ?? '')) allocations.allocate(pod);
+    this.#resizes.consider(pod);
+  }
+
+  #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
+    const { pods, statuses, workers, allocations, allowedUnsafeSysctls, appArmorEnabled } = this.#deps;
     const activePods = pods.list().filter((other) => {
       const uid = other.metadata?.uid ?? '';
       if (uid === pod.metadata?.uid) return false;
       return this.#held.get(uid)?.hasPlace === true || isActive(other, statuses.get(uid), workers.state(uid)?.phase);
     });
-    return admit({
+    return {
       pod,
-      activePods,
+      activePods: activePods.map((other) => allocations.apply(other)),
       node,
       allowedUnsafeSysctls,
       ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
-    });
+    };
   }
 
   #refuse(pod: Pod, rejection: Rejection): void {
@@ -192,6 +239,7 @@ export class PodDispatch implements PodSourceHandler {
     }
     this.#held.delete(uid);
     if (!this.#rejected.has(uid)) {
+      this.#considerResize(pod); // before its worker looks at it
       workers.update({ type: 'update', pod });
       return;
     }
@@ -199,6 +247,14 @@ export class PodDispatch implements PodSourceHandler {
     // Nothing of it ever ran, but its last status and its delete go the way of every other pod.
     const status = statuses.get(uid) ?? pod.status ?? {};
     workers.update({ type: 'kill', pod: { ...pod, status } });
+  }
+
+  #considerResize(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    if (pod.metadata?.deletionTimestamp !== undefined || this.#deps.workers.isTerminationRequested(uid)) return;
+    this.#updating = uid;
+    if (this.#resizes.consider(pod)) this.#resizes.retry();
+    this.#updating = undefined;
   }
 
   #reconcile(pod: Pod): void {
@@ -211,9 +267,11 @@ export class PodDispatch implements PodSourceHandler {
   }
 
   #remove(pod: Pod): void {
-    const { pods, workers, requestHousekeeping } = this.#deps;
+    const { pods, workers, allocations, resizeConditions, requestHousekeeping } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
     pods.remove(pod);
+    allocations.forget(uid);
+    resizeConditions.forget(uid);
     const neverRan = this.#held.delete(uid) || this.#rejected.delete(uid);
     if (!neverRan) workers.update({ type: 'kill', pod });
     requestHousekeeping();

@@ -2,9 +2,12 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { Pod, PodStatus } from '../api/pod.ts';
 import { FakeClock } from '../core/fake-clock.ts';
+import { silentLog } from '../core/log.ts';
 import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
 import { KubeletPodLifecycle, type PodLifecycleDeps } from './pod-lifecycle.ts';
 import { ReasonCache } from './reason-cache.ts';
+import { Allocations } from './resize/allocations.ts';
+import { ResizeConditions } from './resize/resize-conditions.ts';
 import { fakeStatus } from './runtime/fake-pod-status.ts';
 
 const signal = new AbortController().signal;
@@ -39,6 +42,8 @@ function lifecycle(more: Partial<Record<keyof PodLifecycleDeps, unknown>> = {}):
       finish: () => {},
     },
     reasons: new ReasonCache(),
+    allocations: new Allocations(undefined, { clock, log: silentLog }),
+    resizeConditions: new ResizeConditions({ events, clock }),
     events,
     ensurePodDirs: async () => {},
     networkError: () => undefined,

@@ -13,6 +13,9 @@ import { isStaticPod } from './pod-manager.ts';
 import { type PodLifecycle, RetrySoon, type SyncOutcome } from './pod-worker.ts';
 import { identityOf, type WorkerState } from './pod-worker-state.ts';
 import type { ReasonCache } from './reason-cache.ts';
+import type { Allocations } from './resize/allocations.ts';
+import type { ResizeConditions } from './resize/resize-conditions.ts';
+import { isResizeInProgress } from './resize/resize-progress.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import type { PodSyncResult, RuntimeManager } from './runtime/runtime-manager.ts';
@@ -22,8 +25,8 @@ import type { VolumeManager } from './volumes/volume-manager.ts';
 
 /** The cgroups of pods, where the agent makes them. */
 export interface PodCgroups {
-  /** Idempotent. */
-  ensurePodCgroup(pod: Pod): Promise<void>;
+  /** Idempotent. While containers are being `resized` the limits of a group that is there are left alone. */
+  ensurePodCgroup(pod: Pod, opts?: { readonly resizing: boolean }): Promise<void>;
   /** Ends what is left in it and removes it. Idempotent. */
   removePodCgroup(podUid: string): Promise<void>;
   /** Uids of all pods that have one. */
@@ -37,6 +40,8 @@ export interface PodLifecycleDeps {
   readonly probes: Pick<ProbeManager, 'addPod' | 'stopLivenessAndStartup' | 'removePod' | 'verdict' | 'hasProbe'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'finish'>;
   readonly reasons: ReasonCache;
+  readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save'>;
+  readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed'>;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
   readonly mirrors?: Pick<MirrorPods, 'request'>;
@@ -61,15 +66,19 @@ export class KubeletPodLifecycle implements PodLifecycle {
     this.#deps = deps;
   }
 
-  async syncPod(pod: Pod, signal: AbortSignal): Promise<SyncOutcome> {
-    const runtime = await this.#freshStatus(pod);
+  async syncPod(wanted: Pod, signal: AbortSignal): Promise<SyncOutcome> {
+    const runtime = await this.#freshStatus(wanted);
+    const pod = this.#deps.allocations.apply(wanted);
+    const resizing = this.#observeResize(pod, runtime);
     const status = this.#storeStatus(pod, runtime, false);
     if (isTerminalPhase(status.phase)) {
       if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
       return { podIsOver: true };
     }
     if (isStaticPod(pod)) this.#deps.mirrors?.request(pod);
-    await this.#prepare(pod);
+    // Before anything is changed: another agent must know that the room is taken.
+    if (resizing) await this.#deps.allocations.save();
+    await this.#prepare(pod, resizing);
     let mounting: Promise<void> | undefined;
     const mountVolumes = () => {
       mounting ??= this.#mountVolumes(pod, signal);
@@ -134,8 +143,8 @@ export class KubeletPodLifecycle implements PodLifecycle {
   }
 
   /** What the sandbox needs. */
-  async #prepare(pod: Pod): Promise<void> {
-    const { cgroups, probes } = this.#deps;
+  async #prepare(pod: Pod, resizing: boolean): Promise<void> {
+    const { cgroups, probes, allocations } = this.#deps;
     const { uid } = identityOf(pod);
     const networkError = pod.spec?.hostNetwork === true ? undefined : this.#deps.networkError();
     if (networkError !== undefined) {
@@ -143,8 +152,10 @@ export class KubeletPodLifecycle implements PodLifecycle {
       throw new RetrySoon(`network is not ready: ${networkError}`, NETWORK_RETRY_MS);
     }
     await this.#reporting(pod, 'FailedCreatePodContainer', 'unable to ensure pod container exists', async () => {
-      await cgroups?.ensurePodCgroup(pod);
+      await cgroups?.ensurePodCgroup(pod, { resizing });
     });
+    const ofPod = pod.spec?.resources;
+    if (ofPod !== undefined && !resizing) allocations.setPod(uid, ofPod);
     await this.#reporting(pod, 'Failed', 'error making pod data directories', () => this.#deps.ensurePodDirs(uid));
     probes.addPod(pod);
   }
@@ -158,10 +169,13 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const { cache, reasons, clock } = this.#deps;
     const { uid } = identityOf(pod);
     reasons.update(uid, result);
-    const failed = result.error !== undefined || result.failures.length > 0;
+    if (result.resizeError !== undefined) this.#deps.resizeConditions.failed(pod, result.resizeError);
+    const failed = result.error !== undefined || result.failures.length > 0 || result.resizeError !== undefined;
     // After an error it is not known what the runtime did; a call may have gone through although its answer was lost.
     if (result.changed || failed) cache.markStale(uid);
-    const status = this.#storeStatus(pod, await this.#freshStatus(pod), false);
+    const runtime = await this.#freshStatus(pod);
+    this.#observeResize(pod, runtime);
+    const status = this.#storeStatus(pod, runtime, false);
     if (result.error !== undefined) throw result.error;
     const nowMs = clock.now();
     const ends = result.failures.flatMap((f) => (f.retryAtMs === undefined ? [] : [f.retryAtMs - nowMs]));
@@ -202,14 +216,23 @@ export class KubeletPodLifecycle implements PodLifecycle {
     }
   }
 
+  /** True while containers use something else than they were given. */
+  #observeResize(pod: Pod, runtime: PodRuntimeStatus): boolean {
+    const { allocations, resizeConditions } = this.#deps;
+    const isInProgress = isResizeInProgress(pod, runtime, allocations);
+    resizeConditions.observe(pod, isInProgress);
+    return isInProgress;
+  }
+
   #storeStatus(
-    pod: Pod,
+    wanted: Pod,
     runtime: PodRuntimeStatus,
     isTerminal: boolean,
     override?: (status: PodStatus) => PodStatus,
   ): PodStatus {
-    const { statuses, reasons, clock, probes } = this.#deps;
-    const { uid } = identityOf(pod);
+    const { statuses, reasons, clock, probes, allocations, resizeConditions } = this.#deps;
+    const { uid } = identityOf(wanted);
+    const pod = allocations.apply(wanted); // perhaps more by now than what the step began with
     const computed = generateStatus({
       pod,
       runtime,
@@ -218,6 +241,8 @@ export class KubeletPodLifecycle implements PodLifecycle {
       hostIps: this.#deps.hostIps(),
       probes,
       startFailure: (container) => reasons.get(uid, container),
+      actuated: (container) => allocations.container(uid, container),
+      resizeConditions: resizeConditions.of(uid),
       runtimeName: this.#deps.runtimeName,
       agentStartedAtMs: this.#deps.agentStartedAtMs,
       nowMs: clock.now(),

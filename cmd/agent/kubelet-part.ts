@@ -29,6 +29,7 @@ import { initialNode, type NodeIdentity } from '../../kubelet/node/registration.
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
+import { Allocations } from '../../kubelet/resize/allocations.ts';
 import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
@@ -129,6 +130,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     { fs: new CgroupFs(hierarchies), log },
   );
   await cgroups.ensureTree();
+  const allocations = new Allocations(rootDir, { clock, log });
 
   const idsPerPod = settings.userNamespaceIdsPerPod;
   const passwd = await readFile('/etc/passwd', 'utf8').catch(() => ''); // a host without it has no user kubelet
@@ -202,6 +204,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       imageVolumesMissing: (withSubPath) =>
         imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
       cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
+      resizing: { actuated: allocations, podCgroups: cgroups },
       volumesOf: (uid) => volumes.volumesOf(uid),
       tailLog,
       bindMount: (source, target) => mounter.bind(source, target),
@@ -236,6 +239,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       return { ...initialNode(identity), status };
     },
     cgroups,
+    allocations,
     appArmorEnabled: await appArmorEnabled(),
     networkError: () => health.networkErrors()[0],
     staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,

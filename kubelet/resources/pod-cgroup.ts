@@ -6,7 +6,7 @@ import { podQosClass, type QosClass } from '../../api/qos.ts';
 import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import type { CgroupFs, CgroupLimits } from '../../host/cgroup.ts';
+import { type CgroupFs, type CgroupLimits, sharesToWeight } from '../../host/cgroup.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
@@ -79,6 +79,8 @@ export class PodCgroups {
   readonly #fs: CgroupFs | undefined;
   readonly #log: Logger;
   #isWritable = true;
+  /** By uid: what this process has given a pod's cgroup, so that a pod that did not change costs no write. */
+  readonly #written = new Map<string, string>();
 
   /** Without `fs` (no cgroup file system) no cgroups are made and pods run below the runtime's default parent. */
   constructor(opts: PodCgroupOptions, deps: { fs: CgroupFs | undefined; log: Logger }) {
@@ -109,15 +111,58 @@ export class PodCgroups {
     }
   }
 
-  /** Makes the pod's cgroup and writes its limits; also after a resize. Idempotent, no process is started. */
-  async ensurePodCgroup(pod: Pod): Promise<void> {
-    await this.#managed()?.ensure(this.cgroupParentOf(pod), podCgroupLimits(pod, this.#opts));
+  /**
+   * Makes the pod's cgroup and gives it its limits. While containers of the pod are `resizing` the limits of a group
+   * that is there are left to whoever resizes them, in an order of his own. Idempotent, no process is started.
+   */
+  async ensurePodCgroup(pod: Pod, opts: { readonly resizing: boolean } = { resizing: false }): Promise<void> {
+    const fs = this.#managed();
+    if (fs === undefined) return;
+    const name = this.cgroupParentOf(pod);
+    const limits = podCgroupLimits(pod, this.#opts);
+    const isNew = await fs.make(name);
+    const uid = pod.metadata?.uid ?? '';
+    const text = JSON.stringify(limits);
+    if (!isNew && (opts.resizing || this.#written.get(uid) === text)) return;
+    await fs.setLimits(name, isNew ? limits : await this.#aboveUsage(fs, name, limits));
+    this.#written.set(uid, text);
+  }
+
+  /** Undefined where the agent does not look after the cgroups of pods. */
+  async readPodMemory(pod: Pod): Promise<{ readonly usageBytes: number; readonly limitBytes: number } | undefined> {
+    return await this.#managed()?.readMemory(this.cgroupParentOf(pod));
+  }
+
+  /** Undefined where the agent does not look after the cgroups of pods. */
+  async readPodCpu(pod: Pod): Promise<{ readonly quotaUs: number; readonly share: number } | undefined> {
+    return await this.#managed()?.readCpu(this.cgroupParentOf(pod));
+  }
+
+  /** What the pod's cgroup is to be limited to; `share` as `readPodCpu` would tell it. */
+  podLimits(pod: Pod): CgroupLimits & { readonly share: number } {
+    const limits = podCgroupLimits(pod, this.#opts);
+    const shares = limits.cpuShares ?? MIN_SHARES;
+    return { ...limits, share: this.#fs?.hierarchies.version === 2 ? sharesToWeight(shares) : shares };
+  }
+
+  /** Writes some of the limits of a pod's cgroup that is there. @throws {AgentError} CGROUP_WRITE_FAILED */
+  async setPodLimits(pod: Pod, limits: CgroupLimits): Promise<void> {
+    this.#written.delete(pod.metadata?.uid ?? '');
+    await this.#managed()?.setLimits(this.cgroupParentOf(pod), limits);
+  }
+
+  /** A limit below what is used would be refused (v1), or kill (v2); a container that ended may have left files. */
+  async #aboveUsage(fs: CgroupFs, name: string, limits: CgroupLimits): Promise<CgroupLimits> {
+    const { memoryBytes, ...others } = limits;
+    if (memoryBytes === undefined || (await fs.readMemory(name)).usageBytes < memoryBytes) return limits;
+    return others;
   }
 
   /** Removes the pod's cgroup from every level and hierarchy. Groups that still hold processes stay: call again. */
   async removePodCgroup(podUid: string): Promise<void> {
     const fs = this.#managed();
     if (fs === undefined) return;
+    this.#written.delete(podUid);
     const levels = ['Guaranteed', 'Burstable', 'BestEffort'] as const;
     await Promise.all(levels.map((qos) => fs.remove(this.#name(podCgroupParts(qos, podUid)))));
   }

@@ -3,6 +3,8 @@
 // it only delays a start. After pkg/kubelet/kuberuntime/kuberuntime_manager.go computePodActions.
 import type { Container, Pod } from '../../api/pod.ts';
 import type { PodSandboxStatus } from '../../cri/gen/messages.ts';
+import { RESIZABLE_RESOURCES, sameResource } from '../resize/pod-allocation.ts';
+import { type ContainerResize, isPodLevelResizeDue } from '../resize/resize-progress.ts';
 import { computeInitActions } from './init-actions.ts';
 import {
   type ComputeActionsInput,
@@ -13,6 +15,7 @@ import {
   type PodActions,
 } from './pod-actions.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
+import { resizeStep } from './resize-actions.ts';
 import {
   effectiveRestartPolicy,
   matchRestartRule,
@@ -27,6 +30,8 @@ const NOTHING: Omit<PodActions, 'attempt' | 'sandboxId'> = {
   ephemeralContainersToStart: [],
   containersToStart: [],
   containersToKill: [],
+  containersToResize: [],
+  resizePod: false,
   containersToReset: [],
 };
 
@@ -97,6 +102,8 @@ function actionsInSandbox(input: ComputeActionsInput, base: PodActions): PodActi
     ephemeralContainersToStart,
     initContainersToStart: init.toStart,
     containersToKill: init.toKill,
+    containersToResize: init.toResize,
+    resizePod: needsPodResize(input, init.toStart),
   };
   if (init.killPod || !init.initialized) return withInit;
   const regular = regularContainerActions(input);
@@ -105,13 +112,30 @@ function actionsInSandbox(input: ComputeActionsInput, base: PodActions): PodActi
     // The work is done: sidecars must not keep the pod alive, nor come back.
     return { ...withInit, killPod: true, initContainersToStart: [], containersToKill };
   }
-  return { ...withInit, containersToStart: regular.toStart, containersToKill };
+  return {
+    ...withInit,
+    containersToStart: regular.toStart,
+    containersToKill,
+    containersToResize: [...init.toResize, ...regular.toResize],
+    resizePod: withInit.resizePod || needsPodResize(input, regular.toStart),
+  };
+}
+
+/** Sized for what a container used before, the pod's cgroup may be too small for what it is to be started with. */
+function needsPodResize({ pod, resources }: ComputeActionsInput, toStart: readonly Container[]): boolean {
+  if (resources === undefined) return false;
+  const startsResized = toStart.some((c) => {
+    const before = resources.container(pod.metadata?.uid ?? '', c.name);
+    return before !== undefined && RESIZABLE_RESOURCES.some((r) => !sameResource(r, before, c.resources));
+  });
+  return startsResized || isPodLevelResizeDue(pod, resources);
 }
 
 function regularContainerActions(input: ComputeActionsInput) {
   const { pod, status } = input;
   const toStart: Container[] = [];
   const toKill: ContainerToKill[] = [];
+  const toResize: ContainerResize[] = [];
   let kept = 0;
   for (const container of pod.spec?.containers ?? []) {
     const newest = findContainer(status, container.name);
@@ -123,14 +147,21 @@ function regularContainerActions(input: ComputeActionsInput) {
     }
     const kill = reasonToKill(pod, container, newest, input.verdicts);
     if (kill === undefined) {
-      kept++;
+      const resized = resizeStep(container, newest, input);
+      if (resized.resize !== undefined) toResize.push(resized.resize);
+      if (resized.kill === undefined) {
+        kept++;
+        continue;
+      }
+      toKill.push(resized.kill);
+      toStart.push(container);
       continue;
     }
     if (kill.restart) toStart.push(container);
     const message = `Container ${container.name} ${kill.why}${kill.restart ? ', will be restarted' : ''}`;
     toKill.push({ container: newest, message, reason: kill.reason });
   }
-  return { toStart, toKill, kept };
+  return { toStart, toKill, toResize, kept };
 }
 
 function reasonToKill(

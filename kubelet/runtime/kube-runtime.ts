@@ -4,6 +4,7 @@ import { ImagePuller } from './image-puller.ts';
 import { PodKiller } from './kill-pod.ts';
 import type { PodRuntimeStatus, RuntimePod } from './pod-runtime-status.ts';
 import { PodStatusReader } from './pod-status-reader.ts';
+import { PodResizer } from './resize-pod.ts';
 import { RestartBackoff } from './restart-backoff.ts';
 import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
 import type { KillPodInput, PodSyncResult, RuntimeManager, SyncPodInput } from './runtime-manager.ts';
@@ -26,7 +27,10 @@ export class KubeRuntime implements RuntimeManager {
     this.#puller = new ImagePuller(settings.pulls, deps);
     this.#backoff = new RestartBackoff({ maxMs: settings.maxRestartBackoffMs }, deps);
     const starter = new ContainerStarter(settings, deps, { puller: this.#puller, killer: this.#killer });
-    const parts = { starter, killer: this.#killer, garbage: this.#garbage, backoff: this.#backoff };
+    const { resizing, runtime } = deps;
+    const { resources } = settings;
+    const resizer = resizing === undefined ? {} : { resizer: new PodResizer({ ...resizing, runtime, resources }) };
+    const parts = { starter, killer: this.#killer, garbage: this.#garbage, backoff: this.#backoff, ...resizer };
     this.#syncer = new PodSyncer(settings, deps, parts);
   }
 

@@ -1,5 +1,6 @@
 // The vocabulary of computeActions: what can be asked to happen to a pod, and why a container is killed.
 import type { Container, EphemeralContainer, Pod } from '../../api/pod.ts';
+import type { ContainerResize, KnownResources } from '../resize/resize-progress.ts';
 import { containerHash } from './container-hash.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from './pod-runtime-status.ts';
 import type { ProbeVerdicts } from './runtime-manager.ts';
@@ -27,6 +28,10 @@ export interface PodActions {
   readonly ephemeralContainersToStart: readonly EphemeralContainer[];
   readonly containersToStart: readonly Container[];
   readonly containersToKill: readonly ContainerToKill[];
+  /** These go on running, with other resources. */
+  readonly containersToResize: readonly ContainerResize[];
+  /** The pod's own cgroup is to have other limits: of its own, or for a container that is started with others. */
+  readonly resizePod: boolean;
   /** Restart of all containers in place: these are killed and removed in this order, and nothing else happens. */
   readonly containersToReset: readonly RuntimeContainer[];
 }
@@ -35,6 +40,8 @@ export interface ComputeActionsInput {
   readonly pod: Pod;
   readonly status: PodRuntimeStatus;
   readonly verdicts: ProbeVerdicts;
+  /** What containers were made to use; without it none is resized. */
+  readonly resources?: KnownResources;
 }
 
 /** An absent hash differs from every hash: such a container was not made by a kubelet. */

@@ -7,11 +7,13 @@ import type { Logger } from '../../core/log.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import type { ContainerGcPolicy } from '../config.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
+import type { ActuatedResources } from '../resize/allocations.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import type { ImagePullerOptions } from './image-puller.ts';
 import type { ImageVolumesMissing } from './image-volumes.ts';
 import type { AnyContainer } from './labels.ts';
 import type { RegistryCredential } from './registry-auth.ts';
+import type { ResizablePodCgroups } from './resize-pod.ts';
 import type { ResourceSettings } from './resources.ts';
 import type { SecuritySettings } from './security-context.ts';
 import type { UserNamespaces } from './user-namespaces.ts';
@@ -68,6 +70,8 @@ export interface RuntimeDeps {
   readonly userNamespaces: Pick<UserNamespaces, 'mappingOf'>;
   readonly imageVolumesMissing: ImageVolumesMissing;
   readonly cgroupParent: (pod: Pod) => string;
+  /** What resizing needs; without it running containers keep what they were started with. */
+  readonly resizing?: { readonly actuated: ActuatedResources; readonly podCgroups: ResizablePodCgroups };
   readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
   /** The last lines of a container's log (cri/container-log.ts), without stamps: at most `maxLines` and `maxBytes`. */
   readonly tailLog: (logFile: string, maxLines: number, maxBytes: number) => Promise<string>;

@@ -18,6 +18,8 @@ export interface PodSyncResult {
   /** Containers that started, by name: their reason cache entry is cleared. */
   readonly started: readonly string[];
   readonly failures: readonly ContainerStartFailure[];
+  /** Why running containers could not be given other resources; nothing else is held up by that. */
+  readonly resizeError?: string;
   /** An error that ended the sync early (sandbox creation, kill). Text ready for a log and retry. */
   readonly error?: Error;
 }

@@ -6,6 +6,7 @@ import { type Pod, podDescription } from '../../api/pod.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { ContainerConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { resizableContainers, sameResources } from '../resize/pod-allocation.ts';
 import { containerHash } from './container-hash.ts';
 import { runHook } from './hooks.ts';
 import type { ImageLookup, ImagePuller } from './image-puller.ts';
@@ -128,6 +129,7 @@ export class ContainerStarter {
     } catch (err) {
       throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err));
     }
+    await this.#recordResources(ctx.pod, container);
     const id = await withoutRuncFaults(async (isLastTry) => {
       const created = await this.#create(ctx, made.config, about);
       try {
@@ -144,6 +146,22 @@ export class ContainerStarter {
       throw this.#failed(about, 'RunContainerError', text);
     });
     return { id, restartCount: made.restartCount };
+  }
+
+  /**
+   * What the container is about to be made to use. Only where something else is known of it (it was resized) this has to
+   * be on disk first: another agent would take the new instance for the old one and start it once more.
+   */
+  async #recordResources(pod: Pod, container: AnyContainer): Promise<void> {
+    const { actuated } = this.#deps.resizing ?? {};
+    const spec = resizableContainers(pod).find((c) => c.name === container.name);
+    if (actuated === undefined || spec === undefined) return;
+    const uid = pod.metadata?.uid ?? '';
+    const resources = spec.resources ?? {};
+    const before = actuated.container(uid, container.name);
+    if (before !== undefined && sameResources(before, resources)) return;
+    actuated.setContainer(uid, container.name, resources);
+    if (before !== undefined) await actuated.save();
   }
 
   async #ensureImage(

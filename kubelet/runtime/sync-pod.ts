@@ -19,6 +19,7 @@ import { ensurePodLogDir } from './pod-files.ts';
 import { podLogDir } from './pod-paths.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from './pod-runtime-status.ts';
 import { type ContainerPreparation, settled } from './prepare-container.ts';
+import type { PodResizer } from './resize-pod.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
 import { isSidecar } from './restart-policy.ts';
 import { withoutRuncFaults } from './runc-faults.ts';
@@ -32,6 +33,8 @@ export interface PodSyncerParts {
   readonly killer: PodKiller;
   readonly garbage: RuntimeGarbage;
   readonly backoff: RestartBackoff;
+  /** Without it the resources of running containers stay as they are. */
+  readonly resizer?: PodResizer;
 }
 
 /** What has come of the pass so far. */
@@ -39,6 +42,7 @@ interface Progress {
   changed: boolean;
   readonly started: string[];
   readonly failures: ContainerStartFailure[];
+  resizeError?: string;
 }
 
 interface Sandbox {
@@ -68,7 +72,9 @@ export class PodSyncer {
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
     const progress: Progress = { changed: false, started: [], failures: [] };
     try {
-      await this.#run(input, computeActions(input), input.signal ?? new AbortController().signal, progress);
+      const { actuated } = this.#deps.resizing ?? {};
+      const actions = computeActions(actuated === undefined ? input : { ...input, resources: actuated });
+      await this.#run(input, actions, input.signal ?? new AbortController().signal, progress);
       return progress;
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause));
@@ -88,6 +94,7 @@ export class PodSyncer {
     if (actions.killPod && !actions.createSandbox) return;
     await this.#pruneEnded(pod, status, actions);
     signal.throwIfAborted();
+    if (actions.containersToResize.length > 0 || actions.resizePod) await this.#resize(pod, actions, signal, progress);
     if (!actions.createSandbox && !startsAnything(actions)) return;
     const sandbox = actions.createSandbox
       ? await this.#createSandbox(input, actions, signal, progress)
@@ -137,6 +144,18 @@ export class PodSyncer {
         this.#parts.killer.killContainer({ pod, status, container, message, reason, signal }),
       ),
     );
+  }
+
+  /** Before anything is started: what starts with more than before finds room in its pod. */
+  async #resize(pod: Pod, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
+    try {
+      await this.#parts.resizer?.resize(pod, actions, signal);
+      progress.changed = true;
+    } catch (err) {
+      if (signal.aborted) throw err;
+      this.#deps.log.warn({ err, podUid: pod.metadata?.uid }, 'containers not resized, will retry');
+      progress.resizeError = errorMessage(err);
+    }
   }
 
   /** Restart of all containers in place: one after the other, logs are kept. */

@@ -1,7 +1,14 @@
 // What `status.containerStatuses` and its siblings say, from the runtime's newest two instances of each container, the
 // status known before, and why starts failed. Pure. After pkg/kubelet/kubelet_pods.go convertToAPIContainerStatuses.
 import { formatTime } from '../../api/meta.ts';
-import type { Container, ContainerState, ContainerStatus, EphemeralContainer, Pod } from '../../api/pod.ts';
+import type {
+  Container,
+  ContainerState,
+  ContainerStatus,
+  EphemeralContainer,
+  Pod,
+  ResourceRequirements,
+} from '../../api/pod.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../runtime/pod-runtime-status.ts';
 import { isSidecar, shouldBeRestarted } from '../runtime/restart-policy.ts';
 import { hasRestartAllRule } from './conditions.ts';
@@ -21,6 +28,8 @@ export interface ContainerStatusesInput {
   /** `<name>://` goes before container ids: `containerd`. */
   readonly runtimeName: string;
   readonly startFailure: (container: string) => StartFailureReason | undefined;
+  /** What a container was made to use. */
+  readonly actuated: (container: string) => ResourceRequirements | undefined;
 }
 
 export type ContainerKind = 'init' | 'regular' | 'ephemeral';
@@ -84,7 +93,7 @@ function statusOfInstance(
       ? {}
       : { user: { linux: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups } } }),
     ...volumeMountStatuses(spec, newest),
-    ...resourceStatus(spec, newest),
+    ...resourceStatus(spec, newest, input.actuated(spec.name)),
   };
 }
 
@@ -167,7 +176,7 @@ function statusWithoutInstance(
     image: spec.image ?? '',
     imageID: '',
     ...volumeMountStatuses(spec),
-    ...resourceStatus(spec, undefined),
+    ...resourceStatus(spec, undefined, undefined),
   };
   if (kind === 'init' && !isSidecar(spec as Container) && wasInitialized(input)) {
     return { ...waiting, state: vanishedInitState(previous) };

@@ -1,7 +1,15 @@
 // What `status` of a pod should say, from its spec, the runtime, the probes and what was said before. Pure; the parts
 // are in the files beside this one. After pkg/kubelet/kubelet_pods.go generateAPIPodStatus.
 import { formatTime } from '../../api/meta.ts';
-import { type ContainerStatus, isTerminalPhase, type Pod, type PodPhase, type PodStatus } from '../../api/pod.ts';
+import {
+  type ContainerStatus,
+  isTerminalPhase,
+  type Pod,
+  type PodCondition,
+  type PodPhase,
+  type PodStatus,
+  type ResourceRequirements,
+} from '../../api/pod.ts';
 import { podQosClass } from '../../api/qos.ts';
 import type { PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
 import { computeConditions, isOwnedCondition } from './conditions.ts';
@@ -10,7 +18,7 @@ import { computePhase } from './phase.ts';
 import { type ProbeFacts, withProbeFields } from './probe-fields.ts';
 
 export interface StatusInput {
-  /** Spec and metadata as desired, status as the API has it. */
+  /** Metadata as desired, spec with the resources that were given, status as the API has it. */
   readonly pod: Pod;
   readonly runtime: PodRuntimeStatus;
   /** The status stored last by the writer; the API's when there is none. */
@@ -21,6 +29,10 @@ export interface StatusInput {
   readonly hostIps: readonly string[];
   readonly probes: ProbeFacts;
   readonly startFailure: (container: string) => StartFailureReason | undefined;
+  /** What a container was made to use; nothing is known of any when absent. */
+  readonly actuated?: (container: string) => ResourceRequirements | undefined;
+  /** PodResizePending and PodResizeInProgress, where they hold. */
+  readonly resizeConditions?: readonly PodCondition[];
   readonly runtimeName: string;
   /** Wall ms. */
   readonly agentStartedAtMs: number;
@@ -53,7 +65,7 @@ export function generateStatus(input: StatusInput): PodStatus {
   return {
     ...(generation > 0 ? { observedGeneration: generation } : {}),
     ...outcome,
-    conditions: [...foreign, ...disruption, ...owned],
+    conditions: [...foreign, ...(input.resizeConditions ?? []), ...disruption, ...owned],
     ...ipFields(input),
     startTime: previous.startTime ?? api.startTime ?? formatTime(nowMs),
     qosClass: previous.qosClass ?? podQosClass(pod),
@@ -68,8 +80,8 @@ function listStatuses(
   previous: readonly ContainerStatus[] = [],
   input: StatusInput,
 ): ContainerStatus[] {
-  const { pod, runtime, runtimeName, startFailure } = input;
-  const plain = containerStatuses(kind, { pod, runtime, previous, runtimeName, startFailure });
+  const { pod, runtime, runtimeName, startFailure, actuated = () => undefined } = input;
+  const plain = containerStatuses(kind, { pod, runtime, previous, runtimeName, startFailure, actuated });
   if (kind === 'ephemeral') return plain;
   return withProbeFields(kind, plain, {
     pod,

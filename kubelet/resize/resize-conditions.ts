@@ -1,0 +1,132 @@
+// The conditions PodResizePending and PodResizeInProgress of each pod, and the Events that tell of their coming and
+// going. In memory: after a restart of the agent they follow again from what was given and what is used. After
+// pkg/kubelet/status/status_manager.go SetPodResizePendingCondition and its siblings.
+import { formatTime } from '../../api/meta.ts';
+import type { Pod, PodCondition } from '../../api/pod.ts';
+import type { EventRecorder } from '../../client/event-recorder.ts';
+import type { Clock } from '../../core/clock.ts';
+import { podReference } from '../runtime/runtime-deps.ts';
+import { resizeText } from './resize-texts.ts';
+
+export type PendingReason = 'Deferred' | 'Infeasible';
+
+interface State {
+  readonly reason: string;
+  readonly message: string;
+  /** Of the pod whose wish this is about. */
+  readonly generation: number;
+  /** Wall ms. */
+  readonly sinceMs: number;
+}
+
+interface PodState {
+  readonly pending?: State | undefined;
+  readonly inProgress?: State | undefined;
+}
+
+export class ResizeConditions {
+  readonly #events: EventRecorder;
+  readonly #clock: Clock;
+  readonly #pods = new Map<string, PodState>();
+
+  constructor(deps: { readonly events: EventRecorder; readonly clock: Clock }) {
+    this.#events = deps.events;
+    this.#clock = deps.clock;
+  }
+
+  /** In the order of a status; empty for nearly every pod. */
+  of(podUid: string): PodCondition[] {
+    const { pending, inProgress } = this.#pods.get(podUid) ?? {};
+    return [
+      ...(pending === undefined ? [] : [conditionOf('PodResizePending', pending)]),
+      ...(inProgress === undefined ? [] : [conditionOf('PodResizeInProgress', inProgress)]),
+    ];
+  }
+
+  /** Wall ms since which a resize waits; undefined when none does. */
+  pendingSinceMs(podUid: string): number | undefined {
+    return this.#pods.get(podUid)?.pending?.sinceMs;
+  }
+
+  /** True when that is news. */
+  setPending(pod: Pod, reason: PendingReason, message: string): boolean {
+    const uid = pod.metadata?.uid ?? '';
+    const before = this.#pods.get(uid)?.pending;
+    const generation = generationOf(pod);
+    if (before?.reason === reason && before.message === message && before.generation === generation) return false;
+    const sinceMs = before?.sinceMs ?? this.#clock.now();
+    this.#change(uid, { pending: { reason, message, generation, sinceMs } });
+    this.#tell(pod, 'Warning', `Resize${reason}`, resizeText(reason, pod, generation, message));
+    return true;
+  }
+
+  /** True when there was one. */
+  clearPending(podUid: string): boolean {
+    if (this.#pods.get(podUid)?.pending === undefined) return false;
+    this.#change(podUid, { pending: undefined });
+    return true;
+  }
+
+  /** The pod was given what it asked for. An error of a resize before it is forgotten. */
+  started(pod: Pod): void {
+    const generation = generationOf(pod);
+    const inProgress = { reason: '', message: '', generation, sinceMs: this.#clock.now() };
+    this.#change(pod.metadata?.uid ?? '', { pending: undefined, inProgress });
+    this.#tell(pod, 'Normal', 'ResizeStarted', resizeText('started', pod, generation));
+  }
+
+  /** Whether containers of `pod`, as allocated, still use something else. An error that was met meanwhile stays told. */
+  observe(pod: Pod, isInProgress: boolean): void {
+    const uid = pod.metadata?.uid ?? '';
+    const before = this.#pods.get(uid)?.inProgress;
+    if (isInProgress === (before !== undefined)) return;
+    if (isInProgress) {
+      const inProgress = { reason: '', message: '', generation: generationOf(pod), sinceMs: this.#clock.now() };
+      this.#change(uid, { inProgress });
+    } else if (before !== undefined) {
+      this.#change(uid, { inProgress: undefined });
+      this.#tell(pod, 'Normal', 'ResizeCompleted', resizeText('completed', pod, before.generation));
+    }
+  }
+
+  /** Containers could not be made to use what they were given. */
+  failed(pod: Pod, message: string): void {
+    const uid = pod.metadata?.uid ?? '';
+    const before = this.#pods.get(uid)?.inProgress;
+    if (before?.reason === 'Error' && before.message === message) return;
+    const generation = before?.generation ?? generationOf(pod);
+    const sinceMs = before?.sinceMs ?? this.#clock.now();
+    this.#change(uid, { inProgress: { reason: 'Error', message, generation, sinceMs } });
+    this.#tell(pod, 'Warning', 'ResizeError', resizeText('error', pod, generation, message));
+  }
+
+  forget(podUid: string): void {
+    this.#pods.delete(podUid);
+  }
+
+  #change(uid: string, part: PodState): void {
+    const next = { ...this.#pods.get(uid), ...part };
+    if (next.pending === undefined && next.inProgress === undefined) this.#pods.delete(uid);
+    else this.#pods.set(uid, next);
+  }
+
+  #tell(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void {
+    this.#events.event(podReference(pod), type, reason, message);
+  }
+}
+
+function generationOf(pod: Pod): number {
+  return pod.metadata?.generation ?? 0;
+}
+
+function conditionOf(type: string, { reason, message, generation, sinceMs }: State): PodCondition {
+  return {
+    type,
+    status: 'True',
+    ...(generation === 0 ? {} : { observedGeneration: generation }),
+    lastProbeTime: formatTime(sinceMs),
+    lastTransitionTime: formatTime(sinceMs),
+    ...(reason === '' ? {} : { reason }),
+    ...(message === '' ? {} : { message }),
+  };
+}

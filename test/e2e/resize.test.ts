@@ -1,0 +1,302 @@
+// Pods that are given more or less while they run, as `kubectl patch --subresource resize` asks for it: what the API
+// says of it, what the kernel was told, and that nobody is restarted who need not be.
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Node } from '../../api/kinds.ts';
+import type { Container, ContainerStatus, Pod, ResourceRequirements } from '../../api/pod.ts';
+import { parseQuantity, quantityMilliValue } from '../../api/quantity.ts';
+import { systemClock } from '../../core/clock.ts';
+import { type CgroupHierarchies, detectCgroups } from '../../host/cgroup.ts';
+import { labMissing } from '../harness/cluster.ts';
+import { FaultNode, NODE } from '../harness/fault-node.ts';
+import { findKubectl, type Kubectl } from '../harness/kubectl.ts';
+import { pod, SLEEP } from '../harness/manifests.ts';
+import { Random, seedFrom } from '../harness/random.ts';
+
+const KILLS = 4;
+const SEED = seedFrom('NODELET_RESIZE_SEED');
+/** From the wish until well after it has come true, ms. */
+const LONGEST_LIFE_MS = 400;
+const found = labMissing() === undefined ? await findKubectl('1.36') : { missing: labMissing()! };
+if ('missing' in found) console.warn(`tests of resizing are skipped: ${found.missing}`);
+
+type Amounts = Record<string, string>;
+const resources = (requests: Amounts, limits: Amounts): ResourceRequirements => ({ limits, requests });
+
+describe.skipIf('missing' in found)('resizing a pod that runs', () => {
+  let node: FaultNode;
+  let kubectl: Kubectl;
+  let cgroups: CgroupHierarchies;
+
+  beforeAll(async () => {
+    cgroups = await detectCgroups();
+    node = await FaultNode.start();
+    kubectl = (await node.cluster.kubectl('1.36')).in('resize');
+    await kubectl.run('create', 'namespace', 'resize');
+  });
+  afterAll(async () => {
+    await node?.[Symbol.asyncDispose]();
+  });
+
+  const get = (name: string) => kubectl.json<Pod>('get', 'pod', name);
+  const gone = (name: string) => kubectl.run('delete', 'pod', name, '--wait');
+
+  async function start(name: string, containers: readonly Partial<Container>[]): Promise<Pod> {
+    const plain = pod(name);
+    const main = plain.spec!.containers[0]!;
+    plain.spec!.containers = containers.map((c) => ({ ...main, ...c }));
+    await kubectl.apply(plain);
+    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+    return await get(name);
+  }
+
+  async function patch(name: string, wanted: Readonly<Record<string, ResourceRequirements>>): Promise<void> {
+    const containers = Object.entries(wanted).map(([container, r]) => ({ name: container, resources: r }));
+    const body = JSON.stringify({ spec: { containers } });
+    await kubectl.run('patch', 'pod', name, '--subresource=resize', `--patch=${body}`);
+  }
+
+  /** Waits until `holds`, and says what there is when it does not come to that. */
+  async function untilPod(name: string, holds: (p: Pod) => boolean): Promise<Pod> {
+    const endMs = Date.now() + 60_000;
+    for (;;) {
+      const now = await get(name);
+      if (holds(now)) return now;
+      if (Date.now() > endMs) throw new Error(`${name} is:\n${JSON.stringify(now, null, 1)}\n${await node.agentLog()}`);
+      await systemClock.sleep(100);
+    }
+  }
+
+  const statusOf = (p: Pod, container: string): ContainerStatus =>
+    p.status!.containerStatuses!.find((c) => c.name === container)!;
+  const resizeConditions = (p: Pod) =>
+    (p.status?.conditions ?? []).filter((c) => c.type === 'PodResizePending' || c.type === 'PodResizeInProgress');
+  const isDone = (wanted: Readonly<Record<string, ResourceRequirements>>) => (p: Pod) =>
+    resizeConditions(p).length === 0 &&
+    p.status?.observedGeneration === p.metadata?.generation &&
+    p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true &&
+    Object.entries(wanted).every(([name, r]) => {
+      const status = statusOf(p, name);
+      const same = (a: unknown, b: unknown) => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
+      return same(status.resources, r) && same(status.allocatedResources ?? {}, r.requests ?? {});
+    });
+
+  async function resized(name: string, wanted: Readonly<Record<string, ResourceRequirements>>): Promise<Pod> {
+    await patch(name, wanted);
+    return await untilPod(name, isDone(wanted));
+  }
+
+  /** What the kernel was told of the container (as it sees it) and of its pod. */
+  async function limits(name: string, container = 'main') {
+    const inside = (file: string) => kubectl.run('exec', name, `--container=${container}`, '--', 'cat', file);
+    const own = (await inside('/proc/1/cgroup')).trim().split('\n');
+    const read = async (controller: string, file: string) => {
+      const v2 = cgroups.version === 2;
+      const mount = cgroups.mounts.get(v2 ? 'unified' : controller)!;
+      const line = own.find((l) => (v2 ? l.startsWith('0::') : l.split(':')[1]!.split(',').includes(controller)))!;
+      const group = line.slice(line.indexOf(':', line.indexOf(':') + 1) + 1);
+      const text = async (dir: string) => (await readFile(path.join(mount, dir, file), 'utf8')).trim();
+      return { container: await text(group), pod: await text(path.dirname(group)) };
+    };
+    if (cgroups.version === 2)
+      return { quota: await read('cpu', 'cpu.max'), memory: await read('memory', 'memory.max') };
+    return {
+      shares: await read('cpu', 'cpu.shares'),
+      quota: await read('cpu', 'cpu.cfs_quota_us'),
+      memory: await read('memory', 'memory.limit_in_bytes'),
+    };
+  }
+
+  const both = (value: string) => ({ container: value, pod: value });
+  const expectedLimits = (shares: number, quotaUs: number, memoryBytes: number) => ({
+    ...(cgroups.version === 2 ? {} : { shares: both(`${shares}`) }),
+    quota: both(cgroups.version === 2 ? `${quotaUs} 100000` : `${quotaUs}`),
+    memory: both(`${memoryBytes}`),
+  });
+  const events = async (name: string) =>
+    (
+      await kubectl.run(
+        'events',
+        `--for=pod/${name}`,
+        '-o',
+        'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
+      )
+    )
+      .split('\n')
+      .filter((line) => line.startsWith('Resize'));
+
+  test('cpu and memory go up and down, and the container does not notice', async () => {
+    const small = resources({ cpu: '100m', memory: '32Mi' }, { cpu: '200m', memory: '64Mi' });
+    const big = resources({ cpu: '250m', memory: '48Mi' }, { cpu: '500m', memory: '128Mi' });
+    const before = await start('plain', [{ resources: small }]);
+    expect(await limits('plain')).toEqual(expectedLimits(102, 20_000, 64 << 20));
+    const grown = await resized('plain', { main: big });
+    expect(await limits('plain')).toEqual(expectedLimits(256, 50_000, 128 << 20));
+    expect(statusOf(grown, 'main')).toMatchObject({
+      containerID: statusOf(before, 'main').containerID,
+      restartCount: 0,
+      allocatedResources: big.requests,
+    });
+    expect(grown.status?.qosClass).toBe('Burstable');
+    const shrunk = await resized('plain', { main: small });
+    expect(await limits('plain')).toEqual(expectedLimits(102, 20_000, 64 << 20));
+    expect(statusOf(shrunk, 'main')).toMatchObject({
+      containerID: statusOf(before, 'main').containerID,
+      restartCount: 0,
+    });
+    const summary = (generation: number, r: ResourceRequirements) =>
+      JSON.stringify({ containers: [{ name: 'main', resources: r }], generation });
+    await expect
+      .poll(() => events('plain'), { timeout: 30_000 })
+      .toEqual(
+        expect.arrayContaining([
+          `ResizeStarted: Pod resize started: ${summary(2, big)}`,
+          `ResizeCompleted: Pod resize completed: ${summary(2, big)}`,
+          `ResizeStarted: Pod resize started: ${summary(3, small)}`,
+          `ResizeCompleted: Pod resize completed: ${summary(3, small)}`,
+        ]),
+      );
+    await gone('plain');
+  });
+
+  test('a resize policy that says so has the container started anew, once, and for that resource alone', async () => {
+    const first = resources({ cpu: '50m', memory: '32Mi' }, { cpu: '100m', memory: '32Mi' });
+    const moreCpu = resources({ cpu: '50m', memory: '32Mi' }, { cpu: '150m', memory: '32Mi' });
+    const moreMemory = resources({ cpu: '50m', memory: '40Mi' }, { cpu: '150m', memory: '40Mi' });
+    const resizePolicy = [
+      { resourceName: 'cpu', restartPolicy: 'NotRequired' },
+      { resourceName: 'memory', restartPolicy: 'RestartContainer' },
+    ];
+    const env = [{ name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory', divisor: '1Mi' } } }];
+    const plain = { name: 'other', command: [...SLEEP] };
+    const before = await start('policy', [{ resources: first, resizePolicy, env }, plain]);
+    const cpu = await resized('policy', { main: moreCpu });
+    expect(statusOf(cpu, 'main')).toMatchObject({ restartCount: 0, containerID: statusOf(before, 'main').containerID });
+    const memory = await resized('policy', { main: moreMemory });
+    expect(statusOf(memory, 'main').restartCount).toBe(1);
+    expect(statusOf(memory, 'other')).toMatchObject({
+      restartCount: 0,
+      containerID: statusOf(before, 'other').containerID,
+    });
+    expect((await limits('policy')).memory.container).toBe(`${40 << 20}`);
+    expect(await kubectl.run('exec', 'policy', '--container=main', '--', 'sh', '-c', 'echo $MEMORY')).toBe('40\n');
+    const killing = 'jsonpath={.items[?(@.reason=="Killing")].message}';
+    await expect
+      .poll(() => kubectl.run('events', '--for=pod/policy', '-o', killing), { timeout: 30_000 })
+      .toBe('Container main resize requires restart');
+    await gone('policy');
+  });
+
+  test('what the node cannot give is told, and the container keeps what it has', async () => {
+    const has = resources({ cpu: '50m', memory: '16Mi' }, { memory: '64Mi' });
+    await start('greedy', [{ resources: has }]);
+    const used = await limits('greedy');
+    const allocatable = (await kubectl.json<Node>('get', 'node', NODE)).status!.allocatable!;
+    const millis = quantityMilliValue(parseQuantity(allocatable.cpu!));
+    // Cores enough for the whole node and one more: a control plane of its version refuses that already.
+    const patchTooBig = patch('greedy', { main: resources({ cpu: `${millis + 1000}m` }, {}) });
+    const refused = await patchTooBig.then(
+      () => false,
+      (err: Error) => /enough allocatable/.test(err.message),
+    );
+    if (!refused) {
+      const told = await untilPod('greedy', (p) => resizeConditions(p).length > 0);
+      expect(resizeConditions(told)).toEqual([
+        expect.objectContaining({
+          type: 'PodResizePending',
+          status: 'True',
+          reason: 'Infeasible',
+          message: `Node didn't have enough capacity: cpu, requested: ${millis + 1000}, capacity: ${millis}`,
+          observedGeneration: 2,
+        }),
+      ]);
+      expect(statusOf(told, 'main')).toMatchObject({
+        restartCount: 0,
+        resources: has,
+        allocatedResources: has.requests,
+      });
+    }
+    expect(await limits('greedy')).toEqual(used);
+    await resized('greedy', { main: has });
+    await gone('greedy');
+  });
+
+  test('what does not fit now is given when another pod has gone, also by an agent that came later', async () => {
+    const allocatable = (await kubectl.json<Node>('get', 'node', NODE)).status!.allocatable!;
+    const millis = quantityMilliValue(parseQuantity(allocatable.cpu!));
+    const has = resources({ cpu: '50m' }, {});
+    const wants = resources({ cpu: '600m' }, {});
+    await start('waiting', [{ resources: has }]);
+    await start('filler', [{ resources: resources({ cpu: `${millis - 400}m` }, {}) }]);
+    await patch('waiting', { main: wants });
+    const waiting = (p: Pod) => resizeConditions(p)[0]?.reason === 'Deferred';
+    const told = await untilPod('waiting', waiting);
+    expect(resizeConditions(told)[0]?.message).toMatch(
+      /^Node didn't have enough resource: cpu, requested: 600, used: /,
+    );
+    expect(statusOf(told, 'main')).toMatchObject({ resources: { requests: { cpu: '50m' } } });
+    await node.killAgent();
+    await (await node.startAgent())();
+    await untilPod('waiting', waiting);
+    await gone('filler');
+    const given = await untilPod('waiting', (p) => resizeConditions(p).length === 0);
+    expect(statusOf(given, 'main')).toMatchObject({ restartCount: 0, resources: { requests: { cpu: '600m' } } });
+    await gone('waiting');
+  });
+
+  test('memory that is used is not taken away; with less wanted the resize goes on', async () => {
+    const has = resources({ memory: '96Mi' }, { memory: '96Mi' });
+    // Files in memory count as the container's.
+    const script = `dd if=/dev/zero of=/dev/shm/held bs=1M count=40 2>/dev/null; touch /tmp/held; ${SLEEP[2]}`;
+    const readinessProbe = { exec: { command: ['test', '-e', '/tmp/held'] }, periodSeconds: 1 };
+    await start('holding', [{ resources: has, command: ['sh', '-c', script], readinessProbe }]);
+    await patch('holding', { main: resources({ memory: '16Mi' }, { memory: '16Mi' }) });
+    const refused = await untilPod('holding', (p) => resizeConditions(p)[0]?.reason === 'Error');
+    const [condition] = resizeConditions(refused);
+    expect(condition).toMatchObject({ type: 'PodResizeInProgress', status: 'True' });
+    expect(condition?.message).toMatch(
+      /^cannot decrease memory limits: \[attempting to set pod memory limit \(16777216\) below current usage \(\d+\), attempting to set container "main" memory limit \(16777216\) below current usage \(\d+\)\]$/,
+    );
+    expect(statusOf(refused, 'main')).toMatchObject({ restartCount: 0, resources: { limits: { memory: '96Mi' } } });
+    expect((await limits('holding')).memory).toEqual(both(`${96 << 20}`));
+    const after = await resized('holding', { main: resources({ memory: '80Mi' }, { memory: '80Mi' }) });
+    expect(statusOf(after, 'main').restartCount).toBe(0);
+    expect((await limits('holding')).memory).toEqual(both(`${80 << 20}`));
+    await gone('holding');
+  });
+
+  test(`an agent that is killed ${KILLS} times in the middle resizes once each time`, async () => {
+    console.log(`NODELET_RESIZE_SEED=${SEED}`);
+    const random = new Random(SEED);
+    const memory = (mi: number) => resources({ cpu: '20m', memory: `${mi}Mi` }, { cpu: '100m', memory: `${mi}Mi` });
+    const resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }];
+    const other = { name: 'other', command: [...SLEEP], resources: memory(32) };
+    const before = await start('killed', [{ resources: memory(32), resizePolicy }, other]);
+    for (let round = 1; round <= KILLS; round++) {
+      const wanted = { main: memory(32 + round), other: memory(32 + 2 * round) };
+      await patch('killed', wanted);
+      await systemClock.sleep(random.int(0, LONGEST_LIFE_MS)); // the moment of the kill is what is tried
+      await node.killAgent();
+      await (await node.startAgent())();
+      const after = await untilPod('killed', isDone(wanted));
+      expect(statusOf(after, 'main').restartCount).toBe(round);
+      expect(statusOf(after, 'other')).toMatchObject({
+        restartCount: 0,
+        containerID: statusOf(before, 'other').containerID,
+      });
+      expect((await limits('killed', 'other')).memory).toEqual({
+        container: `${(32 + 2 * round) << 20}`,
+        pod: `${(64 + 3 * round) << 20}`,
+      });
+    }
+    await gone('killed');
+  });
+});
+
+/** Keys in order, however deep. */
+function sorted(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(([k, v]) => [k, sorted(v)] as const);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
