@@ -100,13 +100,14 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         );
         // Each state lasts until the watch has shown it: a pod without anything to wait for is Running at once.
         const volumes = [{ name: 'late', configMap: { name: 'late' } }];
-        await kubectl.apply(pod('watched', SLEEP, { nodeSelector: { watched: 'yes' }, volumes }));
+        const label = `watched-${namespace}`; // the other versions do the same at the same time
+        await kubectl.apply(pod('watched', SLEEP, { nodeSelector: { [label]: 'yes' }, volumes }));
         await watch.untilLine(/^watched\s+0\/1\s+Pending\s/);
-        await kubectl.run('label', 'node', 'node-1', 'watched=yes');
+        await kubectl.run('label', 'node', 'node-1', `${label}=yes`);
         await watch.untilLine(/^watched\s+0\/1\s+ContainerCreating\s/);
         await kubectl.run('create', 'configmap', 'late');
         await watch.untilLine(/^watched\s+1\/1\s+Running\s+0\s+\d+s\s+10\.\d+\.\d+\.\d+\s+node-1\s+<none>\s+<none>/);
-        await kubectl.run('label', 'node', 'node-1', 'watched-');
+        await kubectl.run('label', 'node', 'node-1', `${label}-`);
         await kubectl.run('delete', 'configmap', 'late');
         await kubectl.run('delete', 'pod', 'watched');
         await watch.untilLine(/^watched\s+\S+\s+(Terminating|Completed)/);
