@@ -67,6 +67,8 @@ export class SpdySession {
 
   /** Keeps middle boxes and idle timers awake. */
   ping(): void {
+    // Unread data may be the last: a peer that has gone behind it would answer with a reset, and that would be lost.
+    if (this.#full.size > 0) return;
     if (this.#socket.writable) this.#socket.write(this.#writer.ping(this.#nextId)); // odd or even as the role wants
   }
 
@@ -233,6 +235,7 @@ export class SpdyStream extends Duplex {
     if (this.#remoteEnded) return;
     this.#remoteEnded = true;
     if (!this.destroyed) this.push(null);
+    this.#sink.wanted(this); // nobody asks an ended stream for more, and it must not hold up what follows for others
   }
 
   override _read(): void {

@@ -150,6 +150,37 @@ test('a reader that is behind holds up the sender', async () => {
   expect(received).toBe(sent * chunk.length);
 });
 
+test('a stream that ends with more than its reader has taken does not hold up the others', async () => {
+  const { client, opened, ends } = pair();
+  const output = client.createStream(headers);
+  const status = client.createStream(headers);
+  await Promise.all([output.accepted, status.accepted]);
+  const last = Buffer.alloc(200_000, 7);
+  ends[1]!.write(Buffer.concat([new SpdyWriter().dataHead(output.id, last.length, true), last]));
+  opened[1]!.end('done');
+  let size = 0;
+  // As outputs of commands are read: the input half of the stream stays open.
+  for await (const chunk of output.iterator({ destroyOnReturn: false })) size += (chunk as Buffer).length;
+  expect(size).toBe(last.length);
+  expect(await text(status)).toBe('done');
+});
+
+test('no ping goes to a peer whose last words are still unread', async () => {
+  const { client, opened, ends } = pair();
+  const stream = client.createStream(headers);
+  await stream.accepted;
+  opened[0]!.write(Buffer.alloc(200_000));
+  await new Promise((resolve) => setImmediate(resolve));
+  const sent: unknown[] = [];
+  ends[0]!.write = (chunk: unknown) => sent.push(chunk) > 0;
+  client.ping();
+  expect(sent).toEqual([]);
+  stream.resume();
+  await new Promise((resolve) => setImmediate(resolve));
+  client.ping();
+  expect(sent).toHaveLength(1);
+});
+
 test('a reset ends the output; writing on does no harm', async () => {
   const { client, opened } = pair();
   const stream = client.createStream(headers);
