@@ -91,3 +91,53 @@ test('a limit file that must exist but does not is an error that names the group
     message: expect.stringContaining('/podx'),
   });
 });
+
+test.each<[1 | 2, Record<string, string>, object, object]>([
+  [
+    1,
+    {
+      'memory.usage_in_bytes': '4096\n',
+      'memory.limit_in_bytes': '9223372036854771712\n',
+      'cpu.cfs_quota_us': '-1\n',
+      'cpu.shares': '512\n',
+    },
+    { usageBytes: 4096, limitBytes: -1 },
+    { quotaUs: -1, share: 512 },
+  ],
+  [
+    1,
+    { 'memory.usage_in_bytes': '4096', 'memory.limit_in_bytes': '8192', 'cpu.shares': '2' },
+    { usageBytes: 4096, limitBytes: 8192 },
+    { quotaUs: -1, share: 2 },
+  ],
+  [
+    2,
+    { 'memory.current': '4096\n', 'memory.max': 'max\n', 'cpu.max': 'max 100000\n', 'cpu.weight': '39\n' },
+    { usageBytes: 4096, limitBytes: -1 },
+    { quotaUs: -1, share: 39 },
+  ],
+  [
+    2,
+    { 'memory.current': '0', 'memory.max': '8192', 'cpu.max': '50000 100000', 'cpu.weight': '100' },
+    { usageBytes: 0, limitBytes: 8192 },
+    { quotaUs: 50_000, share: 100 },
+  ],
+])('what a group of v%i uses and may use: %j', async (version, files, memory, cpu) => {
+  const names = version === 2 ? ['unified'] : ['cpu', 'memory'];
+  const fs = new CgroupFs({ version, mounts: new Map(names.map((name) => [name, dir])) });
+  await mkdir(path.join(dir, 'group'));
+  for (const [file, text] of Object.entries(files)) await writeFile(path.join(dir, 'group', file), text);
+  expect(await fs.readMemory('/group')).toEqual(memory);
+  expect(await fs.readCpu('/group')).toEqual(cpu);
+});
+
+test('making a group tells whether it was there', async () => {
+  const fs = new CgroupFs({
+    version: 1,
+    mounts: new Map(['cpu', 'memory'].map((name) => [name, path.join(dir, name)])),
+  });
+  expect(await fs.make('/a/b')).toBe(true);
+  expect(await fs.make('/a/b')).toBe(false);
+  await rm(path.join(dir, 'memory', 'a'), { recursive: true });
+  expect(await fs.make('/a/b')).toBe(true);
+});

@@ -21,8 +21,8 @@ export interface ActuatedResources {
   save(): Promise<void>;
 }
 
-/** Many pods that start at once make one write. */
-const FOLD_MS = 200;
+/** Many pods that start at once make one write, which comes after the first are ready: it is in nobody's way. */
+const FOLD_MS = 1_000;
 const RETRY_MS = 5_000;
 
 export class Allocations implements ActuatedResources {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Pod, ResourceRequirements } from '../../api/pod.ts';
 import { silentLog } from '../../core/log.ts';
+import type { CgroupFs, CgroupLimits } from '../../host/cgroup.ts';
 import {
   cgroupName,
   millisToQuotaUs,
@@ -59,4 +60,82 @@ test('without cgroups the parent is left to the runtime', () => {
   expect(new PodCgroups(opts, { fs: undefined, log: silentLog }).cgroupParentOf(podOf({}))).toBe('');
   const off = { ...opts, cgroupsPerQos: false, root: '/lab' };
   expect(new PodCgroups(off, { fs: undefined, log: silentLog }).cgroupParentOf(podOf({}))).toBe('/lab');
+});
+
+/** Groups as a kernel has them, with what was written. */
+class FakeGroups {
+  readonly hierarchies = { version: 1, mounts: new Map() } as const;
+  readonly groups = new Map<string, CgroupLimits>();
+  readonly writes: CgroupLimits[] = [];
+  usageBytes = 0;
+
+  async make(name: string): Promise<boolean> {
+    if (this.groups.has(name)) return false;
+    this.groups.set(name, {});
+    return true;
+  }
+
+  async setLimits(name: string, limits: CgroupLimits): Promise<void> {
+    this.groups.set(name, { ...this.groups.get(name), ...limits });
+    this.writes.push(limits);
+  }
+
+  async readMemory(name: string) {
+    return { usageBytes: this.usageBytes, limitBytes: this.groups.get(name)?.memoryBytes ?? -1 };
+  }
+
+  async remove(name: string): Promise<void> {
+    this.groups.delete(name);
+  }
+
+  /** An agent that finds these groups. */
+  agent(): PodCgroups {
+    return new PodCgroups(opts, { fs: this as unknown as CgroupFs, log: silentLog });
+  }
+}
+
+const using = (memory: string) => podOf({ requests: { cpu: '1', memory }, limits: { cpu: '1', memory } });
+const GROUP = '/kubepods/poda-1';
+
+test('the limits of a pod are written once, and again when they are others or the group has gone', async () => {
+  const groups = new FakeGroups();
+  const cgroups = groups.agent();
+  for (let i = 0; i < 3; i++) await cgroups.ensurePodCgroup(using('64Mi'));
+  expect(groups.writes).toHaveLength(1);
+  await cgroups.ensurePodCgroup(using('128Mi'));
+  expect(groups.groups.get(GROUP)?.memoryBytes).toBe(128 << 20);
+  groups.groups.clear();
+  await cgroups.ensurePodCgroup(using('128Mi'));
+  expect(groups.groups.get(GROUP)?.memoryBytes).toBe(128 << 20);
+  await groups.agent().ensurePodCgroup(using('128Mi')); // an agent that died between making and writing
+  expect(groups.writes).toHaveLength(4);
+});
+
+test('while containers are resized the group is left to who resizes it, unless it is new', async () => {
+  const groups = new FakeGroups();
+  const cgroups = groups.agent();
+  await cgroups.ensurePodCgroup(using('64Mi'), { resizing: true });
+  expect(groups.groups.get(GROUP)?.memoryBytes).toBe(64 << 20);
+  await cgroups.ensurePodCgroup(using('32Mi'), { resizing: true });
+  expect(groups.groups.get(GROUP)?.memoryBytes).toBe(64 << 20);
+  await cgroups.setPodLimits(using('48Mi'), { memoryBytes: 48 << 20 });
+  await cgroups.ensurePodCgroup(using('48Mi'));
+  expect(groups.groups.get(GROUP)).toMatchObject({ memoryBytes: 48 << 20, cpuShares: 1024 });
+});
+
+test('a limit below what the pod uses is not written: the kernel would refuse it or kill', async () => {
+  const groups = new FakeGroups();
+  const cgroups = groups.agent();
+  await cgroups.ensurePodCgroup(using('64Mi'));
+  groups.usageBytes = 40 << 20;
+  await cgroups.ensurePodCgroup(using('32Mi'));
+  expect(groups.groups.get(GROUP)?.memoryBytes).toBe(64 << 20);
+});
+
+test('what a pod is to have is told in the unit of what it has', () => {
+  const groups = new FakeGroups();
+  expect(groups.agent().podLimits(using('64Mi'))).toMatchObject({ cpuShares: 1024, share: 1024 });
+  const v2 = { ...groups, hierarchies: { version: 2, mounts: new Map() } } as unknown as CgroupFs;
+  const cgroups = new PodCgroups(opts, { fs: v2, log: silentLog });
+  expect(cgroups.podLimits(using('64Mi'))).toMatchObject({ cpuShares: 1024, share: 39 });
 });
