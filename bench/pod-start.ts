@@ -1,13 +1,16 @@
 // What a pod's start and end cost beyond the runtime's own work. Floor and system take turns in one run on one machine,
 // so that their ratio holds although the machine's speed changes.
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pod } from '../api/pod.ts';
 import type { RestClient } from '../client/rest.ts';
 import { BenchLab, NODE } from './pod-start/bench-lab.ts';
 import { Floor } from './pod-start/floor.ts';
 import {
   benchPod,
+  createObjects,
   createPod,
   deletePod,
+  largePod,
   PodWatcher,
   timeBurst,
   timePod,
@@ -40,6 +43,9 @@ interface Stand {
   readonly client: RestClient;
   readonly watcher: PodWatcher;
   readonly floor: Floor;
+  /** As the API server has them: what the floor copies. */
+  readonly template: Pod;
+  readonly largeTemplate: Pod;
   readonly signal: AbortSignal;
 }
 
@@ -60,12 +66,15 @@ export async function podStart(opts: PodStartOptions, signal: AbortSignal): Prom
   const watch = watcher.run(AbortSignal.any([signal, watching.signal]));
   try {
     const work = async () => {
-      const template = await createPod(client, watcher, benchPod('template', NODE));
-      await using floor = await Floor.create(lab, template.pod);
-      await deletePod(client, watcher, 'template');
-      const stand: Stand = { opts, lab, client, watcher, floor, signal };
+      await createObjects(client);
+      const template = await asStored(client, watcher, benchPod('template', NODE));
+      const largeTemplate = await asStored(client, watcher, largePod('large-template', NODE));
+      await using floor = await Floor.create(lab);
+      const stand: Stand = { opts, lab, client, watcher, floor, template, largeTemplate, signal };
       note(`${opts.pods} pods one after the other …`);
       const single = await measureSingle(stand);
+      note(`${opts.pods} large pods one after the other …`);
+      const large = await measureLarge(stand);
       note(`${opts.burst} pods at once, ${opts.bursts} times …`);
       const burst = await measureBursts(stand);
       note(`${opts.resident} pods, idle for ${opts.idleSeconds} s …`);
@@ -73,6 +82,7 @@ export async function podStart(opts: PodStartOptions, signal: AbortSignal): Prom
       const result = {
         options: shown(opts),
         ...single,
+        ...large,
         ...burst,
         start: { firstMs: firstStartMs, ...resident.start },
         memory: resident.memory,
@@ -89,26 +99,48 @@ export async function podStart(opts: PodStartOptions, signal: AbortSignal): Prom
   }
 }
 
+async function asStored(client: RestClient, watcher: PodWatcher, pod: Pod): Promise<Pod> {
+  const created = await createPod(client, watcher, pod);
+  await deletePod(client, watcher, pod.metadata?.name ?? '');
+  return created.pod;
+}
+
 /** Floor, bound to the node, through the scheduler, in turns. */
 async function measureSingle(stand: Stand) {
   const { opts, lab, client, watcher, floor } = stand;
   const times = { floor: [] as Times[], bound: [] as Times[], scheduled: [] as Times[] };
   for (let i = 0; i < opts.pods; i++) {
     await pause(stand, SETTLE_MS);
-    times.floor.push(await lab.withoutAgent(() => floor.timePod()));
+    times.floor.push(await lab.withoutAgent(() => floor.timePod(stand.template)));
     await pause(stand, SETTLE_MS);
     times.bound.push(await timePod(client, watcher, benchPod(`bound-${i}`, NODE)));
     await pause(stand, SETTLE_MS);
     times.scheduled.push(await timePod(client, watcher, benchPod(`scheduled-${i}`, undefined)));
-    if (opts.trace) {
-      const round = Object.entries(times).map(([name, all]) => {
-        const last = all.at(-1)!;
-        return `${name} ${last.readyMs.toFixed(0)}/${last.goneMs.toFixed(0)}`;
-      });
-      process.stderr.write(`  ${round.join('  ')}\n`);
-    }
+    if (opts.trace) traceRound(times);
   }
   return { floor: summaries(times.floor), bound: summaries(times.bound), scheduled: summaries(times.scheduled) };
+}
+
+/** Pods whose containers come one after the other, with volumes that the API server has to be asked for. */
+async function measureLarge(stand: Stand) {
+  const { opts, lab, client, watcher, floor, largeTemplate } = stand;
+  const times = { floor: [] as Times[], bound: [] as Times[] };
+  for (let i = 0; i < opts.pods; i++) {
+    await pause(stand, SETTLE_MS);
+    times.floor.push(await lab.withoutAgent(() => floor.timePod(largeTemplate)));
+    await pause(stand, SETTLE_MS);
+    times.bound.push(await timePod(client, watcher, largePod(`large-${i}`, NODE)));
+    if (opts.trace) traceRound(times);
+  }
+  return { largeFloor: summaries(times.floor), large: summaries(times.bound) };
+}
+
+function traceRound(times: Readonly<Record<string, readonly Times[]>>): void {
+  const round = Object.entries(times).map(([name, all]) => {
+    const last = all.at(-1)!;
+    return `${name} ${last.readyMs.toFixed(0)}/${last.goneMs.toFixed(0)}`;
+  });
+  process.stderr.write(`  ${round.join('  ')}\n`);
 }
 
 async function measureBursts(stand: Stand) {
@@ -116,7 +148,7 @@ async function measureBursts(stand: Stand) {
   const times = { floor: [] as Times[], system: [] as Times[] };
   for (let i = 0; i < opts.bursts; i++) {
     await pause(stand, SETTLE_AFTER_BURST_MS);
-    times.floor.push(await lab.withoutAgent(() => floor.timeBurst(opts.burst)));
+    times.floor.push(await lab.withoutAgent(() => floor.timeBurst(stand.template, opts.burst)));
     await pause(stand, SETTLE_AFTER_BURST_MS);
     const names = Array.from({ length: opts.burst }, (_, n) => `burst-${i}-${n}`);
     const before = await lab.cpuSeconds();
@@ -170,6 +202,8 @@ interface Result {
   readonly floor: TimeSummaries;
   readonly bound: TimeSummaries;
   readonly scheduled: TimeSummaries;
+  readonly largeFloor: TimeSummaries;
+  readonly large: TimeSummaries;
   readonly burstFloor: TimeSummaries;
   readonly burst: TimeSummaries;
   readonly start: { readonly firstMs: number; readonly emptyMs: number; readonly fullMs: number };
@@ -207,6 +241,8 @@ function table(r: Result): string {
     row('create → Ready, scheduled', r.floor.ready, r.scheduled.ready, 1.1),
     row('delete → gone, bound', r.floor.gone, r.bound.gone, 2),
     row('delete → gone, scheduled', r.floor.gone, r.scheduled.gone, 2),
+    row('create → Ready, 2 + 3 containers', r.largeFloor.ready, r.large.ready, 1.15),
+    row('delete → gone, 2 + 3 containers', r.largeFloor.gone, r.large.gone, 2),
     row(`${r.options.burst} at once, all Ready`, r.burstFloor.ready, r.burst.ready, 1.1),
     row(`${r.options.burst} at once, all gone`, r.burstFloor.gone, r.burst.gone, 2),
   ]);

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pod } from '../../api/pod.ts';
+import type { Container, Pod } from '../../api/pod.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { ContainerConfig, Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
@@ -22,14 +22,26 @@ import { withoutRuncFaults } from '../../kubelet/runtime/runc-faults.ts';
 import { sandboxConfig } from '../../kubelet/runtime/sandbox-config.ts';
 import type { MountedVolume } from '../../kubelet/volumes/volume-manager.ts';
 import type { BenchLab } from './bench-lab.ts';
+import { ContainerEnds } from './container-ends.ts';
 import { TRAP_SET_MS } from './system.ts';
 
+interface FloorContainer {
+  readonly config: Init<ContainerConfig>;
+  id: string;
+}
+
 interface FloorPod {
-  readonly pod: Pod;
+  readonly uid: string;
   readonly sandbox: Init<PodSandboxConfig>;
-  readonly container: Init<ContainerConfig>;
+  readonly init: readonly FloorContainer[];
+  readonly regular: readonly FloorContainer[];
   sandboxId: string;
-  containerId: string;
+}
+
+interface FloorFiles {
+  readonly volume: string;
+  readonly etcHosts: string;
+  readonly terminationLog: string;
 }
 
 const STOP_GRACE_SECONDS = 30;
@@ -39,26 +51,23 @@ export class Floor implements AsyncDisposable {
   readonly #images: ImageService;
   readonly #close: () => void;
   readonly #lab: BenchLab;
-  readonly #template: Pod;
   readonly #resources: ResourceSettings;
   readonly #cgroups: PodCgroups;
   readonly #clusterDns: string;
   readonly #dir: string;
   #image: Image | undefined;
 
-  /** `template`: a pod as the API server has it, of which each floor pod is a copy under another name. */
-  static async create(lab: BenchLab, template: Pod): Promise<Floor> {
-    return new Floor(lab, template, await detectCgroups(), (await lab.addresses()).clusterDns);
+  static async create(lab: BenchLab): Promise<Floor> {
+    return new Floor(lab, await detectCgroups(), (await lab.addresses()).clusterDns);
   }
 
-  constructor(lab: BenchLab, template: Pod, hierarchies: CgroupHierarchies, clusterDns: string) {
+  private constructor(lab: BenchLab, hierarchies: CgroupHierarchies, clusterDns: string) {
     const endpoint = `unix://${lab.paths.containerdSocket}`;
     const connection = connectRuntime({ endpoint, requestTimeoutMs: 120_000 }, () => {}, systemClock);
     this.#runtime = connection.runtime;
     this.#images = connection.images;
     this.#close = connection.close;
     this.#lab = lab;
-    this.#template = template;
     this.#clusterDns = clusterDns;
     this.#dir = path.join(lab.paths.dir, 'floor');
     this.#resources = {
@@ -83,16 +92,21 @@ export class Floor implements AsyncDisposable {
     );
   }
 
-  async timePod(): Promise<{ readyMs: number; goneMs: number }> {
-    return await this.timeBurst(1);
+  async timePod(template: Pod): Promise<{ readyMs: number; goneMs: number }> {
+    return await this.timeBurst(template, 1);
   }
 
-  /** `n` pods at once; ms until the last has started, and until the last has stopped. */
-  async timeBurst(n: number): Promise<{ readyMs: number; goneMs: number }> {
-    const all = await Promise.all(Array.from({ length: n }, () => this.#prepare()));
+  /**
+   * `n` pods at once; ms until the last has started, and until the last has stopped. `template`: a pod as the API server
+   * has it, of which each is a copy under another name.
+   */
+  async timeBurst(template: Pod, n: number): Promise<{ readyMs: number; goneMs: number }> {
+    const all = await Promise.all(Array.from({ length: n }, () => this.#prepare(template)));
+    // Only meanwhile: following events costs the runtime something, which must not be on the system's account.
+    await using ends = await ContainerEnds.follow(this.#runtime);
     try {
       const createdMs = performance.now();
-      await Promise.all(all.map((p) => this.#start(p)));
+      await Promise.all(all.map((p) => this.#start(p, ends)));
       const readyMs = performance.now() - createdMs;
       await sleep(TRAP_SET_MS);
       const deletedMs = performance.now();
@@ -108,10 +122,21 @@ export class Floor implements AsyncDisposable {
     await rm(this.#dir, { recursive: true, force: true });
   }
 
-  async #start(p: FloorPod): Promise<void> {
+  async #start(p: FloorPod, ends: ContainerEnds): Promise<void> {
     p.sandboxId = await withoutRuncFaults(() => this.#runtime.runPodSandbox(p.sandbox, ''));
-    p.containerId = await withoutRuncFaults(async (isLastTry) => {
-      const id = await this.#runtime.createContainer(p.sandboxId, p.container, p.sandbox);
+    for (const container of p.init) {
+      await this.#startContainer(p, container);
+      await ends.of(container.id);
+      // How it ended decides whether the next one may start.
+      const { exitCode } = await this.#runtime.containerStatus(container.id);
+      if (exitCode !== 0) throw new Error(`init container ${container.config.metadata?.name} exited with ${exitCode}`);
+    }
+    for (const container of p.regular) await this.#startContainer(p, container);
+  }
+
+  async #startContainer(p: FloorPod, container: FloorContainer): Promise<void> {
+    container.id = await withoutRuncFaults(async (isLastTry) => {
+      const id = await this.#runtime.createContainer(p.sandboxId, container.config, p.sandbox);
       try {
         await this.#runtime.startContainer(id);
       } catch (err) {
@@ -123,32 +148,27 @@ export class Floor implements AsyncDisposable {
   }
 
   async #stop(p: FloorPod): Promise<void> {
-    await this.#runtime.stopContainer(p.containerId, STOP_GRACE_SECONDS);
+    await Promise.all(p.regular.map((c) => this.#runtime.stopContainer(c.id, STOP_GRACE_SECONDS)));
     await this.#runtime.stopPodSandbox(p.sandboxId);
   }
 
   async #remove(p: FloorPod): Promise<void> {
-    if (p.containerId !== '') await this.#runtime.removeContainer(p.containerId);
+    for (const { id } of [...p.init, ...p.regular]) if (id !== '') await this.#runtime.removeContainer(id);
     if (p.sandboxId !== '') {
       await this.#runtime.stopPodSandbox(p.sandboxId);
       await this.#runtime.removePodSandbox(p.sandboxId);
     }
-    await this.#cgroups.removePodCgroup(p.pod.metadata?.uid ?? '');
+    await this.#cgroups.removePodCgroup(p.uid);
     await rm(p.sandbox.logDirectory ?? '', { recursive: true, force: true });
   }
 
   /** Configurations as the agent makes them, and the files they name. */
-  async #prepare(): Promise<FloorPod> {
+  async #prepare(template: Pod): Promise<FloorPod> {
     const uid = randomUUID();
-    const pod: Pod = {
-      ...this.#template,
-      metadata: { ...this.#template.metadata, uid, name: `floor-${uid.slice(0, 8)}` },
-    };
-    const container = pod.spec!.containers[0]!;
+    const pod: Pod = { ...template, metadata: { ...template.metadata, uid, name: `floor-${uid.slice(0, 8)}` } };
     const { paths } = this.#lab;
     const files = await this.#makeFiles(uid);
     const logDirectory = podLogDir({ podLogsDir: paths.podLogs }, pod);
-    await mkdir(path.join(logDirectory, container.name), { recursive: true });
     await this.#cgroups.ensurePodCgroup(pod);
     const host = parseResolvConf(await readFile(paths.resolvConf, 'utf8'));
     const dns = podDns(pod, { clusterDns: [this.#clusterDns], clusterDomain: 'cluster.local', host, nodeIps: [] });
@@ -161,6 +181,16 @@ export class Floor implements AsyncDisposable {
       cgroupParent: this.#cgroups.cgroupParentOf(pod),
       resources: this.#resources,
     });
+    const prepared = async (container: Container): Promise<FloorContainer> => {
+      await mkdir(path.join(logDirectory, container.name), { recursive: true });
+      return { config: await this.#containerConfig(pod, container, files), id: '' };
+    };
+    const init = await Promise.all((pod.spec?.initContainers ?? []).map(prepared));
+    const regular = await Promise.all((pod.spec?.containers ?? []).map(prepared));
+    return { uid, sandbox, init, regular, sandboxId: '' };
+  }
+
+  async #containerConfig(pod: Pod, container: Container, files: FloorFiles): Promise<Init<ContainerConfig>> {
     const env = makeEnvironment(pod, container, {
       configMap: () => undefined,
       secret: () => undefined,
@@ -186,7 +216,7 @@ export class Floor implements AsyncDisposable {
     });
     this.#image ??= await this.#images.imageStatus({ image: container.image ?? '' });
     if (this.#image === undefined) throw new Error(`image ${container.image ?? ''} is not present`);
-    const config = containerConfig({
+    return containerConfig({
       pod,
       container,
       restartCount: 0,
@@ -198,10 +228,9 @@ export class Floor implements AsyncDisposable {
       resources: this.#resources,
       security: { seccompDefault: false, seccompDir: '', extraMaskedPaths: [] },
     });
-    return { pod, sandbox, container: config, sandboxId: '', containerId: '' };
   }
 
-  async #makeFiles(uid: string): Promise<{ volume: string; etcHosts: string; terminationLog: string }> {
+  async #makeFiles(uid: string): Promise<FloorFiles> {
     const dir = path.join(this.#dir, uid);
     const files = {
       volume: path.join(dir, 'volume'),

@@ -1,7 +1,7 @@
 // The same pods through API server and agent, timed by what a watcher sees.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pod } from '../../api/pod.ts';
-import { pods, serviceAccounts } from '../../api/resources.ts';
+import type { Container, Pod } from '../../api/pod.ts';
+import { configMaps, pods, secrets, serviceAccounts } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { isNotFound } from '../../client/errors.ts';
 import { NODE } from './bench-lab.ts';
@@ -17,21 +17,52 @@ export interface PodTimes {
   readonly goneMs: number;
 }
 
+const STAY = 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done';
+/** Of the objects whose content is in the volumes of a large pod. */
+const OBJECT = 'bench';
+
 /** A busybox that ends at once on SIGTERM; everything else as it is by default, service account token included. */
 export function benchPod(name: string, nodeName: string | undefined): Pod {
   return {
     metadata: { name, namespace: NAMESPACE },
+    spec: { ...(nodeName === undefined ? {} : { nodeName }), containers: [busybox('main', STAY)] },
+  };
+}
+
+/** Two init containers, then three containers with a configMap, a secret and a token of their own choice. */
+export function largePod(name: string, nodeName: string): Pod {
+  const volumeMounts = ['config', 'secret', 'token'].map((v) => ({ name: v, mountPath: `/${v}`, readOnly: true }));
+  const mounting = (container: string, script: string) => ({ ...busybox(container, script), volumeMounts });
+  return {
+    metadata: { name, namespace: NAMESPACE },
     spec: {
-      ...(nodeName === undefined ? {} : { nodeName }),
-      containers: [
+      nodeName,
+      automountServiceAccountToken: false,
+      initContainers: ['first', 'second'].map((c) => mounting(c, 'true')),
+      containers: ['main', 'beside', 'behind'].map((c) => mounting(c, STAY)),
+      volumes: [
+        { name: 'config', configMap: { name: OBJECT } },
+        { name: 'secret', secret: { secretName: OBJECT } },
         {
-          name: 'main',
-          image: 'busybox:1.36',
-          command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'],
+          name: 'token',
+          projected: {
+            sources: [{ serviceAccountToken: { path: 'token', audience: 'bench', expirationSeconds: 3600 } }],
+          },
         },
       ],
     },
-  } as Pod;
+  };
+}
+
+/** What largePod refers to. */
+export async function createObjects(client: ApiClient): Promise<void> {
+  const at = { namespace: NAMESPACE };
+  await client.create(configMaps, at, { metadata: { name: OBJECT }, data: { 'app.conf': 'level = info\n' } });
+  await client.create(secrets, at, { metadata: { name: OBJECT }, stringData: { password: 'not for anybody' } });
+}
+
+function busybox(name: string, script: string): Container {
+  return { name, image: 'busybox:1.36', command: ['sh', '-c', script] };
 }
 
 /** Watches all pods of the namespace and tells when a named one is Ready or gone. */

@@ -69,6 +69,16 @@ test('IfNotPresent uses what is there', async () => {
   expect(events).toEqual(['Normal Pulled Container image "busybox:1" already present on machine']);
 });
 
+test('what was looked up too early is looked up again: a container before this one may have pulled it', async () => {
+  const lookedUp = puller.lookUp(pod, 'busybox:1');
+  await lookedUp;
+  images.add('busybox:1');
+  const input = { pod, about: {}, image: 'busybox:1', pullPolicy: 'IfNotPresent', sandboxConfig: {}, lookedUp };
+  const result = await puller.ensureImage({ ...input, keyring: async () => new Keyring([]) });
+  expect(result).toMatchObject({ imageRef: 'sha256:busybox:1' });
+  expect(images.calls).toEqual(['status busybox:1', 'status busybox:1']);
+});
+
 test('IfNotPresent pulls what is not there', async () => {
   images.pull = () => clock.sleep(1234);
   const result = ensure('busybox:1', 'IfNotPresent');

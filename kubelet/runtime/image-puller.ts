@@ -110,7 +110,11 @@ export class ImagePuller {
     }
     const policy = input.pullPolicy ?? defaultPullPolicy(image);
     if (policy === 'Always') return this.#pull(input, tagged);
-    const found = await (input.lookedUp ?? this.#lookUp(input.pod, image, tagged, input.signal));
+    let found = await input.lookedUp;
+    // One that was not there may have been pulled since, for a container before this one.
+    if (found === undefined || ('image' in found && found.image === undefined)) {
+      found = await this.#lookUp(input.pod, image, tagged, input.signal);
+    }
     if ('error' in found) {
       const message = `Failed to inspect image "": ${errorMessage(found.error)}`;
       this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);

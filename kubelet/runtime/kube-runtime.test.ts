@@ -151,6 +151,16 @@ describe('start', () => {
     }
   });
 
+  test('the image of the next container is looked up while the one before it starts', async () => {
+    const pod = podOf({ initContainers: [spec('i0', local)], containers: [spec('a', local), spec('b', local)] });
+    await sync(pod);
+    cri.exit('i0', 0);
+    expect((await sync(pod)).started).toEqual(['a', 'b']);
+    const started = cri.calls.findIndex((c) => c.startsWith('startContainer'));
+    expect(cri.calls.slice(0, started).filter((c) => c.startsWith('imageStatus'))).toHaveLength(2);
+    expect(cri.calls.filter((c) => c.startsWith('imageStatus'))).toHaveLength(2);
+  });
+
   test('a pod that asks for a user namespace does not run as root of the host', async () => {
     const result = await sync(podOf({ hostUsers: false }));
     expect(result.error?.message).toBe(

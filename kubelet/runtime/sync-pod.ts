@@ -17,7 +17,7 @@ import type { AnyContainer } from './labels.ts';
 import type { PodActions } from './pod-actions.ts';
 import { ensurePodLogDir } from './pod-files.ts';
 import { podLogDir } from './pod-paths.ts';
-import type { PodRuntimeStatus, RuntimeContainer } from './pod-runtime-status.ts';
+import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
 import { type ContainerPreparation, settled } from './prepare-container.ts';
 import type { PodResizer } from './resize-pod.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
@@ -51,8 +51,8 @@ interface Sandbox {
   readonly runtimeHandler: string;
   readonly ips: readonly string[];
   readonly userIds: IDMapping | undefined;
-  /** Work for containers that was begun while the sandbox was made. */
-  readonly prepared: ReadonlyMap<string, ContainerPreparation>;
+  /** Work for containers that was begun while the runtime had other work. */
+  readonly prepared: Map<string, ContainerPreparation>;
 }
 
 /** Period of upstream's relist (genericPlegRelistPeriod). */
@@ -307,12 +307,19 @@ export class PodSyncer {
 
   /** One after the other, as users expect of init containers and as images are then pulled. */
   async #startContainers(ctx: StartContext, actions: PodActions, sandbox: Sandbox, progress: Progress): Promise<void> {
-    for (const container of actions.ephemeralContainersToStart) await this.#startOne(ctx, container, sandbox, progress);
-    for (const container of actions.initContainersToStart) {
+    const init = new Set<AnyContainer>(actions.initContainersToStart);
+    const all = containersToStart(actions);
+    for (const [i, container] of all.entries()) {
+      this.#prepareNext(ctx, all[i + 1], sandbox);
       const ok = await this.#startOne(ctx, container, sandbox, progress);
-      if (!ok && !isSidecar(container)) return;
+      if (!ok && init.has(container) && !isSidecar(container)) return;
     }
-    for (const container of actions.containersToStart) await this.#startOne(ctx, container, sandbox, progress);
+  }
+
+  /** While the runtime starts the one before it. Not for a restart, which its back-off may put off. */
+  #prepareNext(ctx: StartContext, next: AnyContainer | undefined, { prepared }: Sandbox): void {
+    if (next === undefined || prepared.has(next.name) || findContainer(ctx.status, next.name) !== undefined) return;
+    prepared.set(next.name, this.#parts.starter.prepare(ctx.pod, next, ctx.status, ctx.signal));
   }
 
   /** False when the container did not start, which is then among the failures. */
