@@ -56,10 +56,10 @@ function serveStream(method: string, handler: Stream): void {
   server.register(method, handler, identity, identity, 'serverStream');
 }
 
-function listen(): Promise<number> {
+function listen(at = server, socket = 'cri.sock'): Promise<number> {
   return new Promise((resolve, reject) => {
-    const address = `unix://${path.join(dir, 'cri.sock')}`;
-    server.bindAsync(address, ServerCredentials.createInsecure(), (err, port) => (err ? reject(err) : resolve(port)));
+    const address = `unix://${path.join(dir, socket)}`;
+    at.bindAsync(address, ServerCredentials.createInsecure(), (err, port) => (err ? reject(err) : resolve(port)));
   });
 }
 
@@ -68,6 +68,25 @@ const rejectsWith = (call: Promise<unknown>, code: GrpcCode) =>
   expect(call).rejects.toSatisfy((err) => isCriError(err, code));
 
 describe('calls', () => {
+  test('for images go to an endpoint of their own where there is one', async () => {
+    const images = new Server();
+    const answer = (_: unknown, reply: sendUnaryData<Buffer>) =>
+      reply(null, encodeMessage('ListImagesResponse', { images: [{ id: 'sha256:1' }] }));
+    images.register('/runtime.v1.ImageService/ListImages', answer, identity, identity, 'unary');
+    serve('Version', (_request, reply) => reply(null, encodeMessage('VersionResponse', { runtimeName: 'test' })));
+    await Promise.all([listen(), listen(images, 'images.sock')]);
+    const opts = { endpoint: path.join(dir, 'cri.sock'), imageEndpoint: path.join(dir, 'images.sock') };
+    const both = connectRuntime({ ...opts, requestTimeoutMs: 10_000 }, () => {}, systemClock);
+    try {
+      expect((await both.runtime.version()).runtimeName).toBe('test');
+      expect((await both.images.listImages()).map((i) => i.id)).toEqual(['sha256:1']);
+      await rejectsWith(remote.images.listImages(), 'UNIMPLEMENTED');
+    } finally {
+      both.close();
+      images.forceShutdown();
+    }
+  });
+
   test('carry the request over and the answer back, and are counted by name', async () => {
     serve('Version', (request, reply) => {
       expect(decodeMessage('VersionRequest', request)).toEqual({ version: '0.1.0' });

@@ -31,6 +31,8 @@ const CONFIRM_LIMIT_MS = 5_000;
 export interface RemoteRuntimeOptions {
   /** `unix:///run/containerd/containerd.sock`, or a path. */
   readonly endpoint: string;
+  /** Where images are asked for and pulled, when that is somewhere else. */
+  readonly imageEndpoint?: string;
   /** KubeletConfiguration.runtimeRequestTimeout, ms; 2 min upstream. */
   readonly requestTimeoutMs: number;
 }
@@ -337,10 +339,14 @@ export function connectRuntime(
   clock: Clock,
 ): { runtime: RuntimeService; images: ImageService; close(): void } {
   const channel = new RpcChannel(opts.endpoint);
+  const imageChannel = opts.imageEndpoint === undefined ? channel : new RpcChannel(opts.imageEndpoint);
   return {
     runtime: new RemoteRuntime(channel, opts.requestTimeoutMs, observe, clock),
-    images: new RemoteImages(channel, opts.requestTimeoutMs, observe),
-    close: () => channel.close(),
+    images: new RemoteImages(imageChannel, opts.requestTimeoutMs, observe),
+    close: () => {
+      channel.close();
+      if (imageChannel !== channel) imageChannel.close();
+    },
   };
 }
 

@@ -51,6 +51,8 @@ export interface KubeletConfig {
   readonly imageGCHighThresholdPercent: number;
   readonly imageGCLowThresholdPercent: number;
   readonly containerGc: ContainerGcPolicy;
+  /** An OOM kill ends one process, not the container. Absent: true on cgroup v1, false on v2. */
+  readonly singleProcessOomKill?: boolean;
   readonly staticPods: StaticPodSettings;
 }
 

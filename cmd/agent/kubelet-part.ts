@@ -45,6 +45,7 @@ import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { createCsiPart } from './csi-part.ts';
+import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
@@ -68,22 +69,18 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const rootDir = await realpath(settings.rootDir);
   const machine = await readMachineInfo();
   const hierarchies = await detectCgroups();
-  if (hierarchies.version === 1 && config.node.failCgroupV1) {
-    throw new AgentError('this host uses cgroup v1, which kubelet v1.36 refuses', {
-      code: 'CGROUP_V1',
-      hint: 'move the host to cgroup v2, or set failCgroupV1: false in the KubeletConfiguration',
-    });
-  }
-  if (machine.swapBytes > 0 && config.node.failSwapOn) {
-    throw new AgentError('running with swap on is not supported', {
-      code: 'SWAP_ON',
-      hint: 'switch it off (swapoff -a), or set failSwapOn: false in the KubeletConfiguration',
-    });
-  }
+  refuseUnfitHost(
+    { cgroupVersion: hierarchies.version, swapBytes: machine.swapBytes },
+    { ...config.node, singleProcessOomKill: settings.singleProcessOomKill },
+  );
   const reserved = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
 
   const { runtime, images, close } = connectRuntime(
-    { endpoint: settings.containerRuntimeEndpoint, requestTimeoutMs: settings.runtimeRequestTimeoutMs },
+    {
+      endpoint: settings.containerRuntimeEndpoint,
+      ...(settings.imageServiceEndpoint === undefined ? {} : { imageEndpoint: settings.imageServiceEndpoint }),
+      requestTimeoutMs: settings.runtimeRequestTimeoutMs,
+    },
     runtimeCallMetrics(ctx.registry),
     clock,
   );
@@ -171,7 +168,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         enforceCpuLimits: settings.cpuCFSQuota,
         cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
         cgroupVersion: hierarchies.version,
-        singleProcessOomKill: hierarchies.version === 1,
+        singleProcessOomKill: settings.singleProcessOomKill ?? hierarchies.version === 1,
         hugepageSizes: machine.hugePages.map((h) => hugepageSizeName(h.pageBytes)),
       },
       security: {

@@ -228,7 +228,7 @@ const resourceFields = {
     ['pods'],
   ),
   oomScoreAdj: field('later', int(-1000, 1000), -999, 'keepZero'),
-  singleProcessOOMKill: optional('later', bool),
+  singleProcessOOMKill: optional('used', bool),
   memoryThrottlingFactor: field(
     'later',
     float('a number above 0 and at most 1', (v) => v > 0 && v <= 1),

@@ -144,6 +144,14 @@ describe('defaults', () => {
     expect(warnings).toEqual([]);
   });
 
+  test('what has no default of its own is handed on where it is set', async () => {
+    const text = 'singleProcessOOMKill: false\nimageServiceEndpoint: unix:///run/images.sock\n';
+    const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet(text) });
+    const set = { singleProcessOomKill: false, imageServiceEndpoint: 'unix:///run/images.sock' };
+    expect(config.kubelet).toEqual({ ...DEFAULT_KUBELET_CONFIG, ...set, nodeName: 'host-a' });
+    expect(warnings).toEqual([]);
+  });
+
   test('without --config and --config-dir the old flag defaults hold', async () => {
     const { config } = await parse(STANDALONE);
     expect(config.server).toMatchObject({

@@ -66,6 +66,7 @@ export function kubeletConfig(
     imageGCHighThresholdPercent: c.imageGCHighThresholdPercent,
     imageGCLowThresholdPercent: c.imageGCLowThresholdPercent,
     containerGc,
+    ...(c.singleProcessOOMKill === undefined ? {} : { singleProcessOomKill: c.singleProcessOOMKill }),
   };
 }
 
