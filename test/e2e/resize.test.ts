@@ -188,6 +188,70 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     await gone('policy');
   });
 
+  test('many containers at once: more, less, limits where there were none, a sidecar, amounts too small to tell apart', async () => {
+    const first = {
+      up: resources({ cpu: '20m', memory: '16Mi' }, { cpu: '30m', memory: '24Mi' }),
+      down: resources({ cpu: '30m', memory: '20Mi' }, { cpu: '40m', memory: '40Mi' }),
+      bare: { requests: { cpu: '20m', memory: '16Mi' } },
+      tiny: resources({ cpu: '2m' }, { cpu: '10m' }),
+    };
+    const then = {
+      up: resources({ cpu: '40m', memory: '20Mi' }, { cpu: '60m', memory: '48Mi' }),
+      down: resources({ cpu: '20m', memory: '16Mi' }, { cpu: '20m', memory: '24Mi' }),
+      bare: resources({ cpu: '30m', memory: '20Mi' }, { cpu: '50m', memory: '32Mi' }),
+      tiny: resources({ cpu: '1m' }, { cpu: '5m' }),
+    };
+    const many = pod('many');
+    const main = many.spec!.containers[0]!;
+    many.spec!.containers = Object.entries(first).map(([name, r]) => ({ ...main, name, resources: r }));
+    const ofSide = resources({ cpu: '10m' }, { memory: '24Mi' });
+    many.spec!.initContainers = [{ ...main, name: 'side', restartPolicy: 'Always', resources: ofSide }];
+    await kubectl.apply(many);
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/many', '--timeout=60s');
+    const body = {
+      spec: {
+        containers: Object.entries(then).map(([name, r]) => ({ name, resources: r })),
+        initContainers: [{ name: 'side', resources: resources({ cpu: '20m' }, { memory: '32Mi' }) }],
+      },
+    };
+    await kubectl.run('patch', 'pod', 'many', '--subresource=resize', `--patch=${JSON.stringify(body)}`);
+    const after = await untilPod('many', isDone(then));
+    expect(after.status?.initContainerStatuses?.[0]).toMatchObject({
+      restartCount: 0,
+      resources: { requests: { cpu: '20m' }, limits: { memory: '32Mi' } },
+    });
+    expect(after.status?.containerStatuses?.map((c) => c.restartCount)).toEqual([0, 0, 0, 0]);
+    expect((await limits('many', 'bare')).memory.container).toBe(`${32 << 20}`);
+    expect((await limits('many', 'down')).quota.container).toMatch(/^2000( 100000)?$/);
+    expect((await limits('many', 'side')).memory.container).toBe(`${32 << 20}`);
+    await gone('many');
+  });
+
+  test('an init container while it runs', async () => {
+    const small = resources({ cpu: '20m', memory: '16Mi' }, { cpu: '20m', memory: '16Mi' });
+    const big = resources({ cpu: '30m', memory: '24Mi' }, { cpu: '30m', memory: '24Mi' });
+    const waits = 'until [ -e /tmp/go ]; do sleep 0.1; done';
+    const manifest = pod('begins');
+    const main = manifest.spec!.containers[0]!;
+    main.resources = small;
+    manifest.spec!.initContainers = [{ ...main, name: 'init', command: ['sh', '-c', waits] }];
+    await kubectl.apply(manifest);
+    const initOf = (p: Pod) => p.status?.initContainerStatuses?.[0];
+    await untilPod('begins', (p) => initOf(p)?.state?.running !== undefined);
+    const body = { spec: { initContainers: [{ name: 'init', resources: big }] } };
+    await kubectl.run('patch', 'pod', 'begins', '--subresource=resize', `--patch=${JSON.stringify(body)}`);
+    const during = await untilPod(
+      'begins',
+      (p) => initOf(p)?.resources?.limits?.memory === '24Mi' && resizeConditions(p).length === 0,
+    );
+    expect(initOf(during)).toMatchObject({ restartCount: 0, resources: big, allocatedResources: big.requests });
+    expect(await limits('begins', 'init')).toMatchObject({ memory: both(`${24 << 20}`) });
+    await kubectl.run('exec', 'begins', '--container=init', '--', 'touch', '/tmp/go');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/begins', '--timeout=60s');
+    expect(resizeConditions(await get('begins'))).toEqual([]);
+    await gone('begins');
+  });
+
   test('what the node cannot give is told, and the container keeps what it has', async () => {
     const has = resources({ cpu: '50m', memory: '16Mi' }, { memory: '64Mi' });
     await start('greedy', [{ resources: has }]);
