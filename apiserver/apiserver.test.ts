@@ -320,6 +320,40 @@ describe('delete', () => {
   });
 });
 
+describe('quotas', () => {
+  const base = '/api/v1/namespaces/kube-node-lease';
+  const small = { containers: [{ name: 'c', image: 'busybox', resources: { requests: { cpu: '300m' } } }] };
+
+  test('are charged for what is made, and refuse what is too much, however many ask at once', async () => {
+    await call('POST', `${base}/serviceaccounts`, { metadata: { name: 'default' } });
+    const hard = { cpu: '1', 'count/configmaps': '1' };
+    await call('POST', `${base}/resourcequotas`, { metadata: { name: 'q' }, spec: { hard } });
+    const status = { hard, used: { cpu: '0', 'count/configmaps': '0' } }; // as the controller finds it
+    await call('PATCH', `${base}/resourcequotas/q/status`, { status });
+    expect((await call('POST', `${base}/pods`, podBody('silent'))).body.message).toBe(
+      'pods "silent" is forbidden: failed quota: q: must specify cpu for: c',
+    );
+    expect((await call('POST', `${base}/pods?dryRun=All`, podBody('tried', small))).status).toBe(201);
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const replies = await Promise.all(names.map((name) => call('POST', `${base}/pods`, podBody(name, small))));
+    expect(replies.map((r) => r.status).sort()).toEqual([201, 201, 201, 403, 403]);
+    expect(replies.find((r) => r.status === 403)!.body.message).toContain(
+      'is forbidden: exceeded quota: q, requested: cpu=300m, used: cpu=900m, limited: cpu=1',
+    );
+    const { name } = replies.find((r) => r.status === 201)!.body.metadata;
+    const more = { spec: { containers: [{ name: 'c', resources: { requests: { cpu: '401m' } } }] } };
+    expect((await call('PATCH', `${base}/pods/${name}/resize`, more)).body.message).toBe(
+      `pods "${name}" is forbidden: exceeded quota: q, requested: cpu=101m, used: cpu=900m, limited: cpu=1`,
+    );
+    const { body: quota } = await call('GET', `${base}/resourcequotas/q`);
+    expect(quota.status.used).toEqual({ cpu: '900m', 'count/configmaps': '0' });
+    expect((await call('POST', `${base}/configmaps`, configMap('one'))).status).toBe(201);
+    expect((await call('POST', `${base}/configmaps`, configMap('two'))).body.message).toContain(
+      'requested: count/configmaps=1, used: count/configmaps=1, limited: count/configmaps=1',
+    );
+  });
+});
+
 describe('list and watch', () => {
   const base = '/api/v1/namespaces/kube-public/configmaps';
 

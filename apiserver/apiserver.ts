@@ -10,6 +10,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Registry as MetricsRegistry } from '../core/metrics.ts';
 import { builtInAdmission } from './admission/built-in.ts';
+import { resourceQuota } from './admission/resource-quota.ts';
 import type { AdmissionPlugin } from './admission.ts';
 import type { Authenticator } from './auth/authenticator.ts';
 import type { Authorizer } from './auth/authorizer.ts';
@@ -130,7 +131,8 @@ export class ApiServer {
    * @throws {AgentError} LISTEN_FAILED
    */
   async start(extensions: ApiServerExtensions): Promise<void> {
-    this.#admission.push(...(extensions.admission ?? []));
+    // Quotas come last: what they charge for should then be stored.
+    this.#admission.push(...(extensions.admission ?? []), resourceQuota(this.registry, this.#deps.clock));
     this.#subresources.push(...(extensions.subresources ?? []));
     await this.#seed();
     this.#server = this.#makeServer(extensions);

@@ -61,7 +61,7 @@ async function evict(
   const request = eviction.deleteOptions ?? {};
   const mark = (current: AnyObject) => {
     checkPreconditions(PODS, name, current.metadata ?? {}, request);
-    return withDisruptionTarget(current as Pod, clock.now()) as AnyObject;
+    return withDisruptionTarget(withoutVersion(current) as Pod, clock.now()) as AnyObject;
   };
   const { item } = await resource.update(namespace, name, 'status', mark, context);
   // The mark made another version of the pod than the one that was asked for.
@@ -88,8 +88,15 @@ async function spendBudget(registry: Registry, clock: Clock, pod: Pod, context: 
   const ready = pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
   if (!ready && mayEvictUnready(budget)) return;
   const { resource } = registry.endpoint(podDisruptionBudgets);
-  const spend = (current: AnyObject) => spent(current as PodDisruptionBudget, pod, clock.now()) as AnyObject;
+  const spend = (current: AnyObject) =>
+    spent(withoutVersion(current) as PodDisruptionBudget, pod, clock.now()) as AnyObject;
   await resource.update(namespace, budget.metadata?.name ?? '', 'status', spend, context);
+}
+
+/** So that a writer who comes between is no conflict: the change is made again on what that one left. */
+function withoutVersion(object: AnyObject): AnyObject {
+  const { resourceVersion: _, ...metadata } = object.metadata ?? {};
+  return { ...object, metadata };
 }
 
 function mayEvictUnready(budget: PodDisruptionBudget): boolean {

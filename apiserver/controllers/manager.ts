@@ -11,6 +11,7 @@ import { NodeIpamController } from './node-ipam.ts';
 import { NodeLifecycleController } from './node-lifecycle.ts';
 import { PodGcController } from './pod-gc.ts';
 import { ReplicaSetController } from './replicaset.ts';
+import { ResourceQuotaController } from './resource-quota.ts';
 import { TaintEvictionController } from './taint-eviction.ts';
 
 export interface ControllerManagerOptions {
@@ -47,6 +48,7 @@ export class ControllerManager {
       new DeploymentController(ctx),
       new DisruptionController(ctx),
       new PodGcController(ctx, { terminatedThreshold: opts.terminatedPodThreshold }),
+      new ResourceQuotaController(ctx, opts.resources),
       new GarbageCollector(ctx, opts.resources),
     ];
   }
