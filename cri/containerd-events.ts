@@ -21,6 +21,8 @@ const TOPICS = [
   '/containers/delete',
 ];
 
+const IMAGE_TOPICS = ['/images/create', '/images/update', '/images/delete'];
+
 /** A topic of our own: an event that we publish ourselves and see come back proves that the subscription works. */
 const PROOF_TOPIC = '/nodelet/subscribed';
 const PROOF_RETRY_MS = 50;
@@ -94,6 +96,12 @@ export async function* containerdEvents(
     await reading;
     for (const { wait } of ending.values()) wait[Symbol.dispose]();
   }
+}
+
+/** One for each image that was added, changed or removed. @throws {CriError} UNIMPLEMENTED when this is not containerd. */
+export async function* containerdImageChanges(channel: RpcChannel, signal: AbortSignal): AsyncIterable<void> {
+  const filters = IMAGE_TOPICS.map((topic) => `namespace==${NAMESPACE},topic=="${topic}"`);
+  for await (const _envelope of channel.stream<msg.Envelope>(SUBSCRIBE, { filters }, signal)) yield;
 }
 
 async function readEvents(

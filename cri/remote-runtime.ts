@@ -1,13 +1,14 @@
 // The container runtime over CRI on its unix socket (kubernetes/cri-client pkg). Every call has a deadline.
 import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { containerdEvents } from './containerd-events.ts';
+import { containerdEvents, containerdImageChanges } from './containerd-events.ts';
 import { CriError, isCriError } from './errors.ts';
 import type * as msg from './gen/messages.ts';
 import { methodOf, RpcChannel } from './rpc.ts';
 import type {
   CriCallOptions,
   ExecSyncResult,
+  ImageEvents,
   ImageService,
   Init,
   RuntimeEvent,
@@ -289,7 +290,7 @@ export class RemoteRuntime extends CriService implements RuntimeService {
   }
 }
 
-export class RemoteImages extends CriService implements ImageService {
+export class RemoteImages extends CriService implements ImageService, ImageEvents {
   constructor(channel: RpcChannel, timeoutMs: number, observe: CallObserver) {
     super(IMAGE, channel, timeoutMs, observe);
   }
@@ -324,6 +325,10 @@ export class RemoteImages extends CriService implements ImageService {
     await this.call('RemoveImage', 'remove_image', { image }, opts);
   }
 
+  imageChanges(signal: AbortSignal): AsyncIterable<void> {
+    return containerdImageChanges(this.channel, signal);
+  }
+
   async imageFsInfo(
     opts?: CriCallOptions,
   ): Promise<{ image: msg.FilesystemUsage[]; container: msg.FilesystemUsage[] }> {
@@ -337,7 +342,7 @@ export function connectRuntime(
   opts: RemoteRuntimeOptions,
   observe: CallObserver,
   clock: Clock,
-): { runtime: RuntimeService; images: ImageService; close(): void } {
+): { runtime: RuntimeService; images: ImageService & ImageEvents; close(): void } {
   const channel = new RpcChannel(opts.endpoint);
   const imageChannel = opts.imageEndpoint === undefined ? channel : new RpcChannel(opts.imageEndpoint);
   return {

@@ -133,3 +133,12 @@ export interface ImageService {
   removeImage(image: Init<ImageSpec>, opts?: CriCallOptions): Promise<void>;
   imageFsInfo(opts?: CriCallOptions): Promise<{ image: FilesystemUsage[]; container: FilesystemUsage[] }>;
 }
+
+/** Beside CRI, which has no such call. */
+export interface ImageEvents {
+  /**
+   * Something whenever the images have changed, until `signal` aborts; nothing tells when it begins.
+   * @throws {CriError} UNIMPLEMENTED when the runtime tells of no such changes.
+   */
+  imageChanges(signal: AbortSignal): AsyncIterable<void>;
+}

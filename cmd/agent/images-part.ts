@@ -7,16 +7,16 @@ import { serviceAccounts } from '../../api/resources.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { Image } from '../../cri/gen/messages.ts';
-import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import type { ImageEvents, ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { fileSystemUse } from '../../host/machine.ts';
 import type { CredentialProviders } from '../../kubelet/images/credential-providers.ts';
 import { ImageGc } from '../../kubelet/images/image-gc.ts';
+import { ImageList } from '../../kubelet/images/image-list.ts';
 import { NodeKeyring } from '../../kubelet/images/node-keyring.ts';
 import { PullRecords } from '../../kubelet/images/pull-records.ts';
 import type { RegistryCredential } from '../../kubelet/runtime/registry-auth.ts';
 import { nodeReference } from '../../kubelet/runtime/runtime-deps.ts';
 import type { TokenManager } from '../../kubelet/volumes/token-manager.ts';
-import { ImageList } from './image-list.ts';
 import type { AgentContext } from './shared.ts';
 
 const CALL_TIMEOUT_MS = 10_000;
@@ -35,7 +35,7 @@ export interface ImagesPartInput {
   /** The kubelet's, resolved. */
   readonly rootDir: string;
   readonly runtime: RuntimeService;
-  readonly images: ImageService;
+  readonly images: ImageService & ImageEvents;
   readonly tokens: TokenManager;
   /** Images that containers have mounted. */
   readonly mountedImages: () => readonly string[];

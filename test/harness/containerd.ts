@@ -11,7 +11,7 @@ import { systemClock } from '../../core/clock.ts';
 import { errnoOf } from '../../core/errors.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { type CallObserver, connectRuntime } from '../../cri/remote-runtime.ts';
-import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import type { ImageEvents, ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { removeCgroupTree } from '../../host/cgroup-tree.ts';
 import { execOk, systemExec } from '../../host/exec.ts';
 import { mountsUnder, parseMountInfo } from '../../host/mounts.ts';
@@ -71,7 +71,7 @@ export class TestContainerd implements AsyncDisposable {
   readonly #binDir: string | undefined;
   readonly #opts: TestContainerdOptions;
   #process: ChildProcess | undefined;
-  #services: { runtime: RuntimeService; images: ImageService; close(): void } | undefined;
+  #services: ReturnType<typeof connectRuntime> | undefined; images: ImageService; close(): void } | undefined;
 
   private constructor(dir: string, binDir: string | undefined, opts: TestContainerdOptions) {
     this.dir = dir;
@@ -109,7 +109,7 @@ export class TestContainerd implements AsyncDisposable {
     return this.#connected().runtime;
   }
 
-  get images(): ImageService {
+  get images(): ImageService & ImageEvents {
     return this.#connected().images;
   }
 

@@ -6,6 +6,7 @@ import { mkdir, readFile, rename } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../core/clock.ts';
 import { streamContainerLog } from '../../cri/container-log.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { CONTAINERD_VERSIONS, containerdMissing, TestContainerd } from '../harness/containerd.ts';
@@ -66,6 +67,24 @@ describe.skipIf(missing !== undefined).each(CONTAINERD_VERSIONS)('containerd %s'
       await runtime.startContainer(containerId);
       return { sandboxId, containerId, log: path.join(config.logDirectory!, '0.log') };
     };
+
+    test('tells when its images change', async () => {
+      const { images } = containerd;
+      const stop = new AbortController();
+      const changes = images.imageChanges(stop.signal)[Symbol.asyncIterator]();
+      const changed = changes.next();
+      // Nothing tells when the subscription has begun: another name for an image, until one is told of.
+      const work = (async () => {
+        for (let i = 0; !stop.signal.aborted; i++) {
+          await containerd.ctr('images', 'tag', IMAGE, `docker.io/library/other:${i}`);
+          await systemClock.sleep(100, stop.signal);
+        }
+      })();
+      expect((await changed).done).toBe(false);
+      stop.abort();
+      await work;
+      await changes.return?.();
+    });
 
     test('tells its version, its conditions and its cgroup driver, and each call is counted', async () => {
       calls.length = 0;
