@@ -71,7 +71,7 @@ export class TestContainerd implements AsyncDisposable {
   readonly #binDir: string | undefined;
   readonly #opts: TestContainerdOptions;
   #process: ChildProcess | undefined;
-  #services: ReturnType<typeof connectRuntime> | undefined; images: ImageService; close(): void } | undefined;
+  #services: ReturnType<typeof connectRuntime> | undefined;
 
   private constructor(dir: string, binDir: string | undefined, opts: TestContainerdOptions) {
     this.dir = dir;
