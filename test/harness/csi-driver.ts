@@ -46,6 +46,8 @@ export class TestCsiDriver implements AsyncDisposable {
   /** What the node said of the registration. */
   readonly said: string[] = [];
   readonly socket: string;
+  onCall: ((method: string) => void) | undefined;
+  onStatus: ((status: string) => void) | undefined;
   readonly #opts: CsiDriverOptions;
   readonly #registration: string;
   readonly #faults = new Map<string, Fault[]>();
@@ -67,7 +69,11 @@ export class TestCsiDriver implements AsyncDisposable {
         type: 'CSIPlugin',
         name: this.#opts.name,
         endpoint: this.socket,
-        onStatus: (s) => this.said.push(s.pluginRegistered ? 'registered' : s.error),
+        onStatus: (s) => {
+          const status = s.pluginRegistered ? 'registered' : s.error;
+          this.said.push(status);
+          this.onStatus?.(status);
+        },
       }),
     );
     return this;
@@ -139,6 +145,7 @@ export class TestCsiDriver implements AsyncDisposable {
     work: (request: never) => Promise<object>,
   ): Promise<object> {
     this.calls.push({ method, request });
+    this.onCall?.(method);
     const fault = this.#faults.get(method)?.shift();
     if (fault === undefined) return await work(request as never);
     if ('fail' in fault) throw fault.fail;
