@@ -120,7 +120,13 @@ export class FakeRuntimeManager implements RuntimeManager {
       name: p.name,
       namespace: p.namespace,
       sandboxes: p.sandboxes.map((s) => ({ id: s.id, ready: s.state === 'SANDBOX_READY', createdAtMs: 0 })),
-      containers: p.containers.map(({ id, name, sandboxId, state }) => ({ id, name, sandboxId, state })),
+      containers: p.containers.map(({ id, name, sandboxId, state, createdAtMs }) => ({
+        id,
+        name,
+        sandboxId,
+        state,
+        createdAtMs,
+      })),
     }));
   }
 

@@ -32,7 +32,7 @@ beforeEach(() => {
       update: () => {},
       forget: (uid) => workers.delete(uid),
     },
-    pleg: { pods: [], listed: Promise.resolve() },
+    pleg: { pods: [], current: [], listed: Promise.resolve() },
     cache: { markStale: () => {}, remove: () => {} },
     runtime,
     volumes: {

@@ -23,7 +23,7 @@ export interface HousekeepingDeps {
   readonly pods: Pick<PodManager, 'get'>;
   readonly sources: Pick<PodSources, 'allReady'>;
   readonly workers: Pick<PodWorkers, 'uids' | 'state' | 'update' | 'forget'>;
-  readonly pleg: Pick<Pleg, 'pods' | 'listed'>;
+  readonly pleg: Pick<Pleg, 'pods' | 'current' | 'listed'>;
   readonly cache: Pick<PodCache, 'markStale' | 'remove'>;
   readonly runtime: Pick<RuntimeManager, 'collectGarbage' | 'removePod' | 'listPods'>;
   readonly volumes: Pick<VolumeManager, 'listPodDirs' | 'removePodDir' | 'forgetPod'>;
@@ -192,7 +192,7 @@ export class Housekeeping {
           if (state === undefined) return allSourcesReady && pods.get(uid) === undefined;
           return state.evicted || (state.deleted && (state.phase === 'terminated' || state.phase === 'finished'));
         };
-        await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, signal);
+        await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, this.#deps.pleg.current, signal);
       } catch (err) {
         if (signal.aborted) return;
         this.#log.warn({ err }, 'container garbage collection failed');

@@ -122,8 +122,10 @@ test('a runtime that does not answer makes PLEG unhealthy after three minutes', 
   start(silent);
   await clock.advance(1000);
   expect(pleg.healthError()).toBeUndefined();
+  expect(pleg.current).toEqual([]);
   for (let i = 0; i < 400; i++) runtime.failNext('listPods', new Error('unavailable'));
   await clock.advance(200_000);
+  expect(pleg.current).toBeUndefined();
   expect(pleg.healthError()).toMatch(
     /^PLEG is not healthy: pleg was last seen active 3m\d+(\.\d+)?s ago; threshold is 3m0s$/,
   );

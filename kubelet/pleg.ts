@@ -45,6 +45,8 @@ export class Pleg {
   readonly #firstList = Promise.withResolvers<void>();
   #connected = false;
   #listedAtMs: number | undefined;
+  /** Also before the first list. */
+  #listFailed = true;
   #relistWanted = false;
   #wake: (() => void) | undefined;
   #unknownTimer: Disposable | undefined;
@@ -65,6 +67,11 @@ export class Pleg {
   /** All pods as the last relist saw them. */
   get pods(): readonly RuntimePod[] {
     return this.#pods;
+  }
+
+  /** The same, undefined while the runtime cannot be listed. */
+  get current(): readonly RuntimePod[] | undefined {
+    return this.#listFailed ? undefined : this.#pods;
   }
 
   /** What the node's Ready condition says, undefined while all is well. */
@@ -167,7 +174,9 @@ export class Pleg {
       this.#relistWanted = false;
       try {
         await this.#relist(signal);
+        this.#listFailed = false;
       } catch (err) {
+        this.#listFailed = true;
         if (!signal.aborted) this.#log.warn({ err }, 'cannot list the pods of the runtime');
       }
       const failed = this.#listedAtMs === undefined;

@@ -1,39 +1,34 @@
 import { expect, test } from 'vitest';
-import type { Container, PodSandbox } from '../../cri/gen/messages.ts';
 import { DEFAULT_CONTAINER_GC } from '../config.ts';
 import { containersToRemove, sandboxesToRemove } from './gc.ts';
-import { CONTAINER_NAME_LABEL, POD_UID_LABEL } from './labels.ts';
+import type { RuntimePod } from './pod-runtime-status.ts';
 
-type State = 'CREATED' | 'RUNNING' | 'EXITED' | 'UNKNOWN';
-const container = (id: string, uid: string, name: string, state: State, createdAt: number): Container => ({
-  id,
-  podSandboxId: 's',
-  imageRef: '',
-  state: `CONTAINER_${state}`,
-  createdAt: BigInt(createdAt),
-  labels: uid === '' ? {} : { [POD_UID_LABEL]: uid, [CONTAINER_NAME_LABEL]: name },
-  annotations: {},
-  imageId: '',
+type Listed = RuntimePod['containers'][number];
+const pod = (uid: string, containers: readonly Listed[], sandboxes: RuntimePod['sandboxes'] = []): RuntimePod => ({
+  uid,
+  name: 'p',
+  namespace: 'ns',
+  sandboxes,
+  containers,
 });
-const sandbox = (id: string, uid: string, ready: boolean, createdAt: number): PodSandbox => ({
+const container = (id: string, name: string, state: Listed['state'], createdAtMs: number): Listed => ({
   id,
-  metadata: { uid, name: 'p', namespace: 'ns', attempt: 0 },
-  state: ready ? 'SANDBOX_READY' : 'SANDBOX_NOTREADY',
-  createdAt: BigInt(createdAt),
-  labels: {},
-  annotations: {},
-  runtimeHandler: '',
+  name,
+  sandboxId: 's',
+  state,
+  createdAtMs,
 });
+const sandbox = (id: string, ready: boolean, createdAtMs: number) => ({ id, ready, createdAtMs });
 
 const some = [
-  container('old', 'u', 'a', 'EXITED', 1),
-  container('newer', 'u', 'a', 'EXITED', 2),
-  container('runs', 'u', 'a', 'RUNNING', 3),
-  container('other', 'u', 'b', 'UNKNOWN', 1),
-  container('fresh', 'u', 'b', 'CREATED', 2),
-  container('gone-pod', 'v', 'a', 'EXITED', 1),
-  container('gone-pod-created', 'v', 'a', 'CREATED', 2),
-  container('not-ours', '', '', 'EXITED', 1),
+  pod('u', [
+    container('old', 'a', 'exited', 1),
+    container('newer', 'a', 'exited', 2),
+    container('runs', 'a', 'running', 3),
+    container('other', 'b', 'unknown', 1),
+    container('fresh', 'b', 'created', 2),
+  ]),
+  pod('v', [container('gone-pod', 'a', 'exited', 1), container('gone-pod-created', 'a', 'created', 2)]),
 ];
 const ids = (list: readonly { id: string }[]) => list.map((x) => x.id).sort();
 
@@ -53,23 +48,24 @@ test('before all sources were read no pod counts as gone', () => {
 });
 
 test('sandboxes: dead and empty ones, but for the newest of a pod that goes on', () => {
+  const used = { ...container('c', 'a', 'exited', 2), sandboxId: 'old-used' };
   const all = [
-    sandbox('old', 'u', false, 1),
-    sandbox('old-used', 'u', false, 2),
-    sandbox('newest', 'u', false, 3),
-    sandbox('ready', 'v', true, 1),
-    sandbox('gone', 'w', false, 1),
-    sandbox('not-ours', '', false, 1),
+    pod('u', [used], [sandbox('old', false, 1), sandbox('old-used', false, 2), sandbox('newest', false, 3)]),
+    pod('v', [], [sandbox('ready', true, 1)]),
+    pod('w', [], [sandbox('gone', false, 1)]),
   ];
   const mayRemoveAll = (uid: string) => uid === 'w';
-  const remove = (allSourcesReady: boolean) =>
-    ids(sandboxesToRemove(all, new Set(['old-used']), { mayRemoveAll, allSourcesReady }));
+  const remove = (allSourcesReady: boolean) => ids(sandboxesToRemove(all, { mayRemoveAll, allSourcesReady }));
   expect(remove(true)).toEqual(['gone', 'old']);
   expect(remove(false)).toEqual(['old']);
 });
 
-const MS = 1_000_000;
-const dead = ['a1', 'a2', 'a3', 'b1', 'b2', 'c1'].map((id, i) => container(id, 'u', id[0]!, 'EXITED', (i + 1) * MS));
+const dead = [
+  pod(
+    'u',
+    ['a1', 'a2', 'a3', 'b1', 'b2', 'c1'].map((id, i) => container(id, id[0]!, 'exited', i + 1)),
+  ),
+];
 const goesOn = { mayRemoveAll: () => false, allSourcesReady: true };
 
 test.each([

@@ -4,42 +4,70 @@ import { readdir, rm, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../../core/errors.ts';
 import { isCriError } from '../../cri/errors.ts';
-import type { Container, PodSandbox } from '../../cri/gen/messages.ts';
 import { type ContainerGcPolicy, DEFAULT_CONTAINER_GC } from '../config.ts';
 import { POD_UID_LABEL, parseContainerMeta } from './labels.ts';
 import { legacyLogLink } from './pod-paths.ts';
+import type { RuntimePod } from './pod-runtime-status.ts';
+import { stateOf } from './pod-status-reader.ts';
 import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
 
 export interface GarbageOptions {
+  /** Of a pod that runs no more and never will. */
   mayRemoveAll(podUid: string): boolean;
   readonly allSourcesReady: boolean;
 }
+
+type ListedContainer = RuntimePod['containers'][number];
+type ListedSandbox = RuntimePod['sandboxes'][number];
+type ListPods = (signal?: AbortSignal) => Promise<readonly RuntimePod[]>;
 
 export class RuntimeGarbage {
   readonly #settings: Pick<RuntimeSettings, 'podLogsDir' | 'containerLogsDir'>;
   readonly #policy: ContainerGcPolicy;
   readonly #deps: Pick<RuntimeDeps, 'runtime' | 'clock' | 'log'>;
+  readonly #listPods: ListPods;
 
   constructor(
     settings: Pick<RuntimeSettings, 'podLogsDir' | 'containerLogsDir' | 'containerGc'>,
     deps: Pick<RuntimeDeps, 'runtime' | 'clock' | 'log'>,
+    listPods: ListPods,
   ) {
     this.#settings = settings;
     this.#policy = settings.containerGc ?? DEFAULT_CONTAINER_GC;
     this.#deps = deps;
+    this.#listPods = listPods;
   }
 
-  /** Each thing that cannot be removed is logged and left for the next time. */
-  async collect(opts: GarbageOptions, signal?: AbortSignal): Promise<void> {
-    const call = signal === undefined ? {} : { signal };
-    const containers = await this.#deps.runtime.listContainers(undefined, call);
-    for (const container of containersToRemove(containers, opts, this.#policy, this.#deps.clock.now())) {
-      if (signal?.aborted) return;
+  /**
+   * Each thing that cannot be removed is logged and left for the next time. `listed`, what the runtime held not long ago,
+   * spares asking it when there is nothing to remove. @throws CriError when the runtime cannot be asked.
+   */
+  async collect(opts: GarbageOptions, listed?: readonly RuntimePod[], signal?: AbortSignal): Promise<void> {
+    const mayHaveGarbage =
+      listed === undefined || this.#deadContainers(listed, opts).length + sandboxesToRemove(listed, opts).length > 0;
+    const pods = mayHaveGarbage ? await this.#collectDead(opts, signal) : listed;
+    if (opts.allSourcesReady) await this.#collectLogDirs(opts);
+    await this.#collectLogLinks(pods);
+  }
+
+  async #collectDead(opts: GarbageOptions, signal?: AbortSignal): Promise<readonly RuntimePod[]> {
+    const pods = await this.#listPods(signal);
+    const containers = this.#deadContainers(pods, opts);
+    for (const container of containers) {
+      if (signal?.aborted) return pods;
       await this.#attempt('container', container.id, () => this.#removeDead(container));
     }
-    await this.#collectSandboxes(opts, call);
-    if (opts.allSourcesReady) await this.#collectLogDirs(opts);
-    await this.#collectLogLinks(containers);
+    // Asked for anew: only sandboxes that are empty by now may go.
+    const left = containers.length > 0 ? await this.#listPods(signal) : pods;
+    for (const { id } of sandboxesToRemove(left, opts)) {
+      if (signal?.aborted) return left;
+      await this.#attempt('sandbox', id, () => this.#removeSandbox(id));
+    }
+    return left;
+  }
+
+  #deadContainers(pods: readonly RuntimePod[], opts: GarbageOptions): ListedContainer[] {
+    return containersToRemove(pods, opts, this.#policy, this.#deps.clock.now());
   }
 
   /** All that the runtime holds of a pod that has ended. Idempotent. @throws CriError when something is left. */
@@ -51,7 +79,7 @@ export class RuntimeGarbage {
       runtime.listContainers(filter, call),
       runtime.listPodSandboxes(filter, call),
     ]);
-    await Promise.all(containers.map((c) => this.#removeDead(c)));
+    await Promise.all(containers.map((c) => this.#removeDead({ id: c.id, state: stateOf(c.state) })));
     await Promise.all(sandboxes.map((s) => this.#removeSandbox(s.id)));
     await this.#attempt('log directory', uid, () => this.#removeLogDirs((dirUid) => dirUid === uid));
   }
@@ -70,21 +98,9 @@ export class RuntimeGarbage {
   }
 
   /** A container of which the runtime does not know whether it runs is stopped before it is removed. */
-  async #removeDead(container: Container): Promise<void> {
-    if (container.state === 'CONTAINER_UNKNOWN') await this.#deps.runtime.stopContainer(container.id, 0);
+  async #removeDead(container: Pick<ListedContainer, 'id' | 'state'>): Promise<void> {
+    if (container.state === 'unknown') await this.#deps.runtime.stopContainer(container.id, 0);
     await this.removeContainer(container.id);
-  }
-
-  /** Asked for anew: only sandboxes that are empty by now may go. */
-  async #collectSandboxes(opts: GarbageOptions, call: { signal?: AbortSignal }): Promise<void> {
-    const [sandboxes, containers] = await Promise.all([
-      this.#deps.runtime.listPodSandboxes(undefined, call),
-      this.#deps.runtime.listContainers(undefined, call),
-    ]);
-    const inUse = new Set(containers.map((c) => c.podSandboxId));
-    for (const sandbox of sandboxesToRemove(sandboxes, inUse, opts)) {
-      await this.#attempt('sandbox', sandbox.id, () => this.#removeSandbox(sandbox.id));
-    }
   }
 
   /** Stopped first: that is what gives its address and network namespace back. */
@@ -110,8 +126,9 @@ export class RuntimeGarbage {
   }
 
   /** Links whose log is gone. While a log is rotated, that of a running container is gone for a moment. */
-  async #collectLogLinks(containers: readonly Container[]): Promise<void> {
-    const alive = new Set(containers.filter((c) => c.state !== 'CONTAINER_EXITED').map((c) => c.id));
+  async #collectLogLinks(pods: readonly RuntimePod[]): Promise<void> {
+    const containers = pods.flatMap((p) => p.containers);
+    const alive = new Set(containers.filter((c) => c.state !== 'exited').map((c) => c.id));
     for (const name of await listDir(this.#settings.containerLogsDir)) {
       const containerId = /-([^-]+)\.log$/.exec(name)?.[1];
       if (containerId === undefined || alive.has(containerId)) continue;
@@ -131,25 +148,22 @@ export class RuntimeGarbage {
 
 /** Pure. Of pods whose content may go: all that does not run. Else: what the policy does not keep, oldest first. */
 export function containersToRemove(
-  containers: readonly Container[],
+  pods: readonly RuntimePod[],
   opts: GarbageOptions,
   policy: ContainerGcPolicy,
   nowMs: number,
-): Container[] {
-  const remove: Container[] = [];
-  const kept = new Map<string, Container[]>();
-  const newestFirst = [...containers].sort((a, b) =>
-    a.createdAt < b.createdAt ? 1 : a.createdAt > b.createdAt ? -1 : 0,
-  );
-  const oldEnoughNs = BigInt(Math.trunc(nowMs - policy.minAgeMs)) * 1_000_000n;
-  for (const c of newestFirst) {
-    const { podUid, containerName } = parseContainerMeta(c.labels, c.annotations);
-    if (podUid === '' || c.state === 'CONTAINER_RUNNING') continue;
-    if (policy.minAgeMs > 0 && c.createdAt > oldEnoughNs) continue;
-    if (opts.allSourcesReady && opts.mayRemoveAll(podUid)) remove.push(c);
+): ListedContainer[] {
+  const remove: ListedContainer[] = [];
+  const kept = new Map<string, ListedContainer[]>();
+  const all = pods.flatMap(({ uid, containers }) => containers.map((container) => ({ uid, container })));
+  all.sort((a, b) => b.container.createdAtMs - a.container.createdAtMs); // newest first
+  for (const { uid, container: c } of all) {
+    if (c.state === 'running') continue;
+    if (policy.minAgeMs > 0 && c.createdAtMs > nowMs - policy.minAgeMs) continue;
+    if (opts.allSourcesReady && opts.mayRemoveAll(uid)) remove.push(c);
     // A created one may be about to be started: only when the pod is done with it is it dead.
-    else if (c.state !== 'CONTAINER_CREATED') {
-      const key = `${podUid}/${containerName}`;
+    else if (c.state !== 'created') {
+      const key = `${uid}/${c.name}`;
       kept.set(key, [...(kept.get(key) ?? []), c]);
     }
   }
@@ -161,27 +175,22 @@ export function containersToRemove(
   if (policy.maxContainers >= 0 && excess() > 0) {
     trim(Math.max(1, Math.trunc(policy.maxContainers / kept.size))); // an equal share each
     const left = new Set([...kept.values()].flat());
-    if (excess() > 0) remove.push(...newestFirst.filter((c) => left.has(c)).slice(-excess()));
+    const leftNewestFirst = all.map(({ container }) => container).filter((c) => left.has(c));
+    if (excess() > 0) remove.push(...leftNewestFirst.slice(-excess()));
   }
   return remove.reverse();
 }
 
 /** Pure. Dead and empty ones; of pods that go on, the newest is kept as it tells the attempt. */
-export function sandboxesToRemove(
-  sandboxes: readonly PodSandbox[],
-  inUse: ReadonlySet<string>,
-  opts: GarbageOptions,
-): PodSandbox[] {
-  const newest = new Map<string, PodSandbox>();
-  for (const s of sandboxes) {
-    const uid = s.metadata?.uid ?? '';
-    const other = newest.get(uid);
-    if (other === undefined || s.createdAt > other.createdAt) newest.set(uid, s);
-  }
-  return sandboxes.filter((s) => {
-    const uid = s.metadata?.uid ?? '';
-    if (uid === '' || s.state === 'SANDBOX_READY' || inUse.has(s.id)) return false;
-    return (opts.allSourcesReady && opts.mayRemoveAll(uid)) || newest.get(uid) !== s;
+export function sandboxesToRemove(pods: readonly RuntimePod[], opts: GarbageOptions): ListedSandbox[] {
+  return pods.flatMap(({ uid, sandboxes, containers }) => {
+    const inUse = new Set(containers.map((c) => c.sandboxId));
+    const newest = sandboxes.reduce<ListedSandbox | undefined>(
+      (best, s) => (best === undefined || s.createdAtMs > best.createdAtMs ? s : best),
+      undefined,
+    );
+    const mayRemoveAll = opts.allSourcesReady && opts.mayRemoveAll(uid);
+    return sandboxes.filter((s) => !s.ready && !inUse.has(s.id) && (mayRemoveAll || s !== newest));
   });
 }
 

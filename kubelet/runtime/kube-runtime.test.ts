@@ -540,6 +540,25 @@ describe('status and garbage', () => {
     expect([cri.picture, cri.sandboxes.size]).toEqual([[], 0]);
   });
 
+  test('without garbage in the last list the runtime is not asked; an old list removes nothing that lives', async () => {
+    const keep = { mayRemoveAll: () => false, allSourcesReady: true };
+    await sync(podOf());
+    const old = await kube.listPods();
+    cri.calls.length = 0;
+    await kube.collectGarbage(keep, old);
+    expect(cri.calls).toEqual([]);
+    for (let i = 0; i < 2; i++) {
+      cri.exit('a', 1);
+      await clock.advance(60_000);
+      await sync(podOf());
+    }
+    const crashed = await kube.listPods();
+    await kube.collectGarbage(keep, crashed);
+    expect(cri.picture).toEqual(['a/1:exited', 'a/2:running']);
+    await kube.collectGarbage({ mayRemoveAll: () => true, allSourcesReady: true }, crashed);
+    expect(cri.picture).toEqual(['a/2:running']);
+  });
+
   test('as soon as a container has ended, the dead instance before it goes', async () => {
     await sync(podOf());
     cri.exit('a', 1);

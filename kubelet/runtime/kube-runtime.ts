@@ -1,5 +1,5 @@
 // The runtime manager: puts the parts of this directory together behind one interface and owns no logic of its own.
-import { RuntimeGarbage } from './gc.ts';
+import { type GarbageOptions, RuntimeGarbage } from './gc.ts';
 import { ImagePuller } from './image-puller.ts';
 import { PodKiller } from './kill-pod.ts';
 import type { PodRuntimeStatus, RuntimePod } from './pod-runtime-status.ts';
@@ -23,7 +23,7 @@ export class KubeRuntime implements RuntimeManager {
     const deps: RuntimeDeps = { ...given, log: given.log.child({ component: 'runtime' }) };
     this.#reader = new PodStatusReader(deps);
     this.#killer = new PodKiller(deps);
-    this.#garbage = new RuntimeGarbage(settings, deps);
+    this.#garbage = new RuntimeGarbage(settings, deps, (signal) => this.#reader.listPods(signal));
     this.#puller = new ImagePuller(settings.pulls, deps);
     this.#backoff = new RestartBackoff({ maxMs: settings.maxRestartBackoffMs }, deps);
     const starter = new ContainerStarter(settings, deps, { puller: this.#puller, killer: this.#killer });
@@ -50,13 +50,10 @@ export class KubeRuntime implements RuntimeManager {
     return this.#killer.killPod(input);
   }
 
-  async collectGarbage(
-    opts: { mayRemoveAll(podUid: string): boolean; allSourcesReady: boolean },
-    signal?: AbortSignal,
-  ): Promise<void> {
+  async collectGarbage(opts: GarbageOptions, listed?: readonly RuntimePod[], signal?: AbortSignal): Promise<void> {
     this.#backoff.collect();
     this.#puller.collect();
-    await this.#garbage.collect(opts, signal);
+    await this.#garbage.collect(opts, listed, signal);
   }
 
   async removePod(uid: string, signal?: AbortSignal): Promise<void> {

@@ -47,6 +47,7 @@ export interface RuntimePod {
     readonly name: string;
     readonly sandboxId: string;
     readonly state: RuntimeContainer['state'];
+    readonly createdAtMs: number;
   }[];
 }
 

@@ -202,6 +202,7 @@ function groupByPod(sandboxes: readonly PodSandbox[], containers: readonly Conta
       name: meta.containerName || (c.metadata?.name ?? ''),
       sandboxId: c.podSandboxId,
       state: stateOf(c.state),
+      createdAtMs: toMs(c.createdAt),
     });
   }
   return pods;
@@ -232,7 +233,7 @@ function compare<T extends bigint | string>(a: T, b: T): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function stateOf(state: ContainerState): RuntimeContainer['state'] {
+export function stateOf(state: ContainerState): RuntimeContainer['state'] {
   if (state === 'CONTAINER_CREATED') return 'created';
   if (state === 'CONTAINER_RUNNING') return 'running';
   return state === 'CONTAINER_EXITED' ? 'exited' : 'unknown';

@@ -63,9 +63,13 @@ export interface RuntimeManager {
   syncPod(input: SyncPodInput): Promise<PodSyncResult>;
   /** Stops containers (hooks, order, grace) and sandboxes. @throws when something may still run. */
   killPod(input: KillPodInput): Promise<void>;
-  /** Removes exited containers beyond what must be kept, and dead sandboxes, of pods for which `mayRemoveAll` holds. */
+  /**
+   * Removes exited containers beyond what must be kept, and dead sandboxes, of pods for which `mayRemoveAll` holds.
+   * `listed`: the last `listPods`, where it is recent; without garbage in it the runtime is not asked.
+   */
   collectGarbage(
     opts: { mayRemoveAll(podUid: string): boolean; allSourcesReady: boolean },
+    listed?: readonly RuntimePod[],
     signal?: AbortSignal,
   ): Promise<void>;
   /** Removes what the runtime still holds of a finished, deleted pod (containers, sandboxes, logs). */
