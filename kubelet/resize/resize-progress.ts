@@ -52,12 +52,10 @@ function withPodLimits(own: ResourceRequirements, ofPod: ResourceRequirements | 
   return ofPod?.limits === undefined ? own : { ...own, limits: { ...ofPod.limits, ...own.limits } };
 }
 
-/** Its resize policy wants the container started anew for one of its own changes. */
-export function restartsForResize({ container, current }: ContainerResize): boolean {
+/** Its resize policy wants the container started anew for one of the changes, be it one of its pod's limits (KEP-5419). */
+export function restartsForResize({ container, changes }: ContainerResize): boolean {
   const policies = (container.resizePolicy ?? []).filter((p) => p.restartPolicy === 'RestartContainer');
-  return RESIZABLE_RESOURCES.some(
-    (r) => policies.some((p) => p.resourceName === r) && !sameResource(r, container.resources, current),
-  );
+  return policies.some((p) => changes.has(p.resourceName as ResizableResource));
 }
 
 /** The pod as a whole was given other resources than its cgroup has. */
