@@ -1,10 +1,9 @@
 // One container of any list. Source: pkg/apis/core/validation validateContainer.
 import type {
   Container,
+  ContainerRestartRule,
   EnvVar,
   EphemeralContainer,
-  HTTPGetAction,
-  Probe,
   ResourceRequirements,
   VolumeMount,
 } from '../../../api/pod.ts';
@@ -16,9 +15,13 @@ import {
   notFoundField,
   notSupported,
   required,
+  tooMany,
 } from '../field-errors.ts';
 import { labelFaults } from '../metadata.ts';
+import { handlerFaults } from './handlers.ts';
+import { isPort, PORT_TEXT, serviceNameFaults } from './ports.ts';
 import { resizePolicyFaults, resourcesFaults } from './resources.ts';
+import { pathBelowFaults, securityContextFaults } from './security-context.ts';
 
 export interface ContainerContext {
   readonly volumes: ReadonlySet<string>;
@@ -30,6 +33,8 @@ export interface ContainerContext {
   readonly targets: ReadonlySet<string>;
   /** The pod's. */
   readonly restartPolicy: string | undefined;
+  /** The pod's terminationGracePeriodSeconds. */
+  readonly graceSeconds: number | undefined;
 }
 
 export type ContainerList = 'containers' | 'initContainers' | 'ephemeralContainers';
@@ -37,7 +42,6 @@ export type ContainerList = 'containers' | 'initContainers' | 'ephemeralContaine
 const PROTOCOLS = ['SCTP', 'TCP', 'UDP'];
 const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'];
 const MESSAGE_POLICIES = ['File', 'FallbackToLogsOnError'];
-const PORT_TEXT = 'must be between 1 and 65535, inclusive';
 
 export function containerFaults(
   container: Container | EphemeralContainer,
@@ -53,11 +57,20 @@ export function containerFaults(
   faults.push(...imageFaults(container, path));
   faults.push(...portsFaults(container, `${path}.ports`, list, context));
   faults.push(...envFaults(container.env ?? [], `${path}.env`));
-  faults.push(...mountsFaults(container.volumeMounts ?? [], `${path}.volumeMounts`, context.volumes));
+  faults.push(
+    ...mountsFaults(
+      container.volumeMounts ?? [],
+      `${path}.volumeMounts`,
+      context.volumes,
+      container.securityContext?.privileged === true,
+    ),
+  );
   faults.push(...resourcesFaults(container.resources, `${path}.resources`));
   faults.push(...resizePolicyFaults(container.resizePolicy ?? [], `${path}.resizePolicy`, context.restartPolicy));
-  if (list === 'ephemeralContainers') faults.push(...ephemeralFaults(container as EphemeralContainer, path, context));
-  return [...faults, ...handlerFaults(container, path, list)];
+  faults.push(...securityContextFaults(container.securityContext, `${path}.securityContext`));
+  if (list !== 'ephemeralContainers') faults.push(...restartFaults(container as Container, path));
+  else faults.push(...ephemeralFaults(container as EphemeralContainer, path, context));
+  return [...faults, ...handlerFaults(container, path, list, context.graceSeconds)];
 }
 
 const NOT_EPHEMERAL = 'cannot be set for an Ephemeral Container';
@@ -76,6 +89,35 @@ function ephemeralFaults(container: EphemeralContainer, path: string, context: C
       if (mount[member]) faults.push(forbiddenField(`${path}.volumeMounts[${i}].${member}`, NOT_EPHEMERAL));
     }
   });
+  return faults;
+}
+
+const RESTARTS = ['Always', 'Never', 'OnFailure'];
+const RESTART_ACTIONS = ['Restart', 'RestartAllContainers'];
+const OPERATORS = ['In', 'NotIn'];
+const MAX_RULES = 20;
+const MAX_EXIT_CODES = 255;
+
+/** A restart policy of the container's own, and the exit codes that make exceptions (KEP-5307). */
+function restartFaults(container: Container, path: string): FieldError[] {
+  const { restartPolicy: policy, restartPolicyRules: rules = [] } = container;
+  const field = `${path}.restartPolicy`;
+  const faults: FieldError[] = [];
+  if (policy !== undefined && !RESTARTS.includes(policy)) faults.push(notSupported(field, policy, RESTARTS));
+  if (policy === undefined && rules.length > 0) {
+    faults.push(required(field, 'must specify restartPolicy when restart rules are used'));
+  }
+  if (rules.length > MAX_RULES) faults.push(tooMany(`${path}.restartPolicyRules`, rules.length, MAX_RULES));
+  return [...faults, ...rules.flatMap((rule, i) => ruleFaults(rule, `${path}.restartPolicyRules[${i}]`))];
+}
+
+function ruleFaults({ action, exitCodes }: ContainerRestartRule, path: string): FieldError[] {
+  const faults: FieldError[] = [];
+  if (!RESTART_ACTIONS.includes(action)) faults.push(notSupported(`${path}.action`, action, RESTART_ACTIONS));
+  if (exitCodes === undefined) return [...faults, required(`${path}.exitCodes`, 'must be specified')];
+  const { operator, values = [] } = exitCodes;
+  if (!OPERATORS.includes(operator)) faults.push(notSupported(`${path}.exitCodes.operator`, operator, OPERATORS));
+  if (values.length > MAX_EXIT_CODES) faults.push(tooMany(`${path}.exitCodes.values`, values.length, MAX_EXIT_CODES));
   return faults;
 }
 
@@ -99,9 +141,6 @@ function imageFaults(container: Container | EphemeralContainer, path: string): F
   }
   return faults;
 }
-
-const isPort = (port: unknown): boolean =>
-  Number.isInteger(port) && (port as number) >= 1 && (port as number) <= 65_535;
 
 function portsFaults(
   container: Container | EphemeralContainer,
@@ -136,16 +175,6 @@ function portsFaults(
     context.hostPorts.add(taken);
   });
   return faults;
-}
-
-/** IANA service names: at most 15 characters, at least one letter. */
-export function serviceNameFaults(field: string, name: string): FieldError[] {
-  if (name.length > 15) return [invalid(field, name, 'must be no more than 15 characters')];
-  if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name)) {
-    return [invalid(field, name, 'must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)')];
-  }
-  if (name.includes('--')) return [invalid(field, name, 'must not contain consecutive hyphens')];
-  return /[a-z]/.test(name) ? [] : [invalid(field, name, 'must contain at least one letter (a-z)')];
 }
 
 const VALUE_SOURCES = ['fieldRef', 'resourceFieldRef', 'configMapKeyRef', 'secretKeyRef', 'fileKeyRef'] as const;
@@ -195,7 +224,35 @@ function envFaults(env: readonly EnvVar[], path: string): FieldError[] {
   });
 }
 
-function mountsFaults(mounts: readonly VolumeMount[], path: string, volumes: ReadonlySet<string>): FieldError[] {
+const PROPAGATIONS = ['Bidirectional', 'HostToContainer', 'None'];
+const RECURSIVE = ['Disabled', 'IfPossible', 'Enabled'];
+
+function propagationFaults(mount: VolumeMount, path: string, privileged: boolean): FieldError[] {
+  const { mountPropagation, readOnly } = mount;
+  const { recursiveReadOnly } = mount as { recursiveReadOnly?: string };
+  const faults: FieldError[] = [];
+  if (mountPropagation !== undefined && !PROPAGATIONS.includes(mountPropagation)) {
+    faults.push(notSupported(`${path}.mountPropagation`, mountPropagation, PROPAGATIONS));
+  } else if (mountPropagation === 'Bidirectional' && !privileged) {
+    const why = 'Bidirectional mount propagation is available only to privileged containers';
+    faults.push(forbiddenField(`${path}.mountPropagation`, why));
+  }
+  if (recursiveReadOnly === undefined || recursiveReadOnly === 'Disabled') return faults;
+  const field = `${path}.recursiveReadOnly`;
+  if (!RECURSIVE.includes(recursiveReadOnly)) faults.push(notSupported(field, recursiveReadOnly, RECURSIVE));
+  else if (readOnly !== true) faults.push(forbiddenField(field, 'may only be specified when readOnly is true'));
+  else if (mountPropagation !== undefined && mountPropagation !== 'None') {
+    faults.push(forbiddenField(field, 'may only be specified when mountPropagation is None or not specified'));
+  }
+  return faults;
+}
+
+function mountsFaults(
+  mounts: readonly VolumeMount[],
+  path: string,
+  volumes: ReadonlySet<string>,
+  privileged: boolean,
+): FieldError[] {
   const paths = new Set<string>();
   return mounts.flatMap((mount, i) => {
     const field = `${path}[${i}]`;
@@ -203,83 +260,18 @@ function mountsFaults(mounts: readonly VolumeMount[], path: string, volumes: Rea
     if (!mount.name) faults.push(required(`${field}.name`));
     else if (!volumes.has(mount.name)) faults.push(notFoundField(`${field}.name`, mount.name));
     if (!mount.mountPath) faults.push(required(`${field}.mountPath`));
+    else if (mount.mountPath.includes(':'))
+      faults.push(invalid(`${field}.mountPath`, mount.mountPath, "must not contain ':'"));
     else if (paths.has(mount.mountPath)) faults.push(invalid(`${field}.mountPath`, mount.mountPath, 'must be unique'));
     paths.add(mount.mountPath);
     for (const member of ['subPath', 'subPathExpr'] as const) {
       const sub = mount[member];
-      if (sub?.startsWith('/')) faults.push(invalid(`${field}.${member}`, sub, 'must be a relative path'));
-      if (sub?.split('/').includes('..')) faults.push(invalid(`${field}.${member}`, sub, "must not contain '..'"));
+      if (sub) faults.push(...pathBelowFaults(`${field}.${member}`, sub));
     }
+    faults.push(...propagationFaults(mount, field, privileged));
     if (mount.subPath && mount.subPathExpr) {
       faults.push(invalid(`${field}.subPathExpr`, mount.subPathExpr, 'subPathExpr and subPath are mutually exclusive'));
     }
     return faults;
   });
-}
-
-const PROBES = ['livenessProbe', 'readinessProbe', 'startupProbe'] as const;
-
-function handlerFaults(container: Container | EphemeralContainer, path: string, list: ContainerList): FieldError[] {
-  const sidecar = list === 'initContainers' && container.restartPolicy === 'Always';
-  const allowed = list === 'containers' || sidecar;
-  const faults: FieldError[] = [];
-  if (container.lifecycle !== undefined && !allowed) {
-    faults.push(forbiddenField(`${path}.lifecycle`, kindText(list)));
-  }
-  for (const name of PROBES) {
-    const probe = container[name];
-    if (probe === undefined) continue;
-    if (!allowed) faults.push(forbiddenField(`${path}.${name}`, kindText(list)));
-    else faults.push(...probeFaults(probe, `${path}.${name}`, name !== 'readinessProbe'));
-  }
-  return faults;
-}
-
-function kindText(list: ContainerList): string {
-  return list === 'initContainers' ? 'may not be set for init containers without restartPolicy=Always' : NOT_EPHEMERAL;
-}
-
-const HANDLERS = ['exec', 'httpGet', 'tcpSocket', 'grpc'] as const;
-const COUNTS = [
-  'initialDelaySeconds',
-  'timeoutSeconds',
-  'periodSeconds',
-  'successThreshold',
-  'failureThreshold',
-] as const;
-
-function probeFaults(probe: Probe, path: string, onlyOneSuccess: boolean): FieldError[] {
-  const faults: FieldError[] = [];
-  const handlers = HANDLERS.filter((h) => probe[h] !== undefined);
-  if (handlers.length === 0) faults.push(required(path, 'must specify a handler type'));
-  for (const extra of handlers.slice(1)) {
-    faults.push(forbiddenField(`${path}.${extra}`, 'may not specify more than 1 handler type'));
-  }
-  if (probe.exec !== undefined && (probe.exec.command?.length ?? 0) === 0)
-    faults.push(required(`${path}.exec.command`));
-  if (probe.httpGet !== undefined) faults.push(...httpGetFaults(probe.httpGet, `${path}.httpGet`));
-  if (probe.tcpSocket !== undefined) faults.push(...targetPortFaults(probe.tcpSocket.port, `${path}.tcpSocket.port`));
-  for (const count of COUNTS) {
-    const value = probe[count];
-    if (value !== undefined && value < 0)
-      faults.push(invalid(`${path}.${count}`, value, 'must be greater than or equal to 0'));
-  }
-  if (onlyOneSuccess && probe.successThreshold !== undefined && probe.successThreshold > 1) {
-    faults.push(invalid(`${path}.successThreshold`, probe.successThreshold, 'must be 1'));
-  }
-  return faults;
-}
-
-function httpGetFaults(get: HTTPGetAction, path: string): FieldError[] {
-  const faults = targetPortFaults(get.port, `${path}.port`);
-  const schemes = ['HTTP', 'HTTPS'];
-  if (get.scheme !== undefined && !schemes.includes(get.scheme))
-    faults.push(notSupported(`${path}.scheme`, get.scheme, schemes));
-  return faults;
-}
-
-/** A number or the name of a port. */
-export function targetPortFaults(port: number | string, path: string): FieldError[] {
-  if (typeof port === 'string') return serviceNameFaults(path, port);
-  return isPort(port) ? [] : [invalid(path, port, PORT_TEXT)];
 }

@@ -1,10 +1,11 @@
 // A pod's spec as a whole, in Pods and in templates. Source: pkg/apis/core/validation ValidatePodSpec.
-import type { LabelSelector } from '../../../api/meta.ts';
 import type { PodSpec, Toleration, Volume } from '../../../api/pod.ts';
 import { duplicate, type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelFaults, labelsFaults, qualifiedNameFaults, subdomainFaults } from '../metadata.ts';
+import { affinityFaults } from './affinity.ts';
 import { containerFaults } from './container.ts';
 import { podLevelFaults } from './resources.ts';
+import { pathBelowFaults, podSecurityContextFaults } from './security-context.ts';
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
@@ -24,7 +25,9 @@ export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: Po
   const hostPorts = new Set<string>();
   const { restartPolicy } = spec;
   const targets = new Set([...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((c) => c.name));
-  const context = { volumes, names, hostPorts, targets, hostNetwork: spec.hostNetwork === true, restartPolicy };
+  const graceSeconds = spec.terminationGracePeriodSeconds;
+  const hostNetwork = spec.hostNetwork === true;
+  const context = { volumes, names, hostPorts, targets, hostNetwork, restartPolicy, graceSeconds };
   for (const list of ['containers', 'initContainers', 'ephemeralContainers'] as const) {
     (spec[list] ?? []).forEach((container, i) => {
       faults.push(...containerFaults(container, `${path}.${list}[${i}]`, list, context));
@@ -95,6 +98,7 @@ const UNSATISFIABLE = ['DoNotSchedule', 'ScheduleAnyway'];
 
 function placementFaults(spec: PodSpec, path: string): FieldError[] {
   const faults = labelsFaults(`${path}.nodeSelector`, spec.nodeSelector ?? {});
+  faults.push(...affinityFaults(spec.affinity, `${path}.affinity`));
   (spec.tolerations ?? []).forEach((t, i) => {
     faults.push(...tolerationFaults(t, `${path}.tolerations[${i}]`));
   });
@@ -147,12 +151,7 @@ function identityFaults(spec: PodSpec, path: string): FieldError[] {
   if (spec.subdomain) faults.push(...labelFaults(`${path}.subdomain`, spec.subdomain));
   if (spec.nodeName) faults.push(...subdomainFaults(`${path}.nodeName`, spec.nodeName));
   if (spec.serviceAccountName) faults.push(...subdomainFaults(`${path}.serviceAccountName`, spec.serviceAccountName));
-  for (const member of ['runAsUser', 'runAsGroup', 'fsGroup'] as const) {
-    const id = spec.securityContext?.[member];
-    if (id !== undefined && (id < 0 || id > MAX_INT32)) {
-      faults.push(invalid(`${path}.securityContext.${member}`, id, `must be between 0 and ${MAX_INT32}, inclusive`));
-    }
-  }
+  faults.push(...podSecurityContextFaults(spec.securityContext, `${path}.securityContext`));
   return faults;
 }
 
@@ -183,27 +182,29 @@ function volumeSourceFaults(volume: Volume, field: string): FieldError[] {
   }
   if (secret !== undefined && !secret.secretName) faults.push(required(`${field}.secret.secretName`));
   if (configMap !== undefined && !configMap.name) faults.push(required(`${field}.configMap.name`));
+  faults.push(...itemsFaults(volume, field));
   if (claim !== undefined && !claim.claimName) faults.push(required(`${field}.persistentVolumeClaim.claimName`));
   return faults;
 }
 
-const SELECTOR_OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
-
-export function labelSelectorFaults(selector: LabelSelector | undefined, path: string): FieldError[] {
-  const faults = labelsFaults(`${path}.matchLabels`, selector?.matchLabels ?? {});
-  (selector?.matchExpressions ?? []).forEach((e, i) => {
-    const field = `${path}.matchExpressions[${i}]`;
-    faults.push(...qualifiedNameFaults(`${field}.key`, e.key));
-    const values = e.values?.length ?? 0;
-    if (!SELECTOR_OPERATORS.includes(e.operator)) {
-      faults.push(invalid(`${field}.operator`, e.operator, 'not a valid selector operator'));
-    } else if (e.operator.endsWith('In') && values === 0) {
-      faults.push(required(`${field}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
-    } else if (!e.operator.endsWith('In') && values > 0) {
-      faults.push(
-        forbiddenField(`${field}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
-      );
-    }
-  });
-  return faults;
+/** Files of a volume lie in it. */
+function itemsFaults({ secret, configMap, downwardAPI, projected }: Volume, field: string): FieldError[] {
+  const sources: readonly (readonly [string, VolumeSources])[] = [
+    [field, { secret, configMap, downwardAPI }],
+    ...(projected?.sources ?? []).map((source, i) => [`${field}.projected.sources[${i}]`, source] as const),
+  ];
+  return sources.flatMap(([at, source]) =>
+    (['secret', 'configMap', 'downwardAPI'] as const).flatMap((kind) =>
+      (source[kind]?.items ?? []).flatMap(({ path }, i) => {
+        const name = `${at}.${kind}.items[${i}].path`;
+        return path ? pathBelowFaults(name, path) : [required(name)];
+      }),
+    ),
+  );
 }
+
+interface Items {
+  readonly items?: readonly { readonly path: string }[];
+}
+
+type VolumeSources = { readonly [K in 'secret' | 'configMap' | 'downwardAPI']?: Items | undefined };

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { Service } from '../../../api/kinds.ts';
 import { duplicate, type FieldError, invalid, notSupported, required } from '../field-errors.ts';
 import { labelFaults, labelsFaults, subdomainFaults } from '../metadata.ts';
-import { targetPortFaults } from './container.ts';
+import { targetPortFaults } from './ports.ts';
 
 const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const PROTOCOLS = ['SCTP', 'TCP', 'UDP'];

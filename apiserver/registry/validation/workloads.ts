@@ -8,7 +8,8 @@ import type { PodSpec } from '../../../api/pod.ts';
 import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelsFaults } from '../metadata.ts';
-import { labelSelectorFaults, podSpecFaults } from './pod-spec.ts';
+import { podSpecFaults } from './pod-spec.ts';
+import { labelSelectorFaults } from './selectors.ts';
 
 const TEMPLATE = 'spec.template';
 
