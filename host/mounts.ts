@@ -59,6 +59,8 @@ export interface Mounter {
   list(): Promise<MountPoint[]>;
   /** @throws {AgentError} MOUNT_FAILED with mount's own words. */
   mountTmpfs(dir: string, options: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** A file system of huge pages of one size. @throws {AgentError} MOUNT_FAILED, e.g. for a size the CPU has not. */
+  mountHugePages(dir: string, pageBytes: number, signal?: AbortSignal): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
   bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
@@ -77,11 +79,13 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
       throw new AgentError(`${(cause as Error).message}`, { code, cause, retryable: true });
     }
   };
+  const mountNew = (type: string, options: string, dir: string, signal?: AbortSignal) =>
+    // -i: no mount.<type> helper; -n: no /etc/mtab, which is a link to /proc on every system we support.
+    run('MOUNT_FAILED', 'mount', ['-i', '-n', '-t', type, '-o', options, '--', type, dir], signal);
   return {
     list,
-    mountTmpfs: (dir, options, signal) =>
-      // -i: no mount.<type> helper; -n: no /etc/mtab, which is a link to /proc on every system we support.
-      run('MOUNT_FAILED', 'mount', ['-i', '-n', '-t', 'tmpfs', '-o', options.join(','), '--', 'tmpfs', dir], signal),
+    mountTmpfs: (dir, options, signal) => mountNew('tmpfs', options.join(','), dir, signal),
+    mountHugePages: (dir, pageBytes, signal) => mountNew('hugetlbfs', `pagesize=${pageBytes}`, dir, signal),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
     async unmount(dir, signal) {

@@ -70,6 +70,17 @@ test.each(['', '/etc/passwd', '../x', 'a/../../x', '..data', '..', '.', 'a\0b', 
 );
 
 test.each([
+  ['', 'invalid path: must not be empty: ""'],
+  ['/a', 'invalid path: must be relative path: /a'],
+  ['a/../b', "invalid path: must not contain '..': a/../b"],
+  ['..a/b', "invalid path: must not start with '..': ..a/b"],
+  ['x'.repeat(256), 'invalid path: filenames must be less than or equal to 255 characters'],
+  ['a/'.repeat(2100), 'invalid path: must be less than or equal to 4096 characters'],
+])('the path %j is refused in the words of the kubelet', (name, text) => {
+  expect(() => cleanPayloadPath(name)).toThrow(text);
+});
+
+test.each([
   ['a//b/./c', 'a/b/c'],
   ['a/..b', 'a/..b'],
 ])('%s is the same as %s', (name, clean) => {

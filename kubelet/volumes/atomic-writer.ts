@@ -9,13 +9,13 @@ import {
   readFile,
   readlink,
   rename,
-  rm,
   symlink,
   unlink,
   writeFile,
 } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf } from '../../core/errors.ts';
+import { removeTree } from '../../host/remove-tree.ts';
 
 export interface ProjectedFile {
   readonly data: Uint8Array;
@@ -41,16 +41,18 @@ const MAX_ELEMENT = 255;
  */
 export function cleanPayloadPath(name: string): string {
   const refuse = (why: string): never => {
-    throw new AgentError(`invalid path ${JSON.stringify(name)}: ${why}`, { code: 'VOLUME_PATH_INVALID' });
+    throw new AgentError(`invalid path: ${why}`, { code: 'VOLUME_PATH_INVALID' });
   };
-  if (name === '' || name.includes('\0')) refuse('must not be empty');
-  if (name.startsWith('/')) refuse('must be relative');
-  if (Buffer.byteLength(name) > MAX_PATH) refuse(`must not be longer than ${MAX_PATH} bytes`);
+  if (name === '' || name.includes('\0')) refuse(`must not be empty: ${JSON.stringify(name)}`);
+  if (name.startsWith('/')) refuse(`must be relative path: ${name}`);
+  if (Buffer.byteLength(name) > MAX_PATH) refuse(`must be less than or equal to ${MAX_PATH} characters`);
   const elements = name.split('/').filter((e) => e !== '' && e !== '.');
-  if (elements.length === 0) refuse('must name a file');
-  if (elements.includes('..')) refuse("must not contain '..'");
-  if (elements[0]!.startsWith('..')) refuse("must not start with '..'");
-  if (elements.some((e) => Buffer.byteLength(e) > MAX_ELEMENT)) refuse(`element longer than ${MAX_ELEMENT} bytes`);
+  if (elements.length === 0) refuse(`must not be empty: ${JSON.stringify(name)}`);
+  if (elements.includes('..')) refuse(`must not contain '..': ${name}`);
+  if (elements.some((e) => Buffer.byteLength(e) > MAX_ELEMENT)) {
+    refuse(`filenames must be less than or equal to ${MAX_ELEMENT} characters`);
+  }
+  if (elements[0]!.startsWith('..')) refuse(`must not start with '..': ${name}`);
   return elements.join('/');
 }
 
@@ -79,7 +81,7 @@ export async function writeAtomically(
     await rename(path.join(targetDir, NEW_DATA), path.join(targetDir, DATA));
   }
   await syncUserLinks(targetDir, files);
-  if (!same && current !== undefined) await rm(path.join(targetDir, current), { recursive: true, force: true });
+  if (!same && current !== undefined) await removeTree(path.join(targetDir, current));
   return !same;
 }
 
@@ -97,7 +99,7 @@ async function currentDataDir(targetDir: string): Promise<string | undefined> {
 async function removeLeftovers(targetDir: string, current: string | undefined): Promise<void> {
   for (const name of await readdir(targetDir)) {
     const stale = name === NEW_DATA || (STAMPED.test(name) && name !== current);
-    if (stale) await rm(path.join(targetDir, name), { recursive: true, force: true });
+    if (stale) await removeTree(path.join(targetDir, name));
   }
 }
 

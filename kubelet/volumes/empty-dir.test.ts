@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
-import { memoryLimit } from './empty-dir.ts';
+import { hugePageBytes, memoryLimit } from './empty-dir.ts';
 
 const MI = 1024 * 1024;
 
@@ -23,4 +23,30 @@ test.each<[string, readonly (string | undefined)[], string | undefined, number]>
   ['not a sizeLimit of zero', ['64Mi'], '0', 64],
 ])('a volume in memory is bounded by %s', (_, limits, sizeLimit, mebibytes) => {
   expect(limitOf(limits, sizeLimit)).toBe(mebibytes * MI);
+});
+
+const podWithPages = (...lists: Record<string, string>[]): Pod => ({
+  metadata: { uid: 'u' },
+  spec: { containers: lists.map((limits, i) => ({ name: `c${i}`, resources: { limits } })) },
+});
+
+test.each([
+  ['HugePages', [{ 'hugepages-2Mi': '4Mi' }, { memory: '1Mi' }], 2 * MI],
+  ['HugePages', [{ 'hugepages-2Mi': '4Mi' }, { 'hugepages-2048Ki': '2Mi' }], 2 * MI],
+  ['HugePages-1Gi', [{ 'hugepages-2Mi': '4Mi', 'hugepages-1Gi': '1Gi' }], 1024 * MI],
+])('medium %s of a pod with %j has pages of %d bytes', (medium, lists, bytes) => {
+  expect(hugePageBytes(podWithPages(...lists), medium)).toBe(bytes);
+});
+
+test.each([
+  ['HugePages', [{ memory: '1Mi' }], 'medium HugePages: hugePages storage requested, but there is no resource request'],
+  ['HugePages-1Gi', [{ 'hugepages-2Mi': '4Mi' }], 'medium HugePages-1Gi: hugePages storage requested, but there is no'],
+  ['HugePages-big', [{ 'hugepages-2Mi': '4Mi' }], 'medium HugePages-big: "big" is no size of pages'],
+  [
+    'HugePages',
+    [{ 'hugepages-2Mi': '4Mi' }, { 'hugepages-1Gi': '1Gi' }],
+    "medium: HugePages can't be used if container requests multiple huge page sizes",
+  ],
+])('medium %s of a pod with %j is refused', (medium, lists, text) => {
+  expect(() => hugePageBytes(podWithPages(...lists), medium)).toThrow(text);
 });

@@ -196,7 +196,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
       ? this.#paths.volatileVolumeDir(uid, plugin, volume.name)
       : this.#paths.volumeDir(uid, plugin, volume.name);
     await mkdir(dir, { recursive: true, mode: 0o750 });
-    await chmod(dir, 0o777); // as the emptyDir that upstream wraps around the content
+    await widenMode(dir, isVolatile ? 0o1777 : 0o777); // as the emptyDir that upstream wraps around the content
     await makeNestedMountPoints(pod, volume.name, dir);
     const fsGroup = pod.spec?.securityContext?.fsGroup;
     const own = fsGroup === undefined ? undefined : (d: string) => applyFsGroup(d, fsGroup, true, this.#log);
@@ -297,6 +297,11 @@ function payloadPlugin(volume: Volume): PluginDir | undefined {
   if (volume.secret !== undefined) return 'kubernetes.io~secret';
   if (volume.downwardAPI !== undefined) return 'kubernetes.io~downward-api';
   return volume.projected === undefined ? undefined : 'kubernetes.io~projected';
+}
+
+/** Sets `mode`, but for setgid, which fsGroup gives; without a write where it is set already. */
+async function widenMode(dir: string, mode: number): Promise<void> {
+  if (((await lstat(dir)).mode & 0o5777) !== mode) await chmod(dir, mode);
 }
 
 /** Where containers mount another volume inside this read-only one, the runtime needs the directory to be there. */

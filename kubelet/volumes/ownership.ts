@@ -18,11 +18,13 @@ export async function applyFsGroup(root: string, gid: number, readOnly: boolean,
 export async function giveToGroup(file: string, gid: number, readOnly: boolean, log: Logger): Promise<void> {
   try {
     const stats = await lstat(file);
-    await lchown(file, -1, gid);
-    if (stats.isSymbolicLink()) return;
-    let mode = (stats.mode & 0o7777) | (readOnly ? 0o440 : 0o660);
+    const before = stats.mode & 0o7777;
+    let mode = before | (readOnly ? 0o440 : 0o660);
     if (stats.isDirectory()) mode |= 0o2110;
-    await chmod(file, mode); // after lchown, which clears setgid
+    if (stats.isSymbolicLink()) mode = before; // its own mode means nothing, and chmod would go through it
+    if (stats.gid === gid && mode === before) return; // a pod that is looked at again causes no writes
+    await lchown(file, -1, gid);
+    if (!stats.isSymbolicLink()) await chmod(file, mode); // after lchown, which clears setgid
   } catch (err) {
     log.warn({ err, file }, 'volume ownership not changed');
   }

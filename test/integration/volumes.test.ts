@@ -1,5 +1,17 @@
 // Volumes with real mounts and modes. Needs root; everything happens below one temporary directory.
-import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  statfs,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -125,6 +137,9 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     const dirOf = (name: string) => mounted.get(name)!.hostPath;
     expect([...mounted.keys()].sort()).toEqual(['cm', 'disk', 'ram', 's', 'token']);
     expect(await modeOf(dirOf('disk'))).toBe('2777');
+    expect(await modeOf(dirOf('ram'))).toBe('3777');
+    expect(await modeOf(dirOf('cm'))).toBe('2777');
+    expect(await modeOf(dirOf('s'))).toBe('3777');
     expect(await textOf(path.join(dirOf('cm'), 'sub/file'))).toBe('one');
     expect(await modeOf(path.join(dirOf('cm'), 'sub/file'))).toBe('440');
     expect((await stat(path.join(dirOf('s'), 'pw'))).gid).toBe(1234);
@@ -212,7 +227,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
       const mounted = await agent.volumes.mountPod(pod, signal);
       const onRam = (await mounter.list()).filter((m) => m.mountPoint === ram);
       expect(onRam.map((m) => m.fsType)).toEqual(['tmpfs']);
-      expect(await modeOf(ram)).toBe('777');
+      expect(await modeOf(ram)).toBe('1777');
       expect(await textOf(path.join(mounted.get('s')!.hostPath, 'pw'))).toBe('secret');
       await agent.volumes.removePodDir(UID, signal);
       expect(await agent.volumes.listPodDirs()).toEqual([]);
@@ -220,6 +235,33 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     await expect(startAgent().volumes.removePodDir('../..', signal)).rejects.toMatchObject({
       code: 'VOLUME_PATH_INVALID',
     });
+  });
+
+  test('huge pages: a mount of the size that the pod requests, refused without a request', async (context) => {
+    const sizes = await readdir('/sys/kernel/mm/hugepages').catch(() => []);
+    if (sizes.length === 0) context.skip('the kernel has no huge pages');
+    const agent = startAgent();
+    const kib = Math.min(...sizes.map((name) => Number(/\d+/.exec(name)?.[0])));
+    const size = `${kib}Ki`;
+    const mounts = (medium: string, limits: Record<string, string>) => {
+      const volumes = [{ name: 'h', emptyDir: { medium } }];
+      const volumeMounts = [{ name: 'h', mountPath: '/h' }];
+      const containers = [{ name: 'c', volumeMounts, resources: { limits } }];
+      return agent.volumes.mountPod(podOf({ volumes, containers, securityContext: { fsGroup: 77 } }), signal);
+    };
+    await expect(mounts('HugePages', { memory: '1Mi' })).rejects.toThrow(
+      'medium HugePages: hugePages storage requested, but there is no resource request for huge pages',
+    );
+    for (const medium of ['HugePages', `HugePages-${size}`]) {
+      const dir = (await mounts(medium, { [`hugepages-${size}`]: size })).get('h')!.hostPath;
+      await mounts(medium, { [`hugepages-${size}`]: size });
+      const found = (await mounter.list()).filter((m) => m.mountPoint === dir);
+      const { bsize } = await statfs(dir);
+      expect(found.map((m) => [m.fsType, bsize])).toEqual([['hugetlbfs', kib * 1024]]);
+      expect(`${await modeOf(dir)} ${(await stat(dir)).gid}`).toBe('2775 77');
+      await agent.volumes.removePodDir(UID, signal);
+      expect(mountsUnder(await mounter.list(), root)).toEqual([]);
+    }
   });
 
   test('hostPath types', async () => {
