@@ -4,7 +4,6 @@ import { chmod, lstat, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Pod, Volume } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
-import { KeyedBackoff } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
@@ -16,6 +15,7 @@ import { writeAtomically } from './atomic-writer.ts';
 import type { ClaimVolumes } from './claims/claim-volumes.ts';
 import { isMountPoint, mountNoSwap, setUpEmptyDir } from './empty-dir.ts';
 import { prepareHostPath } from './host-path.ts';
+import { MountBackoff } from './mount-backoff.ts';
 import type { ObjectCache } from './object-cache.ts';
 import { applyFsGroup, giveToGroup } from './ownership.ts';
 import { buildPayload, type PayloadDeps } from './payload.ts';
@@ -43,9 +43,6 @@ export interface LocalVolumesDeps {
   readonly log: Logger;
 }
 
-const RETRY_INITIAL_MS = 500;
-const RETRY_MAX_MS = 122_000;
-
 export class LocalVolumes implements VolumeManager, Disposable {
   readonly #opts: LocalVolumesOptions;
   readonly #deps: LocalVolumesDeps;
@@ -53,9 +50,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
   readonly #paths: VolumePaths;
   readonly #mounted = new Map<string, ReadonlyMap<string, MountedVolume>>();
   readonly #handlers = new Set<(podUid: string) => void>();
-  /** Pods some of whose volumes could not be set up at the last try. */
-  readonly #failed = new Set<string>();
-  readonly #backoff: KeyedBackoff<string>;
+  readonly #backoff: MountBackoff;
   readonly #retries: DueQueue<string>;
   readonly #onObjectChange: Disposable;
   #volatile: Promise<void> | undefined;
@@ -65,9 +60,12 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'volumes' });
     this.#paths = new VolumePaths(opts.rootDir);
-    this.#backoff = new KeyedBackoff({ initialMs: RETRY_INITIAL_MS, maxMs: RETRY_MAX_MS }, deps);
+    this.#backoff = new MountBackoff(deps.clock);
     this.#retries = new DueQueue<string>(deps.clock, (uid) => this.notifyPod(uid));
-    this.#onObjectChange = deps.objects.onChange((uid) => this.notifyPod(uid));
+    this.#onObjectChange = deps.objects.onChange((uid) => {
+      this.#backoff.release(uid);
+      this.notifyPod(uid);
+    });
   }
 
   async mountPod(pod: Pod, signal: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>> {
@@ -80,11 +78,13 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await Promise.all(
       usedVolumes(pod).map(async (volume) => {
         try {
-          const result = await this.#setUp(pod, volume, round, signal);
+          const result = await this.#trySetUp(pod, volume, round, signal);
+          this.#backoff.succeeded(uid, volume.name);
           if (result !== undefined) mounted.set(volume.name, result);
         } catch (err) {
           failures.set(volume.name, err);
-          if (!signal.aborted) this.#reportFailure(pod, volume, err);
+          const isNews = !signal.aborted && this.#backoff.failed(uid, volume.name, err);
+          if (isNews) this.#reportFailure(pod, volume, err);
         }
       }),
     );
@@ -131,7 +131,10 @@ export class LocalVolumes implements VolumeManager, Disposable {
 
   /** Tries again at once for every pod that waits for a volume: what some wait for may be there now. */
   notifyWaitingPods(): void {
-    for (const uid of this.#failed) this.notifyPod(uid);
+    for (const uid of [...this.#backoff.podUids]) {
+      this.#backoff.release(uid);
+      this.notifyPod(uid);
+    }
   }
 
   async listPodDirs(): Promise<string[]> {
@@ -154,9 +157,21 @@ export class LocalVolumes implements VolumeManager, Disposable {
   }
 
   #stopRetrying(podUid: string): void {
-    this.#failed.delete(podUid);
     this.#retries.delete(podUid);
-    this.#backoff.delete(podUid);
+    this.#backoff.forgetPod(podUid);
+  }
+
+  /** Drivers are left alone until the next try is due; what this node can see by itself is looked at each time. */
+  #trySetUp(
+    pod: Pod,
+    volume: Volume,
+    round: { readonly isDue: boolean },
+    signal: AbortSignal,
+  ): Promise<MountedVolume | undefined> {
+    const held = this.#deps.claims?.serves(volume)
+      ? this.#backoff.heldBack(pod.metadata?.uid ?? '', volume.name)
+      : undefined;
+    return held === undefined ? this.#setUp(pod, volume, round, signal) : Promise.reject(held.err);
   }
 
   async #setUp(
@@ -258,9 +273,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
 
   #mountFailure(pod: Pod, failures: ReadonlyMap<string, unknown>, signal: AbortSignal): AgentError {
     const uid = pod.metadata?.uid ?? '';
-    this.#failed.add(uid);
-    this.#backoff.next(uid, this.#deps.clock.now());
-    this.#retries.set(uid, this.#backoff.get(uid));
+    if (!signal.aborted) this.#retries.set(uid, this.#backoff.retryInMs(uid));
     const names = [...failures.keys()].sort();
     const at = (step: string) => names.filter((n) => stepOf(failures.get(n)) === step).join(' ');
     const causes = [...new Set([...failures.values()].map(errorMessage))].join('; ');
@@ -269,11 +282,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
       const message = `Unable to attach or mount volumes: ${text}`;
       this.#deps.events.event(podReference(pod), 'Warning', 'FailedMount', message);
     }
-    return new AgentError(text, {
-      code: 'VOLUME_MOUNT_FAILED',
-      retryable: true,
-      details: { retryInMs: this.#backoff.get(uid) },
-    });
+    return new AgentError(text, { code: 'VOLUME_MOUNT_FAILED', retryable: true });
   }
 }
 
