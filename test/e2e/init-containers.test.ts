@@ -135,7 +135,7 @@ describe.skipIf(missing !== undefined).concurrent('before and beside the contain
           box('main', stays('main', 'until grep -q hook /trace/log; do sleep 0.1; done; say main end; exit 0')),
         ],
       });
-      for (const name of ['s1', 's2', 'main']) await traced.untilSaid('side-end', `${name} up`);
+      await traced.untilUp('side-end', 's1', 's2', 'main');
       await traced.delete('side-end');
       await traced.untilGone('side-end');
       const said = (await traced.trace('side-end')).filter((line) => !/up$/.test(line));
@@ -155,7 +155,7 @@ describe.skipIf(missing !== undefined).concurrent('before and beside the contain
         initContainers: [sidecar('s1', stays('s1')), sidecar('s2', stays('s2'))],
         containers: [box('main', 'trap "" TERM; say main up; while :; do sleep 1; done')],
       });
-      for (const name of ['s1', 's2', 'main']) await traced.untilSaid('side-grace', `${name} up`);
+      await traced.untilUp('side-grace', 's1', 's2', 'main');
       await traced.delete('side-grace');
       await traced.untilGone('side-grace');
       const said = await traced.trace('side-grace');
@@ -204,6 +204,40 @@ describe.skipIf(missing !== undefined).concurrent('before and beside the contain
       await traced.delete('side-stuck');
       await traced.untilGone('side-stuck');
       expect(await traced.trace('side-stuck')).not.toContain('main');
+    });
+  });
+
+  describe('a sandbox that is gone', () => {
+    test('is made anew, and initialization begins again', async () => {
+      await traced.apply('sandbox-again', {
+        initContainers: [once('i0'), sidecar('s1', stays('s1')), once('i2')],
+        containers: [box('main', stays('main'))],
+      });
+      const before = await traced.untilUp('sandbox-again', 's1', 'main');
+      await traced.killSandbox(before);
+      await traced.untilEvent(
+        'sandbox-again',
+        /^Normal SandboxChanged Pod sandbox changed, it will be killed and re-created\.$/,
+      );
+      await traced.untilSaid('sandbox-again', 's1 up', 2);
+      const said = await traced.untilSaid('sandbox-again', 'main up', 2);
+      const order = said.filter((line) => !/^s1/.test(line));
+      expect(order).toEqual(['i0', 'i2', 'main up', 'main term', 'i0', 'i2', 'main up']);
+      const pod = await traced.lab.until(
+        'sandbox-again',
+        (p) => of(p, 'main')?.restartCount === 1 && condition(p, 'Ready')?.status === 'True',
+      );
+      expect(pod.status?.podIP).not.toBe(before.status?.podIP);
+      expect(of(pod, 'main')?.lastState?.terminated).toMatchObject({ exitCode: 0, reason: 'Completed' });
+    });
+
+    test('is the end of a pod that is never restarted', async () => {
+      const main = box('main', stays('main', 'exit 3'));
+      await traced.apply('sandbox-never', { restartPolicy: 'Never', containers: [main] });
+      await traced.killSandbox(await traced.untilUp('sandbox-never', 'main'));
+      const pod = await traced.untilOver('sandbox-never', 'Failed');
+      expect(of(pod, 'main')).toMatchObject({ restartCount: 0, state: { terminated: { exitCode: 3 } } });
+      expect(await traced.trace('sandbox-never')).toEqual(['main up', 'main term']);
     });
   });
 

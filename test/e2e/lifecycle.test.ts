@@ -106,7 +106,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
     test('comes before the signal', async () => {
       const preStop = exec('say hook; sleep 1; say done');
       await traced.apply('pre-exec', hooked({ preStop }));
-      await traced.untilSaid('pre-exec', 'main up');
+      await traced.untilUp('pre-exec', 'main');
       await traced.delete('pre-exec');
       await traced.untilGone('pre-exec');
       expect(await traced.trace('pre-exec')).toEqual(['main up', 'hook', 'done', 'main term']);
@@ -119,8 +119,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
         ports: [{ name: 'web', containerPort: 8080 }],
       });
       await traced.apply('pre-http', { containers: [container] });
-      const { status } = await traced.lab.ready('pre-http');
-      await traced.untilSaid('pre-http', 'main up');
+      const { status } = await traced.untilUp('pre-http', 'main');
       await traced.delete('pre-http');
       await traced.untilGone('pre-http');
       const said = await traced.trace('pre-http');
@@ -132,7 +131,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
     test('sleeps first, however long', async () => {
       const preStop = { sleep: { seconds: 2 } };
       await traced.apply('pre-sleep', hooked({ preStop }));
-      await traced.untilSaid('pre-sleep', 'main up');
+      await traced.untilUp('pre-sleep', 'main');
       const askedMs = Date.now();
       await traced.delete('pre-sleep');
       await traced.untilSaid('pre-sleep', 'main term');
@@ -141,7 +140,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
 
     test('may sleep for no time at all', async () => {
       await traced.apply('pre-nap', hooked({ preStop: { sleep: { seconds: 0 } } }));
-      await traced.untilSaid('pre-nap', 'main up');
+      await traced.untilUp('pre-nap', 'main');
       await traced.delete('pre-nap');
       await traced.untilGone('pre-nap');
       expect(await traced.trace('pre-nap')).toEqual(['main up', 'main term']);
@@ -153,7 +152,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
     ])('that takes all of the grace period (%s) leaves the container time to end', async (kind, preStop) => {
       const name = `pre-long-${kind}`;
       await traced.apply(name, hooked({ preStop }, { terminationGracePeriodSeconds: 1 }, 'sleep 0.2; say end; exit 0'));
-      await traced.untilSaid(name, 'main up');
+      await traced.untilUp(name, 'main');
       await traced.delete(name);
       await traced.untilGone(name);
       expect((await traced.trace(name)).slice(-2)).toEqual(['main term', 'end']);
@@ -162,7 +161,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
     test('a shorter grace period counts while the hook runs', async () => {
       const preStop = exec('say hook; sleep 3600');
       await traced.apply('pre-shorter', hooked({ preStop }, { terminationGracePeriodSeconds: 3600 }));
-      await traced.untilSaid('pre-shorter', 'main up');
+      await traced.untilUp('pre-shorter', 'main');
       await traced.delete('pre-shorter');
       await traced.untilSaid('pre-shorter', 'hook');
       await traced.delete('pre-shorter', { gracePeriodSeconds: 1 });
@@ -172,7 +171,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
 
     test('that fails is told of and stops nothing', async () => {
       await traced.apply('pre-fails', hooked({ preStop: exec('exit 1') }));
-      await traced.untilSaid('pre-fails', 'main up');
+      await traced.untilUp('pre-fails', 'main');
       await traced.delete('pre-fails');
       await traced.untilEvent('pre-fails', /^Warning FailedPreStopHook PreStopHook failed$/);
       await traced.untilGone('pre-fails');
@@ -201,7 +200,10 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
         containers: [box('main', 'say main', { lifecycle }), box('other', stays('other'))],
       });
       await traced.untilSaid('pre-ended', 'other up');
-      await traced.lab.until('pre-ended', (p) => main(p)?.state?.terminated !== undefined);
+      await traced.lab.until(
+        'pre-ended',
+        (p) => main(p)?.state?.terminated !== undefined && startOf(p, 'other') !== undefined,
+      );
       await traced.delete('pre-ended');
       await traced.untilGone('pre-ended');
     });
@@ -227,6 +229,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
         containers: [box('main', '', { image: name, command: ['busybox', 'sh', ...command] })],
       });
       await traced.untilSaid('stop-signal', 'up');
+      await traced.lab.ready('stop-signal');
       await traced.delete('stop-signal');
       await traced.untilGone('stop-signal');
       expect(await traced.trace('stop-signal')).toEqual(['up', 'usr1']);
@@ -234,7 +237,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
 
     test('without grace the signal comes all the same', async () => {
       await traced.apply('pre-none', hooked({}, { terminationGracePeriodSeconds: 0 }));
-      await traced.untilSaid('pre-none', 'main up');
+      await traced.untilUp('pre-none', 'main');
       await traced.delete('pre-none');
       await traced.untilGone('pre-none');
       await traced.untilSaid('pre-none', 'main term');

@@ -6,7 +6,7 @@ import type { Container, Pod, PodSpec } from '../../api/pod.ts';
 import { events, pods } from '../../api/resources.ts';
 import type { DeleteOptions } from '../../client/api-client.ts';
 import { errnoOf } from '../../core/errors.ts';
-import { FaultNode, until } from './fault-node.ts';
+import { FaultNode, NODE, until } from './fault-node.ts';
 import { LabPods } from './lab-pods.ts';
 
 const WAIT_MS = 90_000;
@@ -98,6 +98,14 @@ export class TracedPods implements AsyncDisposable {
     await writeFile(path.join(this.#dir, name, word), '');
   }
 
+  /** Kills the process that holds the namespaces of the pod; its containers live on. */
+  async killSandbox(pod: Pod): Promise<void> {
+    const filter = { labelSelector: { 'io.kubernetes.pod.uid': pod.metadata?.uid ?? '' } };
+    for (const { id } of await this.node.runtime.listPodSandboxes(filter)) {
+      await this.node.cluster.ctr(NODE, 'tasks', 'kill', '--signal', 'SIGKILL', id);
+    }
+  }
+
   async trace(name: string): Promise<string[]> {
     try {
       const text = await readFile(path.join(this.#dir, name, 'log'), 'utf8');
@@ -114,6 +122,12 @@ export class TracedPods implements AsyncDisposable {
     const lines = await until(() => this.trace(name), enough, WAIT_MS);
     if (enough(lines)) return lines;
     throw new Error(`${name} does not say ${line}: ${lines.join(', ')}\nagent:\n${await this.node.agentLog()}`);
+  }
+
+  /** Waits until the pod is Ready and these containers are. A container that is ended while it starts runs no hook. */
+  async untilUp(name: string, ...containers: string[]): Promise<Pod> {
+    for (const container of containers) await this.untilSaid(name, `${container} up`);
+    return await this.lab.ready(name);
   }
 
   /** Waits for an Event of the pod, as `Type Reason message`. @throws with those there are */
