@@ -101,6 +101,9 @@ export interface PodStatus
   > {
   observedGeneration?: number;
   conditions?: PodCondition[];
+  /** Of the pod as a whole: KEP-5419. */
+  allocatedResources?: Record<string, string>;
+  resources?: core.ResourceRequirements;
   containerStatuses?: ContainerStatus[];
   initContainerStatuses?: ContainerStatus[];
   ephemeralContainerStatuses?: ContainerStatus[];

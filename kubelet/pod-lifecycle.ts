@@ -242,6 +242,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       probes,
       startFailure: (container) => reasons.get(uid, container),
       actuated: (container) => allocations.container(uid, container),
+      actuatedPod: allocations.pod(uid),
       resizeConditions: resizeConditions.of(uid),
       runtimeName: this.#deps.runtimeName,
       agentStartedAtMs: this.#deps.agentStartedAtMs,

@@ -187,16 +187,18 @@ test('a step that fails leaves what was done, and the next run does the rest', a
 
 test('resources of the pod as a whole: its cgroup, and the containers that have no limits of their own', async () => {
   const own = { a: {}, b: guaranteed('100m', '32Mi') };
-  const whole = (memory: string) => ({ resources: { limits: { memory } } });
+  const whole = (cpu: string, memory: string) => ({ resources: { limits: { cpu, memory } } });
+  const before = whole('200m', '64Mi');
   for (const [name, resources] of Object.entries(own)) actuated.setContainer('u', name, resources);
-  actuated.setPod('u', whole('64Mi').resources);
-  podNow = {
-    memoryBytes: -1,
-    cpuQuotaUs: -1,
-    cpuShares: 2,
-    ...podCgroupLimits(podOf(own, whole('64Mi')), POD_OPTIONS),
-  };
-  await go(podOf(own, whole('128Mi')));
-  expect(steps).toEqual(['pod memoryBytes=128Mi', 'a 2/0 128Mi']);
-  expect(actuated.pod('u')).toEqual({ limits: { memory: '128Mi' } });
+  actuated.setPod('u', before.resources);
+  podNow = { memoryBytes: -1, cpuQuotaUs: -1, cpuShares: 2, ...podCgroupLimits(podOf(own, before), POD_OPTIONS) };
+  const after = whole('300m', '128Mi');
+  await go(podOf(own, after));
+  expect(steps).toEqual([
+    'pod memoryBytes=128Mi',
+    'a 204/20000 128Mi', // more cpu than its pod has would be refused by the kernel
+    'pod cpuQuotaUs=30000',
+    'a 307/30000 128Mi',
+  ]);
+  expect(actuated.pod('u')).toEqual(after.resources);
 });

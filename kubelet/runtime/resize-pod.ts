@@ -48,8 +48,6 @@ export class PodResizer {
     const of = (resource: ResizableResource) => work.containersToResize.filter((c) => c.changes.has(resource));
     if (work.resizePod || of('memory').length > 0) await this.#resizeMemory(pod, of('memory'), signal);
     if (work.resizePod || of('cpu').length > 0) await this.#resizeCpu(pod, of('cpu'), signal);
-    const ofPod = pod.spec?.resources;
-    if (ofPod !== undefined) this.#deps.actuated.setPod(pod.metadata?.uid ?? '', ofPod);
   }
 
   async #resizeMemory(pod: Pod, containers: readonly ContainerResize[], signal: AbortSignal): Promise<void> {
@@ -69,6 +67,7 @@ export class PodResizer {
     if (grows) await set();
     await this.#update(pod, 'memory', containers, signal);
     if (shrinks) await set();
+    this.#recordPod(pod, 'memory');
   }
 
   async #resizeCpu(pod: Pod, containers: readonly ContainerResize[], signal: AbortSignal): Promise<void> {
@@ -85,6 +84,7 @@ export class PodResizer {
     if (before !== undefined) await podCgroups.setPodLimits(pod, before);
     await this.#update(pod, 'cpu', containers, signal);
     if (after !== undefined) await podCgroups.setPodLimits(pod, after);
+    this.#recordPod(pod, 'cpu');
   }
 
   /** Those that give something back go first: what they leave is there for the others. */
@@ -97,7 +97,7 @@ export class PodResizer {
     const rank = (c: ContainerResize) => (c.changes.get(resource) === 'less' ? 0 : 1);
     for (const resize of [...containers].sort((a, b) => rank(a) - rank(b))) {
       const next = this.#nextResources(pod, resource, resize);
-      const linux = this.#linuxResources(pod, resize, next);
+      const linux = this.#linuxResources(pod, resource, resize, next);
       await this.#deps.runtime.updateContainerResources(resize.running.id, linux, { signal });
       this.#deps.actuated.setContainer(pod.metadata?.uid ?? '', resize.container.name, next);
     }
@@ -109,13 +109,28 @@ export class PodResizer {
     return replaceResource(resource, known, container.resources ?? {});
   }
 
-  #linuxResources(pod: Pod, { container }: ContainerResize, next: ResourceRequirements): Init<LinuxContainerResources> {
-    const resized = withResources(container, next);
-    const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = containerResources(
-      pod,
-      resized,
-      this.#deps.resources,
-    );
+  /** The same of the pod as a whole, whose limits are those of containers without any; undefined where it has none. */
+  #nextOfPod(pod: Pod, resource: ResizableResource): ResourceRequirements | undefined {
+    const given = pod.spec?.resources;
+    const known = this.#deps.actuated.pod(pod.metadata?.uid ?? '');
+    return given === undefined || known === undefined ? given : replaceResource(resource, known, given);
+  }
+
+  #recordPod(pod: Pod, resource: ResizableResource): void {
+    const next = this.#nextOfPod(pod, resource);
+    if (next !== undefined) this.#deps.actuated.setPod(pod.metadata?.uid ?? '', next);
+  }
+
+  #linuxResources(
+    pod: Pod,
+    resource: ResizableResource,
+    { container }: ContainerResize,
+    next: ResourceRequirements,
+  ): Init<LinuxContainerResources> {
+    const ofPod = this.#nextOfPod(pod, resource);
+    const resized = ofPod === undefined ? pod : { ...pod, spec: { ...pod.spec!, resources: ofPod } };
+    const all = containerResources(resized, withResources(container, next), this.#deps.resources);
+    const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = all;
     return {
       ...(cpuShares === undefined ? {} : { cpuShares }),
       ...(cpuPeriod === undefined ? {} : { cpuPeriod }),

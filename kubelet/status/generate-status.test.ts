@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Pod, PodSpec, PodStatus } from '../../api/pod.ts';
+import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import { exited, fakeContainer, fakeSandbox, fakeStatus } from '../runtime/fake-pod-status.ts';
 import { generateStatus, type StatusInput } from './generate-status.ts';
 
@@ -332,5 +333,50 @@ describe('the pod', () => {
     const time = (s: PodStatus, type: string) => s.conditions?.find((c) => c.type === type)?.lastTransitionTime;
     expect(time(later, 'PodScheduled')).toBe('2026-01-01T12:00:00Z');
     expect(time(later, 'Ready')).toBe('2026-01-01T12:01:00Z');
+  });
+});
+
+describe('resources', () => {
+  const resources = (cpu: string, memory = '64Mi') => ({ requests: { cpu, memory }, limits: { cpu, memory } });
+  const using = (given: object): PodSpec => ({ ...MAIN, containers: [{ ...MAIN.containers[0]!, resources: given }] });
+  const told = (linux: Partial<LinuxContainerResources>) => {
+    const plain = fakeContainer({ name: 'main' });
+    return fakeStatus([{ ...plain, cri: { ...plain.cri, resources: { linux: linux as LinuxContainerResources } } }]);
+  };
+
+  test.each<[string, Partial<StatusInput>, object]>([
+    ['before it runs: what it is to have', { runtime: fakeStatus([]) }, resources('1')],
+    ['of what ended: what it is to have', { runtime: fakeStatus([exited('main', 1)]) }, resources('1')],
+    ['of what runs: what it was made to use', { actuated: () => resources('500m', '32Mi') }, resources('500m', '32Mi')],
+    ['of which nothing is known: what it is to have', {}, resources('1')],
+    [
+      'by the word of the runtime; a request of memory only the agent knows',
+      {
+        actuated: () => resources('500m', '32Mi'),
+        runtime: told({ cpuShares: 256, cpuQuota: 25_000, cpuPeriod: 100_000, memoryLimitInBytes: 48 << 20 }),
+      },
+      { requests: { cpu: '250m', memory: '32Mi' }, limits: { cpu: '250m', memory: '48Mi' } },
+    ],
+  ])('%s', (_, more, expected) => {
+    const runtime = fakeStatus([fakeContainer({ name: 'main' })]);
+    const [status] = generate({ pod: pod(using(resources('1'))), runtime, ...more }).containerStatuses ?? [];
+    expect(status).toMatchObject({ allocatedResources: { cpu: '1', memory: '64Mi' } });
+    expect(status?.resources).toEqual(expected);
+  });
+
+  test('of the pod as a whole, where it has any', () => {
+    expect(generate()).not.toHaveProperty('resources');
+    const spec: PodSpec = { ...MAIN, resources: resources('2') };
+    expect(generate({ pod: pod(spec), actuatedPod: resources('1') })).toMatchObject({
+      allocatedResources: { cpu: '2', memory: '64Mi' },
+      resources: resources('1'),
+    });
+  });
+
+  test('conditions of a resize are shown, and go', () => {
+    const pending = { type: 'PodResizePending', status: 'True', reason: 'Deferred', observedGeneration: 2 } as const;
+    const status = generate({ resizeConditions: [pending] });
+    expect(status.conditions).toContainEqual(pending);
+    expect(conditionOf(generate({ previous: status }), 'PodResizePending')[0]).toBeUndefined();
   });
 });

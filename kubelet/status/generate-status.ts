@@ -31,6 +31,8 @@ export interface StatusInput {
   readonly startFailure: (container: string) => StartFailureReason | undefined;
   /** What a container was made to use; nothing is known of any when absent. */
   readonly actuated?: (container: string) => ResourceRequirements | undefined;
+  /** The same of the pod as a whole. */
+  readonly actuatedPod?: ResourceRequirements | undefined;
   /** PodResizePending and PodResizeInProgress, where they hold. */
   readonly resizeConditions?: readonly PodCondition[];
   readonly runtimeName: string;
@@ -72,7 +74,16 @@ export function generateStatus(input: StatusInput): PodStatus {
     ...(init.length === 0 ? {} : { initContainerStatuses: init }),
     containerStatuses: regular,
     ...(ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: ephemeral }),
+    ...podResources(input),
   };
+}
+
+/** Only of a pod that has resources as a whole: of any other its containers' statuses tell. */
+function podResources({ pod, actuatedPod }: StatusInput): Partial<PodStatus> {
+  const allocated = pod.spec?.resources;
+  if (allocated === undefined) return {};
+  const requests = allocated.requests === undefined ? {} : { allocatedResources: allocated.requests };
+  return { ...requests, resources: actuatedPod ?? allocated };
 }
 
 function listStatuses(

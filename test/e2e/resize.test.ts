@@ -27,12 +27,17 @@ const resources = (requests: Amounts, limits: Amounts): ResourceRequirements => 
 describe.skipIf('missing' in found)('resizing a pod that runs', () => {
   let node: FaultNode;
   let kubectl: Kubectl;
+  let newest: Kubectl;
+  /** The first that knows the subresource, where it can be had. */
+  let older: Kubectl | undefined;
   let cgroups: CgroupHierarchies;
 
   beforeAll(async () => {
     cgroups = await detectCgroups();
     node = await FaultNode.start();
-    kubectl = (await node.cluster.kubectl('1.36')).in('resize');
+    newest = (await node.cluster.kubectl('1.36')).in('resize');
+    older = 'missing' in (await findKubectl('1.32')) ? undefined : (await node.cluster.kubectl('1.32')).in('resize');
+    kubectl = newest;
     await kubectl.run('create', 'namespace', 'resize');
   });
   afterAll(async () => {
@@ -148,7 +153,9 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
       allocatedResources: big.requests,
     });
     expect(grown.status?.qosClass).toBe('Burstable');
+    kubectl = older ?? kubectl;
     const shrunk = await resized('plain', { main: small });
+    kubectl = newest;
     expect(await limits('plain')).toEqual(expectedLimits(102, 20_000, 64 << 20));
     expect(statusOf(shrunk, 'main')).toMatchObject({
       containerID: statusOf(before, 'main').containerID,
@@ -234,6 +241,30 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     expect((await limits('many', 'down')).quota.container).toMatch(/^2000( 100000)?$/);
     expect((await limits('many', 'side')).memory.container).toBe(`${32 << 20}`);
     await gone('many');
+  });
+
+  test('the resources of a pod as a whole', async () => {
+    const plain = pod('whole');
+    const main = plain.spec!.containers[0]!;
+    plain.spec!.containers = [main, { ...main, name: 'own', resources: resources({}, { memory: '24Mi' }) }];
+    plain.spec!.resources = resources({ cpu: '100m', memory: '48Mi' }, { cpu: '200m', memory: '64Mi' });
+    await kubectl.apply(plain);
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/whole', '--timeout=60s');
+    expect((await limits('whole')).memory).toEqual(both(`${64 << 20}`));
+    const wanted = resources({ cpu: '200m', memory: '64Mi' }, { cpu: '300m', memory: '96Mi' });
+    const body = JSON.stringify({ spec: { resources: wanted } });
+    await kubectl.run('patch', 'pod', 'whole', '--subresource=resize', `--patch=${body}`);
+    const after = await untilPod(
+      'whole',
+      (p) => resizeConditions(p).length === 0 && p.status?.resources?.limits?.memory === '96Mi',
+    );
+    expect(after.status).toMatchObject({ allocatedResources: wanted.requests, resources: wanted });
+    expect(after.status?.containerStatuses?.map((c) => c.restartCount)).toEqual([0, 0]);
+    // A container without limits of its own has those of its pod; the other keeps its own.
+    const quota = both(cgroups.version === 2 ? '30000 100000' : '30000');
+    expect(await limits('whole')).toMatchObject({ quota, memory: both(`${96 << 20}`) });
+    expect((await limits('whole', 'own')).memory).toEqual({ container: `${24 << 20}`, pod: `${96 << 20}` });
+    await gone('whole');
   });
 
   test('an init container while it runs', async () => {
