@@ -1,6 +1,8 @@
 import http from 'node:http';
+import https from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createSelfSignedServingCert } from '../../api/pki.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { CriError } from '../../cri/errors.ts';
 import { FakeCri } from './fake-cri.ts';
@@ -59,6 +61,29 @@ test('httpGet: redirects to the same host are followed, others are an answer', a
   };
   await run({ httpGet: { path: '/a', port } });
   expect(requests.map((r) => r.split(' ')[1])).toEqual(['/a', '/b']);
+});
+
+test('httpGet: HTTPS asks a server that nobody vouches for, credentials included', async () => {
+  const validity = { nowMs: Date.now(), lifetimeMs: 3_600_000 };
+  const { cert, key } = createSelfSignedServingCert('of-somebody-else', {}, validity);
+  const asked: (string | undefined)[] = [];
+  const secure = https.createServer({ cert, key }, (request, response) => {
+    asked.push(request.url, request.headers.host, request.headers.authorization);
+    response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => secure.listen(0, '127.0.0.1', resolve));
+  const { port: securePort } = secure.address() as AddressInfo;
+  try {
+    const httpHeaders = [
+      { name: 'Host', value: 'of.hook' },
+      { name: 'Authorization', value: 'secret' },
+    ];
+    await run({ httpGet: { path: '/a', port: securePort, scheme: 'HTTPS', httpHeaders } });
+    expect(asked).toEqual(['/a', 'of.hook', 'secret']);
+  } finally {
+    secure.closeAllConnections();
+    secure.close();
+  }
 });
 
 test('httpGet: HTTPS to a server that speaks HTTP is tried again without credentials', async () => {
