@@ -1,0 +1,361 @@
+// Volumes of claims as a pod gets them: with real mounts and a CSI driver on real sockets, against an API server in
+// memory. Needs root; everything happens below one temporary directory.
+import { mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { CSIDriver, Node, PersistentVolume, PersistentVolumeClaim } from '../../api/kinds.ts';
+import type { Pod, PodSpec } from '../../api/pod.ts';
+import { csiDrivers, nodes, persistentVolumeClaims, persistentVolumes } from '../../api/resources.ts';
+import { FakeApi } from '../../client/fake-client.ts';
+import { createInformer } from '../../client/informer.ts';
+import { systemClock } from '../../core/clock.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { execOk, systemExec } from '../../host/exec.ts';
+import { mountsUnder, systemMounter } from '../../host/mounts.ts';
+import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
+import { ClaimVolumes } from '../../kubelet/volumes/claims/claim-volumes.ts';
+import { CsiAttachments } from '../../kubelet/volumes/csi/csi-attachments.ts';
+import { CSI_PLUGIN_TYPE, CsiDrivers } from '../../kubelet/volumes/csi/csi-drivers.ts';
+import { CsiNodeObject } from '../../kubelet/volumes/csi/csi-node.ts';
+import { CsiRecords } from '../../kubelet/volumes/csi/csi-records.ts';
+import { CsiVolumes } from '../../kubelet/volumes/csi/csi-volumes.ts';
+import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
+import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
+import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import { type CsiDriverOptions, TestCsiDriver } from '../harness/csi-driver.ts';
+import { GrpcFailure } from '../harness/plugin-socket.ts';
+
+const NODE = 'n1';
+const DRIVER = 'dir.csi.test';
+const NAMESPACE = 'default';
+/** The agent looks at volumes that may have grown about as often as a kubelet syncs its pods. */
+const LOOK_MS = 75_000;
+const mounter = systemMounter(systemExec);
+const signal = new AbortController().signal;
+const eventually = { timeout: 30_000, interval: 20 };
+
+let root = '';
+let api: FakeApi;
+let clock: FakeClock;
+let events: string[] = [];
+let notified: string[] = [];
+let volumes: LocalVolumes;
+let stack: AsyncDisposableStack;
+
+/** All of the agent that mounts volumes; what falls due goes by `clock`. */
+async function startAgent(): Promise<void> {
+  const deps = { client: api, clock: systemClock, log: silentLog };
+  const records = new CsiRecords(root, silentLog);
+  const ownNode = createInformer(api, nodes, { fieldSelector: `metadata.name=${NODE}` }, deps);
+  const notifyPod = (uid: string) => notified.push(uid);
+  const attachments = stack.use(
+    new CsiAttachments(NODE, { ...deps, ownNode: ownNode.store, records, onInUseChanged: () => {}, notifyPod }),
+  );
+  const registered = new CsiDrivers({
+    ...deps,
+    node: new CsiNodeObject(NODE, deps),
+    onRegistered: () => volumes.notifyWaitingPods(),
+  });
+  const tokens = stack.use(new TokenManager({ ...deps, onRefreshDue: () => {} }));
+  const csi = new CsiVolumes(NODE, { ...deps, mounter, tokens, records, drivers: registered, attachments });
+  const recorder = {
+    event: (about: { kind?: string }, _: string, reason: string, message: string) =>
+      void events.push(`${about.kind} ${reason} ${message}`),
+  };
+  const claims = stack.use(
+    new ClaimVolumes(
+      { nodeName: NODE, rootDir: root },
+      { ...deps, clock, ownNode: ownNode.store, csi, attachments, records, mounter, events: recorder, notifyPod },
+    ),
+  );
+  const objects = stack.use(new ObjectCache(deps));
+  const fieldFacts = () => ({ podIps: [], hostIps: [], nodeAllocatable: {} });
+  volumes = stack.use(
+    new LocalVolumes(
+      { rootDir: root, nodeMemoryBytes: 1 << 30 },
+      { ...deps, clock, objects, tokens, claims, mounter, events: recorder, fieldFacts },
+    ),
+  );
+  volumes.onPodVolumesChanged(notifyPod);
+  const handlers = new Map([[CSI_PLUGIN_TYPE, registered]]);
+  const plugins = new PluginManager(path.join(root, 'plugins_registry'), handlers, deps);
+  const stop = new AbortController();
+  const running = [ownNode.run(stop.signal), plugins.run(stop.signal)];
+  stack.defer(async () => {
+    stop.abort();
+    await Promise.all(running);
+  });
+  await ownNode.store.waitForSync(AbortSignal.timeout(30_000));
+}
+
+async function startDriver(spec: CSIDriver['spec'] = {}, opts: Partial<CsiDriverOptions> = {}) {
+  await api.create(csiDrivers, {}, { metadata: { name: DRIVER }, spec: { attachRequired: false, ...spec } });
+  const driver = stack.use(
+    new TestCsiDriver({ name: DRIVER, rootDir: root, dataDir: path.join(root, 'data'), ...opts }),
+  );
+  await driver.start();
+  await vi.waitFor(() => expect(driver.said.at(-1)).toBe('registered'), eventually);
+  return driver;
+}
+
+const claimName = { namespace: NAMESPACE, name: 'c' };
+const patchClaim = (body: object) => api.patch(persistentVolumeClaims, claimName, { type: 'merge', body });
+const patchClaimStatus = (status: object) =>
+  api.patch(persistentVolumeClaims, claimName, { type: 'merge', body: { status } }, { subresource: 'status' });
+const patchVolume = (spec: object) => api.patch(persistentVolumes, { name: 'pv' }, { type: 'merge', body: { spec } });
+
+/** The claim `c` and its PersistentVolume `pv`, bound. */
+async function bind(spec: PersistentVolume['spec'], capacity = '1Gi'): Promise<PersistentVolumeClaim> {
+  const claim = await api.create<PersistentVolumeClaim>(persistentVolumeClaims, claimName, {
+    metadata: claimName,
+    spec: { volumeName: 'pv' },
+  });
+  await patchClaimStatus({ phase: 'Bound', capacity: { storage: capacity } });
+  await api.create(
+    persistentVolumes,
+    {},
+    {
+      metadata: { name: 'pv' },
+      spec: {
+        capacity: { storage: capacity },
+        accessModes: ['ReadWriteOnce'],
+        claimRef: { ...claimName, uid: claim.metadata!.uid! },
+        ...spec,
+      },
+    },
+  );
+  return claim;
+}
+
+function podOf(uid: string, spec: Partial<PodSpec> = {}): Pod {
+  const volume = { name: 'v', persistentVolumeClaim: { claimName: 'c' } };
+  return {
+    metadata: { namespace: NAMESPACE, name: `pod-${uid}`, uid },
+    spec: {
+      nodeName: NODE,
+      volumes: [volume],
+      containers: [{ name: 'c', volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
+      ...spec,
+    },
+  };
+}
+
+const mount = async (pod: Pod) => (await volumes.mountPod(pod, signal)).get('v')!;
+const mountPoints = async () => mountsUnder(await mounter.list(), root).map((m) => m.mountPoint);
+const csiSource = { csi: { driver: DRIVER, volumeHandle: 'h' } };
+
+describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
+  beforeEach(async () => {
+    root = await mkdtemp(path.join(tmpdir(), 'claims-'));
+    await mkdir(path.join(root, 'data'));
+    api = new FakeApi();
+    clock = new FakeClock();
+    events = [];
+    notified = [];
+    stack = new AsyncDisposableStack();
+    await api.create(nodes, {}, { metadata: { name: NODE, labels: { zone: 'a' } } } as Node);
+    await startAgent();
+  });
+
+  afterEach(async () => {
+    await stack.disposeAsync();
+    for (const mountPoint of await mountPoints()) await mounter.unmount(mountPoint);
+    await rm(root, { recursive: true });
+  });
+
+  test('what is wrong with a claim is told, step by step until it can be used', async () => {
+    const pod = podOf('u');
+    const told = async (text: string) => {
+      const inAll = `unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC default/c: ${text}`;
+      await expect(volumes.mountPod(pod, signal)).rejects.toThrow(inAll);
+      expect(events.splice(0).join()).toContain(`Pod FailedMount Unable to attach or mount volumes: ${inAll}`);
+    };
+    await told('failed to fetch PVC from API server: ');
+    const made = await api.create<PersistentVolumeClaim>(persistentVolumeClaims, claimName, {
+      metadata: claimName,
+      spec: {},
+    });
+    await told('PVC is not bound');
+    await patchClaimStatus({ phase: 'Bound' });
+    await told('PVC has empty pvc.Spec.VolumeName');
+    await patchClaim({ spec: { volumeName: 'pv' } });
+    await told('failed to fetch PV pv from API server: ');
+    await api.create(persistentVolumes, {}, { metadata: { name: 'pv' }, spec: { hostPath: { path: root } } });
+    await told('found PV object pv but it has a nil pv.Spec.ClaimRef');
+    await patchVolume({ claimRef: { ...claimName, uid: 'other' } });
+    await told('found PV object pv but its pv.Spec.ClaimRef.UID other does not point to claim.UID ');
+    await patchVolume({ claimRef: { uid: made.metadata?.uid } });
+    expect(await mount(pod)).toMatchObject({ hostPath: root, readOnly: false });
+    expect(events).toEqual([]);
+  });
+
+  test('a claim for a pod alone must be the pod’s own', async () => {
+    const pod = podOf('u', { volumes: [{ name: 'v', ephemeral: { volumeClaimTemplate: { spec: {} } } }] });
+    const name = { namespace: NAMESPACE, name: 'pod-u-v' };
+    await api.create(persistentVolumeClaims, name, { metadata: name, spec: { volumeName: 'pv' } });
+    await expect(mount(pod)).rejects.toThrow(
+      'error processing PVC default/pod-u-v: PVC default/pod-u-v was not created for pod default/pod-u (pod is not owner)',
+    );
+  });
+
+  test('a hostPath volume is checked as in a pod, and tried again with back-off', async () => {
+    const file = path.join(root, 'file');
+    await bind({ hostPath: { path: file, type: 'File' } });
+    const failed = `Pod FailedMount MountVolume.SetUp failed for volume "pv" : hostPath type check failed: ${file} is not a file`;
+    for (let i = 0; i < 3; i++) await expect(mount(podOf('u'))).rejects.toThrow('is not a file');
+    expect(events).toEqual([failed]); // the others came too early
+    await clock.advance(500);
+    expect(notified).toEqual(['u']);
+    await expect(mount(podOf('u'))).rejects.toThrow('is not a file');
+    expect(events).toEqual([failed, failed]);
+    await writeFile(file, '');
+    await clock.advance(1000);
+    expect(notified).toEqual(['u', 'u']);
+    expect((await mount(podOf('u'))).hostPath).toBe(file);
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('a local volume: bound into the pod, given to its group, kept when the pod goes', async () => {
+    const disk = path.join(root, 'disk');
+    const required = (zone: string) => ({
+      nodeSelectorTerms: [{ matchExpressions: [{ key: 'zone', operator: 'In', values: [zone] }] }],
+    });
+    await bind({ local: { path: disk }, nodeAffinity: { required: required('b') } });
+    const pod = podOf('u', { securityContext: { fsGroup: 4321 } });
+    await expect(mount(pod)).rejects.toThrow('no matching NodeSelectorTerms');
+    expect(events.at(-1)).toBe(
+      'Pod FailedMount MountVolume.NodeAffinity check failed for volume "pv" : no matching NodeSelectorTerms',
+    );
+    await patchVolume({ nodeAffinity: { required: required('a') } });
+    await clock.advance(200_000);
+    await expect(mount(pod)).rejects.toThrow(`path "${disk}" does not exist`);
+    await mkdir(disk, { mode: 0o700 });
+    await clock.advance(200_000);
+    const { hostPath } = await mount(pod);
+    expect(hostPath).toBe(path.join(root, 'pods/u/volumes/kubernetes.io~local-volume/pv'));
+    expect([(await stat(disk)).gid, (await stat(disk)).mode & 0o7777]).toEqual([4321, 0o2770]);
+    await writeFile(path.join(hostPath, 'kept'), 'yes');
+    await volumes.removePodDir('u', signal);
+    expect(await mountPoints()).toEqual([]);
+    expect(await readFile(path.join(disk, 'kept'), 'utf8')).toBe('yes');
+    expect(await volumes.listPodDirs()).toEqual([]);
+  });
+
+  test('a local block volume is a link to its device, not a mount', async () => {
+    const device = path.join(root, 'device');
+    await execOk(systemExec, 'mknod', [device, 'b', '7', '77'], { timeoutMs: 30_000 });
+    await bind({ local: { path: device }, volumeMode: 'Block' });
+    await expect(mount(podOf('u'))).rejects.toThrow('volume v has volumeMode Block, but is specified in volumeMounts');
+    const containers = [{ name: 'c', volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] }];
+    const { hostPath, isBlock } = await mount(podOf('u', { containers }));
+    expect(isBlock).toBe(true);
+    expect(await readlink(hostPath)).toBe(device);
+    await volumes.removePodDir('u', signal);
+    expect((await stat(device)).isBlockDevice()).toBe(true);
+  });
+
+  test('ReadWriteOncePod: a second pod waits until the first has gone', async () => {
+    await startDriver();
+    await bind({ ...csiSource, accessModes: ['ReadWriteOncePod'] });
+    await mount(podOf('one'));
+    const text = 'volume uses the ReadWriteOncePod access mode and is already in use by another pod';
+    await expect(mount(podOf('two'))).rejects.toThrow(text);
+    expect(events).toEqual([`Pod FailedMount MountVolume.SetUp failed for volume "pv" : ${text}`]);
+    await volumes.unmountPod('one', signal);
+    await clock.advance(500);
+    expect(notified).toEqual(['two']);
+    await mount(podOf('two'));
+    await volumes.unmountPod('two', signal);
+  });
+
+  test('a driver that refuses is asked again only when that is due, or at once when it registers anew', async () => {
+    const driver = await startDriver();
+    await bind(csiSource);
+    const refuse = () => driver.next('NodeStageVolume', { fail: new GrpcFailure('INTERNAL', 'out of order') });
+    refuse();
+    for (let i = 0; i < 3; i++) await expect(mount(podOf('u'))).rejects.toThrow('out of order');
+    expect(driver.steps).toEqual(['NodeStageVolume']);
+    expect(events).toEqual([
+      'Pod FailedMount MountVolume.MountDevice failed for volume "pv" : rpc error: code = Internal desc = out of order',
+    ]);
+    refuse();
+    await clock.advance(500);
+    await expect(mount(podOf('u'))).rejects.toThrow('out of order');
+    expect(driver.steps).toHaveLength(2);
+    notified = [];
+    await driver.stop();
+    await driver.start();
+    await vi.waitFor(() => expect(notified).toContain('u'), eventually);
+    await mount(podOf('u'));
+    await volumes.unmountPod('u', signal);
+  });
+
+  test('a volume that has grown: the driver grows its file system, at the mount and later', async () => {
+    const driver = await startDriver({}, { capabilities: ['STAGE_UNSTAGE_VOLUME', 'EXPAND_VOLUME'] });
+    await bind(csiSource);
+    await patchVolume({ capacity: { storage: '2Gi' } });
+    await mount(podOf('u'));
+    const succeeded = `MountVolume.NodeExpandVolume succeeded for volume "pv" ${NODE}`;
+    const both = [
+      `Pod FileSystemResizeSuccessful ${succeeded}`,
+      `PersistentVolumeClaim FileSystemResizeSuccessful ${succeeded}`,
+    ];
+    expect(events.splice(0)).toEqual(both);
+    const request = () => driver.calls.findLast((c) => c.method === 'NodeExpandVolume')?.request;
+    expect(request()).toMatchObject({
+      volumeId: 'h',
+      volumePath: path.join(root, 'pods/u/volumes/kubernetes.io~csi/pv/mount'),
+      capacityRange: { requiredBytes: 2 * 1024 ** 3 },
+    });
+    expect((await api.get(persistentVolumeClaims, claimName)).status?.capacity).toEqual({ storage: '2Gi' });
+
+    driver.calls.length = 0;
+    await mount(podOf('u'));
+    expect(driver.calls).toEqual([]);
+    await patchVolume({ capacity: { storage: '3Gi' } });
+    driver.next('NodeExpandVolume', { fail: new GrpcFailure('INTERNAL', 'no') });
+    await clock.advance(LOOK_MS);
+    expect(notified.splice(0)).toEqual(['u']);
+    await mount(podOf('u')); // stays in use
+    const refused = 'MountVolume.NodeExpandVolume failed for volume "pv" : rpc error: code = Internal desc = no';
+    expect(events.splice(0)).toEqual([`Pod VolumeResizeFailed ${refused}`]);
+    await clock.advance(LOOK_MS);
+    await mount(podOf('u'));
+    expect(events.splice(0)).toEqual(both);
+    expect(request()).toMatchObject({ capacityRange: { requiredBytes: 3 * 1024 ** 3 } });
+    await volumes.unmountPod('u', signal);
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('a driver that asks for it publishes again from time to time', async () => {
+    const driver = await startDriver({ requiresRepublish: true });
+    await bind(csiSource);
+    await mount(podOf('u'));
+    driver.calls.length = 0;
+    await clock.advance(LOOK_MS);
+    expect(notified).toEqual(['u']);
+    await mount(podOf('u'));
+    expect(driver.steps).toEqual(['NodePublishVolume']);
+    await volumes.unmountPod('u', signal);
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test.each([
+    ['None', 'ext4', [], false],
+    ['File', undefined, [], true],
+    ['ReadWriteOnceWithFSType', 'ext4', [], true],
+    ['ReadWriteOnceWithFSType', undefined, [], false],
+    ['File', 'ext4', ['VOLUME_MOUNT_GROUP' as const], false],
+  ])('fsGroup: policy %s, type %s, a driver that can do %j', async (fsGroupPolicy, fsType, more, isGiven) => {
+    const driver = await startDriver({ fsGroupPolicy }, { capabilities: ['STAGE_UNSTAGE_VOLUME', ...more] });
+    await bind({ csi: { ...csiSource.csi, ...(fsType === undefined ? {} : { fsType }) } });
+    const { hostPath } = await mount(podOf('u', { securityContext: { fsGroup: 4321 } }));
+    expect((await stat(hostPath)).gid === 4321).toBe(isGiven);
+    const { request } = driver.calls.find((c) => c.method === 'NodePublishVolume')!;
+    const volumeMountGroup = more.length > 0 ? '4321' : '';
+    expect(request.volumeCapability).toMatchObject({ mount: { volumeMountGroup } });
+    await volumes.unmountPod('u', signal);
+  });
+});
