@@ -320,6 +320,14 @@ describe('delete', () => {
   });
 });
 
+test('the priorities of the system are there from the first moment', async () => {
+  const { body } = await call('GET', '/apis/scheduling.k8s.io/v1/priorityclasses');
+  expect(body.items.map((c: Json) => [c.metadata.name, c.value])).toEqual([
+    ['system-cluster-critical', 2_000_000_000],
+    ['system-node-critical', 2_000_001_000],
+  ]);
+});
+
 describe('quotas', () => {
   const base = '/api/v1/namespaces/kube-node-lease';
   const small = { containers: [{ name: 'c', image: 'busybox', resources: { requests: { cpu: '300m' } } }] };

@@ -1,5 +1,6 @@
 // The API server as a whole: store, registry, in-process client, HTTPS listener.
 import type { Endpoints } from 'kubernetes-types/core/v1.js';
+import type { PriorityClass } from 'kubernetes-types/scheduling/v1.js';
 import type { EndpointSlice, Namespace, Service } from '../api/kinds.ts';
 import type { KubeObject } from '../api/meta.ts';
 import { endpointSlices, namespaces, type ResourceType, services } from '../api/resources.ts';
@@ -10,6 +11,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Registry as MetricsRegistry } from '../core/metrics.ts';
 import { builtInAdmission } from './admission/built-in.ts';
+import { priorityClasses, SYSTEM_PRIORITIES } from './admission/priority.ts';
 import { resourceQuota } from './admission/resource-quota.ts';
 import type { AdmissionPlugin } from './admission.ts';
 import type { Authenticator } from './auth/authenticator.ts';
@@ -223,6 +225,9 @@ export class ApiServer {
     const client = this.client();
     for (const name of SYSTEM_NAMESPACES) {
       await unlessThere(client.create<Namespace>(namespaces, {}, { metadata: { name } }));
+    }
+    for (const { name, value, description } of SYSTEM_PRIORITIES) {
+      await unlessThere(client.create<PriorityClass>(priorityClasses, {}, { metadata: { name }, value, description }));
     }
     const kubernetes: Service = {
       metadata: { name: 'kubernetes', labels: { component: 'apiserver', provider: 'kubernetes' } },

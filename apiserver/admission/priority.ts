@@ -1,11 +1,12 @@
 // The number behind priorityClassName. Source: plugin/pkg/admission/priority.
 import type { PriorityClass } from 'kubernetes-types/scheduling/v1.js';
 import type { Pod, PodSpec } from '../../api/pod.ts';
+import type { ResourceType } from '../../api/resources.ts';
 import type { AdmissionPlugin } from '../admission.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import { forbidden } from '../status-error.ts';
 
-export const priorityClasses = Object.freeze({
+export const priorityClasses: ResourceType<PriorityClass> = Object.freeze({
   group: 'scheduling.k8s.io',
   version: 'v1',
   plural: 'priorityclasses',
@@ -21,16 +22,26 @@ interface Class {
 
 const DEFAULT_POLICY = 'PreemptLowerPriority';
 
-/** There is no cluster without these. */
-const SYSTEM: readonly Class[] = [
-  { name: 'system-cluster-critical', value: 2_000_000_000, preemptionPolicy: DEFAULT_POLICY },
-  { name: 'system-node-critical', value: 2_000_001_000, preemptionPolicy: DEFAULT_POLICY },
-];
+/** There is no cluster without these; known even while they are not stored. */
+export const SYSTEM_PRIORITIES = [
+  {
+    name: 'system-cluster-critical',
+    value: 2_000_000_000,
+    preemptionPolicy: DEFAULT_POLICY,
+    description: 'For pods that the cluster needs, on whatever node.',
+  },
+  {
+    name: 'system-node-critical',
+    value: 2_000_001_000,
+    preemptionPolicy: DEFAULT_POLICY,
+    description: 'For pods that a node needs: they must not be moved to another.',
+  },
+] as const;
 
 export function priority(reader: ObjectReader): AdmissionPlugin {
   const find = (name: string): Class | undefined => {
     const stored = reader.get<PriorityClass>(priorityClasses, { name });
-    return stored === undefined ? SYSTEM.find((c) => c.name === name) : toClass(stored);
+    return stored === undefined ? SYSTEM_PRIORITIES.find((c) => c.name === name) : toClass(stored);
   };
   const fallback = (): Class => {
     const stored = reader

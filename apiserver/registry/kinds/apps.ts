@@ -12,6 +12,7 @@ import {
 } from '../defaults/workloads.ts';
 import type { AnyObject, KindDefinition } from '../definition.ts';
 import * as tables from '../tables/workloads.ts';
+import { disruptionBudgetFaults } from '../validation/limits.ts';
 import {
   cronJobFaults,
   deploymentFaults,
@@ -133,6 +134,7 @@ export const appsKinds = [
     generation: true,
     versionedUpdate: true,
     shortNames: ['pdb'],
+    validate: disruptionBudgetFaults,
     prepareCreate: emptyStatus({ disruptionsAllowed: 0, currentHealthy: 0, desiredHealthy: 0, expectedPods: 0 }),
     table: tables.disruptionBudget,
   }),

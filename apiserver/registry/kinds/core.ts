@@ -17,6 +17,7 @@ import { restore } from '../restore.ts';
 import * as tables from '../tables/core.ts';
 import { eventTable } from '../tables/event.ts';
 import { configMapFaults, immutableDataFaults, secretFaults, secretUpdateFaults } from '../validation/config.ts';
+import { limitRangeFaults, resourceQuotaFaults, resourceQuotaUpdateFaults } from '../validation/limits.ts';
 import { nodeFaults, nodeUpdateFaults } from '../validation/node.ts';
 import { claimFaults, claimUpdateFaults } from '../validation/storage.ts';
 import { templateOwnerFaults } from '../validation/workloads.ts';
@@ -105,6 +106,7 @@ export const coreKinds = [
     shortNames: ['limits'],
     createOnUpdate: true,
     defaults: defaultLimitRange,
+    validate: limitRangeFaults,
   }),
   clusterScoped('', 'v1', 'namespaces', 'Namespace', {
     shortNames: ['ns'],
@@ -162,6 +164,8 @@ export const coreKinds = [
   namespaced('', 'v1', 'resourcequotas', 'ResourceQuota', {
     shortNames: ['quota'],
     status: true,
+    validate: resourceQuotaFaults,
+    validateUpdate: resourceQuotaUpdateFaults,
     table: tables.resourceQuota,
   }),
   namespaced('', 'v1', 'secrets', 'Secret', {

@@ -14,6 +14,7 @@ import {
 import type { AnyObject, KindDefinition, UpdateSubresource } from '../definition.ts';
 import { restore } from '../restore.ts';
 import * as tables from '../tables/others.ts';
+import { runtimeClassFaults } from '../validation/limits.ts';
 import * as faults from '../validation/others.ts';
 import { clusterScoped, namespaced } from './build.ts';
 
@@ -121,6 +122,7 @@ export const otherKinds: KindDefinition[] = [
   clusterScoped('node.k8s.io', 'v1', 'runtimeclasses', 'RuntimeClass', {
     createOnUpdate: true,
     versionedUpdate: true,
+    validate: runtimeClassFaults,
     validateUpdate: (next, old) => faults.immutable(next, old, ['handler']),
     table: tables.runtimeClass,
   }),
