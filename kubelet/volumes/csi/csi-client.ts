@@ -6,8 +6,6 @@ import type {
   NodeExpandVolumeResponse,
   NodeGetCapabilitiesResponse,
   NodeGetInfoResponse,
-  NodeGetVolumeStatsRequest,
-  NodeGetVolumeStatsResponse,
   NodePublishVolumeRequest,
   NodeStageVolumeRequest,
 } from '../../../cri/gen/messages.ts';
@@ -23,7 +21,6 @@ const METHODS = Object.fromEntries(
     'NodeUnstageVolume',
     'NodePublishVolume',
     'NodeUnpublishVolume',
-    'NodeGetVolumeStats',
     'NodeExpandVolume',
     'NodeGetCapabilities',
     'NodeGetInfo',
@@ -83,10 +80,6 @@ export class CsiClient implements Disposable {
 
   async unpublish(volumeId: string, targetPath: string, signal: AbortSignal): Promise<void> {
     await this.#call('NodeUnpublishVolume', { volumeId, targetPath }, signal);
-  }
-
-  stats(request: Init<NodeGetVolumeStatsRequest>, signal: AbortSignal): Promise<NodeGetVolumeStatsResponse> {
-    return this.#call('NodeGetVolumeStats', request, signal);
   }
 
   expand(request: Init<NodeExpandVolumeRequest>, signal: AbortSignal): Promise<NodeExpandVolumeResponse> {
