@@ -259,6 +259,25 @@ describe('classes', () => {
   });
 });
 
+test('a gated pod: gates go one by one, and its place is only narrowed', async () => {
+  const gates = [{ name: 'example.com/a' }, { name: 'example.com/b' }];
+  const made = await make('gated', { schedulingGates: gates, nodeSelector: { disk: 'ssd' } });
+  expect(made.status?.conditions).toMatchObject([{ type: 'PodScheduled', status: 'False', reason: 'SchedulingGated' }]);
+  const merge = (spec: object): Patch => ({ type: 'merge', body: { spec } });
+  const narrowed = await change('gated', merge({ nodeSelector: { zone: 'z1' } }));
+  expect(narrowed.spec?.nodeSelector).toEqual({ disk: 'ssd', zone: 'z1' });
+  await expect(change('gated', merge({ nodeSelector: { disk: null } }))).rejects.toThrow(
+    'spec.nodeSelector: Invalid value: {"zone":"z1"}: only additions are allowed to spec.nodeSelector',
+  );
+  await expect(change('gated', merge({ schedulingGates: [...gates, { name: 'example.com/c' }] }))).rejects.toThrow(
+    "spec.schedulingGates[2].name: Forbidden: only deletion is allowed, but found new scheduling gate 'example.com/c'",
+  );
+  await change('gated', merge({ schedulingGates: [] }));
+  await expect(change('gated', merge({ nodeSelector: { more: 'x' } }))).rejects.toThrow(
+    'pod updates may not change fields other than',
+  );
+});
+
 describe('binding', () => {
   const bind = (name: string, more: object = {}) =>
     client.create(

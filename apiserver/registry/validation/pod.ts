@@ -20,6 +20,7 @@ export function podUpdateFaults(nextObject: AnyObject, oldObject: AnyObject): Fi
   const old = (oldObject as Pod).spec;
   if (next === undefined || old === undefined || isDeepStrictEqual(next, old)) return [];
   const faults = [...deadlineFaults(next, old), ...gateFaults(next, old), ...tolerationFaults(next, old)];
+  faults.push(...selectorFaults(next, old));
   if (next.containers.length !== old.containers.length) {
     faults.push(forbiddenField('spec.containers', 'pod updates may not add or remove containers'));
   }
@@ -51,6 +52,14 @@ function gateFaults(next: PodSpec, old: PodSpec): FieldError[] {
   });
 }
 
+/** Who holds a pod back with a gate may narrow where it goes, not widen it. */
+function selectorFaults(next: PodSpec, old: PodSpec): FieldError[] {
+  if ((old.schedulingGates?.length ?? 0) === 0) return [];
+  const widened = Object.entries(old.nodeSelector ?? {}).some(([key, value]) => next.nodeSelector?.[key] !== value);
+  const why = 'only additions are allowed to spec.nodeSelector (no mutations or deletions)';
+  return widened ? [invalid('spec.nodeSelector', next.nodeSelector, why)] : [];
+}
+
 /** Of a kept toleration only tolerationSeconds may differ. */
 function tolerationFaults(next: PodSpec, old: PodSpec): FieldError[] {
   const same = (a: Toleration, b: Toleration) =>
@@ -75,8 +84,9 @@ function withoutMutable(spec: PodSpec, old: PodSpec): PodSpec {
     fixed.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds;
   }
   if (gated) {
+    const { nodeAffinity: _n, ...affinity } = spec.affinity ?? {};
     delete fixed.nodeSelector;
-    delete fixed.affinity;
+    fixed.affinity = affinity;
   }
   return fixed as unknown as PodSpec;
 }
