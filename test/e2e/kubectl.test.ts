@@ -252,6 +252,34 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         await kubectl.run('delete', 'pod', 'sized');
       });
 
+      test.skipIf(version !== '1.36')('limits of a namespace: defaults, a quota, a disruption budget', async () => {
+        await kubectl.run('create', 'namespace', 'limited');
+        const limited = kubectl.in('limited');
+        const limits = [{ type: 'Container', default: { cpu: '60m' }, max: { cpu: '100m' } }];
+        const range = { apiVersion: 'v1', kind: 'LimitRange', metadata: { name: 'l' }, spec: { limits } };
+        await limited.apply(range);
+        await limited.run('create', 'quota', 'q', '--hard=limits.cpu=100m,pods=5');
+        await limited.until('quota/q', '{.status.used.pods}', /^0$/);
+        await limited.run('create', 'poddisruptionbudget', 'b', '--selector=app=kept', '--min-available=1');
+        await limited.apply(pod('kept'));
+        expect(
+          await limited.run('get', 'pod', 'kept', '-o', 'jsonpath={.spec.containers[0].resources.limits.cpu}'),
+        ).toBe('60m');
+        const second = await limited.refused(JSON.stringify(pod('second')), 'apply', '-f', '-');
+        expect(second).toContain(
+          'exceeded quota: q, requested: limits.cpu=60m, used: limits.cpu=60m, limited: limits.cpu=100m',
+        );
+        await limited.run('wait', '--for=condition=Ready', 'pod/kept', '--timeout=60s');
+        await limited.until('pdb/b', '{.status.currentHealthy}', /^1$/);
+        const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: 'kept' } };
+        const evict = ['create', '--raw', '/api/v1/namespaces/limited/pods/kept/eviction', '-f', '-'];
+        expect(await limited.refused(JSON.stringify(eviction), ...evict)).toContain('disruption budget');
+        await limited.run('delete', 'pdb', 'b');
+        await limited.runWith({ input: JSON.stringify(eviction) }, ...evict);
+        await limited.run('wait', '--for=delete', 'pod/kept', '--timeout=60s');
+        await limited.until('quota/q', '{.status.used.pods}', /^0$/);
+      });
+
       test('create configmap, secret and deployment; set image, rollout, scale', async () => {
         await kubectl.run('create', 'configmap', 'settings', '--from-literal=colour=green');
         await kubectl.run('create', 'secret', 'generic', 'keys', '--from-literal=token=s3cret');
