@@ -143,7 +143,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
 
   /** Hands the pod to its worker unless it may not run here. `freshNode` was read for this pod alone. */
   #start(pod: Pod, freshNode?: Node): void {
-    const { workers } = this.#deps;
+    const { workers, allocations } = this.#deps;
+    allocations.restore(pod);
     const isEnding =
       workers.isTerminationRequested(pod.metadata?.uid ?? '') ||
       pod.metadata?.deletionTimestamp !== undefined ||

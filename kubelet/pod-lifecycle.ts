@@ -36,11 +36,11 @@ export interface PodCgroups {
 export interface PodLifecycleDeps {
   readonly runtime: Pick<RuntimeManager, 'syncPod' | 'killPod'>;
   readonly cache: PodCache;
-  readonly volumes: Pick<VolumeManager, 'mountPod' | 'unmountPod' | 'forgetPod'>;
+  readonly volumes: Pick<VolumeManager, 'mountPod' | 'volumesOf' | 'unmountPod' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'addPod' | 'stopLivenessAndStartup' | 'removePod' | 'verdict' | 'hasProbe'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'finish'>;
   readonly reasons: ReasonCache;
-  readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save'>;
+  readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save' | 'saveAllocated'>;
   readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed'>;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
@@ -84,7 +84,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       mounting ??= this.#mountVolumes(pod, signal);
       return mounting;
     };
-    if (!mayMountLate(pod)) await mountVolumes();
+    if (!mayMountLate(pod) && this.#deps.volumes.volumesOf(identityOf(pod).uid) === undefined) await mountVolumes();
     if (signal.aborted) return {};
     const result = await this.#deps.runtime.syncPod({
       pod: { ...pod, status },
@@ -160,9 +160,15 @@ export class KubeletPodLifecycle implements PodLifecycle {
     probes.addPod(pod);
   }
 
-  /** What the containers need besides. */
+  /**
+   * What the containers need besides. What the pod was given is on disk before any of them runs: an agent that did not
+   * know it would admit the pod with what it asks for by then, or refuse it.
+   */
   async #mountVolumes(pod: Pod, signal: AbortSignal): Promise<void> {
-    await this.#deps.volumes.mountPod(pod, signal); // has told of each volume that failed
+    const { volumes, allocations } = this.#deps;
+    const saved = allocations.saveAllocated().catch(() => {}); // told and tried again by its own writer
+    await volumes.mountPod(pod, signal); // has told of each volume that failed
+    await saved;
   }
 
   async #afterSync(pod: Pod, result: PodSyncResult): Promise<SyncOutcome> {
@@ -278,6 +284,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
 /**
  * A token is asked for and written in the time that the sandbox takes. Only where nothing of the pod's own making can
  * keep its volumes from being mounted: a pod with, say, a missing configMap gets no sandbox and no address meanwhile.
+ * Volumes that were mounted before are only looked at, which need not be waited for either.
  */
 function mayMountLate(pod: Pod): boolean {
   const isPlain = (v: Volume) => v.emptyDir !== undefined || v.name.startsWith('kube-api-access-');

@@ -76,6 +76,21 @@ test('what does not fit waits, over a restart of the agent too, until another po
   expect(conditions(agent, 'a')).toEqual([]);
 });
 
+test('an agent that lost its files does not take a pod for what it asks for', async () => {
+  await using agent = new FakeAgent();
+  agent.start();
+  agent.api.seed(pods, podOf('a', '500m'), podOf('b', '1500m'));
+  await agent.untilReady('a');
+  await agent.untilReady('b');
+  await agent.stop();
+  await wish(agent, 'a', '1'); // and nobody sees it
+  for (const uid of agent.allocations.uids()) agent.allocations.forget(uid);
+  agent.start();
+  await agent.until(() => conditions(agent, 'a')[0]?.[2] === 'Deferred');
+  expect(agent.stored('a')?.status?.phase).toBe('Running');
+  expect(status(agent, 'a')).toMatchObject({ restartCount: 0, allocatedResources: { cpu: '500m' } });
+});
+
 test('a pod that ends makes room, before its object is gone', async () => {
   await using agent = new FakeAgent();
   agent.start();

@@ -1,13 +1,13 @@
 // What each pod was given of the node (allocated), and what its containers were made to use (actuated). Between the two
-// lies a resize that is under way. Both are kept on disk; writing follows a change within a moment, and only resizing
-// waits for it. After pkg/kubelet/allocation/allocation_manager.go and the actuated state of pkg/kubelet/kuberuntime.
+// lies a resize that is under way. Both are kept on disk; writing follows a change within a moment. Only the first start
+// of containers, and resizing, wait for it. After pkg/kubelet/allocation/allocation_manager.go and the actuated state of pkg/kubelet/kuberuntime.
 import path from 'node:path';
 import type { Pod, ResourceRequirements } from '../../api/pod.ts';
 import { aborted } from '../../core/abort.ts';
 import { type Clock, MAX_TIMER_MS } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { SyncRunner } from '../../core/sync-runner.ts';
-import { allocationOf, differs, type PodAllocation, withAllocation } from './pod-allocation.ts';
+import { allocationOf, allocationShown, differs, type PodAllocation, withAllocation } from './pod-allocation.ts';
 import { ResourceCheckpoint } from './resource-checkpoint.ts';
 
 /** What containers were made to use, as those see it who make them. */
@@ -21,7 +21,7 @@ export interface ActuatedResources {
   save(): Promise<void>;
 }
 
-/** Many pods that start at once make one write, which comes after the first are ready: it is in nobody's way. */
+/** Many changes make one write, which comes when a pod that starts is ready: it is in nobody's way. */
 const FOLD_MS = 1_000;
 const RETRY_MS = 5_000;
 
@@ -69,6 +69,20 @@ export class Allocations implements ActuatedResources {
     if (before !== undefined && !differs(pod, before)) return;
     this.#allocated.set(uid, allocationOf(pod));
     this.#writer.request();
+  }
+
+  /** Of a pod that nothing is known of here, by what its status says, e.g. after the loss of the files. */
+  restore(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    const shown = this.isAllocated(uid) ? undefined : allocationShown(pod);
+    if (shown === undefined) return;
+    this.#allocated.set(uid, shown);
+    this.#writer.request();
+  }
+
+  /** Resolves when what pods were given is on disk. @throws what writing throws; it will be tried again. */
+  async saveAllocated(): Promise<void> {
+    await this.#allocated.save();
   }
 
   container(podUid: string, name: string): ResourceRequirements | undefined {

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Pod, ResourceRequirements } from '../../api/pod.ts';
 import {
   allocationOf,
+  allocationShown,
   differs,
   replaceResource,
   resizableContainers,
@@ -69,4 +70,30 @@ test('one resource is replaced and the other stays; lists appear and go', () => 
     limits: { memory: '1Mi' },
   });
   expect(replaceResource('cpu', { limits: { cpu: '1' } }, { requests: { 'example.com/gpu': '1' } })).toEqual({});
+});
+
+describe('what a status says that a pod was given', () => {
+  const shown = {
+    name: 'main',
+    resources: { ...SMALL, limits: { memory: '60Mi' } },
+    allocatedResources: SMALL.requests,
+  };
+  const wanting = (status: Pod['status'], generation = 2): Pod => ({
+    ...podOf(BIG),
+    metadata: { uid: 'u', generation },
+    ...(status === undefined ? {} : { status }),
+  });
+  const statuses = { containerStatuses: [shown] } as unknown as NonNullable<Pod['status']>;
+  const pending = [{ type: 'PodResizePending', status: 'True' }];
+  const given: ResourceRequirements = { requests: { ...SMALL.requests }, limits: { memory: '60Mi' } };
+
+  test.each<[string, Pod, ResourceRequirements | undefined]>([
+    ['nothing, without one', wanting(undefined), undefined],
+    ['nothing, before it ran', wanting({ observedGeneration: 1 }), undefined],
+    ['what it asks for, when that was seen', wanting({ ...statuses, observedGeneration: 2 }), undefined],
+    ['what it has, while it waits', wanting({ ...statuses, observedGeneration: 2, conditions: pending }), given],
+    ['what it has, when its wish was not seen', wanting({ ...statuses, observedGeneration: 1 }), given],
+  ])('%s', (_, pod, expected) => {
+    expect(allocationShown(pod)?.containers.get('main')).toEqual(expected);
+  });
 });

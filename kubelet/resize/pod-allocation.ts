@@ -28,6 +28,27 @@ export function allocationOf(pod: Pod): PodAllocation {
   return { containers, ...(pod.spec?.resources === undefined ? {} : { pod: pod.spec.resources }) };
 }
 
+/**
+ * What the status of a pod says that it was given, where its spec may ask for something else by now; undefined where
+ * that cannot be. For a pod that runs and of which nothing is on disk: to admit it with its wish might cost it its life.
+ */
+export function allocationShown(pod: Pod): PodAllocation | undefined {
+  const { status, metadata } = pod;
+  const isWaiting = status?.conditions?.some((c) => c.type === 'PodResizePending' && c.status === 'True') === true;
+  const isBehind = (status?.observedGeneration ?? 0) < (metadata?.generation ?? 0);
+  if (status === undefined || !(isWaiting || isBehind)) return undefined;
+  const statuses = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])];
+  if (statuses.every((s) => s.resources === undefined)) return undefined;
+  const containers = resizableContainers(pod).map((container) => {
+    const shown = statuses.find((s) => s.name === container.name);
+    if (shown?.resources === undefined) return [container.name, container.resources ?? {}] as const;
+    const { allocatedResources: requests = shown.resources.requests } = shown;
+    return [container.name, { ...shown.resources, ...(requests === undefined ? {} : { requests }) }] as const;
+  });
+  const ofPod = status.resources ?? pod.spec?.resources;
+  return { containers: new Map(containers), ...(ofPod === undefined ? {} : { pod: ofPod }) };
+}
+
 /** The pod with the resources of `allocation`; `pod` itself when they are the same. */
 export function withAllocation(pod: Pod, allocation: PodAllocation): Pod {
   const { spec } = pod;
