@@ -7,6 +7,7 @@ import type { Mounter } from '../../host/mounts.ts';
 import type { PluginHandler } from '../../kubelet/plugins/plugin-handler.ts';
 import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
 import { ClaimVolumes } from '../../kubelet/volumes/claims/claim-volumes.ts';
+import { CsiAllocatable } from '../../kubelet/volumes/csi/csi-allocatable.ts';
 import { CsiAttachments } from '../../kubelet/volumes/csi/csi-attachments.ts';
 import { CSI_PLUGIN_TYPE, CsiDrivers } from '../../kubelet/volumes/csi/csi-drivers.ts';
 import { CsiNodeObject } from '../../kubelet/volumes/csi/csi-node.ts';
@@ -56,6 +57,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     log,
     onRegistered: (driver) => {
       deps.notifyWaitingPods();
+      allocatable.registered(driver);
       csi.unstageStrays(driver, lifetime).catch((err: unknown) => {
         log.warn(
           { err, driver },
@@ -64,6 +66,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
       });
     },
   });
+  const allocatable = new CsiAllocatable({ client, clock, log, refresh: (name, s) => drivers.refreshLimit(name, s) });
   const csi = new CsiVolumes(nodeName, { client, drivers, records, attachments, tokens: deps.tokens, mounter, log });
   const claims = new ClaimVolumes(
     { nodeName, rootDir },
@@ -75,7 +78,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     await mkdir(path.join(rootDir, 'plugins'), { recursive: true, mode: 0o750 });
     const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers]]);
     const manager = new PluginManager(path.join(rootDir, 'plugins_registry'), handlers, { clock, log });
-    await Promise.all([ensureCsiNode(signal), manager.run(signal)]);
+    await Promise.all([ensureCsiNode(signal), manager.run(signal), allocatable.run(signal)]);
   };
   const ensureCsiNode = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {

@@ -17,9 +17,12 @@ const missing = labMissing();
 if (missing !== undefined) console.warn(`CSI tests are skipped: ${missing}`);
 
 const DRIVER = 'dir.csi.test';
-const CLEAN_MS = 90_000;
+const CLEAN_MS = 120_000;
+const RUN_MS = 120_000;
+/** Each test waits for several things in turn, each with a deadline of its own. */
+const TEST_MS = 300_000;
 
-describe.skipIf(missing !== undefined)('CSI', () => {
+describe.skipIf(missing !== undefined)('CSI', { timeout: TEST_MS }, () => {
   let node: FaultNode;
   let kubectl: Kubectl;
   let driver: CsiDriverProcess;
@@ -88,7 +91,7 @@ describe.skipIf(missing !== undefined)('CSI', () => {
     },
   });
   const claimed = (claimName: string) => ({ persistentVolumeClaim: { claimName } });
-  const untilRunning = (name: string) => kubectl.until(`pod/${name}`, '{.status.phase}', /^Running$/);
+  const untilRunning = (name: string) => kubectl.until(`pod/${name}`, '{.status.phase}', /^Running$/, RUN_MS);
 
   beforeAll(async () => {
     node = await FaultNode.start();

@@ -46,6 +46,8 @@ export class TestCsiDriver implements AsyncDisposable {
   /** What the node said of the registration. */
   readonly said: string[] = [];
   readonly socket: string;
+  /** What the next NodeGetInfo says. */
+  maxVolumes: number;
   onCall: ((method: string) => void) | undefined;
   onStatus: ((status: string) => void) | undefined;
   readonly #opts: CsiDriverOptions;
@@ -55,6 +57,7 @@ export class TestCsiDriver implements AsyncDisposable {
 
   constructor(opts: CsiDriverOptions) {
     this.#opts = opts;
+    this.maxVolumes = opts.maxVolumes ?? 0;
     this.socket = path.join(opts.rootDir, 'plugins', opts.name, 'csi.sock');
     this.#registration = path.join(opts.rootDir, 'plugins_registry', `${opts.name}-reg.sock`);
   }
@@ -112,10 +115,10 @@ export class TestCsiDriver implements AsyncDisposable {
         answer: (request: Record<string, unknown>) => this.#answer(name, request, answer),
       };
     };
-    const { nodeId = 'test-node', capabilities = ['STAGE_UNSTAGE_VOLUME'], topology, maxVolumes = 0 } = this.#opts;
+    const { nodeId = 'test-node', capabilities = ['STAGE_UNSTAGE_VOLUME'], topology } = this.#opts;
     add('NodeGetInfo', async () => ({
       nodeId,
-      maxVolumesPerNode: maxVolumes,
+      maxVolumesPerNode: this.maxVolumes,
       ...(topology === undefined ? {} : { accessibleTopology: { segments: topology } }),
     }));
     add('NodeGetCapabilities', async () => ({

@@ -9,10 +9,12 @@ import { csiDrivers, csiNodes, nodes, secrets, volumeAttachments } from '../../a
 import { FakeApi } from '../../client/fake-client.ts';
 import { createInformer } from '../../client/informer.ts';
 import { systemClock } from '../../core/clock.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { systemExec } from '../../host/exec.ts';
 import { mountsUnder, systemMounter } from '../../host/mounts.ts';
 import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
+import { CsiAllocatable } from '../../kubelet/volumes/csi/csi-allocatable.ts';
 import { CsiAttachments } from '../../kubelet/volumes/csi/csi-attachments.ts';
 import { CSI_PLUGIN_TYPE, CsiDrivers } from '../../kubelet/volumes/csi/csi-drivers.ts';
 import { CsiNodeObject } from '../../kubelet/volumes/csi/csi-node.ts';
@@ -41,6 +43,8 @@ class Agent {
   readonly notified: string[] = [];
   readonly attachments: CsiAttachments;
   readonly volumes: CsiVolumes;
+  /** By this go the limits of drivers that are asked for again. */
+  readonly clock = new FakeClock();
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>[];
 
@@ -57,8 +61,13 @@ class Agent {
     const csiDrivers = new CsiDrivers({
       ...deps,
       node: new CsiNodeObject(NODE, deps),
-      onRegistered: (name) => void this.volumes.unstageStrays(name, signal).catch(() => undefined),
+      onRegistered: (name) => {
+        allocatable.registered(name);
+        void this.volumes.unstageStrays(name, signal).catch(() => undefined);
+      },
     });
+    const refresh = (name: string, s: AbortSignal) => csiDrivers.refreshLimit(name, s);
+    const allocatable = new CsiAllocatable({ ...deps, clock: this.clock, refresh });
     const tokens = new TokenManager({ ...deps, onRefreshDue: () => {} });
     this.volumes = new CsiVolumes(NODE, {
       ...deps,
@@ -73,7 +82,8 @@ class Agent {
       new Map([[CSI_PLUGIN_TYPE, csiDrivers]]),
       deps,
     );
-    this.#running = [ownNode.run(this.#stop.signal), plugins.run(this.#stop.signal)];
+    const { signal: stopped } = this.#stop;
+    this.#running = [ownNode.run(stopped), plugins.run(stopped), allocatable.run(stopped)];
     agents.push(this);
   }
 
@@ -153,6 +163,23 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
       async () => expect((await api.get(csiNodes, { name: NODE })).spec?.drivers).toEqual([]),
       eventually,
     );
+  });
+
+  test('a limit that changes is shown as soon as the CSIDriver has the driver asked again', async () => {
+    await allowDriver();
+    const { agent, driver } = await startBoth({ maxVolumes: 7 });
+    const setPeriod = (seconds: number) => {
+      const body = { spec: { nodeAllocatableUpdatePeriodSeconds: seconds } };
+      return api.patch(csiDrivers, { name: DRIVER }, { type: 'merge', body });
+    };
+    const shown = async () => (await api.get(csiNodes, { name: NODE })).spec?.drivers[0]?.allocatable?.count;
+    expect(await shown()).toBe(7);
+    driver.maxVolumes = 5;
+    await setPeriod(20);
+    await vi.waitFor(async () => {
+      await agent.clock.advance(20_000);
+      expect(await shown()).toBe(5);
+    }, eventually);
   });
 
   test('two pods share one staged volume; the last one unstages it', async () => {

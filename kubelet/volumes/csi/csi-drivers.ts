@@ -1,6 +1,7 @@
 // The CSI drivers that have registered with this node. After pkg/volume/csi/csi_plugin.go and csi_drivers_store.go.
 import { AgentError } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
+import type { NodeGetInfoResponse } from '../../../cri/gen/messages.ts';
 import type { PluginHandler, PluginInfo } from '../../plugins/plugin-handler.ts';
 import { CsiClient } from './csi-client.ts';
 import type { CsiNodeObject } from './csi-node.ts';
@@ -10,6 +11,8 @@ export const CSI_PLUGIN_TYPE = 'CSIPlugin';
 interface Driver {
   readonly endpoint: string;
   readonly version: Version;
+  /** As last shown in the CSINode; 0: no limit. */
+  maxVolumes: number;
 }
 
 type Version = readonly [major: number, minor: number, patch: number];
@@ -22,6 +25,11 @@ function supportedVersion(text: string): Version | undefined {
 }
 
 const compare = (a: Version, b: Version): number => a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+
+async function infoOf({ endpoint }: Driver, signal: AbortSignal): Promise<NodeGetInfoResponse> {
+  using client = new CsiClient(endpoint);
+  return await client.info(signal);
+}
 
 export class CsiDrivers implements PluginHandler {
   readonly #node: Pick<CsiNodeObject, 'install' | 'uninstall'>;
@@ -56,10 +64,10 @@ export class CsiDrivers implements PluginHandler {
   }
 
   async register(plugin: PluginInfo, signal: AbortSignal): Promise<void> {
-    const driver = { endpoint: plugin.endpoint, version: this.#versionOf(plugin) };
+    const driver: Driver = { endpoint: plugin.endpoint, version: this.#versionOf(plugin), maxVolumes: 0 };
     this.#drivers.set(plugin.name, driver); // before anything is awaited: of two that come at once, one is refused
     try {
-      await this.#show(plugin, signal);
+      await this.#show(plugin.name, driver, await infoOf(driver, signal), signal);
     } catch (err) {
       if (this.#drivers.get(plugin.name) === driver) this.#drivers.delete(plugin.name);
       throw err;
@@ -73,16 +81,21 @@ export class CsiDrivers implements PluginHandler {
     await this.#node.uninstall(plugin.name, signal);
   }
 
-  async #show(plugin: PluginInfo, signal: AbortSignal): Promise<void> {
-    using client = new CsiClient(plugin.endpoint);
-    const info = await client.info(signal);
-    const shown = {
-      name: plugin.name,
-      nodeId: info.nodeId,
-      maxVolumes: info.maxVolumesPerNode,
-      topology: info.accessibleTopology?.segments ?? {},
-    };
-    await this.#node.install(shown, signal);
+  /** Shows how many volumes the driver takes now. False when it is not registered. @throws {CriError} */
+  async refreshLimit(name: string, signal: AbortSignal): Promise<boolean> {
+    const driver = this.#drivers.get(name);
+    if (driver === undefined) return false;
+    const info = await infoOf(driver, signal);
+    if (info.maxVolumesPerNode !== driver.maxVolumes && this.#drivers.get(name) === driver) {
+      await this.#show(name, driver, info, signal);
+    }
+    return true;
+  }
+
+  async #show(name: string, driver: Driver, info: NodeGetInfoResponse, signal: AbortSignal): Promise<void> {
+    const { nodeId, maxVolumesPerNode: maxVolumes } = info;
+    await this.#node.install({ name, nodeId, maxVolumes, topology: info.accessibleTopology?.segments ?? {} }, signal);
+    driver.maxVolumes = maxVolumes;
   }
 
   /** @throws {AgentError} CSI_DRIVER_REFUSED */
