@@ -98,7 +98,7 @@ export class PodSyncer {
     if (!actions.createSandbox && !startsAnything(actions)) return;
     const sandbox = actions.createSandbox
       ? await this.#createSandbox(input, actions, signal, progress)
-      : await this.#existingSandbox(pod, status, actions);
+      : await this.#existingSandbox(input, actions, signal);
     try {
       await input.mountVolumes?.();
       const imageVolumes = await this.#parts.starter.pullImageVolumes(pod, sandbox.config, signal);
@@ -150,7 +150,7 @@ export class PodSyncer {
   async #resize(pod: Pod, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
     try {
       await this.#parts.resizer?.resize(pod, actions, signal);
-      progress.changed = true;
+      progress.changed ||= actions.containersToResize.length > 0;
     } catch (err) {
       if (signal.aborted) throw err;
       this.#deps.log.warn({ err, podUid: pod.metadata?.uid }, 'containers not resized, will retry');
@@ -249,11 +249,16 @@ export class PodSyncer {
     }
   }
 
-  async #existingSandbox(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<Sandbox> {
+  async #existingSandbox(input: SyncPodInput, actions: PodActions, signal: AbortSignal): Promise<Sandbox> {
+    const { pod, status } = input;
     const runtimeHandler = status.sandboxes[0]?.runtimeHandler ?? '';
     const userIds = await this.#userIds(pod, runtimeHandler);
     const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod), userIds);
-    return { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, userIds, prepared: new Map() };
+    const prepared = new Map<string, ContainerPreparation>();
+    const sandbox = { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, userIds, prepared };
+    input.mountVolumes?.().catch(() => {}); // begun before the container is prepared, as for a new sandbox
+    this.#prepareNext({ pod, status, signal }, containersToStart(actions)[0], sandbox);
+    return sandbox;
   }
 
   /** @throws {AgentError} USER_NAMESPACES_UNSUPPORTED: root in a pod that asks for them would be root of the host. */
@@ -316,10 +321,14 @@ export class PodSyncer {
     }
   }
 
-  /** While the runtime starts the one before it. Not for a restart, which its back-off may put off. */
-  #prepareNext(ctx: StartContext, next: AnyContainer | undefined, { prepared }: Sandbox): void {
-    if (next === undefined || prepared.has(next.name) || findContainer(ctx.status, next.name) !== undefined) return;
-    prepared.set(next.name, this.#parts.starter.prepare(ctx.pod, next, ctx.status, ctx.signal));
+  /** While something else takes its time. Not for a restart, which its back-off may put off. */
+  #prepareNext(
+    { pod, status, signal }: Pick<StartContext, 'pod' | 'status' | 'signal'>,
+    next: AnyContainer | undefined,
+    { prepared }: Sandbox,
+  ): void {
+    if (next === undefined || prepared.has(next.name) || findContainer(status, next.name) !== undefined) return;
+    prepared.set(next.name, this.#parts.starter.prepare(pod, next, status, signal));
   }
 
   /** False when the container did not start, which is then among the failures. */
