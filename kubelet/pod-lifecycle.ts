@@ -40,7 +40,7 @@ export interface PodLifecycleDeps {
   readonly probes: Pick<ProbeManager, 'addPod' | 'stopLivenessAndStartup' | 'removePod' | 'verdict' | 'hasProbe'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'finish'>;
   readonly reasons: ReasonCache;
-  readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save'>;
+  readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save' | 'saveAllocated'>;
   readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed'>;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
@@ -160,9 +160,15 @@ export class KubeletPodLifecycle implements PodLifecycle {
     probes.addPod(pod);
   }
 
-  /** What the containers need besides. */
+  /**
+   * What the containers need besides. What the pod was given is on disk before any of them runs: an agent that did not
+   * know it would admit the pod with what it asks for by then, or refuse it.
+   */
   async #mountVolumes(pod: Pod, signal: AbortSignal): Promise<void> {
-    await this.#deps.volumes.mountPod(pod, signal); // has told of each volume that failed
+    const { volumes, allocations } = this.#deps;
+    const saved = allocations.saveAllocated().catch(() => {}); // told and tried again by its own writer
+    await volumes.mountPod(pod, signal); // has told of each volume that failed
+    await saved;
   }
 
   async #afterSync(pod: Pod, result: PodSyncResult): Promise<SyncOutcome> {
