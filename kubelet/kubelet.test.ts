@@ -4,6 +4,7 @@ import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
 import { FakeApi } from '../client/fake-client.ts';
 import { Store } from '../client/store.ts';
+import { AgentError } from '../core/errors.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import { DEFAULT_KUBELET_CONFIG } from './config.ts';
@@ -382,6 +383,26 @@ test('a token that cannot be had yet keeps containers from being made, not the s
   await until(() => condition('web', 'Ready') === 'True', 1000);
   expect(new Set(runtime.containersOf('uid-web').map((c) => c.sandboxId)).size).toBe(1);
   expect((await runtime.listPods())[0]?.sandboxes).toHaveLength(1);
+});
+
+test('a pod whose volume the node cannot take any more is rejected, and stays so', async () => {
+  startAgent();
+  await clock.advance(0);
+  const message = 'Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[data]';
+  volumes.mountError = new AgentError(message, { code: 'VOLUME_ATTACHMENT_LIMIT' });
+  api.seed(pods, newPod('web', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] }));
+  const statusOf = () => api.all(pods).find((p) => p.metadata?.name === 'web')?.status;
+  await until(() => statusOf()?.phase === 'Failed');
+  volumes.mountError = undefined;
+  await until(() => volumes.unmounts.includes('uid-web'), 1000);
+  await clock.advance(200_000);
+  expect(statusOf()).toMatchObject({
+    phase: 'Failed',
+    reason: 'VolumeAttachmentLimitExceeded',
+    message: `Pod was rejected: ${message}`,
+  });
+  expect(runtime.containersOf('uid-web')).toEqual([]);
+  expect(events.reasons().filter((r) => r === 'VolumeAttachmentLimitExceeded')).toHaveLength(1);
 });
 
 test('a pod whose own volumes cannot be mounted gets no sandbox, and no Event besides those of its volumes', async () => {

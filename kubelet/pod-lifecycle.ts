@@ -5,8 +5,9 @@ import { formatTime } from '../api/meta.ts';
 import { isTerminalPhase, type Pod, type PodStatus, podDescription, type Volume } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
-import { errorMessage } from '../core/errors.ts';
+import { AgentError, errorMessage } from '../core/errors.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
+import { type Rejection, rejectedStatus } from './admission.ts';
 import type { MirrorPods } from './mirror-pods.ts';
 import type { PodCache, PodIdentity } from './pod-cache.ts';
 import { isStaticPod } from './pod-manager.ts';
@@ -67,6 +68,23 @@ export class KubeletPodLifecycle implements PodLifecycle {
   }
 
   async syncPod(wanted: Pod, signal: AbortSignal): Promise<SyncOutcome> {
+    try {
+      return await this.#sync(wanted, signal);
+    } catch (err) {
+      if (!(err instanceof AgentError) || err.code !== 'VOLUME_ATTACHMENT_LIMIT') throw err;
+      return this.#reject(wanted, { reason: 'VolumeAttachmentLimitExceeded', message: err.message });
+    }
+  }
+
+  /** The node cannot have what the pod needs: the pod is over before it has run. */
+  #reject(pod: Pod, rejection: Rejection): SyncOutcome {
+    const { statuses, clock } = this.#deps;
+    this.#event(pod, 'Warning', rejection.reason, rejection.message);
+    statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
+    return { podIsOver: true };
+  }
+
+  async #sync(wanted: Pod, signal: AbortSignal): Promise<SyncOutcome> {
     const runtime = await this.#freshStatus(wanted);
     const pod = this.#deps.allocations.apply(wanted);
     const resizing = this.#observeResize(pod, runtime);

@@ -50,6 +50,11 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     records,
     onInUseChanged: deps.requestNodeStatus,
     notifyPod,
+    onLimitReached: (driver) => {
+      drivers.refreshLimit(driver, lifetime).catch((err: unknown) => {
+        log.warn({ err, driver }, 'the limit of a CSI driver is not known anew');
+      });
+    },
   });
   let lifetime = AbortSignal.abort();
   const drivers = new CsiDrivers({

@@ -20,7 +20,7 @@ import type { ObjectCache } from './object-cache.ts';
 import { applyFsGroup, giveToGroup } from './ownership.ts';
 import { buildPayload, type PayloadDeps } from './payload.ts';
 import type { TokenManager } from './token-manager.ts';
-import { VolumeStepError } from './volume-error.ts';
+import { AttachLimitError, VolumeStepError } from './volume-error.ts';
 import type { MountedVolume, VolumeManager } from './volume-manager.ts';
 import { type PluginDir, VolumePaths } from './volume-paths.ts';
 
@@ -273,11 +273,15 @@ export class LocalVolumes implements VolumeManager, Disposable {
 
   #mountFailure(pod: Pod, failures: ReadonlyMap<string, unknown>, signal: AbortSignal): AgentError {
     const uid = pod.metadata?.uid ?? '';
-    if (!signal.aborted) this.#retries.set(uid, this.#backoff.retryInMs(uid));
     const names = [...failures.keys()].sort();
     const at = (step: string) => names.filter((n) => stepOf(failures.get(n)) === step).join(' ');
     const causes = [...new Set([...failures.values()].map(errorMessage))].join('; ');
     const text = `unmounted volumes=[${names.join(' ')}], unattached volumes=[${at('attach')}], failed to process volumes=[${at('process')}]: ${causes}`;
+    if ([...failures.values()].some((err) => err instanceof AttachLimitError)) {
+      const message = `Node has reached its volume attachment limit, rejecting pod. ${text}`;
+      return new AgentError(message, { code: 'VOLUME_ATTACHMENT_LIMIT' });
+    }
+    if (!signal.aborted) this.#retries.set(uid, this.#backoff.retryInMs(uid));
     if (at('process') !== '' && !signal.aborted) {
       const message = `Unable to attach or mount volumes: ${text}`;
       this.#deps.events.event(podReference(pod), 'Warning', 'FailedMount', message);

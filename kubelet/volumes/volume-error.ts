@@ -32,6 +32,9 @@ export class VolumeStepError extends AgentError {
   }
 }
 
+/** The volume cannot be attached: the node has as many as its driver takes. The pod will never run here. */
+export class AttachLimitError extends VolumeStepError {}
+
 /** Runs one step; what it throws becomes a VolumeStepError, unless it is one. */
 export async function inStep<T>(
   step: VolumeStep,

@@ -17,6 +17,7 @@ export interface VolumeManager {
   /**
    * Brings every volume of the pod up to date: mounts what is missing, refreshes what the API changed. Idempotent.
    * @throws {AgentError} VOLUME_MOUNT_FAILED; each failing volume has already been reported as a FailedMount Event.
+   * VOLUME_ATTACHMENT_LIMIT when a volume cannot be attached to this node any more: the pod is to be rejected.
    */
   mountPod(pod: Pod, signal: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>>;
   /** Unmounts and removes the pod's volumes. Idempotent. @throws when something is still mounted. */

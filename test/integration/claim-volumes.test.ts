@@ -51,7 +51,14 @@ async function startAgent(): Promise<void> {
   const ownNode = createInformer(api, nodes, { fieldSelector: `metadata.name=${NODE}` }, deps);
   const notifyPod = (uid: string) => notified.push(uid);
   const attachments = stack.use(
-    new CsiAttachments(NODE, { ...deps, ownNode: ownNode.store, records, onInUseChanged: () => {}, notifyPod }),
+    new CsiAttachments(NODE, {
+      ...deps,
+      ownNode: ownNode.store,
+      records,
+      onInUseChanged: () => {},
+      notifyPod,
+      onLimitReached: () => {},
+    }),
   );
   const registered = new CsiDrivers({
     ...deps,

@@ -23,6 +23,7 @@ import { CsiRecords } from '../../kubelet/volumes/csi/csi-records.ts';
 import { type CsiSpec, inlineSpec } from '../../kubelet/volumes/csi/csi-spec.ts';
 import { CsiVolumes } from '../../kubelet/volumes/csi/csi-volumes.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import { AttachLimitError } from '../../kubelet/volumes/volume-error.ts';
 import { type CsiDriverOptions, TestCsiDriver } from '../harness/csi-driver.ts';
 import { GrpcFailure } from '../harness/plugin-socket.ts';
 
@@ -41,6 +42,7 @@ const drivers: TestCsiDriver[] = [];
 class Agent {
   readonly records = new CsiRecords(root, silentLog);
   readonly notified: string[] = [];
+  readonly limits: string[] = [];
   readonly attachments: CsiAttachments;
   readonly volumes: CsiVolumes;
   /** By this go the limits of drivers that are asked for again. */
@@ -57,6 +59,7 @@ class Agent {
       records: this.records,
       onInUseChanged: () => {},
       notifyPod: (uid) => this.notified.push(uid),
+      onLimitReached: (driver) => this.limits.push(driver),
     });
     const csiDrivers = new CsiDrivers({
       ...deps,
@@ -414,9 +417,17 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     };
     const { metadata } = await api.create(volumeAttachments, {}, attachment);
     await expect(mount()).rejects.toThrow('Volume not attached according to its VolumeAttachment');
-    const status = { attached: true, attachmentMetadata: { device: '/dev/x' } };
-    const at = { name: metadata?.name ?? '' };
-    await api.patch(volumeAttachments, at, { type: 'merge', body: { status } }, { subresource: 'status' });
+    const setAttachment = (status: object) => {
+      const at = { name: metadata?.name ?? '' };
+      return api.patch(volumeAttachments, at, { type: 'merge', body: { status } }, { subresource: 'status' });
+    };
+    await setAttachment({ attached: false, attachError: { message: 'not now', errorCode: 14 } });
+    await expect(mount()).rejects.toMatchObject({ step: 'WaitForAttach', message: 'not now' });
+    expect(agent.limits).toEqual([]);
+    await setAttachment({ attachError: { message: 'no more', errorCode: 8 } });
+    await expect(mount()).rejects.toThrow(AttachLimitError);
+    expect(agent.limits).toEqual([DRIVER]);
+    await setAttachment({ attached: true, attachError: null, attachmentMetadata: { device: '/dev/x' } });
     await mount();
     for (const method of ['NodeStageVolume', 'NodePublishVolume']) {
       const call = driver.calls.find((c) => c.method === method);

@@ -7,7 +7,7 @@ import type { ApiClient } from '../../../client/api-client.ts';
 import { isNotFound } from '../../../client/errors.ts';
 import type { ReadonlyStore } from '../../../client/store.ts';
 import { errorMessage } from '../../../core/errors.ts';
-import { VolumeStepError } from '../volume-error.ts';
+import { AttachLimitError, VolumeStepError } from '../volume-error.ts';
 import { attachmentName, uniqueVolumeName } from './csi-paths.ts';
 import type { CsiRecords } from './csi-records.ts';
 import type { CsiSpec } from './csi-spec.ts';
@@ -20,7 +20,12 @@ export interface CsiAttachmentsDeps {
   readonly onInUseChanged: () => void;
   /** A pod that waits should try again. */
   readonly notifyPod: (podUid: string) => void;
+  /** The driver takes fewer volumes than the node shows. */
+  readonly onLimitReached: (driver: string) => void;
 }
+
+/** gRPC's number for RESOURCE_EXHAUSTED, in `status.attachError.errorCode`. */
+const RESOURCE_EXHAUSTED = 8;
 
 export class CsiAttachments implements Disposable {
   readonly #nodeName: string;
@@ -89,8 +94,13 @@ export class CsiAttachments implements Disposable {
     if (!volumesInUse.includes(name)) {
       throw wait("Volume has not been added to the list of VolumesInUse in the node's volume status");
     }
-    if (!volumesAttached.some((v) => v.name === name)) throw wait('Volume not attached according to node status');
-    const { isAttached, metadata, error } = await this.#attachment(spec, signal);
+    const isShown = volumesAttached.some((v) => v.name === name);
+    const { isAttached, metadata, error, isLimit } = await this.#attachment(spec, signal);
+    if (!isAttached && isLimit) {
+      this.#deps.onLimitReached(spec.driver);
+      throw new AttachLimitError('attach', spec.specName, error ?? '');
+    }
+    if (!isShown) throw wait('Volume not attached according to node status');
     if (error !== undefined) throw new VolumeStepError('WaitForAttach', spec.specName, error);
     if (!isAttached) throw wait('Volume not attached according to its VolumeAttachment');
     this.#waiting.delete(podUid);
@@ -106,10 +116,17 @@ export class CsiAttachments implements Disposable {
     try {
       const { status } = await this.#deps.client.get(volumeAttachments, { name }, { signal });
       const isAttached = status?.attached === true;
-      return { isAttached, metadata: status?.attachmentMetadata ?? {}, error: status?.attachError?.message };
+      const failure: { message?: string; errorCode?: number } | undefined = status?.attachError;
+      const isLimit = failure?.errorCode === RESOURCE_EXHAUSTED;
+      return { isAttached, metadata: status?.attachmentMetadata ?? {}, error: failure?.message, isLimit };
     } catch (err) {
       const text = isNotFound(err) ? `volume attachment ${name} not found` : errorMessage(err);
-      return { isAttached: false, metadata: {}, error: `failed to get VolumeAttachment ${name}: ${text}` };
+      return {
+        isAttached: false,
+        metadata: {},
+        error: `failed to get VolumeAttachment ${name}: ${text}`,
+        isLimit: false,
+      };
     }
   }
 
