@@ -4,10 +4,11 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Node } from '../../api/kinds.ts';
-import type { Container, ContainerStatus, Pod, ResourceRequirements } from '../../api/pod.ts';
+import type { Container, ContainerStatus, Pod, PodSpec, ResourceRequirements } from '../../api/pod.ts';
 import { parseQuantity, quantityMilliValue } from '../../api/quantity.ts';
 import { systemClock } from '../../core/clock.ts';
 import { type CgroupHierarchies, detectCgroups } from '../../host/cgroup.ts';
+import { labNames } from '../../lab/names.ts';
 import { labMissing } from '../harness/cluster.ts';
 import { FaultNode, NODE } from '../harness/fault-node.ts';
 import { findKubectl, type Kubectl } from '../harness/kubectl.ts';
@@ -47,8 +48,12 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
   const get = (name: string) => kubectl.json<Pod>('get', 'pod', name);
   const gone = (name: string) => kubectl.run('delete', 'pod', name, '--wait');
 
-  async function start(name: string, containers: readonly Partial<Container>[]): Promise<Pod> {
-    const plain = pod(name);
+  async function start(
+    name: string,
+    containers: readonly Partial<Container>[],
+    spec: Partial<PodSpec> = {},
+  ): Promise<Pod> {
+    const plain = pod(name, SLEEP, spec);
     const main = plain.spec!.containers[0]!;
     plain.spec!.containers = containers.map((c) => ({ ...main, ...c }));
     await kubectl.apply(plain);
@@ -92,17 +97,17 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     return await untilPod(name, isDone(wanted));
   }
 
-  /** What the kernel was told of the container (as it sees it) and of its pod. */
+  /** What the kernel was told of the container and of its pod. */
   async function limits(name: string, container = 'main') {
-    const inside = (file: string) => kubectl.run('exec', name, `--container=${container}`, '--', 'cat', file);
-    const own = (await inside('/proc/1/cgroup')).trim().split('\n');
+    const { metadata, status } = await get(name);
+    const level = status?.qosClass === 'Guaranteed' ? '' : status!.qosClass!.toLowerCase();
+    const ofPod = path.join(labNames(node.cluster.dir).cgroupRoot, NODE, 'kubepods', level, `pod${metadata!.uid}`);
+    const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+    const id = all.find((c) => c.name === container)!.containerID!.split('//')[1]!;
     const read = async (controller: string, file: string) => {
-      const v2 = cgroups.version === 2;
-      const mount = cgroups.mounts.get(v2 ? 'unified' : controller)!;
-      const line = own.find((l) => (v2 ? l.startsWith('0::') : l.split(':')[1]!.split(',').includes(controller)))!;
-      const group = line.slice(line.indexOf(':', line.indexOf(':') + 1) + 1);
-      const text = async (dir: string) => (await readFile(path.join(mount, dir, file), 'utf8')).trim();
-      return { container: await text(group), pod: await text(path.dirname(group)) };
+      const mount = cgroups.mounts.get(cgroups.version === 2 ? 'unified' : controller)!;
+      const text = async (group: string) => (await readFile(path.join(mount, group, file), 'utf8')).trim();
+      return { container: await text(path.join(ofPod, id)), pod: await text(ofPod) };
     };
     if (cgroups.version === 2)
       return { quota: await read('cpu', 'cpu.max'), memory: await read('memory', 'memory.max') };
@@ -143,7 +148,12 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
   test('cpu and memory go up and down, and the container does not notice', async () => {
     const small = resources({ cpu: '100m', memory: '32Mi' }, { cpu: '200m', memory: '64Mi' });
     const big = resources({ cpu: '250m', memory: '48Mi' }, { cpu: '500m', memory: '128Mi' });
-    const before = await start('plain', [{ resources: small }]);
+    const cpu = { containerName: 'main', resource: 'limits.cpu', divisor: '1m' };
+    const volumes = [{ name: 'info', downwardAPI: { items: [{ path: 'cpu', resourceFieldRef: cpu }] } }];
+    const volumeMounts = [{ name: 'info', mountPath: '/info' }];
+    const before = await start('plain', [{ resources: small, volumeMounts }], { volumes });
+    const shown = () => kubectl.run('exec', 'plain', '--', 'cat', '/info/cpu');
+    expect(await shown()).toBe('200');
     expect(await limits('plain')).toEqual(expectedLimits(102, 20_000, 64 << 20));
     const grown = await resized('plain', { main: big });
     expect(await limits('plain')).toEqual(expectedLimits(256, 50_000, 128 << 20));
@@ -153,6 +163,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
       allocatedResources: big.requests,
     });
     expect(grown.status?.qosClass).toBe('Burstable');
+    await expect.poll(shown, { timeout: 30_000 }).toBe('500');
     kubectl = older ?? kubectl;
     const shrunk = await resized('plain', { main: small });
     kubectl = newest;
