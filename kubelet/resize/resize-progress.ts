@@ -2,7 +2,7 @@
 // pkg/kubelet/kuberuntime/kuberuntime_manager.go IsPodResizeInProgress, computePodResizeAction.
 import type { Container, Pod, ResourceRequirements } from '../../api/pod.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from '../runtime/pod-runtime-status.ts';
-import { currentResources } from './actual-resources.ts';
+import { actualResources, currentResources } from './actual-resources.ts';
 import type { ActuatedResources } from './allocations.ts';
 import {
   compareIn,
@@ -38,13 +38,25 @@ export function containerResize(
   const current = currentResources(known.container(uid, container.name), allocated, running);
   const ofPod = pod.spec?.resources;
   const [after, before] = [withPodLimits(allocated, ofPod), withPodLimits(current, known.pod(uid) ?? ofPod)];
+  // What is not its own it may have been started with, while its pod still waits for the rest.
+  const hasInherited = (resource: ResizableResource) =>
+    sameResource(resource, allocated, current) && isToldToHave(resource, after, running);
   const changes = new Map(
     RESIZABLE_RESOURCES.flatMap((resource) => {
       const order = compareIn(resource, 'limits', after, before) || compareIn(resource, 'requests', after, before);
-      return order === 0 ? [] : [[resource, order < 0 ? 'less' : 'more'] as const];
+      return order === 0 || hasInherited(resource) ? [] : [[resource, order < 0 ? 'less' : 'more'] as const];
     }),
   );
   return changes.size === 0 ? undefined : { container, running, current, changes };
+}
+
+function isToldToHave(
+  resource: ResizableResource,
+  resources: ResourceRequirements,
+  running: RuntimeContainer,
+): boolean {
+  const linux = running.cri.resources?.linux;
+  return linux !== undefined && sameResource(resource, resources, actualResources(resources, linux));
 }
 
 /** A container without a limit of its own has that of its pod. */

@@ -180,4 +180,14 @@ describe('resources of the pod as a whole', () => {
   ])('%s', (_, given, expected) => {
     expect(act(given)).toEqual(expected);
   });
+
+  test('a container that was started with them is not started once more while its pod still waits', () => {
+    const plain = fakeContainer({ name: 'a' });
+    const linux = { cpuShares: 5120, cpuQuota: 500_000, cpuPeriod: 100_000, memoryLimitInBytes: 0 };
+    const running = [{ ...plain, cri: { ...plain.cri, resources: { linux: linux as LinuxContainerResources } } }];
+    const containers = [spec('a', restarting('cpu'))];
+    const given = { pod: { ...pod('5'), containers }, used: { a: {} }, usedByPod: { limits: { cpu: '4' } } };
+    expect(act(given)).toMatchObject({ kill: ['Container a resize requires restart'], start: ['a'] });
+    expect(act({ ...given, running })).toEqual({ ...nothing, resizePod: true, inProgress: true });
+  });
 });
