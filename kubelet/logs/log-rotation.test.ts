@@ -4,7 +4,8 @@ import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
-import { silentLog } from '../../core/log.ts';
+import { createLogger } from '../../core/log.ts';
+import { CriError } from '../../cri/errors.ts';
 import { LogRotation } from './log-rotation.ts';
 import { planRotation, rotateLog, rotationStamp } from './rotate-log.ts';
 
@@ -105,7 +106,8 @@ describe('one log', () => {
 });
 
 describe('all logs', () => {
-  const start = (opts: { maxSizeBytes?: number; workers?: number } = {}) => {
+  const start = (opts: { maxSizeBytes?: number; workers?: number; failure?: Error } = {}) => {
+    const lines: string[] = [];
     const reopened: string[] = [];
     const clock = new FakeClock();
     const rotation = new LogRotation(
@@ -115,14 +117,15 @@ describe('all logs', () => {
         runtime: {
           reopenContainerLog: async (id) => {
             reopened.push(id);
+            if (opts.failure !== undefined) throw opts.failure;
             await writeFile(path.join(dir, id), '');
           },
         },
         clock,
-        log: silentLog,
+        log: createLogger({ level: 'warn', destination: { write: (line) => void lines.push(line) } }),
       },
     );
-    return { rotation, reopened, clock };
+    return { rotation, reopened, clock, lines };
   };
 
   test.each([1, 2, 5])('only those that are large enough are rotated, with %i workers', async (workers) => {
@@ -139,6 +142,15 @@ describe('all logs', () => {
     await rotation.rotateAll(never);
     expect(reopened).toEqual(['a', 'b', 'c']);
     expect(await names()).toEqual(['a', 'b', 'c']);
+  });
+
+  test('a container that was removed meanwhile is not warned of, a runtime that fails is', async () => {
+    const gone = start({ failure: new CriError('ReopenContainerLog', 'NOT_FOUND', 'no such container') });
+    await gone.rotation.rotateAll(never);
+    expect([gone.reopened.length, gone.lines]).toEqual([3, []]);
+    const away = start({ failure: new CriError('ReopenContainerLog', 'UNAVAILABLE', 'connection lost') });
+    await away.rotation.rotateAll(never);
+    expect(away.lines).toHaveLength(3);
   });
 
   test('looks once per interval and ends with its signal', async () => {

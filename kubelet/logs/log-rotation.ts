@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { Clock } from '../../core/clock.ts';
 import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import { isCriError } from '../../cri/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { rotateLog } from './rotate-log.ts';
 
@@ -80,7 +81,8 @@ export class LogRotation {
       await rotateLog(logPath, { maxFiles, nowMs: this.#deps.clock.now() }, reopen, signal);
       this.#log.debug({ containerId, size }, 'container log rotated');
     } catch (err) {
-      if (!signal.aborted) this.#log.warn({ err, containerId }, 'container log not rotated, will retry');
+      if (signal.aborted || isCriError(err, 'NOT_FOUND')) return; // removed between the look and the call
+      this.#log.warn({ err, containerId }, 'container log not rotated, will retry');
     }
   }
 }
