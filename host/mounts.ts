@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError } from '../core/errors.ts';
+import { type DeviceMount, formatAndMount } from './disk.ts';
 import { type Exec, execOk } from './exec.ts';
 
 export interface MountPoint {
@@ -61,6 +62,8 @@ export interface Mounter {
   mountTmpfs(dir: string, options: readonly string[], signal?: AbortSignal): Promise<void>;
   /** A file system of huge pages of one size. @throws {AgentError} MOUNT_FAILED, e.g. for a size the CPU has not. */
   mountHugePages(dir: string, pageBytes: number, signal?: AbortSignal): Promise<void>;
+  /** A block device, with a file system that is made where it has none. @throws {AgentError} as `formatAndMount` does. */
+  mountDevice(device: string, dir: string, how: DeviceMount): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
   bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
@@ -86,6 +89,7 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     list,
     mountTmpfs: (dir, options, signal) => mountNew('tmpfs', options.join(','), dir, signal),
     mountHugePages: (dir, pageBytes, signal) => mountNew('hugetlbfs', `pagesize=${pageBytes}`, dir, signal),
+    mountDevice: (device, dir, how) => formatAndMount(exec, device, dir, how),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
     async unmount(dir, signal) {

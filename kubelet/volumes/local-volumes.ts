@@ -8,7 +8,7 @@ import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import { type Mounter, mountsUnder } from '../../host/mounts.ts';
+import { type Mounter, type MountPoint, mountsUnder } from '../../host/mounts.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { writeAtomically } from './atomic-writer.ts';
@@ -35,7 +35,7 @@ export interface LocalVolumesDeps {
   readonly objects: ObjectCache;
   readonly tokens: TokenManager;
   /** Claims and inline CSI volumes; without it they are refused. */
-  readonly claims?: Pick<ClaimVolumes, 'serves' | 'startRound' | 'setUp' | 'unmountPod'>;
+  readonly claims?: Pick<ClaimVolumes, 'serves' | 'startRound' | 'setUp' | 'unmountPod' | 'releaseDisks'>;
   readonly fieldFacts: PayloadDeps['fieldFacts'];
   readonly mounter: Mounter;
   readonly events: EventRecorder;
@@ -101,7 +101,8 @@ export class LocalVolumes implements VolumeManager, Disposable {
     const podDir = this.#paths.podDir(podUid);
     await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
     await this.#deps.claims?.unmountPod(podUid, signal);
-    await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
+    const mounts = await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
+    await this.#deps.claims?.releaseDisks(mounts, signal);
     // Nothing should be mounted below any more; what somebody mounts now is refused by the walk, not emptied.
     await removeTree(this.#paths.volatilePodDir(podUid), signal);
     for (const name of ['volume-subpaths', 'volumes', 'volumeDevices', 'plugins']) {
@@ -236,14 +237,14 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await mountNoSwap(this.#deps.mounter, dir, ['mode=0700'], signal);
   }
 
-  async #unmountUnder(dirs: readonly string[], signal: AbortSignal): Promise<void> {
-    const find = async () => {
-      const mounts = await this.#deps.mounter.list();
-      return dirs.flatMap((dir) => mountsUnder(mounts, dir));
-    };
-    for (const mount of await find()) await this.#deps.mounter.unmount(mount.mountPoint, signal);
-    const left = await find();
-    if (left.length === 0) return;
+  /** Answers what is still mounted elsewhere. */
+  async #unmountUnder(dirs: readonly string[], signal: AbortSignal): Promise<readonly MountPoint[]> {
+    const { mounter } = this.#deps;
+    const inside = (mounts: readonly MountPoint[]) => dirs.flatMap((dir) => mountsUnder(mounts, dir));
+    for (const mount of inside(await mounter.list())) await mounter.unmount(mount.mountPoint, signal);
+    const mounts = await mounter.list();
+    const left = inside(mounts);
+    if (left.length === 0) return mounts;
     throw new AgentError(`still mounted: ${left.map((m) => m.mountPoint).join(', ')}`, {
       code: 'VOLUME_UNMOUNT_FAILED',
       retryable: true,

@@ -14,10 +14,13 @@ export type PluginDir =
 export class VolumePaths {
   readonly podsDir: string;
   readonly volatileDir: string;
+  /** Where devices are mounted, once for all pods that use them. */
+  readonly localDisksDir: string;
 
   constructor(rootDir: string) {
     this.podsDir = path.join(rootDir, 'pods');
     this.volatileDir = path.join(rootDir, 'volatile');
+    this.localDisksDir = path.join(rootDir, 'plugins/kubernetes.io/local-volume/mounts');
   }
 
   podDir(podUid: string): string {

@@ -1,6 +1,6 @@
 // Volumes of claims as a pod gets them: with real mounts and a CSI driver on real sockets, against an API server in
 // memory. Needs root; everything happens below one temporary directory.
-import { mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -248,6 +248,45 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(await mountPoints()).toEqual([]);
     expect(await readFile(path.join(disk, 'kept'), 'utf8')).toBe('yes');
     expect(await volumes.listPodDirs()).toEqual([]);
+  });
+
+  test('a local volume behind a link is shared; the group of its files is that of the first pod', async () => {
+    await mkdir(path.join(root, 'disk'));
+    await symlink(path.join(root, 'disk'), path.join(root, 'link'));
+    await bind({ local: { path: path.join(root, 'link') } });
+    const one = await mount(podOf('one', { securityContext: { fsGroup: 1111 } }));
+    await writeFile(path.join(one.hostPath, 'file'), 'shared');
+    const two = await mount(podOf('two', { securityContext: { fsGroup: 2222 } }));
+    expect(await readFile(path.join(two.hostPath, 'file'), 'utf8')).toBe('shared');
+    expect((await stat(two.hostPath)).gid).toBe(1111);
+    const text = 'The requested fsGroup is 2222, but the volume pv has GID 1111. The volume may not be shareable.';
+    expect(events).toEqual([`Pod AlreadyMountedVolume ${text}`]);
+    for (const uid of ['one', 'two']) await volumes.removePodDir(uid, signal);
+    expect(await mountPoints()).toEqual([]);
+  });
+
+  test('a local device gets a file system once, is mounted for all its pods and unmounted with the last', async (context) => {
+    const image = path.join(root, 'image');
+    await execOk(systemExec, 'truncate', ['-s', '16M', image], { timeoutMs: 30_000 });
+    const loop = await systemExec('losetup', ['--find', '--show', image]);
+    if (loop.code !== 0) context.skip(`no loop device: ${loop.stderr}`);
+    const device = loop.stdout.trim();
+    stack.defer(async () => void (await execOk(systemExec, 'losetup', ['--detach', device], { timeoutMs: 30_000 })));
+    await bind({ local: { path: device } });
+    const global = path.join(root, 'plugins/kubernetes.io/local-volume/mounts/pv');
+    const [one, two] = await Promise.all([mount(podOf('one')), mount(podOf('two'))]);
+    await writeFile(path.join(one.hostPath, 'file'), 'kept');
+    expect(await readFile(path.join(two.hostPath, 'file'), 'utf8')).toBe('kept');
+    const mounts = mountsUnder(await mounter.list(), root);
+    expect(mounts.map((m) => [m.fsType, m.source])).toEqual(Array(3).fill(['ext4', device]));
+    await volumes.removePodDir('one', signal);
+    expect(await mountPoints()).toEqual(expect.arrayContaining([global, two.hostPath]));
+    await volumes.removePodDir('two', signal);
+    expect(await mountPoints()).toEqual([]);
+    const again = await mount(podOf('three'));
+    expect(await readFile(path.join(again.hostPath, 'file'), 'utf8')).toBe('kept');
+    await volumes.removePodDir('three', signal);
+    expect(await mountPoints()).toEqual([]);
   });
 
   test('a local block volume is a link to its device, not a mount', async () => {

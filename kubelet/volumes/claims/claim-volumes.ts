@@ -11,7 +11,7 @@ import type { Clock } from '../../../core/clock.ts';
 import { DueQueue } from '../../../core/due-queue.ts';
 import { errorMessage } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
-import type { Mounter } from '../../../host/mounts.ts';
+import type { Mounter, MountPoint } from '../../../host/mounts.ts';
 import { podReference } from '../../runtime/runtime-deps.ts';
 import type { CsiRecords } from '../csi/csi-records.ts';
 import { type CsiSpec, inlineSpec, persistentSpec } from '../csi/csi-spec.ts';
@@ -30,7 +30,7 @@ import {
   modeFault,
   volumeFault,
 } from './claim-rules.ts';
-import { setUpLocalVolume } from './local-volume.ts';
+import { LocalDisks } from './local-volume.ts';
 
 export interface ClaimVolumesDeps {
   readonly client: ApiClient;
@@ -63,7 +63,7 @@ export class ClaimVolumes implements Disposable {
   readonly #nodeName: string;
   readonly #deps: ClaimVolumesDeps;
   readonly #log: Logger;
-  readonly #paths: VolumePaths;
+  readonly #disks: LocalDisks;
   /** By pod, then by volume. */
   readonly #mounted = new Map<string, Map<string, Mounted>>();
   readonly #refresh: DueQueue<string>;
@@ -71,7 +71,7 @@ export class ClaimVolumes implements Disposable {
 
   constructor(opts: { readonly nodeName: string; readonly rootDir: string }, deps: ClaimVolumesDeps) {
     this.#nodeName = opts.nodeName;
-    this.#paths = new VolumePaths(opts.rootDir);
+    this.#disks = new LocalDisks({ ...deps, paths: new VolumePaths(opts.rootDir) });
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'claims' });
     this.#refresh = new DueQueue<string>(deps.clock, (podUid) => {
@@ -123,6 +123,11 @@ export class ClaimVolumes implements Disposable {
     this.#deps.attachments.forgetPod(podUid);
   }
 
+  /** To be called when a pod's mounts have gone, with what is mounted now: unmounts what only that pod used. */
+  async releaseDisks(mounts: readonly MountPoint[], signal: AbortSignal): Promise<void> {
+    await this.#disks.release(mounts, signal);
+  }
+
   [Symbol.dispose](): void {
     this.#refresh[Symbol.dispose]();
   }
@@ -145,9 +150,7 @@ export class ClaimVolumes implements Disposable {
     };
     const { hostPath, local } = pv.spec ?? {};
     if (hostPath !== undefined) return await at(() => prepareHostPath(hostPath));
-    const { mounter, log } = this.#deps;
-    const deps = { paths: this.#paths, mounter, log };
-    if (local !== undefined) return await at(() => setUpLocalVolume(pod, pv, readOnly, deps, signal));
+    if (local !== undefined) return await at(() => this.#disks.setUp(pod, pv, readOnly, signal));
     throw new VolumeStepError('FindPluginBySpec', specName, 'no volume plugin matched');
   }
 
