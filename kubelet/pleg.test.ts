@@ -64,6 +64,22 @@ test('an exit marks the pod at once, and the same event again does not', async (
   expect(cache.isStale('u')).toBe(false);
 });
 
+test('that memory ran out counts when it is told after the end, which may have told less', async () => {
+  await adoptAndRead();
+  const id = (await cache.fresh(IDENTITY)).containers[0]!.id;
+  runtime.emit({ type: 'oom', containerId: id });
+  await clock.advance(0);
+  expect(changed).toEqual([]); // the end follows
+  runtime.exit('u', 'main', 137);
+  await clock.advance(0);
+  await cache.fresh(IDENTITY);
+  changed = [];
+  runtime.emit({ type: 'oom', containerId: id });
+  await clock.advance(0);
+  expect(changed).toEqual(['u']);
+  expect(cache.isStale('u')).toBe(true);
+});
+
 test('a mark that comes while the status is being read makes it be read again', async () => {
   await adoptAndRead();
   cache.markStale('u');

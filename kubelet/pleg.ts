@@ -123,11 +123,11 @@ export class Pleg {
 
   #handleEvent(event: RuntimeEvent): void {
     this.#log.trace({ event }, 'runtime event');
-    if (event.type === 'oom') return; // the exit follows, and the status says why
     const known = this.#deps.cache.instance(event.containerId);
     const podUid = event.podUid ?? known?.podUid;
-    if (podUid === undefined) this.#keepUnknown(event);
-    else if (isNews(event, known)) this.#changed(podUid);
+    if (podUid !== undefined) {
+      if (isNews(event, known)) this.#changed(podUid);
+    } else if (event.type !== 'oom') this.#keepUnknown(event);
   }
 
   #changed(podUid: string): void {
@@ -222,6 +222,6 @@ function isNews(event: RuntimeEvent, known: KnownInstance | undefined): boolean 
     case 'deleted':
       return known !== undefined;
     case 'oom':
-      return false;
+      return known?.state === 'exited'; // mostly the exit follows and tells why; now it told too little
   }
 }
