@@ -72,7 +72,17 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     },
   });
   const allocatable = new CsiAllocatable({ client, clock, log, refresh: (name, s) => drivers.refreshLimit(name, s) });
-  const csi = new CsiVolumes(nodeName, { client, drivers, records, attachments, tokens: deps.tokens, mounter, log });
+  const csi = new CsiVolumes(nodeName, {
+    client,
+    drivers,
+    records,
+    attachments,
+    tokens: deps.tokens,
+    mounter,
+    events,
+    clock,
+    log,
+  });
   const claims = new ClaimVolumes(
     { nodeName, rootDir },
     { client, ownNode, csi, attachments, records, mounter, events, notifyPod, clock, log },

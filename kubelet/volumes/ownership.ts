@@ -3,15 +3,28 @@ import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../../core/log.ts';
 
-/** Faults are logged and passed over, as upstream: a file that vanished or a refusing file system stops no pod. */
-export async function applyFsGroup(root: string, gid: number, readOnly: boolean, log: Logger): Promise<void> {
+/**
+ * Faults are logged and passed over, as upstream: a file that vanished or a refusing file system stops no pod.
+ * `onFile` is called after each file and directory.
+ */
+export async function applyFsGroup(
+  root: string,
+  gid: number,
+  readOnly: boolean,
+  log: Logger,
+  onFile: () => void = () => {},
+): Promise<void> {
   const entries = await readdir(root, { withFileTypes: true });
   for (const entry of entries) {
     const child = path.join(root, entry.name);
-    if (entry.isDirectory()) await applyFsGroup(child, gid, readOnly, log);
-    else await giveToGroup(child, gid, readOnly, log);
+    if (entry.isDirectory()) await applyFsGroup(child, gid, readOnly, log, onFile);
+    else {
+      await giveToGroup(child, gid, readOnly, log);
+      onFile();
+    }
   }
   await giveToGroup(root, gid, readOnly, log);
+  onFile();
 }
 
 /** One file or directory; of a symlink only the link itself changes its group. */

@@ -66,11 +66,19 @@ async function startAgent(): Promise<void> {
     onRegistered: () => volumes.notifyWaitingPods(),
   });
   const tokens = stack.use(new TokenManager({ ...deps, onRefreshDue: () => {} }));
-  const csi = new CsiVolumes(NODE, { ...deps, mounter, tokens, records, drivers: registered, attachments });
   const recorder = {
     event: (about: { kind?: string }, _: string, reason: string, message: string) =>
       void events.push(`${about.kind} ${reason} ${message}`),
   };
+  const csi = new CsiVolumes(NODE, {
+    ...deps,
+    events: recorder,
+    mounter,
+    tokens,
+    records,
+    drivers: registered,
+    attachments,
+  });
   const claims = stack.use(
     new ClaimVolumes(
       { nodeName: NODE, rootDir: root },

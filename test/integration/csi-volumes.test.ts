@@ -74,6 +74,7 @@ class Agent {
     const tokens = new TokenManager({ ...deps, onRefreshDue: () => {} });
     this.volumes = new CsiVolumes(NODE, {
       ...deps,
+      events: { event: () => {} },
       mounter,
       tokens,
       records: this.records,

@@ -5,23 +5,19 @@ import { mkdir, readlink, rm, rmdir, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { PersistentVolume } from '../../../api/kinds.ts';
 import type { Pod } from '../../../api/pod.ts';
-import type { EventRecorder } from '../../../client/event-recorder.ts';
 import { AgentError, errnoOf } from '../../../core/errors.ts';
 import { KeyedLock } from '../../../core/keyed-lock.ts';
-import type { Logger } from '../../../core/log.ts';
 import { type Mounter, type MountPoint, mountsUnder } from '../../../host/mounts.ts';
 import { podReference } from '../../runtime/runtime-deps.ts';
-import { applyFsGroup, matchesFsGroup } from '../ownership.ts';
+import { giveVolumeToPodGroup, type VolumeGroupDeps } from '../volume-group.ts';
 import type { VolumePaths } from '../volume-paths.ts';
 
 const PLUGIN = 'kubernetes.io~local-volume';
 const DEFAULT_FS_TYPE = 'ext4';
 
-export interface LocalVolumeDeps {
+export interface LocalVolumeDeps extends VolumeGroupDeps {
   readonly paths: VolumePaths;
   readonly mounter: Mounter;
-  readonly events: EventRecorder;
-  readonly log: Logger;
 }
 
 export class LocalDisks {
@@ -82,13 +78,13 @@ export class LocalDisks {
 
   /** The files are given to the group of the first pod that mounts them; later ones hear that they have another. */
   async #bind(from: string, dir: string, pod: Pod, pv: PersistentVolume, readOnly: boolean, signal: AbortSignal) {
-    const { mounter, events, log } = this.#deps;
+    const { mounter, events } = this.#deps;
     const name = pv.metadata?.name ?? '';
     const users = this.#usersOf(name, await mounter.list());
     const others = users.filter((user) => user !== dir);
     await mkdir(dir, { recursive: true, mode: 0o750 });
     if (!users.includes(dir)) await mounter.bind(from, dir, signal);
-    const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {};
+    const fsGroup = pod.spec?.securityContext?.fsGroup;
     if (fsGroup === undefined || readOnly) return;
     if (others.length > 0) {
       const { gid } = await stat(dir);
@@ -97,8 +93,7 @@ export class LocalDisks {
       events.event(podReference(pod), 'Warning', 'AlreadyMountedVolume', text);
       return;
     }
-    const isDone = fsGroupChangePolicy === 'OnRootMismatch' && (await matchesFsGroup(dir, fsGroup, false));
-    if (!isDone) await applyFsGroup(dir, fsGroup, false, log);
+    await giveVolumeToPodGroup(pod, dir, false, this.#deps);
   }
 
   /** Directories of pods where the volume is mounted. */

@@ -11,13 +11,12 @@ import type { ApiClient } from '../../../client/api-client.ts';
 import { isNotFound } from '../../../client/errors.ts';
 import { AgentError } from '../../../core/errors.ts';
 import { KeyedLock } from '../../../core/keyed-lock.ts';
-import type { Logger } from '../../../core/log.ts';
 import type { Mounter } from '../../../host/mounts.ts';
 import { rpcErrorText } from '../../plugins/rpc-text.ts';
 import { isMountPoint } from '../empty-dir.ts';
-import { applyFsGroup, matchesFsGroup } from '../ownership.ts';
 import type { TokenManager } from '../token-manager.ts';
 import { inStep } from '../volume-error.ts';
+import { giveVolumeToPodGroup, type VolumeGroupDeps } from '../volume-group.ts';
 import type { CsiAttachments } from './csi-attachments.ts';
 import { type CsiClient, isFinal, type NodeCapability } from './csi-client.ts';
 import type { CsiDrivers } from './csi-drivers.ts';
@@ -34,14 +33,13 @@ import {
   type SecretName,
 } from './csi-spec.ts';
 
-export interface CsiVolumesDeps {
+export interface CsiVolumesDeps extends VolumeGroupDeps {
   readonly client: ApiClient;
   readonly drivers: Pick<CsiDrivers, 'connect'>;
   readonly records: CsiRecords;
   readonly attachments: Pick<CsiAttachments, 'want' | 'publishContext'>;
   readonly tokens: Pick<TokenManager, 'tokenWithExpiry'>;
   readonly mounter: Mounter;
-  readonly log: Logger;
 }
 
 export interface PublishedVolume {
@@ -70,7 +68,6 @@ const DEFAULT_TOKEN_SECONDS = 3600;
 export class CsiVolumes {
   readonly #nodeName: string;
   readonly #deps: CsiVolumesDeps;
-  readonly #log: Logger;
   /** A volume is not unstaged while another pod has it staged. */
   readonly #lock = new KeyedLock<string>();
   /** Published by this process, by use: whether a failure may mean that nothing was ever published. */
@@ -80,7 +77,6 @@ export class CsiVolumes {
   constructor(nodeName: string, deps: CsiVolumesDeps) {
     this.#nodeName = nodeName;
     this.#deps = deps;
-    this.#log = deps.log.child({ component: 'csi' });
   }
 
   /** Stages and publishes. Idempotent. @throws {VolumeStepError} */
@@ -259,11 +255,8 @@ export class CsiVolumes {
   }
 
   async #applyFsGroup({ pod, spec, driver, capabilities }: Work, target: string): Promise<void> {
-    const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {};
-    if (fsGroup === undefined || spec.isBlock || capabilities.has('VOLUME_MOUNT_GROUP')) return;
-    if (!ownsByFsGroup(spec, driver)) return;
-    if (fsGroupChangePolicy === 'OnRootMismatch' && (await matchesFsGroup(target, fsGroup, spec.readOnly))) return;
-    await applyFsGroup(target, fsGroup, spec.readOnly, this.#log);
+    if (spec.isBlock || capabilities.has('VOLUME_MOUNT_GROUP') || !ownsByFsGroup(spec, driver)) return;
+    await giveVolumeToPodGroup(pod, target, spec.readOnly, this.#deps);
   }
 
   async #unmount(use: VolumeUse, signal: AbortSignal): Promise<void> {
