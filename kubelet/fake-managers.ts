@@ -37,8 +37,16 @@ export class FakeVolumes implements VolumeManager {
     return this.mounted.has(podUid) ? new Map() : undefined;
   }
 
-  onPodVolumesChanged(): Disposable {
-    return { [Symbol.dispose]: () => {} };
+  readonly #handlers = new Set<(podUid: string) => void>();
+
+  onPodVolumesChanged(handler: (podUid: string) => void): Disposable {
+    this.#handlers.add(handler);
+    return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
+  }
+
+  /** As when an object changed, or a driver came. */
+  change(podUid: string): void {
+    for (const handler of this.#handlers) handler(podUid);
   }
 
   async listPodDirs(): Promise<string[]> {

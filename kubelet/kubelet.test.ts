@@ -405,6 +405,18 @@ test('a pod whose volume the node cannot take any more is rejected, and stays so
   expect(events.reasons().filter((r) => r === 'VolumeAttachmentLimitExceeded')).toHaveLength(1);
 });
 
+test('volumes of a pod that is gone go as soon as what kept them has come, not with the next look', async () => {
+  volumes.dirs = ['uid-gone'];
+  volumes.unmountError = new Error('driver name d not found in the list of registered CSI drivers');
+  startAgent();
+  await clock.advance(5000);
+  expect(volumes.dirs).toEqual(['uid-gone']);
+  volumes.unmountError = undefined;
+  volumes.change('uid-gone');
+  await clock.advance(2000);
+  expect(volumes.dirs).toEqual([]);
+});
+
 test('a pod whose own volumes cannot be mounted gets no sandbox, and no Event besides those of its volumes', async () => {
   startAgent();
   await clock.advance(0);

@@ -209,7 +209,7 @@ export class Kubelet {
     const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
     using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
     using _dispatch = this.#dispatch;
-    using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#workers.poke(uid));
+    using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#volumesChanged(uid));
     const apiTasks: Record<string, Task> = {
       'pod reflector': (s) => reflector.run(s),
       'pod source': (s) => this.#runSource(s),
@@ -339,6 +339,13 @@ export class Kubelet {
     const listed = this.#pleg.pods.find((p) => p.uid === uid);
     if (listed === undefined) return true;
     return !listed.sandboxes.some((s) => s.ready) && !listed.containers.some((c) => c.state === 'running');
+  }
+
+  /** Volumes of a pod that is gone are housekeeping's to take away; all else is its worker's. */
+  #volumesChanged(uid: string): void {
+    const phase = this.#workers.state(uid)?.phase;
+    if (phase === undefined || phase === 'finished') this.#housekeeping.request();
+    else this.#workers.poke(uid);
   }
 
   #hostIps(): string[] {

@@ -51,6 +51,8 @@ export class LocalVolumes implements VolumeManager, Disposable {
   readonly #mounted = new Map<string, ReadonlyMap<string, MountedVolume>>();
   readonly #handlers = new Set<(podUid: string) => void>();
   readonly #backoff: MountBackoff;
+  /** Pods whose volumes are being taken away, or could not be. */
+  readonly #leaving = new Set<string>();
   readonly #retries: DueQueue<string>;
   readonly #onObjectChange: Disposable;
   #volatile: Promise<void> | undefined;
@@ -99,6 +101,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#deps.tokens.forgetPod(podUid);
     this.#stopRetrying(podUid);
     const podDir = this.#paths.podDir(podUid);
+    this.#leaving.add(podUid);
     await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
     await this.#deps.claims?.unmountPod(podUid, signal);
     const mounts = await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
@@ -108,6 +111,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     for (const name of ['volume-subpaths', 'volumes', 'volumeDevices', 'plugins']) {
       await removeTree(path.join(podDir, name), signal);
     }
+    this.#leaving.delete(podUid);
   }
 
   /** Unmounts what is left and removes the whole pod directory, termination logs included. Idempotent. */
@@ -130,9 +134,9 @@ export class LocalVolumes implements VolumeManager, Disposable {
     for (const handler of this.#handlers) handler(podUid);
   }
 
-  /** Tries again at once for every pod that waits for a volume: what some wait for may be there now. */
+  /** Tries again at once for every pod that waits for a volume, or to be rid of one: the driver may be there now. */
   notifyWaitingPods(): void {
-    for (const uid of [...this.#backoff.podUids]) {
+    for (const uid of new Set([...this.#backoff.podUids, ...this.#leaving])) {
       this.#backoff.release(uid);
       this.notifyPod(uid);
     }

@@ -346,6 +346,19 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await volumes.unmountPod('u', signal);
   });
 
+  test('what cannot be taken back while its driver is away is looked at as soon as the driver is back', async () => {
+    const driver = await startDriver();
+    await bind(csiSource);
+    await mount(podOf('u'));
+    await driver.stop();
+    await expect(volumes.removePodDir('u', signal)).rejects.toMatchObject({ code: 'VOLUME_UNMOUNT_FAILED' });
+    notified = [];
+    await driver.start();
+    await vi.waitFor(() => expect(notified).toContain('u'), eventually);
+    await volumes.removePodDir('u', signal);
+    expect(await mountPoints()).toEqual([]);
+  });
+
   test('a volume that has grown: the driver grows its file system, at the mount and later', async () => {
     const driver = await startDriver({}, { capabilities: ['STAGE_UNSTAGE_VOLUME', 'EXPAND_VOLUME'] });
     await bind(csiSource);
