@@ -75,6 +75,11 @@ class FakeGroups {
     return true;
   }
 
+  async ensure(name: string, limits: CgroupLimits): Promise<void> {
+    await this.make(name);
+    await this.setLimits(name, limits);
+  }
+
   async setLimits(name: string, limits: CgroupLimits): Promise<void> {
     this.groups.set(name, { ...this.groups.get(name), ...limits });
     this.writes.push(limits);
@@ -138,4 +143,29 @@ test('what a pod is to have is told in the unit of what it has', () => {
   const v2 = { ...groups, hierarchies: { version: 2, mounts: new Map() } } as unknown as CgroupFs;
   const cgroups = new PodCgroups(opts, { fs: v2, log: silentLog });
   expect(cgroups.podLimits(using('64Mi'))).toMatchObject({ cpuShares: 1024, share: 39 });
+});
+
+test('the burstable level weighs what its pods ask for together, written when that is something else', async () => {
+  const groups = new FakeGroups();
+  const cgroups = groups.agent();
+  const pod = (uid: string, cpu: string): Pod => {
+    const { spec } = podOf({ requests: { cpu } });
+    return { metadata: { uid, name: uid, namespace: 'n' }, ...(spec === undefined ? {} : { spec }) };
+  };
+  const shares = () => groups.groups.get('/kubepods/burstable')?.cpuShares;
+  await cgroups.ensureTree();
+  expect(shares()).toBe(2);
+  await Promise.all([cgroups.ensurePodCgroup(pod('a', '1')), cgroups.ensurePodCgroup(pod('b', '500m'))]);
+  expect(shares()).toBe(1536);
+  const before = groups.writes.length;
+  await cgroups.ensurePodCgroup(pod('a', '1'));
+  await cgroups.ensurePodCgroup({ ...podOf({}), metadata: { uid: 'c' } });
+  await cgroups.ensurePodCgroup(using('64Mi'));
+  expect(groups.writes.length - before).toBe(2); // the limits of the two new pods
+  await cgroups.ensurePodCgroup(pod('b', '250m')); // resized
+  expect(shares()).toBe(1280);
+  await groups.agent().ensureTree(); // the pods run on under another agent
+  expect(shares()).toBe(1280);
+  await cgroups.removePodCgroup('a');
+  expect(shares()).toBe(256);
 });

@@ -60,18 +60,21 @@ export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits 
   const pids = opts.podPidsLimit > 0 ? { pids: opts.podPidsLimit } : {};
   const qos = podQosClass(pod);
   if (qos === 'BestEffort') return { cpuShares: MIN_SHARES, ...pids };
-  const requests = podRequests(pod);
   const limits = podLimits(pod);
-  const cpuRequest = requests.get('cpu');
   const cpuLimit = isPodLimited(pod, 'cpu') ? limits.get('cpu') : undefined;
   const memoryLimit = isPodLimited(pod, 'memory') ? limits.get('memory') : undefined;
   const quotaUs = cpuLimit === undefined ? 0 : millisToQuotaUs(quantityMilliValue(cpuLimit), opts.cpuPeriodUs);
   return {
-    cpuShares: millisToShares(cpuRequest === undefined ? 0 : quantityMilliValue(cpuRequest)),
+    cpuShares: millisToShares(cpuMillisOf(pod)),
     ...(quotaUs > 0 ? { cpuQuotaUs: opts.cpuCfsQuota ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
     ...(memoryLimit === undefined ? {} : { memoryBytes: quantityValue(memoryLimit) }),
     ...pids,
   };
+}
+
+function cpuMillisOf(pod: Pod): number {
+  const cpu = podRequests(pod).get('cpu');
+  return cpu === undefined ? 0 : quantityMilliValue(cpu);
 }
 
 export class PodCgroups {
@@ -81,6 +84,12 @@ export class PodCgroups {
   #isWritable = true;
   /** By uid: what this process has given a pod's cgroup, so that a pod that did not change costs no write. */
   readonly #written = new Map<string, string>();
+  /** By uid: the CPU that Burstable pods ask for, which is what their level weighs. */
+  readonly #burstableMillis = new Map<string, number>();
+  #burstableTotal = 0;
+  /** As last written; undefined before that. */
+  #burstableShares: number | undefined;
+  #burstableWrite: Promise<void> = Promise.resolve();
 
   /** Without `fs` (no cgroup file system) no cgroups are made and pods run below the runtime's default parent. */
   constructor(opts: PodCgroupOptions, deps: { fs: CgroupFs | undefined; log: Logger }) {
@@ -99,7 +108,9 @@ export class PodCgroups {
     const { memoryBytes, cpuMillis } = this.#opts.allPods;
     try {
       await fs.ensure(this.#name(['kubepods']), { memoryBytes, cpuShares: millisToShares(cpuMillis) });
-      await fs.ensure(this.#name(['kubepods', 'burstable']), { cpuShares: MIN_SHARES });
+      // One with pods of a former agent keeps its weight until they have been seen.
+      const burstable = this.#name(['kubepods', 'burstable']);
+      if (await fs.make(burstable)) await fs.setLimits(burstable, { cpuShares: MIN_SHARES });
       await fs.ensure(this.#name(['kubepods', 'besteffort']), { cpuShares: MIN_SHARES });
     } catch (err) {
       if (!isAgentError(err, 'CGROUP_READ_ONLY')) throw err;
@@ -122,6 +133,7 @@ export class PodCgroups {
     const limits = podCgroupLimits(pod, this.#opts);
     const isNew = await fs.make(name);
     const uid = pod.metadata?.uid ?? '';
+    if (podQosClass(pod) === 'Burstable') await this.#weighBurstable(uid, cpuMillisOf(pod));
     const text = JSON.stringify(limits);
     if (!isNew && (opts.resizing || this.#written.get(uid) === text)) return;
     await fs.setLimits(name, isNew ? limits : await this.#aboveUsage(fs, name, limits));
@@ -165,6 +177,7 @@ export class PodCgroups {
     this.#written.delete(podUid);
     const levels = ['Guaranteed', 'Burstable', 'BestEffort'] as const;
     await Promise.all(levels.map((qos) => fs.remove(this.#name(podCgroupParts(qos, podUid)))));
+    if (this.#burstableMillis.has(podUid)) await this.#weighBurstable(podUid, 0);
   }
 
   /** What CRI gets as cgroup_parent; '' leaves it to the runtime. */
@@ -174,17 +187,6 @@ export class PodCgroups {
     return this.#name(podCgroupParts(podQosClass(pod), pod.metadata?.uid ?? ''));
   }
 
-  /** Gives the burstable level the shares of all its pods' requests together. */
-  async updateQosShares(activePods: readonly Pod[]): Promise<void> {
-    let millis = 0;
-    for (const pod of activePods) {
-      if (podQosClass(pod) !== 'Burstable') continue;
-      const cpu = podRequests(pod).get('cpu');
-      if (cpu !== undefined) millis += quantityMilliValue(cpu);
-    }
-    await this.#managed()?.ensure(this.#name(['kubepods', 'burstable']), { cpuShares: millisToShares(millis) });
-  }
-
   /** Uids of pods that have a cgroup, to find orphans after a restart. */
   async listPodUids(): Promise<string[]> {
     const fs = this.#managed();
@@ -192,6 +194,24 @@ export class PodCgroups {
     const levels = [['kubepods'], ['kubepods', 'burstable'], ['kubepods', 'besteffort']];
     const names = await Promise.all(levels.map((parts) => fs.children(this.#name(parts))));
     return names.flat().flatMap((name) => (name.startsWith('pod') ? [name.slice('pod'.length)] : []));
+  }
+
+  /** Gives the burstable level the shares of all its pods' requests together, when it has others. */
+  async #weighBurstable(podUid: string, cpuMillis: number): Promise<void> {
+    this.#burstableTotal += cpuMillis - (this.#burstableMillis.get(podUid) ?? 0);
+    if (cpuMillis === 0) this.#burstableMillis.delete(podUid);
+    else this.#burstableMillis.set(podUid, cpuMillis);
+    if (this.#burstableShares === millisToShares(this.#burstableTotal)) return;
+    // One after the other, each with the newest sum: what many pods change at once is written once.
+    const write = async () => {
+      const cpuShares = millisToShares(this.#burstableTotal);
+      if (this.#burstableShares === cpuShares) return;
+      await this.#managed()?.setLimits(this.#name(['kubepods', 'burstable']), { cpuShares });
+      this.#burstableShares = cpuShares;
+    };
+    const written = this.#burstableWrite.then(write);
+    this.#burstableWrite = written.catch(() => {});
+    await written;
   }
 
   /** The file system while we are to write in it ourselves: systemd's slices belong to systemd. */
