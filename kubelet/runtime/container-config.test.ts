@@ -29,6 +29,23 @@ const podOf = (spec: Partial<PodSpec>): Pod => ({
   spec: { containers: [], ...spec },
 });
 
+test('the groups of volumes come after those of the pod, each once', () => {
+  const { linux } = containerConfig({
+    pod: podOf({ securityContext: { fsGroup: 1, supplementalGroups: [2] } }),
+    container: { name: 'c' },
+    restartCount: 0,
+    imageRef: '',
+    image: image(),
+    env: new Map(),
+    mounts: [],
+    targetId: '',
+    volumeGroups: [7, 2, 7],
+    resources,
+    security,
+  });
+  expect(linux?.securityContext?.supplementalGroups).toEqual([1, 2, 7]);
+});
+
 test('a container configuration', () => {
   const container: Container = {
     name: 'c',

@@ -23,6 +23,8 @@ export interface ContainerConfigInput {
   readonly targetId: string;
   /** Host ids of a pod with a user namespace of its own. */
   readonly userIds?: IDMapping | undefined;
+  /** Groups that the pod's volumes ask for. */
+  readonly volumeGroups?: readonly number[];
   readonly resources: ResourceSettings;
   readonly security: SecuritySettings;
 }
@@ -31,6 +33,8 @@ export interface ContainerConfigInput {
 export function containerConfig(input: ContainerConfigInput): Init<ContainerConfig> {
   const { pod, container, env, targetId, userIds } = input;
   const namespaces = namespaceOptions(pod, { targetId, userIds });
+  const securityContext = containerSecurityContext(pod, container, input.image, namespaces, input.security);
+  const groups = [...(securityContext.supplementalGroups ?? []), ...(input.volumeGroups ?? [])];
   const expand = (text: string) => expandVariables(text, (name) => env.get(name));
   return {
     metadata: { name: container.name, attempt: input.restartCount },
@@ -53,7 +57,7 @@ export function containerConfig(input: ContainerConfigInput): Init<ContainerConf
     tty: container.tty ?? false,
     linux: {
       resources: containerResources(pod, container, input.resources),
-      securityContext: containerSecurityContext(pod, container, input.image, namespaces, input.security),
+      securityContext: { ...securityContext, supplementalGroups: [...new Set(groups)] },
     },
   };
 }

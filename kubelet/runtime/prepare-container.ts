@@ -112,6 +112,7 @@ export class ContainerPreparer {
       devices: makeDevices(container, volumes),
       targetId,
       userIds: ctx.userIds,
+      volumeGroups: [...volumes.values()].flatMap((v) => v.gid ?? []),
       resources,
       security,
     });

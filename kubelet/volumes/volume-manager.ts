@@ -11,6 +11,8 @@ export interface MountedVolume {
   readonly selinuxRelabel: boolean;
   /** `hostPath` leads to a device, for `volumeDevices`; else to files, for `volumeMounts`. */
   readonly isBlock?: boolean;
+  /** Group that the pod's containers need beside their own to use the files. */
+  readonly gid?: number;
 }
 
 export interface VolumeManager {

@@ -218,6 +218,8 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
   test('a hostPath volume is checked as in a pod, and tried again with back-off', async () => {
     const file = path.join(root, 'file');
     await bind({ hostPath: { path: file, type: 'File' } });
+    const annotations = { 'pv.beta.kubernetes.io/gid': '1234' };
+    await api.patch(persistentVolumes, { name: 'pv' }, { type: 'merge', body: { metadata: { annotations } } });
     const failed = `Pod FailedMount MountVolume.SetUp failed for volume "pv" : hostPath type check failed: ${file} is not a file`;
     for (let i = 0; i < 3; i++) await expect(mount(podOf('u'))).rejects.toThrow('is not a file');
     expect(events).toEqual([failed]); // the others came too early
@@ -228,7 +230,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await writeFile(file, '');
     await clock.advance(1000);
     expect(notified).toEqual(['u', 'u']);
-    expect((await mount(podOf('u'))).hostPath).toBe(file);
+    expect(await mount(podOf('u'))).toMatchObject({ hostPath: file, gid: 1234 });
     expect(clock.sleeping).toBe(0);
   });
 

@@ -6,6 +6,7 @@ import {
   claimOf,
   expandedStatus,
   expansionBytes,
+  groupOf,
   isReachable,
   modeFault,
   volumeFault,
@@ -97,4 +98,16 @@ test('growth: more than the claim shows', () => {
   expect(
     expandedStatus({ ...bound, status: { ...bound.status, conditions } }, pv({ capacity: { storage: '2Gi' } })),
   ).toMatchObject({ status: { capacity: { storage: '2Gi' }, conditions: [{ type: 'Other', status: 'True' }] } });
+});
+
+test.each([
+  ['1234', 1234],
+  ['0', undefined],
+  ['-1', undefined],
+  ['4294967295', undefined],
+  ['staff', undefined],
+  [undefined, undefined],
+])('the group that a PersistentVolume names: %s', (text, gid) => {
+  const annotations = text === undefined ? {} : { 'pv.beta.kubernetes.io/gid': text };
+  expect(groupOf({ metadata: { name: 'pv', annotations } })).toBe(gid);
 });

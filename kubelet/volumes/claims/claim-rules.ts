@@ -92,3 +92,12 @@ export function expandedStatus(claim: PersistentVolumeClaim, pv: PersistentVolum
     },
   };
 }
+
+const GID_ANNOTATION = 'pv.beta.kubernetes.io/gid';
+
+/** The group that may use the volume's files, as its administrator says; undefined when that is no group. */
+export function groupOf(pv: PersistentVolume): number | undefined {
+  const text = pv.metadata?.annotations?.[GID_ANNOTATION] ?? '';
+  const gid = Number(text);
+  return /^\d+$/.test(text) && gid > 0 && gid < 2 ** 32 - 1 ? gid : undefined;
+}

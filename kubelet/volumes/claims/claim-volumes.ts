@@ -26,6 +26,7 @@ import {
   claimOf,
   expandedStatus,
   expansionBytes,
+  groupOf,
   isReachable,
   modeFault,
   volumeFault,
@@ -57,6 +58,11 @@ interface Claimed {
 interface Mounted {
   readonly volume: MountedVolume;
   readonly published: PublishedVolume | undefined;
+}
+
+function withGroup(mounted: Mounted, pv: PersistentVolume | undefined): Mounted {
+  const gid = pv === undefined ? undefined : groupOf(pv);
+  return gid === undefined ? mounted : { ...mounted, volume: { ...mounted.volume, gid } };
 }
 
 export class ClaimVolumes implements Disposable {
@@ -104,7 +110,7 @@ export class ClaimVolumes implements Disposable {
       return known.volume;
     }
     const claimed = await this.#claimed(pod, volume, signal);
-    const mounted = await this.#mount(pod, volume, claimed, signal);
+    const mounted = withGroup(await this.#mount(pod, volume, claimed, signal), claimed?.pv);
     if (claimed !== undefined && known === undefined) await this.#expand(pod, claimed, mounted, signal);
     const ofPod = this.#mounted.get(podUid) ?? new Map<string, Mounted>();
     ofPod.set(volume.name, mounted);
