@@ -51,7 +51,10 @@ test('when what was missing may be there all is tried at once', () => {
   expect(backoff.retryInMs('u')).toBe(1000);
 });
 
-test.each(['process', 'attach'] as const)('what others must do first (%s) is looked at each time', (step) => {
-  backoff.failed('u', 'v', new VolumeStepError(step, 'pv', 'not yet'));
-  expect(backoff.heldBack('u', 'v')).toBeUndefined();
-});
+test.each(['process', 'attach', 'WaitForAttach'] as const)(
+  'what others must do first (%s) is looked at each time',
+  (step) => {
+    backoff.failed('u', 'v', new VolumeStepError(step, 'pv', 'not yet'));
+    expect(backoff.heldBack('u', 'v')).toBeUndefined();
+  },
+);

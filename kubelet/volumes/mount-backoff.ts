@@ -2,10 +2,11 @@
 // volume by itself. After pkg/volume/util/operationexecutor and goroutinemap/exponentialbackoff.
 import type { Clock } from '../../core/clock.ts';
 import { errorMessage } from '../../core/errors.ts';
-import { VolumeStepError } from './volume-error.ts';
+import { type VolumeStep, VolumeStepError } from './volume-error.ts';
 
 const INITIAL_MS = 500;
 const MAX_MS = 122_000;
+const OTHERS_FIRST: ReadonlySet<VolumeStep> = new Set(['process', 'attach', 'WaitForAttach']);
 
 interface Failure {
   readonly err: unknown;
@@ -33,8 +34,7 @@ export class MountBackoff {
     const failure = this.#failures.get(podUid)?.get(volume);
     if (failure === undefined || this.#clock.monotonicMs() >= failure.untilMs) return undefined;
     const { err } = failure;
-    const isWaiting = err instanceof VolumeStepError && (err.step === 'process' || err.step === 'attach');
-    return isWaiting ? undefined : failure;
+    return err instanceof VolumeStepError && OTHERS_FIRST.has(err.step) ? undefined : failure;
   }
 
   /** Notes a failure. True when users should hear of it: it is news, or was last told of long enough ago. */

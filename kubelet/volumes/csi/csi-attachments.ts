@@ -87,10 +87,8 @@ export class CsiAttachments implements Disposable {
   async publishContext(spec: CsiSpec, podUid: string, signal: AbortSignal): Promise<Record<string, string>> {
     const name = uniqueVolumeName(spec.driver, spec.handle);
     const { volumesInUse = [], volumesAttached = [] } = this.#node()?.status ?? {};
-    const wait = (text: string) => {
-      this.#waiting.add(podUid);
-      return new VolumeStepError('attach', spec.specName, text);
-    };
+    const wait = (text: string) => new VolumeStepError('attach', spec.specName, text);
+    this.#waiting.add(podUid); // first: the node may change while the attachment is read
     if (!volumesInUse.includes(name)) {
       throw wait("Volume has not been added to the list of VolumesInUse in the node's volume status");
     }
@@ -101,7 +99,7 @@ export class CsiAttachments implements Disposable {
       throw new AttachLimitError('attach', spec.specName, error ?? '');
     }
     if (!isShown) throw wait('Volume not attached according to node status');
-    if (error !== undefined) throw new VolumeStepError('WaitForAttach', spec.specName, error);
+    if (!isAttached && error !== undefined) throw new VolumeStepError('WaitForAttach', spec.specName, error);
     if (!isAttached) throw wait('Volume not attached according to its VolumeAttachment');
     this.#waiting.delete(podUid);
     return metadata;
