@@ -510,6 +510,19 @@ describe('status and garbage', () => {
     expect(cri.calls.sort()).toEqual(['listContainers', 'listPodSandboxes']);
   });
 
+  test('a kill turns out to be one for want of memory when the runtime learns of it after the exit', async () => {
+    await sync(podOf({ restartPolicy: 'Never' }));
+    cri.exit('a', 137);
+    const reason = async () => (await kube.getPodStatus('u', 'p', 'ns')).containers[0]?.reason;
+    expect(await reason()).toBe('Error');
+    const [container] = cri.containers.values();
+    container!.status.reason = 'OOMKilled';
+    expect(await reason()).toBe('OOMKilled');
+    cri.calls.length = 0;
+    expect(await reason()).toBe('OOMKilled');
+    expect(cri.calls.sort()).toEqual(['listContainers', 'listPodSandboxes']);
+  });
+
   test('listPods groups by uid', async () => {
     await sync(podOf());
     expect(await kube.listPods()).toMatchObject([

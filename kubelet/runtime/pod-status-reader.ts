@@ -24,6 +24,10 @@ const MAX_LOG_MESSAGE_BYTES = 2048;
 /** A ready sandbox's addresses do not change; asking again now and then finds a network that somebody took away. */
 const SANDBOX_STATUS_MAX_AGE_MS = 30_000;
 
+const SIGKILL_EXIT_CODE = 137;
+/** How long after a kill the runtime may still find out that memory had run out. */
+const LATE_REASON_MS = 10_000;
+
 interface Remembered {
   /** Ended containers: the runtime will never say anything else about them. */
   readonly ended: Map<string, RuntimeContainer>;
@@ -93,7 +97,8 @@ export class PodStatusReader {
       return;
     }
     const nowMs = this.#deps.clock.monotonicMs();
-    const ended = new Map(status.containers.filter((c) => c.state === 'exited').map((c) => [c.id, c]));
+    const wallMs = this.#deps.clock.now();
+    const ended = new Map(status.containers.filter((c) => hasEndedForGood(c, wallMs)).map((c) => [c.id, c]));
     const withAddress = status.sandboxes.filter((s) => s.state === 'SANDBOX_READY' && s.network?.ip);
     const sandboxes = new Map(
       withAddress.map((s) => {
@@ -252,6 +257,13 @@ async function goneIsUndefined<T>(call: Promise<T>): Promise<T | undefined> {
     if (isCriError(err, 'NOT_FOUND')) return undefined;
     throw err;
   }
+}
+
+/** containerd learns of an OOM kill apart from the exit, at times after it: until then a killed process just failed. */
+function hasEndedForGood({ state, exitCode, reason, finishedAtMs }: RuntimeContainer, wallMs: number): boolean {
+  if (state !== 'exited') return false;
+  const mayChange = exitCode === SIGKILL_EXIT_CODE && reason !== 'OOMKilled';
+  return !mayChange || wallMs - finishedAtMs > LATE_REASON_MS;
 }
 
 function isPresent<T>(value: T | undefined): value is T {
