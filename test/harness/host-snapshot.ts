@@ -1,6 +1,7 @@
 // What a lab could leave behind on the host, before and after: processes, namespaces, links, routes, rules, mounts,
 // cgroups, and files outside its directory. Other labs may come and go meanwhile: what bears another lab's id is theirs.
 import { readdir, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { cgroupMounts } from '../../host/cgroup-tree.ts';
 import { execOk, systemExec } from '../../host/exec.ts';
@@ -52,7 +53,8 @@ export async function snapshotHost(): Promise<HostSnapshot> {
 /** What is there now and was not in `before`, less what other labs made; and whatever still belongs to the lab of `dir`. */
 export async function findLeaks(before: HostSnapshot, dir: string): Promise<string[]> {
   const { id } = labNames(dir);
-  const added = [...(await snapshotHost())].filter((line) => !before.has(line) && !namesAnotherLab(line, id));
+  const isOurs = (line: string) => !namesAnotherLab(line, id) && !isOfAnotherSuite(line, dir);
+  const added = [...(await snapshotHost())].filter((line) => !before.has(line) && isOurs(line));
   return [...added, ...(await processesOf(dir))];
 }
 
@@ -81,6 +83,14 @@ function namesAnotherLab(line: string, id: string): boolean {
     // These stay as long as anything on the host needs them: another lab, another suite.
     ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns'].includes(line)
   );
+}
+
+/** Mounts in the temporary directory of another suite: each has one of its own, with a lab or without. */
+function isOfAnotherSuite(line: string, dir: string): boolean {
+  const temporary = `${tmpdir()}/`;
+  const mountPoint = line.startsWith('mount ') ? line.slice('mount '.length) : '';
+  const own = path.relative(temporary, dir).split('/')[0];
+  return mountPoint.startsWith(temporary) && mountPoint.slice(temporary.length).split('/')[0] !== own;
 }
 
 async function list(kind: string, program: string, args: readonly string[]): Promise<string[]> {
