@@ -169,12 +169,15 @@ export class KubeletPodLifecycle implements PodLifecycle {
       this.#event(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${networkError}`);
       throw new RetrySoon(`network is not ready: ${networkError}`, NETWORK_RETRY_MS);
     }
-    await this.#reporting(pod, 'FailedCreatePodContainer', 'unable to ensure pod container exists', async () => {
-      await cgroups?.ensurePodCgroup(pod, { resizing });
-    });
+    const made = await Promise.allSettled([
+      this.#reporting(pod, 'FailedCreatePodContainer', 'unable to ensure pod container exists', async () => {
+        await cgroups?.ensurePodCgroup(pod, { resizing });
+      }),
+      this.#reporting(pod, 'Failed', 'error making pod data directories', () => this.#deps.ensurePodDirs(uid)),
+    ]);
+    for (const part of made) if (part.status === 'rejected') throw part.reason;
     const ofPod = pod.spec?.resources;
     if (ofPod !== undefined && !resizing) allocations.setPod(uid, ofPod);
-    await this.#reporting(pod, 'Failed', 'error making pod data directories', () => this.#deps.ensurePodDirs(uid));
     probes.addPod(pod);
   }
 
