@@ -78,5 +78,5 @@ export class FakeClock implements Clock {
 
 /** Lets promise chains run dry: a few macrotask turns, each of which drains the microtask queue. */
 async function settle(): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }

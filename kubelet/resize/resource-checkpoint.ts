@@ -96,7 +96,9 @@ export class ResourceCheckpoint {
     const text = renderCheckpoint(this.#entries);
     if (this.#file === undefined || text === this.#written) return;
     try {
-      await writeFileAtomic(this.#file, text, 0o600);
+      // Not synced: the runtime's own syncs, with a pod starting, would wait for it. After a power cut no container
+      // runs any more; what was given to their pods is then read from their statuses.
+      await writeFileAtomic(this.#file, text, 0o600, { durable: false });
       this.#written = text;
     } catch (err) {
       this.#isDirty = true;

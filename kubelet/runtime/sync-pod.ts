@@ -3,6 +3,7 @@
 // when to come back.
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Pod } from '../../api/pod.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { DNSConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
@@ -211,6 +212,8 @@ export class PodSyncer {
         ensurePodLogDir(this.#settings, pod),
       ]);
       const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
+      running.catch(() => {}); // awaited below
+      await nextTurn(); // the request is on its way before the work that is done meanwhile takes the processor
       // Before the containers are prepared: it makes known which ConfigMaps and Secrets they will ask for. Its outcome
       // is asked for before they start.
       input.mountVolumes?.().catch(() => {});
