@@ -22,7 +22,7 @@ export class UserNamespaces {
   readonly #podsDir: string;
   readonly #pool: IdPool;
   readonly #idsPerPod: number;
-  /** One at a time: two pods must not find the same range free. */
+  /** One at a time, in the order of asking: two pods must not find the same range free. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(opts: { readonly rootDir: string; readonly pool: IdPool; readonly idsPerPod: number }) {
@@ -36,8 +36,6 @@ export class UserNamespaces {
    * @throws {AgentError} USER_NAMESPACES_EXHAUSTED; USER_NAMESPACE_RECORD_INVALID naming the file.
    */
   async mappingOf(podUid: string): Promise<IDMapping> {
-    const known = await this.#read(podUid);
-    if (known !== undefined) return known;
     const mine = this.#last.then(async () => (await this.#read(podUid)) ?? (await this.#allocate(podUid)));
     this.#last = mine.catch(() => {});
     return mine;
