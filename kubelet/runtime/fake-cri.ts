@@ -23,6 +23,8 @@ export class FakeCri {
   /** Waits inside StopContainer, e.g. for a process that does not end; may reject when the signal aborts. */
   onStop: (id: string, graceSeconds: number, signal?: AbortSignal) => Promise<void> = async () => {};
   onExec: (command: readonly string[], signal?: AbortSignal) => Promise<number> = async () => 0;
+  /** Something happens before containers are listed. */
+  onList: () => void = () => {};
   #ids = 0;
   readonly #failures: { method: Method; error: Error; after: boolean }[] = [];
 
@@ -74,7 +76,11 @@ export class FakeCri {
       stopContainer: (id, grace, opts) =>
         this.#call('stopContainer', `${id} ${grace}`, () => this.#stop(id, grace, opts?.signal)),
       removeContainer: (id) => this.#call('removeContainer', id, () => void this.containers.delete(id)),
-      listContainers: (filter) => this.#call('listContainers', '', () => this.#list(filter)),
+      listContainers: (filter) =>
+        this.#call('listContainers', '', () => {
+          this.onList();
+          return this.#list(filter);
+        }),
       containerStatus: (id) => this.#call('containerStatus', id, () => ({ ...this.#container(id).status })),
       execSync: (id, command, _timeout, opts) =>
         this.#call('execSync', `${id} ${command.join(' ')}`, async () => {

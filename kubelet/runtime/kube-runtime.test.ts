@@ -510,6 +510,23 @@ describe('status and garbage', () => {
     expect(cri.calls.sort()).toEqual(['listContainers', 'listPodSandboxes']);
   });
 
+  test('what was just made is asked about together with the lists, not after them', async () => {
+    await sync(podOf());
+    cri.calls.length = 0;
+    expect(await kube.getPodStatus('u', 'p', 'ns')).toMatchObject({ ips: ['10.0.0.1'], containers: [{ id: 'c1' }] });
+    expect(cri.calls).toEqual(['containerStatus c1', 'listPodSandboxes', 'listContainers']);
+    cri.onList = () => cri.exit('a', 3); // after the container was asked about
+    const { containers } = await kube.getPodStatus('u', 'p', 'ns');
+    expect(containers).toMatchObject([{ state: 'exited', exitCode: 3 }]);
+  });
+
+  test('a container that is gone when its pod is asked about is left out', async () => {
+    await sync(podOf());
+    cri.onList = () => cri.containers.clear();
+    expect((await kube.getPodStatus('u', 'p', 'ns')).containers).toEqual([]);
+    expect((await kube.getPodStatus('u', 'p', 'ns')).containers).toEqual([]);
+  });
+
   test('a kill turns out to be one for want of memory when the runtime learns of it after the exit', async () => {
     await sync(podOf({ restartPolicy: 'Never' }));
     cri.exit('a', 137);

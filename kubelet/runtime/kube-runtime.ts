@@ -26,12 +26,16 @@ export class KubeRuntime implements RuntimeManager {
     this.#garbage = new RuntimeGarbage(settings, deps, (signal) => this.#reader.listPods(signal));
     this.#puller = new ImagePuller(settings.pulls, deps);
     this.#backoff = new RestartBackoff({ maxMs: settings.maxRestartBackoffMs }, deps);
-    const starter = new ContainerStarter(settings, deps, { puller: this.#puller, killer: this.#killer });
+    const starter = new ContainerStarter(settings, deps, {
+      puller: this.#puller,
+      killer: this.#killer,
+      reader: this.#reader,
+    });
     const { resizing, runtime } = deps;
     const { resources } = settings;
     const resizer = resizing === undefined ? {} : { resizer: new PodResizer({ ...resizing, runtime, resources }) };
-    const parts = { starter, killer: this.#killer, garbage: this.#garbage, backoff: this.#backoff, ...resizer };
-    this.#syncer = new PodSyncer(settings, deps, parts);
+    const own = { killer: this.#killer, garbage: this.#garbage, backoff: this.#backoff, reader: this.#reader };
+    this.#syncer = new PodSyncer(settings, deps, { starter, ...own, ...resizer });
   }
 
   listPods(signal?: AbortSignal): Promise<RuntimePod[]> {

@@ -30,9 +30,14 @@ const LATE_REASON_MS = 10_000;
 
 interface Remembered {
   /** Ended containers: the runtime will never say anything else about them. */
-  readonly ended: Map<string, RuntimeContainer>;
+  readonly ended: ReadonlyMap<string, RuntimeContainer>;
+  /** Ids of the other containers. */
+  readonly alive: Set<string>;
   readonly sandboxes: Map<string, { readonly status: PodSandboxStatus; readonly atMs: number }>;
 }
+
+/** Answers about containers that were asked for before a list told that they are there, by id. */
+type Early = ReadonlyMap<string, Promise<ContainerStatus | undefined>>;
 
 export interface StatusReaderDeps extends Pick<RuntimeDeps, 'tailLog'> {
   readonly runtime: RuntimeService;
@@ -61,19 +66,31 @@ export class PodStatusReader {
     return [...pods.values()];
   }
 
-  /** Two list calls, then one status call per container that has not been seen ended, all at once. */
+  /** A container was created in the pod: it is asked about together with the next list, not after it. */
+  expectContainer(uid: string, id: string): void {
+    this.#memoryOf(uid).alive.add(id);
+  }
+
+  /** What the runtime has just said of a sandbox of the pod. */
+  expectSandbox(uid: string, status: PodSandboxStatus): void {
+    if (hasAddress(status))
+      this.#memoryOf(uid).sandboxes.set(status.id, { status, atMs: this.#deps.clock.monotonicMs() });
+  }
+
+  /** Two list calls and one status call per container that has not been seen ended, all at once when it is known. */
   async getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus> {
     const opts = signal === undefined ? {} : { signal };
     const observedAtMs = this.#deps.clock.monotonicMs();
     const filter = { labelSelector: { [POD_UID_LABEL]: uid } };
+    const before = this.#remembered.get(uid);
+    const early = this.#askEarly(before, opts);
     const [sandboxList, containerList] = await Promise.all([
       this.#deps.runtime.listPodSandboxes(filter, opts),
       this.#deps.runtime.listContainers(filter, opts),
     ]);
-    const before = this.#remembered.get(uid);
     const [sandboxes, containers] = await Promise.all([
       Promise.all(sandboxList.map((s) => this.#sandboxStatus(s, before, opts))),
-      Promise.all(containerList.map((c) => this.#containerStatus(c, before, opts))),
+      Promise.all(containerList.map((c) => this.#containerStatus(c, before, early, opts))),
     ]);
     const status = assemble(
       uid,
@@ -99,14 +116,30 @@ export class PodStatusReader {
     const nowMs = this.#deps.clock.monotonicMs();
     const wallMs = this.#deps.clock.now();
     const ended = new Map(status.containers.filter((c) => hasEndedForGood(c, wallMs)).map((c) => [c.id, c]));
-    const withAddress = status.sandboxes.filter((s) => s.state === 'SANDBOX_READY' && s.network?.ip);
+    const alive = new Set(status.containers.filter((c) => !ended.has(c.id)).map((c) => c.id));
+    const withAddress = status.sandboxes.filter(hasAddress);
     const sandboxes = new Map(
       withAddress.map((s) => {
         const old = before?.sandboxes.get(s.id);
         return [s.id, old?.status === s ? old : { status: s, atMs: nowMs }];
       }),
     );
-    this.#remembered.set(status.uid, { ended, sandboxes });
+    this.#remembered.set(status.uid, { ended, alive, sandboxes });
+  }
+
+  #memoryOf(uid: string): Remembered {
+    const memory = this.#remembered.get(uid) ?? { ended: new Map(), alive: new Set(), sandboxes: new Map() };
+    this.#remembered.set(uid, memory);
+    return memory;
+  }
+
+  #askEarly(before: Remembered | undefined, opts: { signal?: AbortSignal }): Early {
+    const early = [...(before?.alive ?? [])].map((id) => {
+      const answer = goneIsUndefined(this.#deps.runtime.containerStatus(id, opts));
+      answer.catch(() => {}); // thrown where it is awaited; one that is not listed any more is nobody's concern
+      return [id, answer] as const;
+    });
+    return new Map(early);
   }
 
   /** Only of a ready sandbox is more wanted than the list tells. Undefined when it is gone by now. */
@@ -127,11 +160,14 @@ export class PodStatusReader {
   async #containerStatus(
     listed: Container,
     before: Remembered | undefined,
+    early: Early,
     opts: { signal?: AbortSignal },
   ): Promise<RuntimeContainer | undefined> {
     const known = before?.ended.get(listed.id);
     if (known !== undefined && listed.state === 'CONTAINER_EXITED') return known;
-    const cri = await goneIsUndefined(this.#deps.runtime.containerStatus(listed.id, opts));
+    let cri = await early.get(listed.id);
+    // The list may be the newer of the two answers.
+    if (cri?.state !== listed.state) cri = await goneIsUndefined(this.#deps.runtime.containerStatus(listed.id, opts));
     if (cri === undefined) return undefined;
     const container = toRuntimeContainer(cri, listed.podSandboxId);
     return container.state === 'exited' ? { ...container, message: await this.#lastWords(cri) } : container;
@@ -264,6 +300,10 @@ function hasEndedForGood({ state, exitCode, reason, finishedAtMs }: RuntimeConta
   if (state !== 'exited') return false;
   const mayChange = exitCode === SIGKILL_EXIT_CODE && reason !== 'OOMKilled';
   return !mayChange || wallMs - finishedAtMs > LATE_REASON_MS;
+}
+
+function hasAddress(sandbox: PodSandboxStatus): boolean {
+  return sandbox.state === 'SANDBOX_READY' && Boolean(sandbox.network?.ip);
 }
 
 function isPresent<T>(value: T | undefined): value is T {

@@ -16,6 +16,7 @@ import type { AnyContainer } from './labels.ts';
 import { linkContainerLog } from './pod-files.ts';
 import { containerLogPath, legacyLogLink } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
+import type { PodStatusReader } from './pod-status-reader.ts';
 import { type ContainerPreparation, ContainerPreparer, settled } from './prepare-container.ts';
 import { withoutRuncFaults } from './runc-faults.ts';
 import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
@@ -35,6 +36,12 @@ export interface StartContext {
   readonly signal: AbortSignal;
 }
 
+export interface ContainerStarterParts {
+  readonly puller: ImagePuller;
+  readonly killer: PodKiller;
+  readonly reader: Pick<PodStatusReader, 'expectContainer'>;
+}
+
 type Failure = Omit<ContainerStartFailure, 'container'>;
 
 /** A step that failed; caught in `start` and nowhere else. */
@@ -52,13 +59,15 @@ export class ContainerStarter {
   readonly #deps: RuntimeDeps;
   readonly #puller: ImagePuller;
   readonly #killer: PodKiller;
+  readonly #reader: Pick<PodStatusReader, 'expectContainer'>;
   readonly #preparer: ContainerPreparer;
 
-  constructor(settings: RuntimeSettings, deps: RuntimeDeps, parts: { puller: ImagePuller; killer: PodKiller }) {
+  constructor(settings: RuntimeSettings, deps: RuntimeDeps, parts: ContainerStarterParts) {
     this.#settings = settings;
     this.#deps = deps;
     this.#puller = parts.puller;
     this.#killer = parts.killer;
+    this.#reader = parts.reader;
     this.#preparer = new ContainerPreparer(settings, deps, parts.puller);
   }
 
@@ -189,6 +198,7 @@ export class ContainerStarter {
     try {
       const opts = { signal: ctx.signal };
       const id = await this.#deps.runtime.createContainer(ctx.sandboxId, config, ctx.sandboxConfig, opts);
+      this.#reader.expectContainer(ctx.pod.metadata?.uid ?? '', id);
       this.#deps.recorder.event(about, 'Normal', 'Created', 'Container created');
       return id;
     } catch (err) {

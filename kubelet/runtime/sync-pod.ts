@@ -19,6 +19,7 @@ import type { PodActions } from './pod-actions.ts';
 import { ensurePodLogDir } from './pod-files.ts';
 import { podLogDir } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
+import type { PodStatusReader } from './pod-status-reader.ts';
 import { type ContainerPreparation, settled } from './prepare-container.ts';
 import type { PodResizer } from './resize-pod.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
@@ -34,6 +35,7 @@ export interface PodSyncerParts {
   readonly killer: PodKiller;
   readonly garbage: RuntimeGarbage;
   readonly backoff: RestartBackoff;
+  readonly reader: Pick<PodStatusReader, 'expectSandbox'>;
   /** Without it the resources of running containers stay as they are. */
   readonly resizer?: PodResizer;
 }
@@ -240,7 +242,9 @@ export class PodSyncer {
   async #sandboxIps(pod: Pod, sandboxId: string, signal: AbortSignal): Promise<readonly string[]> {
     if (pod.spec?.hostNetwork) return [];
     try {
-      const { network } = await this.#deps.runtime.podSandboxStatus(sandboxId, { signal });
+      const made = await this.#deps.runtime.podSandboxStatus(sandboxId, { signal });
+      this.#parts.reader.expectSandbox(pod.metadata?.uid ?? '', made);
+      const { network } = made;
       const ips = [network?.ip ?? '', ...(network?.additionalIps ?? []).map((a) => a.ip)];
       return ips.every((ip) => isIP(ip) !== 0) ? ips : [];
     } catch (cause) {
