@@ -3,7 +3,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
-import { removeCgroupTree } from './cgroup-tree.ts';
+import { destroyCgroupTree } from './cgroup-tree.ts';
 import { parseMountInfo } from './mounts.ts';
 
 /** What is written; an absent field leaves its file alone. */
@@ -195,9 +195,14 @@ export class CgroupFs {
     }
   }
 
-  /** Removes the group and all below it from every hierarchy, the runtime's own included. Not there is success. */
+  /**
+   * Removes the group and all below it from every hierarchy, the runtime's own included, after killing what runs there.
+   * Not there is success. @throws {AgentError} CGROUP_BUSY when processes do not end.
+   */
   async remove(name: string): Promise<void> {
-    await removeCgroupTree(name);
+    const [busy] = await destroyCgroupTree(name);
+    if (busy === undefined) return;
+    throw new AgentError(`processes in cgroup ${busy} do not end`, { code: 'CGROUP_BUSY', retryable: true });
   }
 
   /** Names of the groups directly below `name`. */

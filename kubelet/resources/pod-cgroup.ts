@@ -170,7 +170,10 @@ export class PodCgroups {
     return others;
   }
 
-  /** Removes the pod's cgroup from every level and hierarchy. Groups that still hold processes stay: call again. */
+  /**
+   * Removes the pod's cgroup from every level and hierarchy, after killing what its containers left running there.
+   * @throws {AgentError} CGROUP_BUSY
+   */
   async removePodCgroup(podUid: string): Promise<void> {
     const fs = this.#managed();
     if (fs === undefined) return;

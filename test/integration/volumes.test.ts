@@ -1,4 +1,6 @@
 // Volumes with real mounts and modes. Needs root; everything happens below one temporary directory.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmod,
   mkdir,
@@ -301,7 +303,13 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
       expect(await cgroups.listPodUids()).toEqual([UID]);
       const pidsMount = hierarchies.mounts.get(hierarchies.version === 2 ? 'unified' : 'pids')!;
       expect(await textOf(path.join(pidsMount, cgroups.cgroupParentOf(pod), 'pids.max'))).toBe('100\n');
+      // What a runtime lost sight of goes with its pod.
+      const left = spawn('sleep', ['3600'], { stdio: 'ignore' });
+      const ended = once(left, 'exit');
+      await mkdir(path.join(pidsMount, cgroups.cgroupParentOf(pod), 'container'));
+      await writeFile(path.join(pidsMount, cgroups.cgroupParentOf(pod), 'container/cgroup.procs'), String(left.pid));
       await cgroups.removePodCgroup(UID);
+      expect((await ended)[1]).toBe('SIGKILL');
       expect(await cgroups.listPodUids()).toEqual([]);
     } finally {
       await fs.remove(top);
