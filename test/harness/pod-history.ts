@@ -95,16 +95,16 @@ export class PodHistory {
   /** Waits until the API tells of every exit of the living pods, and of the right exit code of what ended for good. */
   async checkExits(): Promise<void> {
     const left = await until(
-      async () => this.pods.flatMap((pod) => this.#untold(pod)),
+      async () => (await Promise.all(this.pods.map((pod) => this.#untold(pod)))).flat(),
       (lines) => lines.length === 0,
       TOLD_MS,
     );
     for (const line of left) this.#fault(line);
   }
 
-  #untold(pod: Pod): string[] {
+  async #untold(pod: Pod): Promise<string[]> {
     const init = pod.status?.initContainerStatuses ?? [];
-    return [...init, ...(pod.status?.containerStatuses ?? [])].flatMap((status) => {
+    const untold = [...init, ...(pod.status?.containerStatuses ?? [])].map(async (status) => {
       const ever = this.#ran.get(keyOf(pod, status.name)) ?? [];
       // With a new sandbox initialization begins anew, and what is known of the former one is removed.
       const ran = init.includes(status) ? ever.filter((r) => r.sandboxId === ever.at(-1)?.sandboxId) : ever;
@@ -122,10 +122,22 @@ export class PodHistory {
         lines.push(`${who}: ${exits} exits, but restartCount ${restartCount}, ${JSON.stringify(status.state)}`);
       const code = status.state?.terminated?.exitCode;
       if (code !== undefined && bareId(status) === last.id && last.exitCode !== undefined && code !== last.exitCode) {
-        lines.push(`${who}: exit code ${code} told, ${last.exitCode} was it`);
+        if (code !== (await this.#startError(last.id))) {
+          lines.push(`${who}: exit code ${code} told, ${last.exitCode} was it`);
+        }
       }
       return lines;
     });
+    return (await Promise.all(untold)).flat();
+  }
+
+  /**
+   * The code of a start that failed for CRI. containerd counts one whose caller vanished among them, and kills the
+   * process that may have come up behind it: that one's end is none of the container's.
+   */
+  async #startError(id: string): Promise<number | undefined> {
+    const status = await this.#runtime.containerStatus(id).catch(() => undefined);
+    return status?.reason === 'StartError' ? status.exitCode : undefined;
   }
 
   async #watchApi(resourceVersion: string): Promise<void> {
