@@ -55,7 +55,34 @@ test('two pods share one watch of the single object, as the Node authorizer allo
   expect(cache.size).toBe(1);
   cache.forgetPod('b');
   cache.forgetPod('b');
+  await expect(cache.getConfigMap('ns', 'cm')).rejects.toThrow(/not registered/);
+  await clock.advance(30_000);
   expect(cache.size).toBe(0);
+});
+
+test('a pod that follows soon finds the watch of the one before, and what it has seen since', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  cache.registerPod(podOf('a'));
+  await cache.getConfigMap('ns', 'cm');
+  cache.forgetPod('a');
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '2' } } });
+  await clock.advance(29_000);
+  cache.registerPod(podOf('b'));
+  await clock.advance(29_000);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '2' });
+  expect(api.requests.filter((r) => r.verb === 'watch')).toHaveLength(1);
+  expect(changed).toEqual([]);
+});
+
+test('an immutable object that was made anew is not taken for the one before', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1', { immutable: true }));
+  cache.registerPod(podOf('a'));
+  await cache.getConfigMap('ns', 'cm');
+  cache.forgetPod('a');
+  await api.delete(configMaps, at);
+  await api.create(configMaps, { namespace: 'ns' }, configMap('2', { immutable: true }));
+  cache.registerPod(podOf('b'));
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '2' });
 });
 
 test('an object that no pod refers to is refused; one that is missing is undefined', async () => {

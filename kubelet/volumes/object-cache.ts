@@ -1,4 +1,4 @@
-// ConfigMaps and Secrets that pods of this node refer to: one watch per object, shared by its pods, ended with the
+// ConfigMaps and Secrets that pods of this node refer to: one watch per object, shared by its pods, ended soon after the
 // last of them. After pkg/kubelet/util/manager/watch_based_manager.go. The Node authorizer lets a node read only such
 // single objects, by name or with the field selector metadata.name.
 import type { ConfigMap, Secret } from '../../api/kinds.ts';
@@ -11,12 +11,15 @@ import { Reflector } from '../../client/reflector.ts';
 import { Store } from '../../client/store.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
+import { DueQueue } from '../../core/due-queue.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type ObjectRef, referencedObjects } from './object-refs.ts';
 
 /** How long a first read waits for the watch's list, as upstream. */
 const SYNC_LIMIT_MS = 1000;
+/** A pod is mostly followed by another one like it, which spares the server a list, a watch and often a connection. */
+const LINGER_MS = 30_000;
 
 /** Reads objects that registered pods refer to. Also what builds container environments should use. */
 export interface PodObjects {
@@ -43,11 +46,14 @@ export class ObjectCache implements PodObjects, Disposable {
   readonly #entries = new Map<string, Entry>();
   readonly #refsOfPod = new Map<string, ReadonlySet<string>>();
   readonly #handlers = new Set<(podUid: string) => void>();
+  /** Entries that no pod refers to at present. */
+  readonly #unused: DueQueue<string>;
 
   constructor(deps: { client: ApiClient; clock: Clock; log: Logger }) {
     this.#client = deps.client;
     this.#clock = deps.clock;
     this.#log = deps.log.child({ component: 'object-cache' });
+    this.#unused = new DueQueue(deps.clock, (key) => this.#close(key));
   }
 
   /** Called with the uid of each pod that refers to an object which came, changed or went. */
@@ -86,6 +92,7 @@ export class ObjectCache implements PodObjects, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#unused[Symbol.dispose]();
     for (const entry of this.#entries.values()) entry.stop.abort();
     this.#entries.clear();
     this.#refsOfPod.clear();
@@ -97,7 +104,7 @@ export class ObjectCache implements PodObjects, Disposable {
     signal?: AbortSignal,
   ): Promise<T | undefined> {
     const entry = this.#entries.get(keyOf(ref));
-    if (entry === undefined) {
+    if (entry === undefined || entry.pods.size === 0) {
       throw new AgentError(`object "${ref.namespace}"/"${ref.name}" not registered`, { code: 'OBJECT_NOT_REGISTERED' });
     }
     if (!entry.store.hasSynced) await this.#firstRead(entry, type, signal);
@@ -130,6 +137,7 @@ export class ObjectCache implements PodObjects, Disposable {
 
   #open(key: string, ref: ObjectRef): Entry {
     const known = this.#entries.get(key);
+    this.#unused.delete(key);
     if (known !== undefined) return known;
     const entry: Entry = {
       ref,
@@ -163,7 +171,14 @@ export class ObjectCache implements PodObjects, Disposable {
     if (entry === undefined) return;
     entry.pods.delete(podUid);
     if (entry.pods.size > 0) return;
-    entry.stop.abort();
+    // What is not watched any more, or was never listed, tells the next pod nothing.
+    if (entry.stop.signal.aborted || !entry.store.hasSynced) this.#close(key);
+    else this.#unused.set(key, LINGER_MS);
+  }
+
+  #close(key: string): void {
+    this.#unused.delete(key);
+    this.#entries.get(key)?.stop.abort();
     this.#entries.delete(key);
   }
 }
