@@ -41,4 +41,25 @@ program
   .option('--no-save', 'do not append to bench/results/')
   .action(async (options) => (await import('./steady.ts')).steady(options, stopSignal()));
 
+program
+  .command('service-sync')
+  .description(
+    'From a change of Services to the rules in the kernel, against the tool alone, in a namespace of its own.',
+  )
+  .option('--services <n>', 'Services', Number, 5_000)
+  .option('--endpoints <n>', 'endpoints of each', Number, 5)
+  .option('--mode <mode>', 'iptables or nftables (default both, one after the other)')
+  .option('--changes <n>', 'changes of each kind', Number, 20)
+  .option('--pause-ms <ms>', 'between two changes', Number, 1_500)
+  .option('--gap-ms <ms>', "between a Service's write and its slice's", Number, 5)
+  .option('--flag <flag>', 'further flag of the proxy, may be given again', collect, [])
+  .option('--no-floor', 'leave the tool alone out')
+  .option('--no-save', 'do not append to bench/results/')
+  .option('--trace', 'print each sample')
+  .action(async (options) => (await import('./service-sync.ts')).serviceSync(options, stopSignal()));
+
 await program.parseAsync();
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}

@@ -27,9 +27,10 @@ function megabytes(text: string, field: string): number | undefined {
 
 const TICKS_PER_SECOND = 100; // USER_HZ, fixed by the kernel's ABI
 
-/** CPU time used so far by all threads, user and system, s. */
-export async function cpuSecondsOf(pid: number): Promise<number> {
+/** CPU time used so far by all threads, user and system, s; with that of children that have ended when asked for. */
+export async function cpuSecondsOf(pid: number, children?: 'with children'): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  const wanted = fields.slice(11, children === undefined ? 13 : 15); // utime, stime, cutime, cstime
+  return wanted.reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
 }
