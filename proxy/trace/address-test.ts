@@ -1,5 +1,5 @@
 // Tests of addresses and ports as rules write them.
-import { addressBits, cidrContains, isIp, parseCidr, parseIp } from '../../api/cidr.ts';
+import { addressBits, cidrContains, formatIp, isIp, parseCidr, parseIp } from '../../api/cidr.ts';
 
 /** `10.0.0.0/8`, `fd00::/8`, a single address, or a mask in the long form `10.0.0.0/255.0.0.0`. Undefined: none of these. */
 export function addressTest(text: string): ((ip: string) => boolean) | undefined {
@@ -7,6 +7,10 @@ export function addressTest(text: string): ((ip: string) => boolean) | undefined
   if (!isIp(ip)) return undefined;
   const prefix = mask === undefined ? addressBits(parseIp(ip).version) : prefixOf(mask);
   if (prefix === undefined || prefix > addressBits(parseIp(ip).version)) return undefined;
+  if (prefix === addressBits(parseIp(ip).version)) {
+    const canonical = formatIp(parseIp(ip)); // as packets have it; thousands of rules name one address each
+    return (other) => other === canonical;
+  }
   const cidr = parseCidr(`${ip}/${prefix}`);
   return (other) => isIp(other) && cidrContains(cidr, parseIp(other));
 }
