@@ -1,0 +1,105 @@
+// Every kind of Service in both modes and both IP families on the real kernel: what the tracer reads from the kernel, what
+// packets really do, and what a model of Services says must all be the same.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../core/clock.ts';
+import { silentLog } from '../../core/log.ts';
+import { FamilyProxier } from '../../proxy/family-proxier.ts';
+import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
+import { cleanupNftables, NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { type LiveState, readLiveState } from '../../proxy/trace/live.ts';
+import {
+  ADDRESSES,
+  expectedOutcome,
+  type Family,
+  keyOf,
+  type Mode,
+  PLACES,
+  packetMatrix,
+  ruleOptions,
+  type Shape,
+  serviceOf,
+  sliceOf,
+  sourceOf,
+  targetOf,
+  wholeMatrix,
+} from '../harness/service-matrix.ts';
+import { ServiceNet } from '../harness/service-net.ts';
+import { allCases, type Case, differences, describe as inWords } from '../harness/traced-matrix.ts';
+
+const signal = new AbortController().signal;
+let net: ServiceNet;
+
+beforeAll(async () => {
+  net = await ServiceNet.create();
+});
+
+afterAll(async () => {
+  await net?.[Symbol.asyncDispose]();
+});
+
+/** Puts the rules of all Services in place, and nothing else. */
+async function load(shapes: readonly Shape[], mode: Mode, family: Family): Promise<void> {
+  const exec = net.node;
+  for (const f of [4, 6] as const) await cleanupIptables(exec, f, { keepShared: false }, signal);
+  await cleanupNftables(exec, signal);
+  const options = ruleOptions(mode, family);
+  const deps = { exec, clock: systemClock, log: silentLog };
+  const backend = mode === 'iptables' ? new IptablesBackend(options, deps) : new NftablesBackend(options, deps);
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
+  for (const shape of shapes) {
+    proxier.handleService(keyOf(shape), serviceOf(shape, family));
+    const slice = sliceOf(shape, family);
+    if (slice !== undefined) proxier.handleSlice(slice);
+  }
+  await proxier.sync(signal);
+}
+
+/** What a client sees when the model's outcome comes true: answers of endpoints with its own address or the node's. */
+function seenBy(c: Case, mode: Mode, family: Family): { readonly answers: number; readonly sight: string } {
+  const outcome = expectedOutcome(c.shape, c.kind, c.place, mode);
+  if (outcome === 'rejected') return { answers: 1, sight: 'rejected' };
+  if (outcome === 'dropped' || outcome === 'untouched') return { answers: 0, sight: 'dropped' };
+  const own = sourceOf(c.place, family);
+  const towards = { local: ADDRESSES[family].bridge, remote: ADDRESSES[family].remoteGateway };
+  const answers = outcome.split(', ').map((way) => {
+    const [where] = way.split(' ') as ['local' | 'remote'];
+    return `${where} ${way.includes('masq') ? towards[where].split('/')[0]! : own}`;
+  });
+  return { answers: answers.length, sight: answers.sort().join(', ') };
+}
+
+describe.each<[Mode, Family]>([
+  ['iptables', 4],
+  ['nftables', 4],
+  ['iptables', 6],
+  ['nftables', 6],
+])('%s, IPv%i', (mode, family) => {
+  test('the tracer finds in the kernel what the rules of Services say', async () => {
+    const shapes = wholeMatrix();
+    await load(shapes, mode, family);
+    const { ruleset, facts }: LiveState = await readLiveState(net.node, family, signal);
+    expect(differences(shapes, ruleset, facts, { mode, family })).toEqual([]);
+  });
+
+  test('packets go where the tracer says', async () => {
+    const shapes = packetMatrix();
+    await load(shapes, mode, family);
+    const { ruleset, facts } = await readLiveState(net.node, family, signal);
+    expect(differences(shapes, ruleset, facts, { mode, family })).toEqual([]);
+    const wrong = await Promise.all(
+      PLACES.map(async (place) => {
+        const cases = allCases(shapes).filter((c) => c.place === place);
+        const wanted = cases.map((c) => seenBy(c, mode, family));
+        const targets = cases.map((c, i) => ({ ...targetOf(c.shape, c.kind, family), answers: wanted[i]!.answers }));
+        const seen = await net.connect(place, targets, family);
+        return cases.flatMap((c, i) => {
+          const sight = seen[i]!.join(', ');
+          return sight === wanted[i]!.sight
+            ? []
+            : [`${inWords(c.shape)}: ${place} → ${c.kind}: ${sight} instead of ${wanted[i]!.sight}`];
+        });
+      }),
+    );
+    expect(wrong.flat()).toEqual([]);
+  });
+});
