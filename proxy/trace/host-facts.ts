@@ -18,6 +18,10 @@ export interface HostFacts {
   deviceTo(ip: string): string | undefined;
   /** The source address that the host itself takes towards `ip`. */
   sourceTo(ip: string): string | undefined;
+  /** The first address of the host that is no loopback or link-local one. */
+  ownAddress(): string | undefined;
+  /** The network on a device, for example the bridge of the pods. */
+  subnetOf(device: string): Cidr | undefined;
   /** Clients in the list `name` of iptables' match `recent`. */
   recent(name: string): ReadonlySet<string>;
 }
@@ -74,6 +78,8 @@ export function hostFacts(
       const onDevice = own.filter((a) => a.device === route.device && !a.ip.startsWith('fe80:'));
       return (onDevice.find((a) => cidrContains(a.cidr, parseIp(ip))) ?? onDevice[0])?.ip;
     },
+    ownAddress: () => own.find((a) => !a.ip.startsWith('fe80:') && !cidrContains(loopback, parseIp(a.ip)))?.ip,
+    subnetOf: (device) => own.find((a) => a.device === device && !a.ip.startsWith('fe80:'))?.cidr,
     recent: (name) => recentLists.get(name) ?? NOBODY,
   };
 }
