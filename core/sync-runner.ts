@@ -9,6 +9,8 @@ export interface SyncRunnerOptions {
   readonly name: string;
   /** Pause after a run before the next may start, ms. Bursts of changes fold into one run. */
   readonly minIntervalMs: number;
+  /** So many runs may follow each other without that pause when there was a pause before them. Default 1. */
+  readonly burst?: number;
   /** Further wait after a failed run, ms. */
   readonly retryIntervalMs: number;
   /** Longest further wait without a run, ms. */
@@ -20,7 +22,10 @@ export class SyncRunner {
   readonly #opts: SyncRunnerOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
-  #requested = false;
+  /** Monotonic ms at which the most urgent request wants its run. */
+  #dueMs = Number.POSITIVE_INFINITY;
+  /** Runs that may still start without a pause. */
+  #spareRuns: number;
   #wake: (() => void) | undefined;
 
   constructor(
@@ -32,21 +37,29 @@ export class SyncRunner {
     this.#opts = opts;
     this.#clock = deps.clock;
     this.#log = deps.log.child({ runner: opts.name });
+    this.#spareRuns = (opts.burst ?? 1) - 1;
   }
 
-  /** Asks for a run. Cheap and safe from any callback; many calls make one run. */
-  request(): void {
-    this.#requested = true;
+  /**
+   * Asks for a run. Cheap and safe from any callback; many calls make one run. With `holdMs`, the run may wait so long
+   * for a more urgent request: more is expected to change at once.
+   */
+  request(holdMs = 0): void {
+    const dueMs = this.#clock.monotonicMs() + holdMs;
+    if (dueMs >= this.#dueMs) return;
+    this.#dueMs = dueMs;
     this.#wake?.();
   }
 
   /** Syncs until `signal` aborts, then resolves. A failing sync is logged and retried, never thrown. */
   async run(signal: AbortSignal): Promise<void> {
+    const { minIntervalMs, retryIntervalMs, maxIntervalMs } = this.#opts;
     while (!signal.aborted) {
-      this.#requested = false; // before the sync: a request made during it must cause another
+      this.#dueMs = Number.POSITIVE_INFINITY; // before the sync: a request made during it must cause another
       const failed = await this.#syncOnce(signal);
-      await this.#clock.sleep(this.#opts.minIntervalMs, signal);
-      await this.#waitForRequest(failed ? this.#opts.retryIntervalMs : this.#opts.maxIntervalMs, signal);
+      const endMs = this.#clock.monotonicMs();
+      await this.#waitForRequest(endMs + minIntervalMs + (failed ? retryIntervalMs : maxIntervalMs), signal);
+      await this.#pause(endMs, failed, signal);
     }
   }
 
@@ -62,11 +75,23 @@ export class SyncRunner {
     }
   }
 
-  async #waitForRequest(ms: number, signal: AbortSignal): Promise<void> {
-    if (this.#requested || signal.aborted) return;
-    using waiting = linkedSignal(signal);
-    this.#wake = () => waiting.abort();
-    await this.#clock.sleep(ms, waiting.signal);
-    this.#wake = undefined;
+  /** Until a request is due, at the latest until `deadlineMs`. */
+  async #waitForRequest(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const waitMs = Math.min(this.#dueMs, deadlineMs) - this.#clock.monotonicMs();
+      if (waitMs <= 0 || signal.aborted) return;
+      using waiting = linkedSignal(signal);
+      this.#wake = () => waiting.abort();
+      await this.#clock.sleep(waitMs, waiting.signal);
+      this.#wake = undefined;
+    }
+  }
+
+  /** What is left of the pause since the last run's end. A failed run is never followed at once. */
+  async #pause(endMs: number, failed: boolean, signal: AbortSignal): Promise<void> {
+    const leftMs = endMs + this.#opts.minIntervalMs - this.#clock.monotonicMs();
+    if (leftMs <= 0) this.#spareRuns = (this.#opts.burst ?? 1) - 1;
+    else if (this.#spareRuns > 0 && !failed) this.#spareRuns--;
+    else await this.#clock.sleep(leftMs, signal);
   }
 }

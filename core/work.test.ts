@@ -160,11 +160,11 @@ test('stopping waits for the jobs that run and starts no others', async () => {
 
 // ---- sync runner ----
 
-function startRunner(sync: () => Promise<void>) {
+function startRunner(sync: (clock: FakeClock) => Promise<void>, burst = 1) {
   const clock = new FakeClock();
   const stop = new AbortController();
-  const opts = { name: 'test', minIntervalMs: 1_000, retryIntervalMs: 5_000, maxIntervalMs: 30_000 };
-  const runner = new SyncRunner(sync, opts, { clock, log: silentLog });
+  const opts = { name: 'test', minIntervalMs: 1_000, burst, retryIntervalMs: 5_000, maxIntervalMs: 30_000 };
+  const runner = new SyncRunner(() => sync(clock), opts, { clock, log: silentLog });
   return { clock, stop, runner, ended: runner.run(stop.signal) };
 }
 
@@ -203,4 +203,56 @@ test('a failed sync is tried again sooner than the longest interval', async () =
   expect(runs).toBe(2);
   stop.abort();
   await ended;
+});
+
+test('with a burst of two, one run follows another at once, and the next ones come at their pace', async () => {
+  const at: number[] = [];
+  const { clock, stop, runner, ended } = startRunner(async (time) => {
+    at.push(time.monotonicMs());
+    if (at.length > 1 && at.length < 6) runner.request(); // a change during each run
+  }, 2);
+  await clock.advance(2_000);
+  runner.request();
+  await clock.advance(0);
+  for (let i = 0; i < 10; i++) await clock.advance(1_000);
+  expect(at.map((ms) => ms - at[0]!)).toEqual([0, 2_000, 2_000, 3_000, 4_000, 5_000]);
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
+
+test('a failed run is not followed at once, whatever the burst', async () => {
+  let runs = 0;
+  const { clock, stop, runner, ended } = startRunner(async () => {
+    runs++;
+    runner.request();
+    throw new Error('no');
+  }, 2);
+  await clock.advance(999);
+  expect(runs).toBe(1);
+  stop.abort();
+  await ended;
+});
+
+test('a request that can wait is served with the next urgent one, or by itself when it has waited', async () => {
+  let runs = 0;
+  const { clock, stop, runner, ended } = startRunner(async () => void runs++);
+  await clock.advance(2_000);
+  runner.request(50);
+  await clock.advance(49);
+  expect(runs).toBe(1);
+  runner.request();
+  await clock.advance(0);
+  expect(runs).toBe(2);
+  await clock.advance(2_000);
+  expect(runs).toBe(2);
+  runner.request(50);
+  runner.request(80); // less urgent: changes nothing
+  await clock.advance(50);
+  expect(runs).toBe(3);
+  await clock.advance(2_000);
+  expect(runs).toBe(3);
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
 });

@@ -56,6 +56,14 @@ export class EndpointChanges {
     return this.#pending.size;
   }
 
+  /** The Service has slices, as far as events tell. */
+  has(key: string): boolean {
+    const pending = this.#pending.get(key);
+    for (const content of pending?.values() ?? []) if (content !== undefined) return true;
+    for (const name of this.#applied.get(key)?.keys() ?? []) if (!pending?.has(name)) return true;
+    return false;
+  }
+
   /** Moves pending slices into `current`. Returns the keys of Services that they belong to. */
   checkout(): ReadonlySet<string> {
     const changed = new Set(this.#pending.keys());

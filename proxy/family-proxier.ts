@@ -55,6 +55,14 @@ export class FamilyProxier {
     return this.endpoints.handle(slice);
   }
 
+  /**
+   * A Service without slices, or slices without their Service: it has just come or gone, and the other half is about to
+   * follow. A sync for each would write the rules of a Service that nobody answers first.
+   */
+  isHalf(key: string): boolean {
+    return this.services.has(key) !== this.endpoints.has(key);
+  }
+
   /** True when the zone is another one: every rule may differ then, and the next sync is a full one. */
   setZone(zone: string | undefined): boolean {
     if (zone === this.#node.zone) return false;

@@ -21,6 +21,13 @@ import { ServiceHealthServers } from './service-health.ts';
 export const SERVICE_SELECTOR = { labelSelector: '!service.kubernetes.io/service-proxy-name' } as const;
 export const ENDPOINT_SLICE_SELECTOR = { labelSelector: '!service.kubernetes.io/headless' } as const;
 
+/** How long a sync waits for the other half of a Service that comes or goes, ms: the API server tells of both at once. */
+const OTHER_HALF_MS = 50;
+/** How long a sync waits that only clears away what the last one left, ms. */
+const LEFTOVERS_MS = 1_000;
+/** A first sync may be followed at once, as upstream had it for years: what changes together seldom comes at once. */
+const BURST_SYNCS = 2;
+
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
 
 export type ProxyMode = 'iptables' | 'nftables';
@@ -131,6 +138,7 @@ export class ServiceProxy {
       {
         name: `proxy-${label}`,
         minIntervalMs: minSyncPeriodMs,
+        burst: BURST_SYNCS,
         retryIntervalMs: syncPeriodMs,
         maxIntervalMs: fullSyncIntervalMs,
       },
@@ -150,7 +158,7 @@ export class ServiceProxy {
       (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
       if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
-      if (proxier.hasLeftovers) this.#families.find((f) => f.proxier === proxier)?.runner.request();
+      if (proxier.hasLeftovers) this.#families.find((f) => f.proxier === proxier)?.runner.request(LEFTOVERS_MS);
       await healthChecks.update(proxier.healthChecks());
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
@@ -207,7 +215,7 @@ export class ServiceProxy {
     const stack = new DisposableStack();
     const service = (key: string, s: Service | undefined) => {
       this.#metrics.serviceChanges.inc();
-      for (const f of this.#families) if (f.proxier.handleService(key, s)) this.#request(f);
+      for (const f of this.#families) if (f.proxier.handleService(key, s)) this.#requestFor(f, key);
       this.#showPending();
     };
     stack.use(
@@ -221,7 +229,7 @@ export class ServiceProxy {
       this.#metrics.endpointChanges.inc();
       for (const f of this.#families) {
         const pending = gone ? f.proxier.endpoints.handleGone(s) : f.proxier.handleSlice(s);
-        if (pending) this.#request(f);
+        if (pending) this.#requestFor(f, serviceKeyOf(s));
       }
       this.#showPending();
     };
@@ -244,10 +252,14 @@ export class ServiceProxy {
     return stack;
   }
 
-  #request(f: { readonly runner: SyncRunner; readonly label: 'IPv4' | 'IPv6' }): void {
+  #requestFor(f: Family, serviceKey: string | undefined): void {
+    this.#request(f, serviceKey !== undefined && f.proxier.isHalf(serviceKey) ? OTHER_HALF_MS : 0);
+  }
+
+  #request(f: Family, holdMs = 0): void {
     this.#metrics.lastQueued.set({ ip_family: f.label }, this.#deps.clock.now() / 1000);
     this.health.queued(f.label);
-    f.runner.request();
+    f.runner.request(holdMs);
   }
 
   #showPending(): void {

@@ -37,6 +37,11 @@ export class ServiceChanges {
     return this.#pending.size;
   }
 
+  /** The Service has ports, as far as events tell. */
+  has(key: string): boolean {
+    return (this.#pending.get(key) ?? this.#applied.get(key) ?? []).length > 0;
+  }
+
   /** Moves pending changes into `current`. Returns the keys of changed Services. */
   checkout(): ReadonlySet<string> {
     const changed = new Set(this.#pending.keys());
