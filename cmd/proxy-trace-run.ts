@@ -1,4 +1,5 @@
 // Does what `nodelet proxy trace` was asked for: reads the kernel and the Service, traces, prints.
+import { existsSync } from 'node:fs';
 import { formatIp, hostRange, isIp, parseIp } from '../api/cidr.ts';
 import type { Service } from '../api/kinds.ts';
 import { endpointSlices, services } from '../api/resources.ts';
@@ -39,7 +40,7 @@ export async function runTrace(service: string | undefined, flags: TraceFlags): 
       hint: 'run it with sudo',
     });
   }
-  const exec = flags.netns === undefined ? systemExec : execInNetns(systemExec, flags.netns);
+  const exec = flags.netns === undefined ? systemExec : execInNetns(systemExec, existingNetns(flags.netns));
   const signal = stopSignal();
   const families: readonly Family[] = target.to === undefined ? [4, 6] : [parseIp(target.to.ip).version];
   const live = new Map<Family, LiveState>();
@@ -49,6 +50,14 @@ export async function runTrace(service: string | undefined, flags: TraceFlags): 
       ? await traceService(target, flags, live)
       : traceAddress(target.to, flags, live.get(families[0]!)!);
   return flags.output === 'json' ? JSON.stringify(report, null, 2) : formatReport(report, shown);
+}
+
+function existingNetns(name: string): string {
+  if (!name.includes('/') && existsSync(`/run/netns/${name}`)) return name;
+  throw new AgentError(`--netns=${name}: there is no network namespace of that name`, {
+    code: 'CONFIG_INVALID',
+    hint: '`ip netns list` shows them, `nodelet lab status` those of a lab',
+  });
 }
 
 interface Asked {

@@ -35,6 +35,7 @@ export function addTraceCommand(proxy: Command): void {
     .enablePositionalOptions()
     .command('trace')
     .description('Show which rules a connection to a Service meets on this node, and which endpoints it can reach.')
+    .configureHelp({ showGlobalOptions: false }) // those of the proxy itself mean nothing here
     .argument('[service]', 'NAME, NAMESPACE/NAME or either with :PORT (number or name)')
     .option('--to <ip:port>', 'an address instead of a Service; [ADDRESS]:PORT for IPv6')
     .option(

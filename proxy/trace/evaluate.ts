@@ -355,7 +355,7 @@ const EFFECTS = {
   accept: 'accepted',
   drop: 'dropped',
   reject: 'rejected',
-  return: 'return',
+  return: 'returns',
   continue: 'goes on',
 } as const;
 

@@ -53,7 +53,7 @@ function expressionText(expression: unknown): string {
   if (Array.isArray(value)) {
     if (kind === 'concat') return value.map(expressionText).join(' . ');
     if (kind === 'set') return mapText(expression);
-    if ('&|^'.includes(kind)) return value.map(expressionText).join(` ${kind} `);
+    if ('&|^'.includes(kind)) return value.map(bitsText).join(` ${kind} `);
   }
   if (isObject(value)) {
     if (kind === 'payload') return `${String(value.protocol)} ${String(value.field)}`;
@@ -64,6 +64,10 @@ function expressionText(expression: unknown): string {
     if (kind === 'map') return `${expressionText(value.key)} map ${mapText(value.data)}`;
   }
   return textOfValue(expression);
+}
+
+function bitsText(operand: unknown): string {
+  return typeof operand === 'number' ? `0x${operand.toString(16)}` : expressionText(operand);
 }
 
 function flagsText(flags: unknown): string {

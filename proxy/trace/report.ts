@@ -95,7 +95,7 @@ function branchesOf(ways: readonly ReportedWay[]): Branch {
   const root: Branch = { hop: NO_HOP, next: [], ways: [], total: 0 };
   for (const way of ways) {
     let at = root;
-    for (const hop of way.hops) {
+    for (const hop of way.hops.filter(didSomething)) {
       let branch = at.next.find((b) => b.hop === hop);
       if (branch === undefined) {
         branch = { hop, next: [], ways: [], total: 0 };
@@ -107,6 +107,11 @@ function branchesOf(ways: readonly ReportedWay[]): Branch {
     at.ways.push(way);
   }
   return root;
+}
+
+/** False for a jump to a chain where no rule took the packet. */
+function didSomething({ effect }: Hop, index: number, hops: readonly Hop[]): boolean {
+  return !effect.startsWith('→ ') || hops[index + 1]?.chain === effect.slice(2);
 }
 
 const NO_HOP: Hop = { hook: 'prerouting', table: '', chain: '', rule: '', comment: '', effect: '', share: 1 };
@@ -121,10 +126,18 @@ function printBranches(branch: Branch, indent: string, lines: string[]): void {
   }
   const shown = branch.next.slice(0, SHOWN_BRANCHES);
   const hidden = branch.next.length - shown.length;
+  let firstTail: string | undefined;
   for (const [i, next] of shown.entries()) {
     const isLast = i === shown.length - 1 && hidden === 0;
+    const below: string[] = [];
+    printBranches(next, '', below);
+    // Most branches differ in the endpoint alone: what follows is told once.
+    const from = below.findLastIndex((line) => line.includes('  DNAT to ')) + 1;
+    const tail = below.slice(from, -1);
+    if (tail.length > 1 && tail.join() === firstTail) below.splice(from, tail.length, '… on as above');
+    firstTail ??= tail.join();
     lines.push(`${indent}${isLast ? '└' : '├'} ${percent(next.total)} ${hopText(next.hop)}`);
-    printBranches(next, `${indent}${isLast ? ' ' : '│'}       `, lines);
+    for (const line of below) lines.push(`${indent}${isLast ? ' ' : '│'}        ${line}`);
   }
   if (hidden > 0) lines.push(`${indent}└ and ${hidden} more (all of them with -o json)`);
 }
