@@ -6,6 +6,7 @@ import { systemClock } from '../core/clock.ts';
 import {
   childrenOf,
   identifyProcess,
+  identityIn,
   isRunning,
   type ProcessIdentity,
   signalProcess,
@@ -39,6 +40,17 @@ test('a program says on its descriptor when it is ready; its output is in the lo
   await stopProcess(identity, 5_000, systemClock);
   expect(await isRunning(identity)).toBe(false);
   await stopProcess(identity, 5_000, systemClock); // gone already: success
+});
+
+test.each([
+  ['S', 11, true],
+  ['Z', 1, false],
+  ['Z', 3, true],
+  ['X', 1, false],
+])('a process in state %s with %i threads runs: %s', (state, threads, runs) => {
+  const fields = [state, ...Array.from({ length: 16 }, () => 0), threads, 0, 4711, 0];
+  const identity = identityIn(`42 (a) Z (b) ${fields.join(' ')}`);
+  expect(identity).toEqual(runs ? { pid: 42, startTicks: 4711 } : undefined);
 });
 
 test('a program that ends before it is ready is an error that names the log', async () => {

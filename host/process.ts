@@ -94,15 +94,23 @@ function endedAtOnce(program: string, logFile: string): AgentError {
 /** The identity of a running process, undefined when there is none (or only a zombie). */
 export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    // The command name is in parentheses and may itself hold any character: fields are counted from the last ')'.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
-    return { pid, startTicks: Number(fields[19]) };
+    return identityIn(await readFile(`/proc/${pid}/stat`, 'utf8'));
   } catch (err) {
     if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ESRCH') return undefined;
     throw err;
   }
+}
+
+/**
+ * Pure: what a text of /proc/<pid>/stat tells (proc(5)). A zombie with further threads is still ending: they hold its
+ * files, and so the ports that it listens on, until the last one is gone.
+ */
+export function identityIn(stat: string): ProcessIdentity | undefined {
+  // The command name is in parentheses and may itself hold any character: fields are counted from the last ')'.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [state, threads] = [fields[0], Number(fields[17])];
+  if (state === 'X' || (state === 'Z' && threads <= 1)) return undefined;
+  return { pid: Number.parseInt(stat, 10), startTicks: Number(fields[19]) };
 }
 
 export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
