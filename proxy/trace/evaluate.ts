@@ -2,7 +2,19 @@
 // (statistic, numgen) every way is followed and carries its share. Pure.
 import { AgentError } from '../../core/errors.ts';
 import type { HostFacts } from './host-facts.ts';
-import type { BaseChain, Chain, Choice, Hook, Packet, Protocol, Rule, Ruleset, Table, Verdict } from './ruleset.ts';
+import {
+  type BaseChain,
+  type Chain,
+  type Choice,
+  type Hook,
+  type Packet,
+  type Protocol,
+  type Rule,
+  type Ruleset,
+  type Table,
+  UnknownRule,
+  type Verdict,
+} from './ruleset.ts';
 
 export interface Connection {
   /** Canonical text of addresses of one family. */
@@ -217,6 +229,20 @@ class Tracer {
 
   /** Branches that go on with the next rule of the chain; the others are added to `ended`. */
   #rule(place: Place, rule: Rule, start: State, ended: Ended[]): State[] {
+    try {
+      return this.#steps(place, rule, start, ended);
+    } catch (err) {
+      if (!(err instanceof UnknownRule)) throw err;
+      this.#note(place, rule, err.message);
+      return [start];
+    }
+  }
+
+  #note(place: Place, rule: Rule, what: string): void {
+    this.unknown.add(`${place.table.name} ${place.chain.name}: ${rule.text} (${what})`);
+  }
+
+  #steps(place: Place, rule: Rule, start: State, ended: Ended[]): State[] {
     const next: State[] = [];
     const pass = (state: State, share: number) => {
       if (share > NEGLIGIBLE) next.push({ ...state, share: state.share * share });
@@ -225,7 +251,7 @@ class Tracer {
     let chance = 1;
     for (const step of rule.steps) {
       if (step.is === 'unknown') {
-        this.unknown.add(`${place.table.name} ${place.chain.name}: ${rule.text} (${step.what})`);
+        this.#note(place, rule, step.what);
         return [...next, state];
       }
       if (step.is === 'match') {

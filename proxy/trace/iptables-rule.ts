@@ -2,11 +2,9 @@
 import { isIp } from '../../api/cidr.ts';
 import { addressRangeTest, addressTest, deviceTest, portTest } from './address-test.ts';
 import type { HostFacts } from './host-facts.ts';
-import type { Packet, Rule, Step, Verdict } from './ruleset.ts';
+import { type Packet, type Rule, type Step, UnknownRule, type Verdict } from './ruleset.ts';
 
 type Test = (packet: Packet, facts: HostFacts) => boolean;
-
-class Unknown extends Error {}
 
 /** Words of a rule; quotes as iptables-save writes them, with `\"` inside. */
 export function splitWords(text: string): string[] {
@@ -44,7 +42,7 @@ class RuleReader {
         this.#readWord(word);
       }
     } catch (err) {
-      if (!(err instanceof Unknown)) throw err;
+      if (!(err instanceof UnknownRule)) throw err;
       return [{ is: 'unknown', what: err.message || word }];
     }
     return this.#steps;
@@ -57,7 +55,7 @@ class RuleReader {
     }
     if (word === '-j' || word === '--jump') this.#target(this.#next());
     else if (word === '-g' || word === '--goto') this.#verdict({ to: 'goto', chain: this.#next() });
-    else if (!this.#matchOption(word) && !this.#moduleOption(word)) throw new Unknown(word);
+    else if (!this.#matchOption(word) && !this.#moduleOption(word)) throw new UnknownRule(word);
     this.#negated = false;
   }
 
@@ -65,7 +63,7 @@ class RuleReader {
   #matchOption(word: string): boolean {
     switch (word) {
       case '-m':
-        if (!MODULES.has(this.#next())) throw new Unknown(`-m ${this.#last}`);
+        if (!MODULES.has(this.#next())) throw new UnknownRule(`-m ${this.#last}`);
         return true;
       case '--comment':
         this.comment = this.#next();
@@ -138,7 +136,7 @@ class RuleReader {
       case '--rcheck':
       case '--update':
         this.#recent = { ...this.#recent, looks: true };
-        if (this.#negated) throw new Unknown(`! ${word}`);
+        if (this.#negated) throw new UnknownRule(`! ${word}`);
         // The name may come before or after: it is read when a packet comes.
         return this.#test((p, facts) => facts.recent(this.#recent.name).has(p.source));
       case '--name':
@@ -179,7 +177,7 @@ class RuleReader {
         break;
       default:
         if (GOES_ON.has(target)) this.#verdict({ to: 'continue' });
-        else if (OTHER_TARGETS.has(target)) throw new Unknown(`-j ${target}`);
+        else if (OTHER_TARGETS.has(target)) throw new UnknownRule(`-j ${target}`);
         else this.#verdict({ to: 'jump', chain: target });
     }
     this.#words.length = 0; // options of the target
@@ -200,19 +198,19 @@ class RuleReader {
       case '--and-mark':
         return (mark) => (mark & value) >>> 0;
       default:
-        throw new Unknown(option);
+        throw new UnknownRule(option);
     }
   }
 
   #addressType(type: string, of: (p: Packet) => string): boolean {
-    if (type !== 'LOCAL') throw new Unknown(`address type ${type}`);
+    if (type !== 'LOCAL') throw new UnknownRule(`address type ${type}`);
     return this.#test((p, facts) => facts.isLocal(of(p)));
   }
 
   #option(name: string): string {
     const at = this.#words.indexOf(name);
     const value = at < 0 ? undefined : this.#words[at + 1];
-    if (value === undefined) throw new Unknown(`a target without ${name}`);
+    if (value === undefined) throw new UnknownRule(`a target without ${name}`);
     return value;
   }
 
@@ -227,7 +225,7 @@ class RuleReader {
   }
 
   #chance(probability: number): true {
-    if (!(probability >= 0 && probability <= 1)) throw new Unknown(`probability ${this.#last}`);
+    if (!(probability >= 0 && probability <= 1)) throw new UnknownRule(`probability ${this.#last}`);
     const chance = this.#negated ? 1 - probability : probability;
     this.#steps.push({ is: 'match', chance: () => chance });
     return true;
@@ -236,7 +234,7 @@ class RuleReader {
   #last = '';
   #next(): string {
     const word = this.#words.shift();
-    if (word === undefined) throw new Unknown('a rule that breaks off');
+    if (word === undefined) throw new UnknownRule('a rule that breaks off');
     this.#last = word;
     return word;
   }
@@ -264,7 +262,7 @@ const GOES_ON = new Set('LOG NFLOG ULOG TRACE AUDIT CONNMARK TCPMSS TOS DSCP CLA
 const OTHER_TARGETS = new Set('REDIRECT NFQUEUE TPROXY NETMAP SYNPROXY CLUSTERIP TEE IDLETIMER'.split(' '));
 
 function need<T>(value: T | undefined, text: string): T {
-  if (value === undefined) throw new Unknown(text);
+  if (value === undefined) throw new UnknownRule(text);
   return value;
 }
 
@@ -284,7 +282,7 @@ function rangeTest(text: string): (ip: string) => boolean {
 /** `0x4000/0x4000`; without a mask all bits count. */
 function markAndMask(text: string): [value: number, mask: number] {
   const [value, mask = 0xffff_ffff] = text.split('/').map(Number);
-  if (value === undefined || Number.isNaN(value) || Number.isNaN(mask)) throw new Unknown(text);
+  if (value === undefined || Number.isNaN(value) || Number.isNaN(mask)) throw new UnknownRule(text);
   return [value >>> 0, mask];
 }
 
@@ -292,6 +290,6 @@ function markAndMask(text: string): [value: number, mask: number] {
 function addressAndPort(text: string): { ip: string | undefined; port: number | undefined } {
   const [, v6, v4, port] = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
   const ip = v6 ?? v4 ?? (isIp(text) ? text : undefined);
-  if (ip === undefined || (ip !== '' && !isIp(ip))) throw new Unknown(text);
+  if (ip === undefined || (ip !== '' && !isIp(ip))) throw new UnknownRule(text);
   return { ip: ip === '' ? undefined : ip, port: port === undefined ? undefined : Number(port) };
 }

@@ -2,9 +2,18 @@
 // unknown, never an error: see iptables-save.ts.
 import { asArray, asObject, asText, isObject } from './json.ts';
 import { Containers, textOfValue } from './nft-containers.ts';
-import { readStatement, Unknown } from './nft-statements.ts';
+import { readStatement } from './nft-statements.ts';
 import { textOfRule } from './nft-text.ts';
-import type { BaseChain, Chain, Hook, MapEntry, Rule, Step, Table } from './ruleset.ts';
+import {
+  type BaseChain,
+  type Chain,
+  type Hook,
+  type MapEntry,
+  type Rule,
+  type Step,
+  type Table,
+  UnknownRule,
+} from './ruleset.ts';
 
 /** One document may hold several tables; `family`: tables of the other one are left out, those of both are read. */
 export function parseNftJson(text: string, family: 4 | 6): Table[] {
@@ -62,7 +71,7 @@ class TableBuilder {
     try {
       return expressions.flatMap((e) => readStatement(e, this.#containers));
     } catch (err) {
-      if (err instanceof Unknown) return [{ is: 'unknown', what: err.message }];
+      if (err instanceof UnknownRule) return [{ is: 'unknown', what: err.message }];
       throw err;
     }
   }

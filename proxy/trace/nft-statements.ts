@@ -1,5 +1,6 @@
 // Statements of one rule of nftables as steps of the tracer.
 
+import { formatIp, isIp, parseIp } from '../../api/cidr.ts';
 import { deviceTest } from './address-test.ts';
 import type { HostFacts } from './host-facts.ts';
 import { asArray, asObject, isObject, type JsonObject } from './json.ts';
@@ -11,10 +12,10 @@ import {
   type Value,
   valueMatches,
 } from './nft-containers.ts';
-import type { Choice, Packet, Step, Verdict } from './ruleset.ts';
+import { type Choice, type Packet, type Step, UnknownRule, type Verdict } from './ruleset.ts';
 
-/** The rule cannot be judged; the message names what is not known. */
-export class Unknown extends Error {}
+/** Endpoints of one Service, or slots of a balancer: more are not followed one by one. */
+const MAX_NUMBERS = 20_000;
 
 interface Alternative {
   readonly share: number;
@@ -24,7 +25,7 @@ interface Alternative {
 /** What an expression yields for a packet: one value; of `numgen`, several with their shares; none where it has none. */
 type Read = (packet: Packet, facts: HostFacts) => readonly Alternative[];
 
-/** @throws {Unknown} */
+/** @throws {UnknownRule} */
 export function readStatement(statement: JsonObject, containers: Containers): Step[] {
   const [[kind, value] = ['', null]] = Object.entries(statement);
   switch (kind) {
@@ -51,7 +52,7 @@ export function readStatement(statement: JsonObject, containers: Containers): St
     default:
       // These count, log, limit or remember; which way the first packet goes does not depend on them.
       if (HARMLESS.has(kind)) return [];
-      throw new Unknown(kind);
+      throw new UnknownRule(kind);
   }
 }
 
@@ -99,7 +100,7 @@ function comparison(left: unknown, op: string, right: unknown, containers: Conta
       return op === '!=' ? (value) => !equals(value) : equals;
     }
     default:
-      throw new Unknown(`operator ${op}`);
+      throw new UnknownRule(`operator ${op}`);
   }
 }
 
@@ -112,7 +113,7 @@ function membership(right: unknown, containers: Containers): (value: Value) => b
     const container = readElements('set', right.set);
     return (value) => container.find(value) !== undefined;
   }
-  if (isObject(right) && ('|' in right || '&' in right)) throw new Unknown('a computed value on the right');
+  if (isObject(right) && ('|' in right || '&' in right)) throw new UnknownRule('a computed value on the right');
   // A list of flags, as of ct state.
   return (value) => (Array.isArray(right) ? right.some((r) => valueMatches(value, r)) : valueMatches(value, right));
 }
@@ -149,13 +150,14 @@ function dnatStep({ addr, port }: JsonObject, containers: Containers): Step {
 
 function dnatTo(addr: unknown, port: unknown): Verdict {
   const [ip, number] = isObject(addr) && Array.isArray(addr.concat) ? addr.concat : [addr, port];
-  return { to: 'dnat', ip: addressText(ip), port: number === undefined ? undefined : Number(number) };
+  if (number !== undefined && !Number.isInteger(number)) throw new UnknownRule(`port ${textOfValue(number)}`);
+  return { to: 'dnat', ip: addressText(ip), port: number as number | undefined };
 }
 
 function addressText(addr: unknown): string | undefined {
   if (addr === undefined) return undefined;
-  if (typeof addr === 'string') return addr;
-  throw new Unknown(`address ${textOfValue(addr)}`);
+  if (typeof addr === 'string' && isIp(addr)) return formatIp(parseIp(addr));
+  throw new UnknownRule(`address ${textOfValue(addr)}`);
 }
 
 function mangleSteps({ key, value }: JsonObject): Step[] {
@@ -173,7 +175,7 @@ function markFunction(value: unknown): (mark: number) => number {
       return (mark) => apply(left(mark), right(mark)) >>> 0;
     }
   }
-  throw new Unknown(`mark ${JSON.stringify(value)}`);
+  throw new UnknownRule(`mark ${JSON.stringify(value)}`);
 }
 
 const BIT_OPERATIONS: Readonly<Record<string, (a: number, b: number) => number>> = {
@@ -182,7 +184,7 @@ const BIT_OPERATIONS: Readonly<Record<string, (a: number, b: number) => number>>
   '^': (a, b) => a ^ b,
 };
 
-/** @throws {Unknown} for expressions that nothing is known about. */
+/** @throws {UnknownRule} for expressions that nothing is known about. */
 function readExpression(expression: unknown): Read {
   if (typeof expression === 'number') return () => [{ share: 1, value: expression }];
   const object = asObject(expression);
@@ -196,14 +198,16 @@ function readExpression(expression: unknown): Read {
   if (kind === 'fib') return readFib(fields);
   if (kind === 'numgen') {
     const [mod, offset] = [Number(fields.mod), Number(fields.offset ?? 0)];
+    if (!(mod >= 1 && mod <= MAX_NUMBERS)) throw new UnknownRule(`numgen mod ${mod}`);
     const all = Array.from({ length: mod }, (_, i) => ({ share: 1 / mod, value: i + offset }));
     return () => all; // `inc` takes turns: the same shares in the long run
   }
-  throw new Unknown(kind);
+  throw new UnknownRule(kind);
 }
 
 function readConcat(expressions: readonly unknown[]): Read {
-  if (expressions.some((e) => isObject(e) && 'numgen' in e)) throw new Unknown('a random number in a concatenation');
+  if (expressions.some((e) => isObject(e) && 'numgen' in e))
+    throw new UnknownRule('a random number in a concatenation');
   const parts = expressions.map(readExpression);
   return (p, facts) => {
     const values = parts.map((read) => read(p, facts));
@@ -228,7 +232,7 @@ function readPayload(protocol: string, field: string): Read {
   }
   if (field === 'dport') return single((p) => (protocol === 'th' || protocol === p.protocol ? p.port : undefined));
   if (protocol === 'ip' && field === 'protocol') return single((p) => p.protocol);
-  throw new Unknown(`${protocol} ${field}`);
+  throw new UnknownRule(`${protocol} ${field}`);
 }
 
 const META: Readonly<Record<string, (p: Packet) => Value | undefined>> = {
@@ -248,12 +252,12 @@ function readConntrack(key: string): Read {
   if (key === 'status') return (p) => (p.isDnat ? [{ share: 1, value: 'dnat' }] : [{ share: 1, value: 'none' }]);
   if (key === 'mark') return single(() => 0);
   if (key === 'direction') return single(() => 'original');
-  throw new Unknown(`ct ${key}`);
+  throw new UnknownRule(`ct ${key}`);
 }
 
 function readFib({ result, flags }: JsonObject): Read {
   const about = asArray(flags ?? []);
-  if (result !== 'type' || about.length !== 1) throw new Unknown(`fib ${about.join(' . ')} ${String(result)}`);
+  if (result !== 'type' || about.length !== 1) throw new UnknownRule(`fib ${about.join(' . ')} ${String(result)}`);
   return single((p, facts) => (facts.isLocal(about[0] === 'saddr' ? p.source : p.destination) ? 'local' : 'unicast'));
 }
 
@@ -292,5 +296,5 @@ function choose(verdict: Verdict): Step {
 }
 
 function unknown(what: string): never {
-  throw new Unknown(what);
+  throw new UnknownRule(what);
 }

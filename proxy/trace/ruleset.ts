@@ -45,6 +45,9 @@ export type Step =
   /** Something that the tracer cannot judge: the rule counts as one that does not match, and the report says so. */
   | { readonly is: 'unknown'; readonly what: string };
 
+/** Thrown by steps, and by what reads them, for a rule that cannot be judged; the message names what is not known. */
+export class UnknownRule extends Error {}
+
 export interface Rule {
   /** As its tool prints it, without the chain and the comment. */
   readonly text: string;
