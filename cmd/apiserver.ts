@@ -1,6 +1,6 @@
 // `nodelet apiserver`: the minimal API server, with its controllers and scheduler in the same process.
 import { readFile } from 'node:fs/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ApiServer } from '../apiserver/apiserver.ts';
 import { ensureBootstrapRoles } from '../apiserver/auth/bootstrap-roles.ts';
 import { type ControllerContext, createStores } from '../apiserver/controllers/context.ts';
@@ -38,6 +38,7 @@ export interface ApiserverFlags {
   readonly tokenAuthFile?: string;
   readonly dnsPort: number;
   readonly storeDir: string;
+  readonly storeDurability: 'full' | 'normal';
   readonly v: number;
 }
 
@@ -86,6 +87,14 @@ export function addCommand(program: Command): void {
       0,
     )
     .requiredOption('--store-dir <dir>', 'directory of the store')
+    .addOption(
+      new Option(
+        '--store-durability <how>',
+        'what is still there after a power cut: every write that was answered (full), or an earlier state (normal, faster); a killed server loses nothing either way',
+      )
+        .choices(['full', 'normal'])
+        .default('full'),
+    )
     .option('--v <level>', 'log verbosity, 0 to 10', wholeNumber(0, 10), 2)
     .action(async (flags: ApiserverFlags) => {
       await runApiserver(flags, createLogger({ level: levelOfVerbosity(flags.v) }), stopSignal());
@@ -100,6 +109,7 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
   const server = new ApiServer(
     {
       storeDir: flags.storeDir,
+      durability: flags.storeDurability,
       listen: { address: flags.bindAddress, port: flags.securePort },
       advertiseAddress,
       tls: {

@@ -277,6 +277,7 @@ export class Lab {
       'kubelet-client-key': files.kubeletClientKey,
       'kubelet-certificate-authority': files.caCert,
       'store-dir': files.store,
+      'store-durability': 'normal', // a power cut ends the lab's nodes as well
       'authorization-mode': 'Node,RBAC',
     };
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
