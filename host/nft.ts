@@ -7,6 +7,8 @@ export interface NftCallOptions {
 }
 
 const TIMEOUT_MS = 120_000;
+/** nft 1.0.6 needs 28 s of CPU time to list a table of 30,000 Services. */
+const LIST_TIMEOUT_MS = 300_000;
 const MAX_LIST_BYTES = 256 << 20;
 
 /**
@@ -32,13 +34,19 @@ export async function checkNft(exec: Exec, payload: string, opts: NftCallOptions
   return r.code === 0 ? undefined : r.stderr.trim() || `exit ${r.code}`;
 }
 
+export interface NftListOptions extends NftCallOptions {
+  /** Elements of named sets and maps too; those of anonymous ones are part of their rules and always there. */
+  readonly withElements?: boolean;
+}
+
 /** A listing command (`list chain ip t c`) as text; undefined when the object is not there. @throws {AgentError} RULES_UNREADABLE. */
 export async function listNft(
   exec: Exec,
   args: readonly string[],
-  opts: NftCallOptions = {},
+  { withElements = false, ...opts }: NftListOptions = {},
 ): Promise<string | undefined> {
-  const r = await exec('nft', ['--terse', ...args], { maxOutputBytes: MAX_LIST_BYTES, timeoutMs: TIMEOUT_MS, ...opts });
+  const limits = { maxOutputBytes: MAX_LIST_BYTES, timeoutMs: LIST_TIMEOUT_MS };
+  const r = await exec('nft', [...(withElements ? [] : ['--terse']), ...args], { ...limits, ...opts });
   if (r.code === 0) return r.stdout;
   if (/No such file or directory/.test(r.stderr)) return undefined;
   throw new AgentError(`nft ${args.join(' ')} failed (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {

@@ -1,10 +1,12 @@
 // The service proxy: from the configuration to a ServiceProxy that runs.
 import { isIPv6 } from 'node:net';
+import { release } from 'node:os';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
-import { cleanupNftables, NftablesBackend, probeNftables } from '../../proxy/nftables/nftables.ts';
+import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
 import type { RuleOptions } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
@@ -60,8 +62,13 @@ async function createBackend(
   signal: AbortSignal,
 ): Promise<RuleBackend> {
   if (mode === 'iptables') return new IptablesBackend(rules, { exec, variant: await iptablesVariant(exec, signal) });
-  const { hasObjectComments } = await probeNftables(exec, signal);
+  const { hasObjectComments } = await probeNftables(exec, kernelFacts(), signal);
   return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, { exec, clock });
+}
+
+/** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
+function kernelFacts(): KernelFacts {
+  return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
 }
 
 /** What a run in the other mode left would go on sending packets to endpoints that are gone. */

@@ -117,17 +117,26 @@ const CONTAINERS: readonly ContainerSpec[] = [
   },
 ];
 
+export const CONTAINER_NAMES: readonly Container[] = CONTAINERS.map((c) => c.name);
+
 /** Set of addresses on which node ports answer; there only when these are restricted. */
 const NODE_PORT_IPS = 'nodeport-ips';
 
-/**
- * Lines that make the table and all that stands in it, whatever was there before; containers are left empty.
- * `isFirst`: base chains are made anew, so that another type or priority takes effect.
- */
-export function renderTable(opts: NftOptions, isFirst: boolean): string[] {
+export interface HowToRender {
+  /** Base chains are made anew, so that another type or priority takes effect. */
+  readonly isFirst: boolean;
+  /** Whatever there is of the table goes first: what stands there cannot be changed into ours. */
+  readonly rebuild?: boolean;
+  /** Containers to empty. The others keep what they have, so that Services go on working. */
+  readonly flush?: readonly Container[];
+}
+
+/** Lines that make the table and all that stands in it for all Services, whatever was there before. */
+export function renderTable(opts: NftOptions, { isFirst, rebuild = false, flush = [] }: HowToRender): string[] {
   const at = `${familyName(opts)} ${TABLE}`;
   const note = (text: string) => (opts.hasObjectComments ? ` comment "${text}" ;` : '');
-  const lines = [`add table ${at} {${note('rules for kube-proxy')} }`];
+  const lines = rebuild ? [`add table ${at}`, `delete table ${at}`] : [];
+  lines.push(`add table ${at} {${note('rules for kube-proxy')} }`);
   if (isFirst) {
     for (const c of BASE_CHAINS) lines.push(baseChainLine(at, c), `delete chain ${at} ${c.name}`);
   }
@@ -139,7 +148,7 @@ export function renderTable(opts: NftOptions, isFirst: boolean): string[] {
   const address = opts.family === 6 ? 'ipv6_addr' : 'ipv4_addr';
   for (const { name, kind, type, comment } of CONTAINERS) {
     lines.push(`add ${kind} ${at} ${name} { type ${type.replaceAll(/\bA\b/g, address)} ;${note(comment)} }`);
-    lines.push(`flush ${kind} ${at} ${name}`);
+    if (flush.includes(name)) lines.push(`flush ${kind} ${at} ${name}`);
   }
   lines.push(...nodePortIpsLines(opts, at, address, note('IPs that accept NodePort traffic')));
   for (const [from, match, to] of JUMPS) lines.push(`add rule ${at} ${from} ${match}jump ${to}`);

@@ -1,6 +1,7 @@
 // The nftables mode on the real kernel: random changes against the end state at once, and packets through every kind of
 // Service from a pod, the node and a client outside.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { release } from 'node:os';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
@@ -10,7 +11,8 @@ import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { createBridge, createVeth } from '../../host/netns.ts';
 import { FamilyProxier } from '../../proxy/family-proxier.ts';
-import { cleanupNftables, NftablesBackend, probeNftables } from '../../proxy/nftables/nftables.ts';
+import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { cleanupNftables, probeNftables } from '../../proxy/nftables/support.ts';
 import type { NftOptions } from '../../proxy/nftables/table.ts';
 import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 
@@ -250,7 +252,9 @@ describe('packets', () => {
     const sysctl = sysctlInNetns(nodeNs!);
     await sysctl.set('net/ipv4/ip_forward', '1');
     await sysctl.set('net/bridge/bridge-nf-call-iptables', '1');
-    expect(await probeNftables(node, signal)).toEqual({ hasObjectComments: true });
+    expect(await probeNftables(node, { release: release(), skipVersionCheck: false }, signal)).toEqual({
+      hasObjectComments: true,
+    });
     proxier = proxierIn(node);
   });
 

@@ -5,7 +5,8 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
-import { cleanupNftables, NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { cleanupNftables } from '../../proxy/nftables/support.ts';
 import { type LiveState, readLiveState } from '../../proxy/trace/live.ts';
 import {
   ADDRESSES,
