@@ -14,6 +14,7 @@ import type { AgentConfig } from './config/agent-config.ts';
 import type { Which } from './config/flag-table.ts';
 import { addAgentOptions, type FlagTexts } from './config/flags.ts';
 import { parseAgentConfig, systemDeps } from './config/parse.ts';
+import { addNetworkStatusCommand } from './network-status.ts';
 import { addTraceCommand } from './proxy-trace.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
@@ -30,6 +31,7 @@ export function addCommand(program: Command): void {
     const command = program.command(which).description(DESCRIPTIONS[which]);
     addAgentOptions(command, which);
     if (which === 'proxy') addTraceCommand(command);
+    if (which === 'network') addNetworkStatusCommand(command);
     command.action(async (flags: FlagTexts) => {
       const { config, warnings } = await parseAgentConfig(which, flags, systemDeps);
       const log = createLogger({ level: levelOfVerbosity(config.verbosity) });

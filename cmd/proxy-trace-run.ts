@@ -1,5 +1,4 @@
 // Does what `nodelet proxy trace` was asked for: reads the kernel and the Service, traces, prints.
-import { existsSync } from 'node:fs';
 import { formatIp, hostRange, isIp, parseIp } from '../api/cidr.ts';
 import type { Service } from '../api/kinds.ts';
 import { endpointSlices, services } from '../api/resources.ts';
@@ -23,6 +22,7 @@ import {
   type TraceReport,
 } from '../proxy/trace/report.ts';
 import type { Protocol } from '../proxy/trace/ruleset.ts';
+import { existingNetns } from './named-netns.ts';
 import type { TraceFlags } from './proxy-trace.ts';
 import { stopSignal } from './signals.ts';
 
@@ -50,14 +50,6 @@ export async function runTrace(service: string | undefined, flags: TraceFlags): 
       ? await traceService(target, flags, live)
       : traceAddress(target.to, flags, live.get(families[0]!)!);
   return flags.output === 'json' ? JSON.stringify(report, null, 2) : formatReport(report, shown);
-}
-
-function existingNetns(name: string): string {
-  if (!name.includes('/') && existsSync(`/run/netns/${name}`)) return name;
-  throw new AgentError(`--netns=${name}: there is no network namespace of that name`, {
-    code: 'CONFIG_INVALID',
-    hint: '`ip netns list` shows them, `nodelet lab status` those of a lab',
-  });
 }
 
 interface Asked {
