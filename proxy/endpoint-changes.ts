@@ -2,18 +2,15 @@
 // endpointslicecache.go.
 import { isDeepStrictEqual } from 'node:util';
 import type { IpVersion } from '../api/cidr.ts';
-import type { EndpointSlice } from '../api/kinds.ts';
+import type { Endpoint as ApiEndpoint, EndpointSlice } from '../api/kinds.ts';
 import type { Logger } from '../core/log.ts';
 import { canonicalIp, isEndpointAddress, isPort, joinHostPort } from './address.ts';
 import { type Endpoint, type EndpointMap, isProtocol, portId, type ServiceEndpoints } from './service-map.ts';
 
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 
-/** The part of a slice that rules depend on. */
-interface SliceContent {
-  readonly ports: readonly { readonly id: string; readonly port: number }[];
-  readonly endpoints: readonly Omit<Endpoint, 'port' | 'address'>[];
-}
+/** The part of a slice that rules depend on: its endpoints by `portId`, which `current` shares. */
+type SliceContent = readonly (readonly [id: string, endpoints: readonly Endpoint[]])[];
 
 export class EndpointChanges {
   readonly #family: IpVersion;
@@ -106,49 +103,54 @@ export function serviceKeyOf(slice: EndpointSlice): string | undefined {
 function readSlice(slice: EndpointSlice, family: IpVersion, nodeName: string, log: Logger): SliceContent | undefined {
   if (slice.addressType !== (family === 4 ? 'IPv4' : 'IPv6')) return undefined;
   const where = { slice: `${slice.metadata?.namespace}/${slice.metadata?.name}` };
-  const ports: { id: string; port: number }[] = [];
-  for (const p of slice.ports ?? []) {
-    const protocol = p.protocol ?? 'TCP';
-    // No name or no number is legal and means "not for proxies"; a number out of range is not.
-    if (p.name === undefined || p.name === null || !p.port) continue;
-    if (isPort(p.port) && isProtocol(protocol)) ports.push({ id: portId(p.name, protocol), port: p.port });
-    else log.warn({ ...where, port: p.port, protocol }, 'invalid EndpointSlice port left out');
-  }
-  const endpoints: Omit<Endpoint, 'port' | 'address'>[] = [];
+  const usable: { readonly e: ApiEndpoint; readonly ip: string }[] = [];
   for (const e of slice.endpoints ?? []) {
     const first = e.addresses?.[0];
     if (first === undefined) continue;
     const ip = canonicalIp(first, family);
-    if (ip === undefined || !isEndpointAddress(ip)) {
-      log.warn({ ...where, address: String(first).slice(0, 64) }, 'invalid endpoint address left out');
-      continue;
-    }
-    endpoints.push({
-      ip,
-      isLocal: e.nodeName !== undefined && e.nodeName === nodeName,
-      ready: e.conditions?.ready ?? true,
-      serving: e.conditions?.serving ?? true,
-      terminating: e.conditions?.terminating ?? false,
-      zoneHints: (e.hints?.forZones ?? []).map((z) => z.name),
-      nodeHints: ((e.hints as { forNodes?: readonly { name: string }[] } | undefined)?.forNodes ?? []).map(
-        (n) => n.name,
-      ),
-    });
+    if (ip !== undefined && isEndpointAddress(ip)) usable.push({ e, ip });
+    else log.warn({ ...where, address: String(first).slice(0, 64) }, 'invalid endpoint address left out');
   }
-  return { ports, endpoints };
+  const content: [string, Endpoint[]][] = [];
+  for (const p of slice.ports ?? []) {
+    const { name, port, protocol = 'TCP' } = p;
+    // No name or no number is legal and means "not for proxies"; a number out of range is not.
+    if (name === undefined || name === null || !port) continue;
+    if (isPort(port) && isProtocol(protocol)) {
+      content.push([portId(name, protocol), usable.map(({ e, ip }) => readEndpoint(e, ip, port, nodeName))]);
+    } else log.warn({ ...where, port, protocol }, 'invalid EndpointSlice port left out');
+  }
+  return content;
 }
+
+/** Most endpoints have none, and there are many endpoints. */
+const NO_HINTS: readonly string[] = [];
+
+function readEndpoint(e: ApiEndpoint, ip: string, port: number, nodeName: string): Endpoint {
+  const hints = e.hints as { forZones?: readonly Hint[]; forNodes?: readonly Hint[] } | undefined;
+  return {
+    ip,
+    port,
+    address: joinHostPort(ip, port),
+    isLocal: e.nodeName !== undefined && e.nodeName === nodeName,
+    ready: e.conditions?.ready ?? true,
+    serving: e.conditions?.serving ?? true,
+    terminating: e.conditions?.terminating ?? false,
+    zoneHints: hints?.forZones?.map((z) => z.name) ?? NO_HINTS,
+    nodeHints: hints?.forNodes?.map((n) => n.name) ?? NO_HINTS,
+  };
+}
+
+type Hint = { readonly name: string };
 
 function mergeSlices(slices: readonly SliceContent[]): ServiceEndpoints {
   const byPort = new Map<string, Map<string, Endpoint>>();
-  for (const { ports, endpoints } of slices) {
-    for (const { id, port } of ports) {
-      const byAddress = byPort.get(id) ?? new Map<string, Endpoint>();
-      byPort.set(id, byAddress);
-      for (const e of endpoints) {
-        const address = joinHostPort(e.ip, port);
-        // The same address twice: a pod that took over the address of a terminating one wins.
-        if (!byAddress.has(address) || !e.terminating) byAddress.set(address, { ...e, port, address });
-      }
+  for (const [id, endpoints] of slices.flat()) {
+    const byAddress = byPort.get(id) ?? new Map<string, Endpoint>();
+    byPort.set(id, byAddress);
+    for (const e of endpoints) {
+      // The same address twice: a pod that took over the address of a terminating one wins.
+      if (!byAddress.has(e.address) || !e.terminating) byAddress.set(e.address, e);
     }
   }
   const sorted = new Map<string, readonly Endpoint[]>();

@@ -15,6 +15,7 @@ import { Rush } from '../../core/rush.ts';
 import type { Task } from '../../core/tasks.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
 import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
+import { compactService, compactSlice } from '../../proxy/compact.ts';
 import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
@@ -110,11 +111,21 @@ export async function createContext(
     startRush,
     ownNode,
     allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
-    services: () => shared('services', () => createInformer(client, services, {}, deps) as Informer<never>),
+    services: () =>
+      shared(
+        'services',
+        () => createInformer(client, services, { transform: compactService }, deps) as Informer<never>,
+      ),
     endpointSlices: () =>
       shared(
         'endpointslices',
-        () => createInformer(client, endpointSlices, ENDPOINT_SLICE_SELECTOR, deps) as Informer<never>,
+        () =>
+          createInformer(
+            client,
+            endpointSlices,
+            { ...ENDPOINT_SLICE_SELECTOR, transform: compactSlice },
+            deps,
+          ) as Informer<never>,
       ),
     tasks: () => (standalone ? {} : Object.fromEntries(running)), // all of them need the API server
   };
