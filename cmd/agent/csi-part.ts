@@ -64,10 +64,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
       deps.notifyWaitingPods();
       allocatable.registered(driver);
       csi.unstageStrays(driver, lifetime).catch((err: unknown) => {
-        log.warn(
-          { err, driver },
-          'volumes that no pod uses were not unstaged; the next start of the driver tries again',
-        );
+        log.warn({ err, driver }, 'volumes that no pod uses were not looked for');
       });
     },
   });
@@ -112,6 +109,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     plugins,
     [Symbol.dispose]() {
       claims[Symbol.dispose]();
+      csi[Symbol.dispose]();
       attachments[Symbol.dispose]();
     },
   };

@@ -43,6 +43,7 @@ class Agent {
   readonly records = new CsiRecords(root, silentLog);
   readonly notified: string[] = [];
   readonly limits: string[] = [];
+  inUseChanges = 0;
   readonly attachments: CsiAttachments;
   readonly volumes: CsiVolumes;
   /** By this go the limits of drivers that are asked for again. */
@@ -57,7 +58,7 @@ class Agent {
       ...deps,
       ownNode: ownNode.store,
       records: this.records,
-      onInUseChanged: () => {},
+      onInUseChanged: () => void this.inUseChanges++,
       notifyPod: (uid) => this.notified.push(uid),
       onLimitReached: (driver) => this.limits.push(driver),
     });
@@ -94,6 +95,7 @@ class Agent {
   async kill(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
+    this.volumes[Symbol.dispose]();
     this.attachments[Symbol.dispose]();
   }
 }
@@ -317,12 +319,32 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     driver.calls.length = 0;
     driver.next('NodeUnpublishVolume', { lose: true });
     await expect(agent.volumes.unmountPod('u2', signal)).rejects.toMatchObject({ code: 'VOLUME_UNMOUNT_FAILED' });
-    driver.next('NodeUnstageVolume', { lose: true });
-    await expect(agent.volumes.unmountPod('u2', signal)).rejects.toMatchObject({ code: 'VOLUME_UNMOUNT_FAILED' });
     await agent.volumes.unmountPod('u2', signal);
     expect(driver.steps.at(-1)).toBe('NodeUnstageVolume');
     expect(await mountPoints()).toEqual([]);
     expect(await readdir(paths.podVolumesDir('u2'))).toEqual([]);
+  });
+
+  test('a driver that does not unstage holds up no pod; the next one has the volume staged anew', async () => {
+    await allowDriver();
+    const { agent, driver } = await startBoth();
+    const paths = new CsiPaths(root);
+    const unstaged = () => driver.steps.filter((step) => step === 'NodeUnstageVolume').length;
+    const refusal = { fail: new GrpcFailure('INVALID_ARGUMENT', 'not yet') };
+    await agent.volumes.mount(podOf('u1'), persistent(), signal);
+    for (let i = 0; i < 2; i++) driver.next('NodeUnstageVolume', refusal);
+    await agent.volumes.unmountPod('u1', signal);
+    expect(await readdir(paths.podVolumesDir('u1'))).toEqual([]);
+    expect(agent.records.strays(DRIVER)).toHaveLength(1);
+    await vi.waitFor(() => expect(unstaged()).toBe(2), eventually); // tried again by itself
+    driver.calls.length = 0;
+    await agent.volumes.mount(podOf('u2'), persistent(), signal);
+    expect(driver.steps.slice(-2)).toEqual(['NodeStageVolume', 'NodePublishVolume']);
+    driver.next('NodeUnstageVolume', refusal);
+    await agent.volumes.unmountPod('u2', signal);
+    await vi.waitFor(async () => expect(await mountPoints()).toEqual([]), eventually);
+    await vi.waitFor(() => expect(agent.records.strays(DRIVER)).toEqual([]), eventually);
+    expect(agent.inUseChanges).toBe(0); // it is not attached by a controller
   });
 
   test('another agent takes back what one that was killed between stage and publish has left', async () => {

@@ -80,7 +80,12 @@ export class CsiAttachments implements Disposable {
       pods.delete(podUid);
       if (pods.size === 0) this.#wanted.delete(name);
     }
-    if (this.#attachable.size > 0) this.#deps.onInUseChanged(); // what the pod used was perhaps taken back before
+    this.volumeReleased(); // what the pod used was perhaps taken back before
+  }
+
+  /** A volume that no pod used any more is not staged any more either: it may be detached. */
+  volumeReleased(): void {
+    if (this.#attachable.size > 0) this.#deps.onInUseChanged();
   }
 
   /** What the attaching controller tells the driver. @throws {VolumeStepError} while the volume is not attached. */

@@ -32,12 +32,13 @@ import {
   podInfo,
   type SecretName,
 } from './csi-spec.ts';
+import { UnstageRetries } from './unstage-retries.ts';
 
 export interface CsiVolumesDeps extends VolumeGroupDeps {
   readonly client: ApiClient;
   readonly drivers: Pick<CsiDrivers, 'connect'>;
   readonly records: CsiRecords;
-  readonly attachments: Pick<CsiAttachments, 'want' | 'publishContext'>;
+  readonly attachments: Pick<CsiAttachments, 'want' | 'publishContext' | 'volumeReleased'>;
   readonly tokens: Pick<TokenManager, 'tokenWithExpiry'>;
   readonly mounter: Mounter;
 }
@@ -65,7 +66,7 @@ interface Work {
 const TOKENS_KEY = 'csi.storage.k8s.io/serviceAccount.tokens';
 const DEFAULT_TOKEN_SECONDS = 3600;
 
-export class CsiVolumes {
+export class CsiVolumes implements Disposable {
   readonly #nodeName: string;
   readonly #deps: CsiVolumesDeps;
   /** A volume is not unstaged while another pod has it staged. */
@@ -73,10 +74,13 @@ export class CsiVolumes {
   /** Published by this process, by use: whether a failure may mean that nothing was ever published. */
   readonly #published = new Set<string>();
   readonly #staged = new Set<string>();
+  readonly #retries: UnstageRetries;
+  readonly #lifetime = new AbortController();
 
   constructor(nodeName: string, deps: CsiVolumesDeps) {
     this.#nodeName = nodeName;
     this.#deps = deps;
+    this.#retries = new UnstageRetries(deps.clock, (volume) => void this.#unstageIfUnused(volume, this.#signal)); // never throws
   }
 
   /** Stages and publishes. Idempotent. @throws {VolumeStepError} */
@@ -110,7 +114,10 @@ export class CsiVolumes {
     });
   }
 
-  /** Takes back every CSI volume of the pod, and unstages those nobody else uses. Idempotent. */
+  /**
+   * Takes back every CSI volume of the pod, and unstages those nobody else uses. The pod may end although a driver does
+   * not unstage; that is tried again. Idempotent.
+   */
   async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
     const { records } = this.#deps;
     await records.load();
@@ -149,9 +156,16 @@ export class CsiVolumes {
   /** Unstages what a killed agent left staged without a user. Called when the driver has registered. */
   async unstageStrays(driver: string, signal: AbortSignal): Promise<void> {
     await this.#deps.records.load();
-    for (const stray of this.#deps.records.strays(driver)) {
-      await this.#lock.run(uniqueVolumeName(driver, stray.handle), () => this.#unstageUnused(stray, signal));
-    }
+    for (const stray of this.#deps.records.strays(driver)) await this.#unstageIfUnused(stray, signal);
+  }
+
+  [Symbol.dispose](): void {
+    this.#lifetime.abort();
+    this.#retries[Symbol.dispose]();
+  }
+
+  get #signal(): AbortSignal {
+    return this.#lifetime.signal;
   }
 
   async #driverObject(name: string, signal: AbortSignal): Promise<CSIDriver | undefined> {
@@ -276,28 +290,58 @@ export class CsiVolumes {
       const staged = records.stagedOf(use.driver, use.handle);
       const others = records.usersOf(use.driver, use.handle).filter((uid) => uid !== use.podUid);
       // The use goes last: killed before, the next run finds the volume by it, and unstages.
-      if (staged !== undefined && others.length === 0) await this.#unstage(staged, client, signal);
+      const isLast = others.length === 0;
+      const isUnstaged = staged === undefined || (isLast && (await this.#tryUnstage(staged, client, signal)));
       await records.removeUse(use);
-      if (use.isBlock && others.length === 0) await records.removeBlockData(use.specName);
+      if (use.isBlock && isLast && isUnstaged) await records.removeBlockData(use.specName);
     });
   }
 
-  async #unstageUnused(staged: StagedVolume, signal: AbortSignal): Promise<void> {
-    const { records, drivers } = this.#deps;
-    if (records.usersOf(staged.driver, staged.handle).length > 0) return;
-    using client = drivers.connect(staged.driver);
-    await this.#unstage(staged, client, signal);
-    if (staged.blockSpecName !== undefined) await records.removeBlockData(staged.blockSpecName);
+  /** Never throws: what fails is tried again. */
+  async #unstageIfUnused(staged: StagedVolume, signal: AbortSignal): Promise<void> {
+    const { records, drivers, attachments, log } = this.#deps;
+    const { driver, handle, blockSpecName } = staged;
+    const name = uniqueVolumeName(driver, handle);
+    try {
+      await this.#lock.run(name, async () => {
+        if (signal.aborted) return;
+        if (records.stagedOf(driver, handle) === undefined || records.usersOf(driver, handle).length > 0) {
+          this.#retries.forget(name);
+          return;
+        }
+        using client = drivers.connect(driver);
+        if (!(await this.#tryUnstage(staged, client, signal))) return;
+        if (blockSpecName !== undefined) await records.removeBlockData(blockSpecName);
+        attachments.volumeReleased();
+      });
+    } catch (err) {
+      // Mostly a driver that is not there: when it registers, what it has staged is looked through.
+      this.#retries.forget(name);
+      if (!signal.aborted) log.warn({ err, driver, volume: handle }, 'a CSI volume stays staged');
+    }
   }
 
-  async #unstage(staged: StagedVolume, client: CsiClient, signal: AbortSignal): Promise<void> {
-    const { paths } = this.#deps.records;
+  /** False when the driver would not; then it is tried again later. @throws what aborts `signal` */
+  async #tryUnstage(staged: StagedVolume, client: CsiClient, signal: AbortSignal): Promise<boolean> {
+    const { records, log } = this.#deps;
     const { driver, handle, blockSpecName } = staged;
+    const name = uniqueVolumeName(driver, handle);
     const target =
-      blockSpecName === undefined ? paths.stagingTarget(driver, handle) : paths.blockStagingTarget(blockSpecName);
-    await client.unstage(handle, target, signal);
-    this.#staged.delete(uniqueVolumeName(driver, handle));
-    await this.#deps.records.removeStaged(staged);
+      blockSpecName === undefined
+        ? records.paths.stagingTarget(driver, handle)
+        : records.paths.blockStagingTarget(blockSpecName);
+    this.#staged.delete(name); // first: after a failure nobody knows, and the next pod has it staged again
+    try {
+      await client.unstage(handle, target, signal);
+      await records.removeStaged(staged);
+    } catch (err) {
+      if (signal.aborted) throw err;
+      log.warn({ error: rpcErrorText(err), driver, volume: handle }, 'a CSI volume is not unstaged, will retry');
+      this.#retries.later(name, staged);
+      return false;
+    }
+    this.#retries.forget(name);
+    return true;
   }
 
   #stagingTarget(spec: CsiSpec): string {
