@@ -3,7 +3,9 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EndpointSlice } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
-import { labMissing, TestCluster } from '../harness/cluster.ts';
+import type { NetworkStatus } from '../../cni/status/network-status.ts';
+import type { TraceReport } from '../../proxy/trace/report.ts';
+import { labMissing, nodelet, TestCluster } from '../harness/cluster.ts';
 import type { Kubectl } from '../harness/kubectl.ts';
 import { pod, SLEEP } from '../harness/manifests.ts';
 
@@ -69,6 +71,56 @@ describe.skipIf(missing !== undefined)('services', () => {
       const fromHost = await fetch(`http://${node.ip}:30080/`);
       expect(namesOf(pods)).toContain((await fromHost.text()).trim());
     }
+  });
+
+  /** The JSON that a command prints about node-1; both exit codes are answers. */
+  const askAboutNode = async <T>(...command: string[]): Promise<T> => {
+    const { netns } = await cluster.node('node-1');
+    const args = [...command, '-o', 'json', '--netns', netns, '--kubeconfig', cluster.kubeconfig];
+    const r = await nodelet(args, cluster.dir);
+    if (r.stdout === '') throw new Error(`nodelet ${args.join(' ')}: exit ${r.code}\n${r.stderr}`);
+    return JSON.parse(r.stdout) as T;
+  };
+
+  test('nodelet proxy trace names the pods that each client of a Service reaches', async () => {
+    const pods = await livingPods('app=web');
+    await untilRouted(pods);
+    const { traces, addressesFrom } = await askAboutNode<TraceReport>('proxy', 'trace', 'web');
+    expect(addressesFrom).toBe('api');
+    expect(traces.map((t) => `${t.frontend?.kind} from ${t.from.place}`).sort()).toEqual(
+      ['cluster IP', 'node port'].flatMap((f) => ['node', 'outside', 'pod'].map((p) => `${f} from ${p}`)),
+    );
+    for (const { ways, from, frontend } of traces) {
+      expect(ways.map((w) => w.endpoint.pod).sort()).toEqual(namesOf(pods).map((name) => `default/${name}`));
+      const isKept = from.place === 'pod' && frontend?.kind === 'cluster IP';
+      for (const way of ways) {
+        expect(way).toMatchObject({ outcome: 'delivered', source: isKept ? 'kept' : 'masqueraded' });
+        expect(way.share).toBeCloseTo(1 / 4, 3);
+      }
+    }
+  });
+
+  test('nodelet network status finds the other node over the tunnel', async () => {
+    const [own, other] = [await cluster.node('node-1'), await cluster.node('node-2')];
+    const status = await askAboutNode<NetworkStatus>('network', 'status');
+    expect(status).toMatchObject({
+      node: 'node-1',
+      backend: 'vxlan',
+      subnets: [own.podCIDR],
+      healthy: true,
+      warnings: [],
+    });
+    expect(status.devices).toMatchObject([{ name: 'flannel.1', vni: 1, isUp: true, local: own.ip }]);
+    expect(status.peers).toMatchObject([
+      {
+        node: 'node-2',
+        subnet: other.podCIDR,
+        address: other.ip,
+        way: 'vxlan',
+        problems: [],
+        probe: { answers: true },
+      },
+    ]);
   });
 
   test('a deleted pod is replaced, and no connection goes to it any more', async () => {
