@@ -15,6 +15,7 @@ import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, probeNftables } from '../../proxy/nftables/support.ts';
 import type { NftOptions } from '../../proxy/nftables/table.ts';
 import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
+import { tableState } from '../harness/nft-table.ts';
 
 const signal = new AbortController().signal;
 const namespaces = new TestNamespaces('nft');
@@ -84,29 +85,6 @@ function put(proxier: FamilyProxier, name: string, shape: ServiceShape | undefin
   else proxier.handleSlice(slice);
 }
 
-interface NftObject {
-  readonly name?: string;
-  readonly chain?: string;
-  readonly elem?: readonly unknown[];
-  readonly expr?: readonly unknown[];
-}
-
-/** All that is in the table, in an order of its own; chains that were emptied to be deleted are as good as deleted. */
-async function stateOf(exec: Exec): Promise<unknown> {
-  const { stdout } = await exec('nft', ['--json', 'list', 'table', 'ip', 'kube-proxy']);
-  const state: Record<string, unknown> = {};
-  const rules: Record<string, unknown[]> = {};
-  for (const entry of (JSON.parse(stdout) as { nftables: Record<string, NftObject>[] }).nftables) {
-    const [[kind, object]] = Object.entries(entry) as [[string, NftObject]];
-    const plain = JSON.parse(JSON.stringify(object, (key, value) => (key === 'handle' ? undefined : value)));
-    if (kind === 'rule') rules[object.chain!] = [...(rules[object.chain!] ?? []), plain];
-    else if (kind === 'set' || kind === 'map') {
-      state[object.name!] = { ...plain, elem: (object.elem ?? []).map((e) => JSON.stringify(e)).sort() };
-    }
-  }
-  return { ...state, rules };
-}
-
 describe('any sequence of changes', () => {
   const NAMES = ['a', 'b', 'c'];
   const shape = fc
@@ -165,7 +143,7 @@ describe('any sequence of changes', () => {
         const reference = proxierIn(direct);
         for (const [n, w] of end) put(reference, n, w.shape, w.ips);
         await reference.sync(signal);
-        expect(await stateOf(stepped)).toEqual(await stateOf(direct));
+        expect(await tableState(stepped)).toEqual(await tableState(direct));
       }),
       { numRuns: 25 },
     );
