@@ -258,22 +258,23 @@ export class LocalVolumes implements VolumeManager, Disposable {
   /** Steps before mounting are told for all volumes together, or are waited for without a word. */
   #reportFailure(pod: Pod, volume: Volume, err: unknown): void {
     const report = (reason: string, what: string, name: string) => {
-      const message = `${what} failed for volume "${name}" : ${errorMessage(err)}`;
+      const message = `${what} for volume "${name}" : ${errorMessage(err)}`;
       this.#deps.events.event(podReference(pod), 'Warning', reason, message);
     };
     if (err instanceof VolumeStepError) {
       if (err.step === 'process' || err.step === 'attach') return;
-      if (err.isBlock) report('FailedMapVolume', `MapVolume.${err.step}`, err.volume);
-      else
-        report(
-          err.step === 'NodeExpandVolume' ? 'VolumeResizeFailed' : 'FailedMount',
-          `MountVolume.${err.step}`,
-          err.volume,
-        );
+      if (err.isBlock) report('FailedMapVolume', `MapVolume.${err.step} failed`, err.volume);
+      else if (err.step === 'NodeExpandVolume') {
+        report('FailedMount', 'MountVolume.Setup failed while expanding volume', err.volume);
+      } else report('FailedMount', `MountVolume.${err.step} failed`, err.volume);
       return;
     }
     const unsupported = err instanceof AgentError && err.code === 'VOLUME_UNSUPPORTED';
-    report('FailedMount', unsupported ? 'MountVolume.FindPluginBySpec' : 'MountVolume.SetUp', volume.name);
+    report(
+      'FailedMount',
+      unsupported ? 'MountVolume.FindPluginBySpec failed' : 'MountVolume.SetUp failed',
+      volume.name,
+    );
   }
 
   #mountFailure(pod: Pod, failures: ReadonlyMap<string, unknown>, signal: AbortSignal): AgentError {

@@ -36,6 +36,8 @@ const mounter = systemMounter(systemExec);
 const signal = new AbortController().signal;
 const eventually = { timeout: 30_000, interval: 20 };
 
+const NO_GROWTH = 'Expander.NodeExpand failed to expand the volume : rpc error:';
+
 let root = '';
 let api: FakeApi;
 let clock: FakeClock;
@@ -388,13 +390,62 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await clock.advance(LOOK_MS);
     expect(notified.splice(0)).toEqual(['u']);
     await mount(podOf('u')); // stays in use
-    const refused = 'MountVolume.NodeExpandVolume failed for volume "pv" : rpc error: code = Internal desc = no';
+    const refused = `NodeExpandVolume.NodeExpandVolume failed for volume "pv" : ${NO_GROWTH} code = Internal desc = no`;
     expect(events.splice(0)).toEqual([`Pod VolumeResizeFailed ${refused}`]);
     await clock.advance(LOOK_MS);
     await mount(podOf('u'));
     expect(events.splice(0)).toEqual(both);
     expect(request()).toMatchObject({ capacityRange: { requiredBytes: 3 * 1024 ** 3 } });
     await volumes.unmountPod('u', signal);
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('growth that the resizer follows: in progress, refused, given up, asked for anew', async () => {
+    const driver = await startDriver({}, { capabilities: ['STAGE_UNSTAGE_VOLUME', 'EXPAND_VOLUME'] });
+    await bind(csiSource);
+    const told = async () => {
+      const { allocatedResourceStatuses, capacity, conditions } = (await api.get(persistentVolumeClaims, claimName))
+        .status as { allocatedResourceStatuses?: object; capacity?: object; conditions?: { type: string }[] };
+      return { ...allocatedResourceStatuses, capacity, conditions: conditions?.map((c) => c.type) ?? [] };
+    };
+    const expanded = () => driver.steps.filter((step) => step === 'NodeExpandVolume').length;
+    const grow = async (size: string) => {
+      await patchVolume({ capacity: { storage: size } });
+      await patchClaim({ spec: { resources: { requests: { storage: size } } } });
+      const allocatedResourceStatuses = { storage: 'NodeResizePending' };
+      await patchClaimStatus({ allocatedResources: { storage: size }, allocatedResourceStatuses });
+    };
+    await grow('9Gi');
+    driver.next('NodeExpandVolume', { fail: new GrpcFailure('PERMISSION_DENIED', 'no') });
+    await expect(mount(podOf('u'))).rejects.toThrow(`${NO_GROWTH} code = PermissionDenied desc = no`);
+    expect(events.splice(0)).toEqual([
+      `Pod FailedMount MountVolume.Setup failed while expanding volume for volume "pv" : ${NO_GROWTH} code = PermissionDenied desc = no`,
+    ]);
+    const refused = { capacity: { storage: '1Gi' }, conditions: ['NodeResizeError'] };
+    expect(await told()).toEqual({ storage: 'NodeResizeInProgress', ...refused });
+
+    await patchClaim({ spec: { resources: { requests: { storage: '5Gi' } } } }); // taken back: the resizer must hear of it
+    driver.next('NodeExpandVolume', { fail: new GrpcFailure('PERMISSION_DENIED', 'no') });
+    await clock.advance(500);
+    await expect(mount(podOf('u'))).rejects.toThrow('PermissionDenied');
+    expect(await told()).toEqual({ storage: 'NodeResizeInfeasible', ...refused });
+    expect(expanded()).toBe(2);
+    await clock.advance(1_000);
+    await mount(podOf('u')); // what is not feasible keeps no pod waiting
+    expect(expanded()).toBe(2);
+
+    await grow('5Gi');
+    driver.next('NodeExpandVolume', { fail: new GrpcFailure('FAILED_PRECONDITION', 'in use') });
+    await clock.advance(LOOK_MS);
+    await mount(podOf('u'));
+    await clock.advance(LOOK_MS);
+    await mount(podOf('u'));
+    expect(expanded()).toBe(3); // not again while it is in use
+    await volumes.unmountPod('u', signal);
+    await mount(podOf('u2'));
+    expect(expanded()).toBe(4);
+    expect(await told()).toEqual({ capacity: { storage: '5Gi' }, conditions: [] });
+    await volumes.unmountPod('u2', signal);
     expect(clock.sleeping).toBe(0);
   });
 

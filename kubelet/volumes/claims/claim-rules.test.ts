@@ -1,16 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod } from '../../../api/pod.ts';
-import {
-  claimFault,
-  claimOf,
-  expandedStatus,
-  expansionBytes,
-  groupOf,
-  isReachable,
-  modeFault,
-  volumeFault,
-} from './claim-rules.ts';
+import { claimFault, claimOf, groupOf, isReachable, modeFault, volumeFault } from './claim-rules.ts';
 
 const pod: Pod = { metadata: { namespace: 'ns', name: 'p', uid: 'pod-uid' }, spec: { containers: [] } };
 const ref = { name: 'c', readOnly: false, isOwned: false };
@@ -83,21 +74,6 @@ test('node affinity', () => {
   expect(isReachable(at('a'), node)).toBe(true);
   expect(isReachable(at('b'), node)).toBe(false);
   expect(isReachable(pv({}), node)).toBe(true);
-});
-
-test('growth: more than the claim shows', () => {
-  expect(expansionBytes(bound, pv({ capacity: { storage: '2Gi' } }))).toBe(2 * 2 ** 30);
-  expect(expansionBytes(bound, pv({ capacity: { storage: '1024Mi' } }))).toBeUndefined();
-  expect(
-    expansionBytes({ ...bound, status: { phase: 'Bound' } }, pv({ capacity: { storage: '2Gi' } })),
-  ).toBeUndefined();
-  const conditions = [
-    { type: 'FileSystemResizePending', status: 'True' },
-    { type: 'Other', status: 'True' },
-  ];
-  expect(
-    expandedStatus({ ...bound, status: { ...bound.status, conditions } }, pv({ capacity: { storage: '2Gi' } })),
-  ).toMatchObject({ status: { capacity: { storage: '2Gi' }, conditions: [{ type: 'Other', status: 'True' }] } });
 });
 
 test.each([

@@ -2,7 +2,6 @@
 // pkg/kubelet/volumemanager/populator and pkg/volume/util (CheckNodeAffinity).
 import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod, Volume } from '../../../api/pod.ts';
-import { compareQuantities, parseQuantity } from '../../../api/quantity.ts';
 import { matchesNodeSelectorTerm, type NodeSelectorTerm } from '../../../api/scheduling.ts';
 
 const PROTECTION = 'kubernetes.io/pvc-protection';
@@ -67,30 +66,6 @@ export function isReachable(pv: PersistentVolume, node: Node | undefined): boole
   const terms = pv.spec?.nodeAffinity?.required?.nodeSelectorTerms;
   if (terms === undefined || node === undefined) return true;
   return terms.some((term) => matchesNodeSelectorTerm(term as NodeSelectorTerm, node));
-}
-
-/** Bytes that the file system is to have, when the volume has grown beyond what the claim shows. */
-export function expansionBytes(claim: PersistentVolumeClaim, pv: PersistentVolume): number | undefined {
-  const wanted = pv.spec?.capacity?.storage;
-  const current = claim.status?.capacity?.storage;
-  if (wanted === undefined || current === undefined) return undefined;
-  const bytes = parseQuantity(wanted);
-  return compareQuantities(bytes, parseQuantity(current)) > 0 ? Number(bytes.nanos / 1_000_000_000n) : undefined;
-}
-
-const RESIZE_CONDITIONS = new Set(['Resizing', 'FileSystemResizePending', 'ControllerResizeError', 'NodeResizeError']);
-
-/** The claim's status after its file system has grown, as a merge patch. */
-export function expandedStatus(claim: PersistentVolumeClaim, pv: PersistentVolume): object {
-  const conditions = (claim.status?.conditions ?? []).filter((c) => !RESIZE_CONDITIONS.has(c.type));
-  return {
-    metadata: { resourceVersion: claim.metadata?.resourceVersion },
-    status: {
-      capacity: { storage: pv.spec?.capacity?.storage },
-      conditions,
-      allocatedResourceStatuses: { storage: null },
-    },
-  };
 }
 
 const GID_ANNOTATION = 'pv.beta.kubernetes.io/gid';

@@ -1,7 +1,7 @@
 // Volumes that stand for something outside the pod: claims of PersistentVolumes (CSI, local, hostPath) and inline CSI
 // volumes. Claims and volumes are read when they are needed and not watched: the Node authorizer lets a node get those
 // of its pods, one by one. Nothing is read for a volume that is in place, but where it may have grown.
-import type { Node, ObjectReference, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
+import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod, Volume } from '../../../api/pod.ts';
 import { persistentVolumeClaims, persistentVolumes } from '../../../api/resources.ts';
 import type { ApiClient } from '../../../client/api-client.ts';
@@ -20,17 +20,8 @@ import { prepareHostPath } from '../host-path.ts';
 import { inStep, VolumeStepError } from '../volume-error.ts';
 import type { MountedVolume } from '../volume-manager.ts';
 import { VolumePaths } from '../volume-paths.ts';
-import {
-  type ClaimRef,
-  claimFault,
-  claimOf,
-  expandedStatus,
-  expansionBytes,
-  groupOf,
-  isReachable,
-  modeFault,
-  volumeFault,
-} from './claim-rules.ts';
+import { ClaimExpander, type Claimed } from './claim-expander.ts';
+import { type ClaimRef, claimFault, claimOf, groupOf, isReachable, modeFault, volumeFault } from './claim-rules.ts';
 import { LocalDisks } from './local-volume.ts';
 
 export interface ClaimVolumesDeps {
@@ -49,12 +40,6 @@ export interface ClaimVolumesDeps {
 /** How often volumes are looked at that may have grown, or that their driver wants to be published again, ms. */
 const REFRESH_MS = 75_000;
 
-interface Claimed {
-  readonly claim: PersistentVolumeClaim;
-  readonly pv: PersistentVolume;
-  readonly readOnly: boolean;
-}
-
 interface Mounted {
   readonly volume: MountedVolume;
   readonly published: PublishedVolume | undefined;
@@ -70,6 +55,7 @@ export class ClaimVolumes implements Disposable {
   readonly #deps: ClaimVolumesDeps;
   readonly #log: Logger;
   readonly #disks: LocalDisks;
+  readonly #expander: ClaimExpander;
   /** By pod, then by volume. */
   readonly #mounted = new Map<string, Map<string, Mounted>>();
   readonly #refresh: DueQueue<string>;
@@ -80,6 +66,7 @@ export class ClaimVolumes implements Disposable {
     this.#disks = new LocalDisks({ ...deps, paths: new VolumePaths(opts.rootDir) });
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'claims' });
+    this.#expander = new ClaimExpander(opts.nodeName, { ...deps, log: this.#log });
     this.#refresh = new DueQueue<string>(deps.clock, (podUid) => {
       this.#due.add(podUid);
       deps.notifyPod(podUid);
@@ -110,8 +97,8 @@ export class ClaimVolumes implements Disposable {
       return known.volume;
     }
     const claimed = await this.#claimed(pod, volume, signal);
-    const mounted = withGroup(await this.#mount(pod, volume, claimed, signal), claimed?.pv);
-    if (claimed !== undefined && known === undefined) await this.#expand(pod, claimed, mounted, signal);
+    let mounted = withGroup(await this.#mount(pod, volume, claimed, signal), claimed?.pv);
+    if (claimed !== undefined && known === undefined) mounted = await this.#grown(pod, claimed, mounted, signal);
     const ofPod = this.#mounted.get(podUid) ?? new Map<string, Mounted>();
     ofPod.set(volume.name, mounted);
     this.#mounted.set(podUid, ofPod);
@@ -216,41 +203,25 @@ export class ClaimVolumes implements Disposable {
   /** A volume that is in place stays in use whatever comes of this. */
   async #lookForGrowth(pod: Pod, volume: Volume, mounted: Mounted, signal: AbortSignal): Promise<void> {
     if (mounted.published?.canExpand !== true) return;
-    this.#refresh.setEarlier(pod.metadata?.uid ?? '', REFRESH_MS);
+    const podUid = pod.metadata?.uid ?? '';
+    this.#refresh.setEarlier(podUid, REFRESH_MS);
     try {
       const claimed = await this.#claimed(pod, volume, signal);
-      if (claimed !== undefined) await this.#expand(pod, claimed, mounted, signal);
+      if (claimed === undefined) return;
+      const grown = await this.#grown(pod, claimed, mounted, signal);
+      this.#mounted.get(podUid)?.set(volume.name, grown);
     } catch (err) {
       this.#log.warn({ err, pod: podReference(pod).name, volume: volume.name }, 'volume not expanded, will retry');
       if (!(err instanceof VolumeStepError) || err.step !== 'NodeExpandVolume') return;
-      const text = `MountVolume.NodeExpandVolume failed for volume "${err.volume}" : ${err.message}`;
+      const text = `NodeExpandVolume.NodeExpandVolume failed for volume "${err.volume}" : ${err.message}`;
       this.#deps.events.event(podReference(pod), 'Warning', 'VolumeResizeFailed', text);
     }
   }
 
-  /** Lets the driver grow the file system when the volume has grown. */
-  async #expand(pod: Pod, claimed: Claimed, { published }: Mounted, signal: AbortSignal): Promise<void> {
-    if (published === undefined || !published.canExpand) return;
-    const bytes = expansionBytes(claimed.claim, claimed.pv);
-    const spec = persistentSpec(claimed.pv, claimed.readOnly);
-    if (bytes === undefined || spec.readOnly) return;
-    await inStep('NodeExpandVolume', spec.specName, async () => {
-      await this.#deps.csi.expand(pod, spec, published, bytes, signal);
-      await this.#showExpansion(pod, claimed, signal);
-    });
-  }
-
-  async #showExpansion(pod: Pod, { claim, pv }: Claimed, signal: AbortSignal): Promise<void> {
-    const { namespace = '', name = '', uid = '' } = claim.metadata ?? {};
-    const patch = { type: 'merge', body: expandedStatus(claim, pv) } as const;
-    await this.#deps.client.patch(persistentVolumeClaims, { namespace, name }, patch, {
-      subresource: 'status',
-      signal,
-    });
-    const claimReference: ObjectReference = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid };
-    const text = `MountVolume.NodeExpandVolume succeeded for volume "${pv.metadata?.name}" ${this.#nodeName}`;
-    for (const about of [podReference(pod), claimReference]) {
-      this.#deps.events.event(about, 'Normal', 'FileSystemResizeSuccessful', text);
-    }
+  /** The volume once its file system has grown, where it is to; one that cannot while it is in use is left alone. */
+  async #grown(pod: Pod, claimed: Claimed, mounted: Mounted, signal: AbortSignal): Promise<Mounted> {
+    const { published } = mounted;
+    if (published === undefined || (await this.#expander.expand(pod, claimed, published, signal))) return mounted;
+    return { ...mounted, published: { ...published, canExpand: false } };
   }
 }

@@ -130,11 +130,16 @@ export class CsiVolumes implements Disposable {
     });
   }
 
-  /** Has the driver grow the file system to `bytes`. Idempotent. @throws with the driver's text */
+  /**
+   * Has the driver grow the file system to `bytes`. Idempotent.
+   * @throws {AgentError} VOLUME_EXPAND_FAILED with the driver's text, caused by what the driver said
+   */
   async expand(pod: Pod, spec: CsiSpec, published: PublishedVolume, bytes: number, signal: AbortSignal): Promise<void> {
     const podUid = pod.metadata?.uid ?? '';
     const { specName, handle, isBlock, driver } = spec;
     await this.#lock.run(uniqueVolumeName(driver, handle), async () => {
+      const failed = (text: string, cause: unknown) =>
+        new AgentError(text, { code: 'VOLUME_EXPAND_FAILED', cause, retryable: true });
       try {
         using client = this.#deps.drivers.connect(driver);
         const capabilities = await client.capabilities(signal);
@@ -146,9 +151,11 @@ export class CsiVolumes implements Disposable {
           volumeCapability: capabilityOf(spec, capabilities, driverFsGroup(pod, capabilities)),
           secrets: await this.#secret(spec.secrets.expand, signal),
         };
-        await client.expand(request, signal);
+        await client.expand(request, signal).catch((err: unknown) => {
+          throw failed(`Expander.NodeExpand failed to expand the volume : ${rpcErrorText(err)}`, err);
+        });
       } catch (err) {
-        throw new AgentError(rpcErrorText(err), { code: 'VOLUME_EXPAND_FAILED', cause: err, retryable: true });
+        throw err instanceof AgentError && err.code === 'VOLUME_EXPAND_FAILED' ? err : failed(rpcErrorText(err), err);
       }
     });
   }
