@@ -59,27 +59,28 @@ export type SavedRules = ReadonlyMap<string, SavedTable>;
  * Everything: top-level chains, all Services, jumps from the built-in chains where `saved` has none, and the removal of
  * chains that `saved` has and no Service uses any more. With more than `perDocument` Services, chains of their own come
  * first, in documents of that many, and the top-level chains that lead to them last: at each moment every Service that
- * worked before works. iptables-nft takes time with the square of the chains in one document.
+ * worked before works. iptables-nft takes time with the square of the chains in one document. Each is made when it is
+ * asked for, as all of them together are many megabytes.
  */
-export function renderFull(
+export function* renderFull(
   services: readonly ServiceRules[],
   opts: RuleOptions,
   saved: SavedRules,
   perDocument = Number.POSITIVE_INFINITY,
-): string[] {
-  const used = new Set(services.flatMap((service) => [...service.chains.keys()]));
+): Generator<string> {
+  const used = new Set<string>();
+  for (const service of services) for (const chain of service.chains.keys()) used.add(chain);
   const unused = [...(saved.get('nat')?.chains ?? [])].filter((chain) => isServiceChain(chain) && !used.has(chain));
   if (services.length <= perDocument && unused.length <= perDocument) {
-    return [renderTop(services, opts, saved, ownChains(services), removal(unused))];
+    yield renderTop(services, opts, saved, ownChains(services), removal(unused));
+    return;
   }
   const nothing = { chains: [], rules: [] };
   const markOnly = { table: 'nat' as const, chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] };
-  return [
-    renderRestore([markOnly]), // what the chains of Services refer to
-    ...slices(services, perDocument).map((some) => renderRestore([{ table: 'nat', ...ownChains(some) }])),
-    renderTop(services, opts, saved, nothing, nothing),
-    ...slices(unused, perDocument).map((some) => renderRestore([{ table: 'nat', ...removal(some) }])),
-  ];
+  yield renderRestore([markOnly]); // what the chains of Services refer to
+  for (const some of slices(services, perDocument)) yield renderRestore([{ table: 'nat', ...ownChains(some) }]);
+  yield renderTop(services, opts, saved, nothing, nothing);
+  for (const some of slices(unused, perDocument)) yield renderRestore([{ table: 'nat', ...removal(some) }]);
 }
 
 interface ChainText {
