@@ -66,6 +66,8 @@ export interface Mounter {
   mountDevice(device: string, dir: string, how: DeviceMount): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
   bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
+  /** The same, but nothing can be written by way of `target`. @throws {AgentError} MOUNT_FAILED */
+  bindReadOnly(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
   unmount(dir: string, signal?: AbortSignal): Promise<void>;
 }
@@ -92,6 +94,8 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     mountDevice: (device, dir, how) => formatAndMount(exec, device, dir, how),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
+    bindReadOnly: (source, target, signal) =>
+      run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '-o', 'bind,ro', '--', source, target], signal),
     async unmount(dir, signal) {
       try {
         // -c: the path is canonical (it comes from mountinfo), so that umount follows no symlink put in its way.

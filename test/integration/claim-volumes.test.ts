@@ -277,6 +277,20 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(await mountPoints()).toEqual([]);
   });
 
+  test('a local volume that the pod only reads cannot be written by way of the pod, not even by the agent', async () => {
+    const disk = path.join(root, 'disk');
+    await mkdir(disk);
+    await bind({ local: { path: disk } });
+    const persistentVolumeClaim = { claimName: 'c', readOnly: true };
+    const pod = podOf('u', { volumes: [{ name: 'v', persistentVolumeClaim }], securityContext: { fsGroup: 4321 } });
+    const { hostPath, readOnly } = await mount(pod);
+    expect(readOnly).toBe(true);
+    await expect(mkdir(path.join(hostPath, 'sub'))).rejects.toThrow(/EROFS/);
+    await mkdir(path.join(disk, 'by-the-host'));
+    expect((await stat(disk)).gid).toBe(0);
+    await volumes.unmountPod('u', signal);
+  });
+
   test('a local device gets a file system once, is mounted for all its pods and unmounted with the last', async (context) => {
     const image = path.join(root, 'image');
     await execOk(systemExec, 'truncate', ['-s', '16M', image], { timeoutMs: 30_000 });

@@ -83,7 +83,8 @@ export class LocalDisks {
     const users = this.#usersOf(name, await mounter.list());
     const others = users.filter((user) => user !== dir);
     await mkdir(dir, { recursive: true, mode: 0o750 });
-    if (!users.includes(dir)) await mounter.bind(from, dir, signal);
+    if (!users.includes(dir))
+      await (readOnly ? mounter.bindReadOnly(from, dir, signal) : mounter.bind(from, dir, signal));
     const fsGroup = pod.spec?.securityContext?.fsGroup;
     if (fsGroup === undefined || readOnly) return;
     if (others.length > 0) {
