@@ -7,6 +7,7 @@ import { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables } from '../../proxy/nftables/support.ts';
+import { trace } from '../../proxy/trace/evaluate.ts';
 import { type LiveState, readLiveState } from '../../proxy/trace/live.ts';
 import {
   ADDRESSES,
@@ -15,6 +16,7 @@ import {
   keyOf,
   type Mode,
   PLACES,
+  type Place,
   packetMatrix,
   ruleOptions,
   type Shape,
@@ -25,7 +27,7 @@ import {
   wholeMatrix,
 } from '../harness/service-matrix.ts';
 import { ServiceNet } from '../harness/service-net.ts';
-import { allCases, type Case, differences, describe as inWords } from '../harness/traced-matrix.ts';
+import { allCases, type Case, differences, describe as inWords, tracedOutcome } from '../harness/traced-matrix.ts';
 
 const signal = new AbortController().signal;
 let net: ServiceNet;
@@ -102,5 +104,35 @@ describe.each<[Mode, Family]>([
       }),
     );
     expect(wrong.flat()).toEqual([]);
+  });
+
+  test('a client that session affinity remembers has one way, others have all', async () => {
+    const open = { index: 1, externalLocal: false, internalLocal: false, ranges: 'open' } as const;
+    const sticky: Shape = { ...open, endpoints: 'both', affinity: true };
+    await load([sticky], mode, family);
+    const target = targetOf(sticky, 'cluster IP', family);
+    const [[answer]] = (await net.connect('pod', [{ ...target, answers: 1 }], family)) as [[string]];
+    const { ruleset, facts } = await readLiveState(net.node, family, signal);
+    const of = (place: Place) => tracedOutcome(sticky, 'cluster IP', place, family, ruleset, facts);
+    expect(of('pod')).toBe(`${answer.split(' ')[0]} 100%`);
+    expect(of('node')).toBe('local masq 50%, remote masq 50%');
+    const again = await net.connect('pod', Array(8).fill({ ...target, answers: 1 }), family);
+    expect(again).toEqual(Array(8).fill([answer]));
+  });
+
+  test('addresses and ports that no Service has go on as they are, or nowhere where the mode says so', async () => {
+    await load(packetMatrix().slice(0, 1), mode, family);
+    const { ruleset, facts } = await readLiveState(net.node, family, signal);
+    const a = ADDRESSES[family];
+    const outcome = (to: string, port: number) =>
+      trace({ from: a.localPod, to, port, protocol: 'tcp' }, ruleset, facts).ways.map((w) => w.outcome);
+    expect(outcome(a.clusterIp(1), 81)).toEqual([mode === 'nftables' ? 'rejected' : 'delivered']);
+    expect(outcome(a.clusterIp(200), 80)).toEqual([mode === 'nftables' ? 'dropped' : 'delivered']);
+    if (mode === 'iptables') return; // there they leave the node, which has nobody to answer here
+    const targets = [
+      { ip: a.clusterIp(1), port: 81, answers: 1 },
+      { ip: a.clusterIp(200), port: 80, answers: 0 },
+    ];
+    expect(await net.connect('pod', targets, family)).toEqual([['rejected'], ['dropped']]);
   });
 });
