@@ -43,8 +43,9 @@ export async function runTrace(service: string | undefined, flags: TraceFlags): 
   const exec = flags.netns === undefined ? systemExec : execInNetns(systemExec, existingNetns(flags.netns));
   const signal = stopSignal();
   const families: readonly Family[] = target.to === undefined ? [4, 6] : [parseIp(target.to.ip).version];
-  const live = new Map<Family, LiveState>();
-  for (const family of families) live.set(family, await readLiveState(exec, family, signal));
+  const live = new Map(
+    await Promise.all(families.map(async (f) => [f, await readLiveState(exec, f, signal)] as const)),
+  );
   const { report, shown } =
     target.to === undefined
       ? await traceService(target, flags, live)

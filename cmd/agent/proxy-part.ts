@@ -7,10 +7,11 @@ import { defaultRouteAddress, localAddresses } from '../../host/network-interfac
 import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
-import type { RuleOptions } from '../../proxy/options.ts';
+import type { LocalTraffic, RuleOptions } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import type { ProxySettings } from '../config/agent-config.ts';
+import { setProxyLimits } from './proxy-limits.ts';
 import type { AgentContext } from './shared.ts';
 
 /** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
@@ -22,6 +23,7 @@ export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): P
   const rules = ruleOptions(settings, await primaryIps(ctx));
   const backend = await createBackend(ctx, settings.mode, rules, signal);
   await removeOtherMode(ctx, settings.mode, signal);
+  await setProxyLimits(ctx);
   return new ServiceProxy(
     {
       nodeName,
@@ -108,13 +110,18 @@ function ruleOptions(settings: ProxySettings, nodeIps: readonly string[]): RuleO
     family: 4,
     masqueradeBit: settings.masqueradeBit,
     masqueradeAll: settings.masqueradeAll,
-    localTraffic: settings.clusterCidr === '' ? undefined : { by: 'cidr', cidr: settings.clusterCidr },
+    localTraffic: localTraffic(settings),
     localhostNodePorts: settings.localhostNodePorts,
     nodePortIps: nodePortIps(ranges, own, nodeIps),
     nodeIps: own,
     randomFully: true,
-    dropInvalid: true,
+    dropInvalid: !settings.conntrack.tcpBeLiberal,
   };
+}
+
+function localTraffic({ detectLocal, clusterCidr }: ProxySettings): LocalTraffic | undefined {
+  if (detectLocal.by !== 'cidr') return detectLocal;
+  return clusterCidr === '' ? undefined : { by: 'cidr', cidr: clusterCidr };
 }
 
 /** Own addresses in the ranges given; `primary` is the node's own. Undefined: all of them. */

@@ -2,6 +2,7 @@
 // files or the environment.
 import type { Taint } from '../../api/kinds.ts';
 import type { KubeletConfig } from '../../kubelet/config.ts';
+import type { ConntrackSettings } from '../../proxy/conntrack-sysctls.ts';
 
 export type Part = 'kubelet' | 'proxy' | 'network';
 
@@ -72,6 +73,14 @@ export interface ProxySettings {
   readonly clusterCidr: string;
   readonly masqueradeAll: boolean;
   readonly masqueradeBit: number;
+  /** What tells packets of the node's own pods; the range is clusterCidr. */
+  readonly detectLocal:
+    | { readonly by: 'cidr' }
+    | { readonly by: 'interface'; readonly name: string }
+    | { readonly by: 'interface-prefix'; readonly prefix: string };
+  readonly conntrack: ConntrackSettings;
+  /** Of the process, when the proxy is alone in it. */
+  readonly oomScoreAdj: number;
   readonly localhostNodePorts: boolean;
   readonly nodePortAddresses: readonly string[];
   readonly minSyncPeriodMs: number;

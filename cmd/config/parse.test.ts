@@ -181,6 +181,17 @@ describe('defaults', () => {
       clusterCidr: '10.244.0.0/16',
       masqueradeAll: false,
       masqueradeBit: 14,
+      detectLocal: { by: 'cidr' },
+      conntrack: {
+        maxPerCore: 32_768,
+        min: 131_072,
+        tcpEstablishedTimeoutMs: 86_400_000,
+        tcpCloseWaitTimeoutMs: 3_600_000,
+        tcpBeLiberal: false,
+        udpTimeoutMs: 0,
+        udpStreamTimeoutMs: 0,
+      },
+      oomScoreAdj: -999,
       localhostNodePorts: true,
       nodePortAddresses: [],
       minSyncPeriodMs: 1000,
@@ -477,6 +488,20 @@ describe('faults in files', () => {
       proxy('iptables: {syncPeriod: 1s, minSyncPeriod: 2s}'),
       '/c: iptables.minSyncPeriod: expected at most iptables.syncPeriod',
     ],
+    [
+      proxy('detectLocalMode: NodeCIDR'),
+      '/c: detectLocalMode: expected ClusterCIDR, BridgeInterface or InterfaceNamePrefix: NodeCIDR is not supported',
+    ],
+    [
+      proxy('detectLocalMode: BridgeInterface'),
+      'KubeProxyConfiguration.detectLocal.bridgeInterface: expected a name, as detectLocalMode is BridgeInterface',
+    ],
+    [
+      proxy('detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: "cni0 -j ACCEPT"}'),
+      /^\/c: detectLocal: expected the name of a network interface/,
+    ],
+    [proxy('conntrack: {maxPercore: 1}'), '--config=/c: conntrack.maxPercore: unknown field; did you mean maxPerCore?'],
+    [proxy('oomScoreAdj: -1001'), /^--config=\/c: oomScoreAdj: expected a whole number from -1000 to 1000/],
     [proxy('clusterCIDR: 10.0.0.0'), '--config=/c: clusterCIDR: expected a CIDR such as 10.244.0.0/16, got "10.0.0.0"'],
     [nodelet('vni: 0'), '--config=/c: vni: expected a whole number from 1 to 16777215, got 0'],
   ])('%j', async (content, fault) => {
@@ -501,6 +526,10 @@ describe('the other sub-commands', () => {
         '--proxy-mode=iptables',
         '--iptables-min-sync-period=2s',
         '--conntrack-min=0',
+        '--detect-local-mode=InterfaceNamePrefix',
+        '--pod-interface-name-prefix=veth',
+        '--config-sync-period=1m',
+        '--profiling',
       ],
       {
         '/c': proxy(
@@ -515,9 +544,11 @@ describe('the other sub-commands', () => {
       masqueradeAll: true,
       minSyncPeriodMs: 2000,
       clusterCidr: '10.2.0.0/16',
+      detectLocal: { by: 'interface-prefix', prefix: 'veth' },
+      conntrack: { min: 0, maxPerCore: 32_768 },
     });
     expect([...config.parts]).toEqual(['proxy']);
-    expect(warnings).toEqual(['these flags are valid but do nothing in this version: --conntrack-min']);
+    expect(warnings).toEqual(['these flags are valid but do nothing in this version: --profiling']);
   });
 
   test("network takes flannel's flags and net-conf.json", async () => {

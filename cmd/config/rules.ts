@@ -83,6 +83,18 @@ export function checkProxy(c: ProxyFileSettings, report: Report): void {
     report(`${section}.minSyncPeriod`, `expected at most ${section}.syncPeriod`);
   if (c.nodePortAddresses.includes('primary') && c.nodePortAddresses.length > 1)
     report('nodePortAddresses', 'expected primary to stand alone');
+  if (c.detectLocalMode === 'NodeCIDR')
+    report(
+      'detectLocalMode',
+      'expected ClusterCIDR, BridgeInterface or InterfaceNamePrefix: NodeCIDR is not supported',
+    );
+  if (c.configSyncPeriod <= 0) report('configSyncPeriod', 'expected more than 0');
+  if (c[section].syncPeriod <= 0) report(`${section}.syncPeriod`, 'expected more than 0');
+  for (const name of [c.detectLocal.bridgeInterface, c.detectLocal.interfaceNamePrefix]) {
+    // It becomes part of a rule's text.
+    if (name !== '' && !/^[\w.@:-]{1,15}$/.test(name))
+      report('detectLocal', `expected the name of a network interface, got ${shown(name)}`);
+  }
   if (c.detectLocalMode === 'BridgeInterface' && c.detectLocal.bridgeInterface === '')
     report('detectLocal.bridgeInterface', 'expected a name, as detectLocalMode is BridgeInterface');
   if (c.detectLocalMode === 'InterfaceNamePrefix' && c.detectLocal.interfaceNamePrefix === '')

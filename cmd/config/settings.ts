@@ -138,6 +138,17 @@ export function proxySettings(c: ProxyFileSettings, clusterCidr: string): ProxyS
     clusterCidr,
     masqueradeAll: section.masqueradeAll,
     masqueradeBit: section.masqueradeBit,
+    detectLocal: detectLocal(c),
+    conntrack: {
+      maxPerCore: c.conntrack.maxPerCore,
+      min: c.conntrack.min,
+      tcpEstablishedTimeoutMs: c.conntrack.tcpEstablishedTimeout,
+      tcpCloseWaitTimeoutMs: c.conntrack.tcpCloseWaitTimeout,
+      tcpBeLiberal: c.conntrack.tcpBeLiberal,
+      udpTimeoutMs: c.conntrack.udpTimeout,
+      udpStreamTimeoutMs: c.conntrack.udpStreamTimeout,
+    },
+    oomScoreAdj: c.oomScoreAdj,
     localhostNodePorts: mode === 'iptables' && c.iptables.localhostNodePorts,
     nodePortAddresses: c.nodePortAddresses,
     minSyncPeriodMs: section.minSyncPeriod,
@@ -145,6 +156,12 @@ export function proxySettings(c: ProxyFileSettings, clusterCidr: string): ProxyS
     healthzAddress: withPort(c.healthzBindAddress, 10_256),
     metricsAddress: withPort(c.metricsBindAddress, 10_249),
   };
+}
+
+function detectLocal({ detectLocalMode, detectLocal: names }: ProxyFileSettings): ProxySettings['detectLocal'] {
+  if (detectLocalMode === 'BridgeInterface') return { by: 'interface', name: names.bridgeInterface };
+  if (detectLocalMode === 'InterfaceNamePrefix') return { by: 'interface-prefix', prefix: names.interfaceNamePrefix };
+  return { by: 'cidr' };
 }
 
 /** `ip:port` with the port filled in; undefined (off) for port 0. */

@@ -76,8 +76,16 @@ const NEGLIGIBLE = 1e-6;
 /** @throws {AgentError} TRACE_UNBOUNDED when the rules branch without end. */
 export function trace(connection: Connection, ruleset: Ruleset, facts: HostFacts): Trace {
   const tracer = new Tracer(ruleset, facts);
-  const ways = tracer.run(connection).sort((a, b) => b.share - a.share);
+  const ways = tracer.run(connection).sort(byShare);
   return { connection, ways, unknown: [...tracer.unknown] };
+}
+
+/** Most likely first; those that are equally likely (but for rounding) by where they arrive. */
+function byShare(a: Way, b: Way): number {
+  const difference = Math.round(b.share / NEGLIGIBLE) - Math.round(a.share / NEGLIGIBLE);
+  if (difference !== 0) return difference;
+  const [one, other] = [a, b].map((w) => `${w.destination.ip} ${w.destination.port}`) as [string, string];
+  return one < other ? -1 : one > other ? 1 : 0;
 }
 
 /** Hops in reverse: branches share what they have in common. */
