@@ -26,6 +26,9 @@ export interface RuleOptions {
   readonly dropInvalid: boolean;
 }
 
+/** Addresses of the node, which come and go while the proxy runs. */
+export type NodeAddresses = Pick<RuleOptions, 'nodePortIps' | 'nodeIps'>;
+
 /** `0x004000` for bit 14. */
 export function markText(bit: number): string {
   return `0x${(2 ** bit).toString(16).padStart(6, '0')}`;

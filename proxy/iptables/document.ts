@@ -1,8 +1,9 @@
 // Rules of all Services → restore documents, pure: everything, or the difference between two states.
 import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
 import { markText, type RuleOptions } from '../options.ts';
+import { type ChainText, chainText, leavesFirst, type OwnChain, removalText, slices, splitTopChain } from './delta.ts';
 import { isServiceChain } from './names.ts';
-import type { DispatchRule, ServiceRules } from './service-rules.ts';
+import type { ServiceRules } from './service-rules.ts';
 
 type Table = 'filter' | 'nat';
 
@@ -53,39 +54,39 @@ const JUMPS: readonly Jump[] = [
 
 const SHARED_WITH_KUBELET = 'KUBE-FIREWALL';
 
+/** Empty, in every table, as upstream has it: other programs look for it to see that a proxy is at work here. */
+const CANARY = 'KUBE-PROXY-CANARY';
+
 export type SavedRules = ReadonlyMap<string, SavedTable>;
 
 /**
  * Everything: top-level chains, all Services, jumps from the built-in chains where `saved` has none, and the removal of
- * chains that `saved` has and no Service uses any more. With more than `perDocument` Services, chains of their own come
- * first, in documents of that many, and the top-level chains that lead to them last: at each moment every Service that
- * worked before works. iptables-nft takes time with the square of the chains in one document. Each is made when it is
- * asked for, as all of them together are many megabytes.
+ * chains that `saved` has and no Service uses any more. When Services have more than `chainsPerDocument` chains, these
+ * come first, in documents of that many, and the top-level chains that lead to them last: at each moment every Service
+ * that worked before works. iptables-nft takes time with the square of the chains in one document. Each is made when it
+ * is asked for: together they are some 15 MB with 5,000 Services.
  */
 export function* renderFull(
   services: readonly ServiceRules[],
   opts: RuleOptions,
   saved: SavedRules,
-  perDocument = Number.POSITIVE_INFINITY,
+  chainsPerDocument = Number.POSITIVE_INFINITY,
 ): Generator<string> {
   const used = new Set<string>();
   for (const service of services) for (const chain of service.chains.keys()) used.add(chain);
   const unused = [...(saved.get('nat')?.chains ?? [])].filter((chain) => isServiceChain(chain) && !used.has(chain));
-  if (services.length <= perDocument && unused.length <= perDocument) {
-    yield renderTop(services, opts, saved, ownChains(services), removal(unused));
+  if (used.size <= chainsPerDocument && unused.length <= chainsPerDocument) {
+    yield renderTop(services, opts, saved, chainText(ownChains(services)), removalText(unused));
     return;
   }
   const nothing = { chains: [], rules: [] };
   const markOnly = { table: 'nat' as const, chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] };
   yield renderRestore([markOnly]); // what the chains of Services refer to
-  for (const some of slices(services, perDocument)) yield renderRestore([{ table: 'nat', ...ownChains(some) }]);
+  for (const some of slices(leavesFirst(ownChains(services)), chainsPerDocument)) {
+    yield renderRestore([{ table: 'nat', ...chainText(some) }]);
+  }
   yield renderTop(services, opts, saved, nothing, nothing);
-  for (const some of slices(unused, perDocument)) yield renderRestore([{ table: 'nat', ...removal(some) }]);
-}
-
-interface ChainText {
-  readonly chains: readonly string[];
-  readonly rules: readonly string[];
+  for (const some of slices(unused, chainsPerDocument)) yield renderRestore([{ table: 'nat', ...removalText(some) }]);
 }
 
 /** Top-level chains with all that leads to Services, around what `own` and `removed` add to table nat. */
@@ -96,13 +97,13 @@ function renderTop(
   own: ChainText,
   removed: ChainText,
 ): string {
-  const filter = { chains: [...TOP_CHAINS.filter], rules: missingJumps('filter', saved) };
-  const nat = { chains: [...TOP_CHAINS.nat], rules: missingJumps('nat', saved) };
+  const filter = { chains: [...TOP_CHAINS.filter, CANARY], rules: missingJumps('filter', saved) };
+  const nat = { chains: [...TOP_CHAINS.nat, CANARY], rules: missingJumps('nat', saved) };
   addLocalnetGuard(filter, opts, saved);
   nat.rules.push(...masqueradeRules(opts));
   for (const { dispatch } of services) {
     for (const d of dispatch) {
-      const [table, chain] = splitChain(d);
+      const [table, chain] = splitTopChain(d.chain);
       (table === 'filter' ? filter : nat).rules.push(`-A ${chain} ${d.spec}`);
     }
   }
@@ -114,27 +115,14 @@ function renderTop(
   ]);
 }
 
-function ownChains(services: readonly ServiceRules[]): ChainText {
-  const chains: string[] = [];
-  const rules: string[] = [];
-  for (const service of services) {
-    for (const [chain, own] of service.chains) {
-      chains.push(chain);
-      for (const rule of own) rules.push(`-A ${chain} ${rule}`);
-    }
-  }
-  return { chains, rules };
+/** The canary of table mangle, where `saved` has none: apart, since a kernel without that table serves Services too. */
+export function renderMangleCanary(saved: SavedRules): string {
+  const isThere = saved.get('mangle')?.chains.has(CANARY) ?? false;
+  return isThere ? '' : renderRestore([{ table: 'mangle', chains: [CANARY], rules: [] }]);
 }
 
-/** Declaring a chain empties it, so that it can be deleted. */
-function removal(chains: readonly string[]): ChainText {
-  return { chains, rules: chains.map((chain) => `-X ${chain}`) };
-}
-
-function slices<T>(all: readonly T[], size: number): T[][] {
-  const out: T[][] = [];
-  for (let i = 0; i < all.length; i += size) out.push(all.slice(i, i + size));
-  return out;
+function ownChains(services: readonly ServiceRules[]): OwnChain[] {
+  return services.flatMap(({ chains }) => [...chains]);
 }
 
 export interface Landmark {
@@ -156,44 +144,6 @@ export function landmarks(opts: RuleOptions, saved: SavedRules): readonly Landma
   ];
 }
 
-export interface ServiceChange {
-  readonly before: ServiceRules | undefined;
-  readonly after: ServiceRules | undefined;
-}
-
-/**
- * The difference only; empty when there is none. New dispatch rules go to the head of their chain, where the order does
- * not matter, so that the cost follows the change: rewriting a KUBE-SERVICES of 5,000 rules takes 280 ms, this 10 ms.
- */
-export function renderDelta(changes: Iterable<ServiceChange>): string {
-  const filter = { chains: [] as string[], rules: [] as string[] };
-  const nat = { chains: [] as string[], rules: [] as string[] };
-  const removed: string[] = [];
-  const kept = new Set<string>();
-  const dispatch: string[][] = [[], []];
-  for (const { before, after } of changes) {
-    diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch as [string[], string[]]);
-    for (const [chain, rules] of after?.chains ?? []) {
-      kept.add(chain);
-      if (sameRules(before?.chains.get(chain), rules)) continue;
-      nat.chains.push(chain);
-      for (const rule of rules) nat.rules.push(`-A ${chain} ${rule}`);
-    }
-    for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) removed.push(chain);
-  }
-  filter.rules.push(...dispatch[0]!);
-  nat.rules.push(...dispatch[1]!);
-  for (const chain of removed) {
-    if (kept.has(chain)) continue;
-    nat.chains.push(chain);
-    nat.rules.push(`-X ${chain}`);
-  }
-  return renderRestore([
-    { table: 'filter', ...filter },
-    { table: 'nat', ...nat },
-  ]);
-}
-
 export interface CleanupOptions {
   /** True while a kubelet goes on using what it shares with the proxy (KUBE-FIREWALL). */
   readonly keepShared: boolean;
@@ -208,7 +158,7 @@ export function renderCleanup(saved: SavedRules, { keepShared }: CleanupOptions)
       const chains = [...(there?.chains ?? [])].filter(
         (c) =>
           own.includes(c) ||
-          c === 'KUBE-PROXY-CANARY' ||
+          c === CANARY ||
           (table === 'nat' && isServiceChain(c)) ||
           (table === 'filter' && c === SHARED_WITH_KUBELET && !keepShared),
       );
@@ -224,31 +174,6 @@ export function renderCleanup(saved: SavedRules, { keepShared }: CleanupOptions)
       };
     }),
   );
-}
-
-function splitChain(rule: DispatchRule): [Table, string] {
-  const slash = rule.chain.indexOf('/');
-  return [rule.chain.slice(0, slash) as Table, rule.chain.slice(slash + 1)];
-}
-
-function diffDispatch(
-  before: readonly DispatchRule[],
-  after: readonly DispatchRule[],
-  out: [string[], string[]],
-): void {
-  const textOf = (d: DispatchRule) => `${d.chain} ${d.spec}`;
-  const old = new Set(before.map(textOf));
-  const wanted = new Set(after.map(textOf));
-  const put = (op: '-D' | '-I', d: DispatchRule) => {
-    const [table, chain] = splitChain(d);
-    out[table === 'filter' ? 0 : 1].push(`${op} ${chain} ${d.spec}`);
-  };
-  for (const d of before) if (!wanted.has(textOf(d))) put('-D', d);
-  for (const d of after) if (!old.has(textOf(d))) put('-I', d);
-}
-
-function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a !== undefined && a.length === b.length && a.every((rule, i) => rule === b[i]);
 }
 
 function missingJumps(table: Table, saved: SavedRules): string[] {
@@ -302,7 +227,7 @@ function forwardRules(opts: RuleOptions): string[] {
 }
 
 /** Last in KUBE-SERVICES, so that a Service address that is also a node address is matched first. */
-function nodePortJumps(opts: RuleOptions): string[] {
+export function nodePortJumps(opts: RuleOptions): string[] {
   const rule =
     '-A KUBE-SERVICES -m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain"';
   if (opts.nodePortIps !== undefined) {

@@ -203,7 +203,7 @@ function ownRules(kernel: FakeIptables): Record<string, readonly string[]> {
   const out: Record<string, readonly string[]> = {};
   for (const table of ['filter', 'nat']) {
     for (const chain of kernel.chains(table)) {
-      if (!chain.startsWith('KUBE-')) continue;
+      if (!chain.startsWith('KUBE-') || chain === 'KUBE-PROXY-CANARY') continue;
       const rules = kernel.rules(table, chain);
       // Nothing matches twice in these, so their order is free but for the last rule of nat KUBE-SERVICES.
       const free = chain === 'KUBE-SERVICES' || chain === 'KUBE-NODEPORTS';

@@ -129,7 +129,7 @@ test('many Services are written in several documents, and none is out of reach b
   const load = (to: FamilyProxier) =>
     names.forEach((name, i) => {
       to.handleService(`ns/${name}`, shapeOf(i));
-      to.handleSlice(sliceOf(name, [(i % 6) + 1]));
+      to.handleSlice(sliceOf(name, [(i % 6) + 1, ((i + 1) % 6) + 1, ((i + 2) % 6) + 1]));
     });
   load(proxier);
   await proxier.sync(signal);

@@ -1,18 +1,21 @@
 // The iptables mode for one IP family: keeps what it believes to be in the kernel, and brings the kernel from one to the
 // next state with one process per sync (a full one also reads what is there).
+import { isDeepStrictEqual } from 'node:util';
 import { AgentError, errorMessage } from '../../core/errors.ts';
+import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
-import type { RuleOptions } from '../options.ts';
+import type { NodeAddresses, RuleOptions } from '../options.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan } from '../rule-backend.ts';
+import { renderDelta, type ServiceChange } from './delta.ts';
 import {
   type CleanupOptions,
   type Landmark,
   landmarks,
+  nodePortJumps,
   renderCleanup,
-  renderDelta,
   renderFull,
-  type ServiceChange,
+  renderMangleCanary,
 } from './document.ts';
 import { renderService, type ServiceRules } from './service-rules.ts';
 
@@ -20,27 +23,37 @@ import { renderService, type ServiceRules } from './service-rules.ts';
 const LARGE_CLUSTER_ENDPOINTS = 1000;
 
 /**
- * 5,000 Services with 25,000 endpoints, iptables-nft 1.8.9: 15.6 s in one document, 2.2 s in documents of 250 Services.
+ * 5,000 Services with 25,000 endpoints, iptables-nft 1.8.9: 15.6 s in one document, 2.2 s in documents of 1,500 chains.
  * Legacy iptables reads and writes the whole table in every run, so there one document is best.
  */
-const SERVICES_PER_DOCUMENT = 250;
+const CHAINS_PER_DOCUMENT = 1500;
 
 export type IptablesVariant = 'nft' | 'legacy';
 
+export interface IptablesDeps {
+  readonly exec: Exec;
+  /** Default nft. */
+  readonly variant?: IptablesVariant;
+  /** Asked before each sync; other addresses make it a full one. Without it those of the options hold. */
+  readonly addresses?: () => NodeAddresses;
+}
+
 export class IptablesBackend implements RuleBackend {
-  readonly #opts: RuleOptions;
+  #opts: RuleOptions;
   readonly #exec: Exec;
-  readonly #servicesPerDocument: number;
+  readonly #addresses: (() => NodeAddresses) | undefined;
+  readonly #chainsPerDocument: number;
   /** What the kernel holds after a sync that went well. */
   readonly #rendered = new Map<string, ServiceRules>();
   /** Of the last full sync. */
   #landmarks: readonly Landmark[] = [];
   #largeCluster = false;
 
-  constructor(opts: RuleOptions, deps: { readonly exec: Exec; readonly variant?: IptablesVariant }) {
+  constructor(opts: RuleOptions, deps: IptablesDeps) {
     this.#opts = opts;
     this.#exec = deps.exec;
-    this.#servicesPerDocument = deps.variant === 'legacy' ? Number.POSITIVE_INFINITY : SERVICES_PER_DOCUMENT;
+    this.#addresses = deps.addresses;
+    this.#chainsPerDocument = deps.variant === 'legacy' ? Number.POSITIVE_INFINITY : CHAINS_PER_DOCUMENT;
   }
 
   get family(): IptablesFamily {
@@ -48,7 +61,9 @@ export class IptablesBackend implements RuleBackend {
   }
 
   isOutdated({ endpointCount }: ClusterFacts): boolean {
-    return endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster;
+    if (endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster) return true;
+    const { nodePortIps, nodeIps } = this.#addresses?.() ?? this.#opts;
+    return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
   }
 
   async writeAll(
@@ -57,25 +72,40 @@ export class IptablesBackend implements RuleBackend {
     signal: AbortSignal,
   ): Promise<void> {
     this.#largeCluster = endpointCount > LARGE_CLUSTER_ENDPOINTS;
-    const saved = await saveRules(this.#exec, { family: this.family, signal });
+    this.#opts = { ...this.#opts, ...this.#addresses?.() };
+    const to = { family: this.family, signal };
+    const saved = await saveRules(this.#exec, to);
     this.#rendered.clear();
-    for (const [key, plan] of services) this.#rendered.set(key, this.#render(plan));
+    const turns = new Turns();
+    for (const [key, plan] of services) {
+      if (turns.isDue) await turns.next();
+      this.#rendered.set(key, this.#render(plan));
+    }
     const all = [...this.#rendered.values()];
-    for (const document of renderFull(all, this.#opts, saved, this.#servicesPerDocument)) {
-      await applyRestore(this.#exec, document, { family: this.family, signal });
+    for (const document of renderFull(all, this.#opts, saved, this.#chainsPerDocument)) {
+      await applyRestore(this.#exec, document, to);
     }
     this.#landmarks = landmarks(this.#opts, saved);
+    // Nothing of ours depends on it, and a kernel without table mangle refuses it each time.
+    await applyRestore(this.#exec, renderMangleCanary(saved), to).catch(() => {});
   }
 
   async writeChanges(changed: ReadonlyMap<string, ServicePlan | undefined>, signal: AbortSignal): Promise<void> {
     const changes: ServiceChange[] = [];
+    const turns = new Turns();
     for (const [key, plan] of changed) {
+      if (turns.isDue) await turns.next();
       const after = plan === undefined ? undefined : this.#render(plan);
       changes.push({ before: this.#rendered.get(key), after });
       if (after === undefined) this.#rendered.delete(key);
       else this.#rendered.set(key, after);
     }
-    await applyRestore(this.#exec, renderDelta(changes), { family: this.family, signal });
+    const documents = renderDelta(changes, {
+      all: () => this.#rendered.values(),
+      tail: nodePortJumps(this.#opts),
+      chainsPerDocument: this.#chainsPerDocument,
+    });
+    for (const document of documents) await applyRestore(this.#exec, document, { family: this.family, signal });
   }
 
   async isInPlace(signal: AbortSignal): Promise<boolean> {

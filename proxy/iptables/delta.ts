@@ -1,0 +1,167 @@
+// What a partial sync writes: the difference between two states of some Services, pure.
+import { renderRestore } from '../../host/iptables-restore.ts';
+import type { DispatchRule, ServiceRules, TopChain } from './service-rules.ts';
+
+export interface ServiceChange {
+  readonly before: ServiceRules | undefined;
+  readonly after: ServiceRules | undefined;
+}
+
+export interface DeltaContext {
+  /** Every Service as it will be, the changed ones included. Asked only when a top-level chain is written anew. */
+  readonly all: () => Iterable<ServiceRules>;
+  /** The last rules of nat KUBE-SERVICES, as `-A` commands. */
+  readonly tail: readonly string[];
+  /** So many chains of Services fit into one document. */
+  readonly chainsPerDocument: number;
+}
+
+/**
+ * More rules than this are not taken out of a top-level chain one by one: with 5,000 rules in it, each `-D` takes
+ * iptables-nft 20 ms, and writing the whole chain 280 ms.
+ */
+const MOST_DELETIONS = 14;
+
+/** What top-level chains lose and get. */
+type DispatchChanges = Map<TopChain, { readonly removed: string[]; readonly added: string[] }>;
+
+/**
+ * Documents that bring the kernel from `before` to `after`; none when nothing differs. New dispatch rules go to the head
+ * of their chain, where the order does not matter, so that the cost follows the change. What does not fit into one
+ * document comes in several: chains first, then what leads to them, then the removal of chains that nothing leads to.
+ */
+export function* renderDelta(changes: Iterable<ServiceChange>, ctx: DeltaContext): Generator<string> {
+  const { written, removed, dispatch } = difference(changes);
+  const { filter, nat } = dispatchText(dispatch, ctx);
+  if (written.length + removed.length <= ctx.chainsPerDocument) {
+    const own = chainText(written);
+    const gone = removalText(removed);
+    yield* nonEmpty([
+      { table: 'filter', ...filter },
+      {
+        table: 'nat',
+        chains: [...nat.chains, ...own.chains, ...gone.chains],
+        rules: [...nat.rules, ...own.rules, ...gone.rules],
+      },
+    ]);
+    return;
+  }
+  for (const some of slices(leavesFirst(written), ctx.chainsPerDocument)) {
+    yield* nonEmpty([{ table: 'nat', ...chainText(some) }]);
+  }
+  yield* nonEmpty([
+    { table: 'filter', ...filter },
+    { table: 'nat', ...nat },
+  ]);
+  for (const some of slices(removed, ctx.chainsPerDocument)) yield* nonEmpty([{ table: 'nat', ...removalText(some) }]);
+}
+
+export type OwnChain = readonly [name: string, rules: readonly string[]];
+
+export interface ChainText {
+  readonly chains: readonly string[];
+  readonly rules: readonly string[];
+}
+
+export function chainText(own: readonly OwnChain[]): ChainText {
+  const rules: string[] = [];
+  for (const [chain, list] of own) for (const rule of list) rules.push(`-A ${chain} ${rule}`);
+  return { chains: own.map(([chain]) => chain), rules };
+}
+
+/** Declaring a chain empties it, so that it can be deleted. */
+export function removalText(chains: readonly string[]): ChainText {
+  return { chains, rules: chains.map((chain) => `-X ${chain}`) };
+}
+
+const DEPTHS = ['KUBE-SEP-', 'KUBE-SVC-', 'KUBE-SVL-', 'KUBE-EXT-', 'KUBE-FW-'];
+
+/** Chains that others jump to come before these, so that a cut between documents leaves no jump without its target. */
+export function leavesFirst(own: readonly OwnChain[]): OwnChain[] {
+  const depth = ([name]: OwnChain) => DEPTHS.findIndex((prefix) => name.startsWith(prefix));
+  return own.toSorted((a, b) => depth(a) - depth(b));
+}
+
+export function slices<T>(all: readonly T[], size: number): T[][] {
+  const out: T[][] = [];
+  for (let i = 0; i < all.length; i += size) out.push(all.slice(i, i + size));
+  return out;
+}
+
+/** `filter/KUBE-SERVICES` → its table and its name. */
+export function splitTopChain(chain: TopChain): ['filter' | 'nat', string] {
+  const slash = chain.indexOf('/');
+  return [chain.slice(0, slash) as 'filter' | 'nat', chain.slice(slash + 1)];
+}
+
+interface Difference {
+  readonly written: readonly OwnChain[];
+  readonly removed: readonly string[];
+  readonly dispatch: DispatchChanges;
+}
+
+function difference(changes: Iterable<ServiceChange>): Difference {
+  const written: OwnChain[] = [];
+  const lost: string[] = [];
+  const kept = new Set<string>();
+  const dispatch: DispatchChanges = new Map();
+  for (const { before, after } of changes) {
+    diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch);
+    for (const [chain, rules] of after?.chains ?? []) {
+      kept.add(chain);
+      if (!sameRules(before?.chains.get(chain), rules)) written.push([chain, rules]);
+    }
+    for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) lost.push(chain);
+  }
+  return { written, removed: lost.filter((chain) => !kept.has(chain)), dispatch };
+}
+
+function diffDispatch(before: readonly DispatchRule[], after: readonly DispatchRule[], out: DispatchChanges): void {
+  const textOf = (d: DispatchRule) => `${d.chain} ${d.spec}`;
+  const old = new Set(before.map(textOf));
+  const wanted = new Set(after.map(textOf));
+  const changesOf = (chain: TopChain) => {
+    const known = out.get(chain) ?? { removed: [], added: [] };
+    out.set(chain, known);
+    return known;
+  };
+  for (const d of before) if (!wanted.has(textOf(d))) changesOf(d.chain).removed.push(d.spec);
+  for (const d of after) if (!old.has(textOf(d))) changesOf(d.chain).added.push(d.spec);
+}
+
+function dispatchText(dispatch: DispatchChanges, ctx: DeltaContext): Record<'filter' | 'nat', ChainText> {
+  const out = {
+    filter: { chains: [] as string[], rules: [] as string[] },
+    nat: { chains: [] as string[], rules: [] as string[] },
+  };
+  const anew = new Set<TopChain>();
+  for (const [top, { removed, added }] of dispatch) {
+    const [table, chain] = splitTopChain(top);
+    if (removed.length > MOST_DELETIONS) {
+      anew.add(top);
+      out[table].chains.push(chain);
+      continue;
+    }
+    for (const spec of removed) out[table].rules.push(`-D ${chain} ${spec}`);
+    for (const spec of added) out[table].rules.push(`-I ${chain} ${spec}`);
+  }
+  if (anew.size === 0) return out;
+  for (const { dispatch: all } of ctx.all()) {
+    for (const { chain: top, spec } of all) {
+      if (!anew.has(top)) continue;
+      const [table, chain] = splitTopChain(top);
+      out[table].rules.push(`-A ${chain} ${spec}`);
+    }
+  }
+  if (anew.has('nat/KUBE-SERVICES')) out.nat.rules.push(...ctx.tail);
+  return out;
+}
+
+function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((rule, i) => rule === b[i]);
+}
+
+function* nonEmpty(tables: Parameters<typeof renderRestore>[0]): Generator<string> {
+  const document = renderRestore(tables);
+  if (document !== '') yield document;
+}
