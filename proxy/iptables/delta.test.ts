@@ -17,7 +17,7 @@ function rules(i: number, host = 1): ServiceRules {
         spec: `-m tcp -p tcp -d 10.96.${i >> 8}.${i & 255} --dport 80 -j KUBE-SVC-${named(i)}`,
       },
     ],
-    chains: new Map([
+    chains: new Map<string, readonly string[]>([
       [`KUBE-SVC-${named(i)}`, seps.map((sep) => `-j ${sep}`)],
       ...seps.map((sep) => [sep, [`-m tcp -p tcp -j DNAT --to-destination 10.244.0.${host}:80`]] as const),
     ]),
