@@ -16,6 +16,7 @@ import type {
   Secret,
   Service,
   ServiceAccount,
+  ServiceCIDR,
   VolumeAttachment,
 } from './kinds.ts';
 import type { KubeObject } from './meta.ts';
@@ -57,6 +58,7 @@ export const endpointSlices = resource<EndpointSlice>(
   'EndpointSlice',
   true,
 );
+export const serviceCidrs = resource<ServiceCIDR>('networking.k8s.io', 'v1', 'servicecidrs', 'ServiceCIDR', false);
 export const leases = resource<Lease>('coordination.k8s.io', 'v1', 'leases', 'Lease', true);
 export const runtimeClasses = resource<RuntimeClass>('node.k8s.io', 'v1', 'runtimeclasses', 'RuntimeClass', false);
 export const csiDrivers = resource<CSIDriver>('storage.k8s.io', 'v1', 'csidrivers', 'CSIDriver', false);

@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import { errorMessage } from '../../core/errors.ts';
+import { runTasks, type Task } from '../../core/tasks.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
@@ -12,19 +13,20 @@ import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import type { ProxySettings } from '../config/agent-config.ts';
 import { setProxyLimits } from './proxy-limits.ts';
+import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
 
 /** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
 const FULL_SYNC_MS = 3_600_000;
 
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
-export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<ServiceProxy> {
+export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy: settings, nodeName } = ctx.config;
   const rules = ruleOptions(settings, await primaryIps(ctx));
   const backend = await createBackend(ctx, settings.mode, rules, signal);
   await removeOtherMode(ctx, settings.mode, signal);
   await setProxyLimits(ctx);
-  return new ServiceProxy(
+  const proxy = new ServiceProxy(
     {
       nodeName,
       mode: settings.mode,
@@ -49,12 +51,18 @@ export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): P
       registry: ctx.registry,
     },
   );
+  if (!(backend instanceof NftablesBackend)) return { run: (s) => proxy.run(s) };
+  const serviceCidrs = (s: AbortSignal) => followServiceCidrs(ctx, (cidrs) => backend.setServiceCidrs(cidrs), s);
+  return { run: (s) => runTasks(s, { rules: (inner) => proxy.run(inner), serviceCidrs }) };
 }
 
 /** Removes the rules of both modes, of this run or an earlier one. @throws {AgentError} when rules cannot be removed. */
 export async function cleanupProxy(ctx: AgentContext, signal: AbortSignal): Promise<void> {
-  await cleanupIptables(ctx.exec, 4, { keepShared: !ctx.config.parts.has('kubelet') }, signal);
-  if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
+  const results = await Promise.allSettled([
+    cleanupBothIptables(ctx, !ctx.config.parts.has('kubelet'), signal),
+    hasNft(ctx, signal).then((has) => (has ? cleanupNftables(ctx.exec, signal) : undefined)),
+  ]);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 async function createBackend(
@@ -73,13 +81,33 @@ function kernelFacts(): KernelFacts {
   return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
 }
 
-/** What a run in the other mode left would go on sending packets to endpoints that are gone. */
-async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal: AbortSignal): Promise<void> {
+/** What a run in the other mode left would go on sending packets to endpoints that are gone. Failures are logged only. */
+export async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal: AbortSignal): Promise<void> {
   try {
-    if (mode === 'nftables') await cleanupIptables(ctx.exec, 4, { keepShared: true }, signal);
+    if (mode === 'nftables') await cleanupBothIptables(ctx, true, signal);
     else if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
   } catch (err) {
     ctx.log.warn({ err }, `rules of the ${mode === 'nftables' ? 'iptables' : 'nftables'} mode cannot be removed`);
+  }
+}
+
+/** Of both families: an earlier run, or kube-proxy before us, may have served IPv6. A host without its tools has none. */
+async function cleanupBothIptables(ctx: AgentContext, keepShared: boolean, signal: AbortSignal): Promise<void> {
+  for (const family of [4, 6] as const) {
+    if (await hasIptables(ctx, family, signal)) await cleanupIptables(ctx.exec, family, { keepShared }, signal);
+  }
+}
+
+/** As upstream asks: by a chain that is always there. Exit code 4 is a lock held by another, or a kernel in trouble. */
+async function hasIptables({ exec, log }: AgentContext, family: 4 | 6, signal: AbortSignal): Promise<boolean> {
+  const program = family === 6 ? 'ip6tables' : 'iptables';
+  try {
+    const { code } = await exec(program, ['-w', '5', '-t', 'nat', '-S', 'POSTROUTING'], { signal });
+    return code === 0 || code === 4;
+  } catch (err) {
+    if (signal.aborted) throw err;
+    log.debug({ cause: errorMessage(err) }, `no ${program} here, so no rules of it`);
+    return false;
   }
 }
 

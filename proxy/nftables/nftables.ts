@@ -2,17 +2,19 @@
 // change. What the kernel holds is kept in mind here; a full sync reads it anew and writes what differs, be the table
 // there or not, whoever had a hand in it.
 
+import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
 import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyNft, checkNft } from '../../host/nft.ts';
+import { canonicalCidr } from '../address.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan } from '../rule-backend.ts';
 import { Elements } from './elements.ts';
 import { canonicalRule } from './listing.ts';
 import { readTable, type TableState } from './read-table.ts';
 import { type Element, type NftService, renderService } from './service-rules.ts';
-import { familyName, type NftOptions, renderTable, TABLE } from './table.ts';
+import { familyName, type NftOptions, renderServiceCidrs, renderTable, TABLE } from './table.ts';
 import { NOTHING, Transaction } from './transaction.ts';
 
 /** An emptied chain may be deleted after this, ms. */
@@ -62,6 +64,7 @@ export class NftablesBackend implements RuleBackend {
   readonly #resting = new Map<string, number>();
   #isFirst = true;
   #hasUncleared = false;
+  #hasNewCidrs = false;
   #refusals = 0;
 
   constructor(opts: NftOptions, deps: NftablesDeps) {
@@ -79,9 +82,16 @@ export class NftablesBackend implements RuleBackend {
     return this.#resting.size > 0;
   }
 
-  /** Ranges of cluster IPs in which addresses without a Service are dropped; takes effect with the next full sync. */
-  setServiceCidrs(serviceCidrs: readonly string[]): void {
+  /**
+   * Ranges of cluster IPs, of any family; in those of ours, addresses without a Service are dropped. Takes effect with
+   * the next sync. Overlapping ranges stand once.
+   */
+  setServiceCidrs(texts: readonly string[]): void {
+    const cidrs = texts.map((text) => canonicalCidr(text, this.family)).filter((cidr) => cidr !== undefined);
+    const serviceCidrs = withoutNested([...new Set(cidrs)].sort());
+    if (serviceCidrs.join() === this.#opts.serviceCidrs.join()) return;
     this.#opts = { ...this.#opts, serviceCidrs };
+    this.#hasNewCidrs = true;
   }
 
   isOutdated(): boolean {
@@ -124,7 +134,9 @@ export class NftablesBackend implements RuleBackend {
       if (after === NOTHING) this.#rendered.delete(owner);
       else this.#rendered.set(owner, after);
     }
-    const transaction = await this.#writeServices(changes.map(asRemembered), signal);
+    const head = this.#hasNewCidrs ? renderServiceCidrs(this.#opts) : [];
+    this.#hasNewCidrs = false;
+    const transaction = await this.#writeServices(changes.map(asRemembered), signal, head);
     for (const { before, after } of changes) this.#retireUnused(transaction, before, after);
     const { removed, added } = this.#elements.update(
       changes.map(({ owner, before, after }) => ({ owner, before: before.elements, after: after.elements })),
@@ -157,6 +169,7 @@ export class NftablesBackend implements RuleBackend {
 
   /** Reads the table, and writes what stands in it whatever Services there are. Returns what there is of Services. */
   async #writeFrame(signal: AbortSignal): Promise<TableState> {
+    this.#hasNewCidrs = false;
     const mustRebuild = this.#refusals >= REFUSALS_BEFORE_REBUILD;
     const there = await readTable(this.#exec, this.#opts, signal);
     const how = { isFirst: this.#isFirst, rebuild: mustRebuild, flush: there.unreadable };
@@ -183,8 +196,12 @@ export class NftablesBackend implements RuleBackend {
    * Writes chains and sets of Services. Nothing leads to new chains yet: the elements belong into the transaction that is
    * returned, with whatever else comes last.
    */
-  async #writeServices(writes: Iterable<ServiceWrite>, signal: AbortSignal): Promise<Transaction> {
-    let transaction = new Transaction(this.#opts);
+  async #writeServices(
+    writes: Iterable<ServiceWrite>,
+    signal: AbortSignal,
+    head: readonly string[] = [],
+  ): Promise<Transaction> {
+    let transaction = new Transaction(this.#opts, head);
     let written = 0;
     const renewals: ServiceWrite[] = [];
     const turns = new Turns();
@@ -252,6 +269,20 @@ export class NftablesBackend implements RuleBackend {
       this.#deps.onCleanupFailure?.();
     }
   }
+}
+
+/** Ranges that lie in another one left out: nft refuses overlaps in one list. */
+function withoutNested(cidrs: readonly string[]): readonly string[] {
+  const parsed = cidrs.map((text) => ({
+    text,
+    cidr: parseCidr(text),
+    first: parseIp(text.slice(0, text.indexOf('/'))),
+  }));
+  return parsed
+    .filter(
+      ({ cidr, first }) => !parsed.some((p) => p.cidr.prefixLength < cidr.prefixLength && cidrContains(p.cidr, first)),
+    )
+    .map(({ text }) => text);
 }
 
 function asRemembered({ before, after }: { before: NftService; after: NftService }): ServiceWrite {

@@ -202,7 +202,7 @@ function lookupRules(opts: NftOptions): (readonly [chain: string, rule: string])
       'masquerading',
       `ct status dnat ${ip} saddr . ${ip} daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random`,
     ],
-    ['cluster-ips-check', `${ip} daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"`],
+    ...clusterIpsCheck(opts).map((rule) => ['cluster-ips-check', rule] as const),
     ['reject-chain', 'reject'],
     ['service-endpoints-check', `${target} vmap @no-endpoint-services`],
     ['nodeport-endpoints-check', `${toNodePort} meta l4proto . th dport vmap @no-endpoint-nodeports`],
@@ -211,11 +211,24 @@ function lookupRules(opts: NftOptions): (readonly [chain: string, rule: string])
     ['services', `${target} vmap @service-ips`],
     ['services', `${isOwnAddress}${toNodePort} meta l4proto . th dport vmap @service-nodeports`],
   ];
+  return rules;
+}
+
+/** What becomes of packets to cluster IPs that no rule translated. */
+function clusterIpsCheck(opts: NftOptions): string[] {
+  const ip = familyName(opts);
+  const rules = [`${ip} daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"`];
   if (opts.serviceCidrs.length > 0) {
     const ranges = `{ ${opts.serviceCidrs.join(' , ')} }`;
-    rules.push(['cluster-ips-check', `${ip} daddr ${ranges} drop comment "Drop traffic to unallocated ClusterIPs"`]);
+    rules.push(`${ip} daddr ${ranges} drop comment "Drop traffic to unallocated ClusterIPs"`);
   }
   return rules;
+}
+
+/** Lines that bring only that up to date which follows from the ranges of cluster IPs. */
+export function renderServiceCidrs(opts: NftOptions): string[] {
+  const chain = `${familyName(opts)} ${TABLE} cluster-ips-check`;
+  return [`flush chain ${chain}`, ...clusterIpsCheck(opts).map((rule) => `add rule ${chain} ${rule}`)];
 }
 
 /** Every cluster IP flow that does not start in a local pod must come back through this node. */

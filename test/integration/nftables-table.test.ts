@@ -201,6 +201,33 @@ describe('more Services than one transaction takes', () => {
   });
 });
 
+test.each([4, 6] as const)(
+  'the ranges of cluster IPs follow the cluster, whatever stands in them, IPv%i',
+  async (family) => {
+    const exec = await netns(`cidrs${family}`);
+    const deps = { exec, clock: systemClock, log: silentLog };
+    const backend = new NftablesBackend({ ...ruleOptions('nftables', family), serviceCidrs: [] }, deps);
+    const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
+    const ip = family === 6 ? 'ip6' : 'ip';
+    const dropped = async () => {
+      const { stdout } = await exec('nft', ['list', 'chain', ip, 'kube-proxy', 'cluster-ips-check']);
+      return /daddr ([^@]*?) drop/.exec(stdout)?.[1];
+    };
+    put(proxier, matrix.slice(0, 1));
+    await proxier.sync(signal);
+    expect(await dropped()).toBeUndefined();
+    backend.setServiceCidrs(['10.96.0.0/16', 'fd00:96::/112', 'not a range', '10.96.8.0/24', 'fd00:96::8:0/120']);
+    put(proxier, matrix.slice(1, 2));
+    expect(await proxier.sync(signal)).toBe('partial');
+    const [own] = family === 6 ? ['fd00:96::/112'] : ['10.96.0.0/16'];
+    expect(await dropped()).toContain(own);
+    backend.setServiceCidrs(['10.98.0.0/16', 'fd00:98::/112']);
+    proxier.forceFull();
+    await proxier.sync(signal);
+    expect(await dropped()).toBe(family === 6 ? 'fd00:98::/112' : '10.98.0.0/16');
+  },
+);
+
 test('a chain that cannot be deleted holds up no change', async () => {
   const exec = await netns('held');
   let nowMs = 0;
