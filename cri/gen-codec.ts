@@ -124,7 +124,13 @@ function renderSchema({ messages, enums }: Schema): string {
   ].join('\n');
 }
 
-const files = ['runtime.v1.proto', 'containerd-events.proto', 'pluginregistration.v1.proto', 'csi.v1.proto'];
+const files = [
+  'runtime.v1.proto',
+  'containerd-events.proto',
+  'containerd-tasks.proto',
+  'pluginregistration.v1.proto',
+  'csi.v1.proto',
+];
 const schema: Schema = { messages: new Map(), enums: new Map() };
 for (const file of files) {
   const part = parse(readFileSync(path.join(here, 'proto', file), 'utf8'));

@@ -2,6 +2,7 @@
 import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { containerdEvents, containerdImageChanges } from './containerd-events.ts';
+import { deleteTask, isLostTask } from './containerd-tasks.ts';
 import { CriError, isCriError } from './errors.ts';
 import type * as msg from './gen/messages.ts';
 import { methodOf, RpcChannel } from './rpc.ts';
@@ -157,7 +158,14 @@ export class RemoteRuntime extends CriService implements RuntimeService {
   }
 
   async removeContainer(containerId: string, opts?: CriCallOptions): Promise<void> {
-    await notFoundIsFine(this.call('RemoveContainer', 'remove_container', { containerId }, opts));
+    const remove = () => notFoundIsFine(this.call('RemoveContainer', 'remove_container', { containerId }, opts));
+    try {
+      await remove();
+    } catch (err) {
+      if (!isLostTask(err)) throw err;
+      await deleteTask(this.channel, containerId, this.timeoutMs, opts?.signal);
+      await remove();
+    }
   }
 
   async listContainers(filter?: Init<msg.ContainerFilter>, opts?: CriCallOptions): Promise<msg.Container[]> {

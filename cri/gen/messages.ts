@@ -1025,6 +1025,22 @@ export interface ContainerDelete {
   id: string;
 }
 
+export interface KillTaskRequest {
+  containerId: string;
+  execId: string;
+  signal: number;
+  all: boolean;
+}
+
+export interface WaitTaskRequest {
+  containerId: string;
+  execId: string;
+}
+
+export interface DeleteTaskRequest {
+  containerId: string;
+}
+
 export interface PluginInfo {
   type: string;
   name: string;

@@ -119,6 +119,21 @@ describe.skipIf(missing !== undefined).each(CONTAINERD_VERSIONS)('containerd %s'
       );
     });
 
+    test('removes a container with a task of which CRI knows nothing', async () => {
+      const { runtime } = containerd;
+      const config = sandboxConfig(underTest(containerd));
+      const sandboxId = await runtime.runPodSandbox(config, '');
+      const container = { metadata: { name: 'main', attempt: 0 }, image: { image: IMAGE } };
+      const made = { ...container, command: ['sleep', '3600'], linux: {} };
+      const containerId = await runtime.createContainer(sandboxId, made, config);
+      await containerd.ctr('tasks', 'start', '--detach', containerId);
+      await runtime.removeContainer(containerId);
+      expect(await containerd.ctr('tasks', 'list', '--quiet')).not.toContain(containerId);
+      expect(await runtime.listContainers({ id: containerId })).toEqual([]);
+      await runtime.stopPodSandbox(sandboxId);
+      await runtime.removePodSandbox(sandboxId);
+    });
+
     test('writes a log that is followed over a rotation to its end', async () => {
       // Prints a line for each one that it is given.
       const script = 'mkfifo /in; exec 3<>/in; while read line <&3; do echo "$line"; [ "$line" = last ] && exit; done';
