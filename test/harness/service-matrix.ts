@@ -7,6 +7,10 @@ import type { NftOptions } from '../../proxy/nftables/table.ts';
 export type Mode = 'iptables' | 'nftables';
 export type Family = 4 | 6;
 
+/** Settings that change who is masqueraded: all cluster IP traffic; nothing known about addresses of pods. */
+export const VARIANTS = ['usual', 'masquerade all', 'no detector'] as const;
+export type Variant = (typeof VARIANTS)[number];
+
 export const FRONTENDS = ['cluster IP', 'external IP', 'load balancer IP', 'node port'] as const;
 export type FrontendKind = (typeof FRONTENDS)[number];
 
@@ -139,13 +143,13 @@ export function sourceOf(place: Place, family: Family): string {
   return { pod: a.localPod, endpoint: a.localEndpoint, node: a.node, outside: a.outside }[place];
 }
 
-export function ruleOptions(mode: Mode, family: Family): NftOptions {
+export function ruleOptions(mode: Mode, family: Family, variant: Variant = 'usual'): NftOptions {
   const a = ADDRESSES[family];
   return {
     family,
     masqueradeBit: 14,
-    masqueradeAll: false,
-    localTraffic: { by: 'cidr', cidr: a.podCidr },
+    masqueradeAll: variant === 'masquerade all',
+    localTraffic: variant === 'no detector' ? undefined : { by: 'cidr', cidr: a.podCidr },
     localhostNodePorts: mode === 'iptables' && family === 4,
     nodePortIps: mode === 'nftables' ? [a.node] : undefined,
     nodeIps: [a.node],
@@ -223,7 +227,13 @@ const ENDPOINTS: Readonly<
 };
 
 /** `rejected`, `dropped`, `untouched` (goes on as if there were no Service), or `local masq 50%, remote 50%`. */
-export function expectedOutcome(shape: Shape, kind: FrontendKind, place: Place, mode: Mode): string {
+export function expectedOutcome(
+  shape: Shape,
+  kind: FrontendKind,
+  place: Place,
+  mode: Mode,
+  variant: Variant = 'usual',
+): string {
   const all = ENDPOINTS[shape.endpoints];
   const usable = (of: typeof all) => {
     const ready = of.filter((e) => e.state === 'ready');
@@ -242,10 +252,15 @@ export function expectedOutcome(shape: Shape, kind: FrontendKind, place: Place, 
     const isForeign = kind === 'external IP' || kind === 'load balancer IP';
     return mode === 'iptables' && place === 'node' && isForeign ? 'untouched' : 'rejected';
   }
-  if (kind === 'cluster IP') return reach(shape.internalLocal ? local : cluster, isOutside, place);
+  if (kind === 'cluster IP') {
+    const masqueraded = variant === 'usual' ? isOutside : variant === 'masquerade all';
+    return reach(shape.internalLocal ? local : cluster, masqueraded, place);
+  }
   if (!shape.externalLocal) return reach(cluster, true, place);
   // The Local policy is about clients outside the cluster: pods and the node itself are inside.
-  if (place === 'outside') return reach(local, false, place);
+  // Without a detector nobody can tell pods from those outside.
+  const isForeign = place === 'outside' || (variant === 'no detector' && place !== 'node');
+  if (isForeign) return reach(local, false, place);
   return reach(cluster, place === 'node', place);
 }
 

@@ -15,6 +15,7 @@ import {
   type Shape,
   sourceOf,
   targetOf,
+  type Variant,
 } from './service-matrix.ts';
 
 /** One line per connection that does not do what the model says; empty when all do. */
@@ -22,12 +23,12 @@ export function differences(
   shapes: readonly Shape[],
   ruleset: Ruleset,
   facts: HostFacts,
-  of: { readonly mode: Mode; readonly family: Family },
+  of: { readonly mode: Mode; readonly family: Family; readonly variant?: Variant },
 ): string[] {
   const wrong: string[] = [];
   for (const { shape, kind, place } of allCases(shapes)) {
     const seen = tracedOutcome(shape, kind, place, of.family, ruleset, facts);
-    const wanted = expectedOutcome(shape, kind, place, of.mode);
+    const wanted = expectedOutcome(shape, kind, place, of.mode, of.variant);
     if (seen !== wanted) wrong.push(`${describe(shape)}: ${place} → ${kind}: ${seen} instead of ${wanted}`);
   }
   return wrong;

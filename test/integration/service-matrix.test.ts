@@ -24,6 +24,7 @@ import {
   sliceOf,
   sourceOf,
   targetOf,
+  type Variant,
   wholeMatrix,
 } from '../harness/service-matrix.ts';
 import { ServiceNet } from '../harness/service-net.ts';
@@ -41,11 +42,11 @@ afterAll(async () => {
 });
 
 /** Puts the rules of all Services in place, and nothing else. */
-async function load(shapes: readonly Shape[], mode: Mode, family: Family): Promise<void> {
+async function load(shapes: readonly Shape[], mode: Mode, family: Family, variant: Variant = 'usual'): Promise<void> {
   const exec = net.node;
   for (const f of [4, 6] as const) await cleanupIptables(exec, f, { keepShared: false }, signal);
   await cleanupNftables(exec, signal);
-  const options = ruleOptions(mode, family);
+  const options = ruleOptions(mode, family, variant);
   const deps = { exec, clock: systemClock, log: silentLog };
   const backend = mode === 'iptables' ? new IptablesBackend(options, deps) : new NftablesBackend(options, deps);
   const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
@@ -82,6 +83,15 @@ describe.each<[Mode, Family]>([
     await load(shapes, mode, family);
     const { ruleset, facts }: LiveState = await readLiveState(net.node, family, signal);
     expect(differences(shapes, ruleset, facts, { mode, family })).toEqual([]);
+  });
+
+  test('and what they say under other settings', async () => {
+    const shapes = wholeMatrix().filter((s) => !s.affinity && s.ranges === 'open');
+    for (const variant of ['masquerade all', 'no detector'] as const) {
+      await load(shapes, mode, family, variant);
+      const { ruleset, facts } = await readLiveState(net.node, family, signal);
+      expect(differences(shapes, ruleset, facts, { mode, family, variant })).toEqual([]);
+    }
   });
 
   test('packets go where the tracer says', async () => {
