@@ -19,7 +19,13 @@ test('flows that ended by themselves meanwhile are no failure', async () => {
   const flows = { originalIp: '10.96.0.10', originalPort: 53, replyIp: '10.244.2.9', replyPort: 5353 };
   const answer = (stderr: string) => async () => ({ code: 1, signal: undefined, stdout: '', stderr });
   const gone = answer('conntrack v1.4.7 (conntrack-tools): 0 flow entries have been deleted.');
-  await deleteUdpFlows(gone, flows, { family: 4, signal });
+  expect(await deleteUdpFlows(gone, flows, { family: 4, signal })).toBe(0);
+  const two = async () => ({
+    ...(await gone()),
+    code: 0,
+    stderr: 'conntrack v1.4.7: 2 flow entries have been deleted.',
+  });
+  expect(await deleteUdpFlows(two, flows, { family: 4, signal })).toBe(2);
   const refused = answer('Operation failed: Operation not permitted');
   await expect(deleteUdpFlows(refused, flows, { family: 4, signal })).rejects.toMatchObject({
     code: 'CONNTRACK_FAILED',

@@ -41,13 +41,15 @@ export function parseUdpFlows(text: string): readonly UdpFlowGroup[] {
   return [...groups.values()];
 }
 
-/** Idempotent: flows that are gone already are no failure. @throws {AgentError} CONNTRACK_FAILED. */
-export async function deleteUdpFlows(exec: Exec, flows: UdpFlowGroup, { family, signal }: Options): Promise<void> {
+/** How many were deleted. Idempotent: flows that are gone already are no failure. @throws {AgentError} CONNTRACK_FAILED. */
+export async function deleteUdpFlows(exec: Exec, flows: UdpFlowGroup, { family, signal }: Options): Promise<number> {
   const to = ['--orig-dst', flows.originalIp, '--orig-port-dst', String(flows.originalPort)];
   const from = ['--reply-src', flows.replyIp, '--reply-port-src', String(flows.replyPort)];
   const args = ['-D', '-f', familyName(family), '-p', 'udp', ...to, ...from];
   const r = await exec('conntrack', args, { signal });
-  if (r.code !== 0 && !/\b0 flow entries/.test(r.stderr)) throw failed(args, r);
+  const count = /\b(\d+) flow entries/.exec(r.stderr)?.[1];
+  if (r.code !== 0 && count !== '0') throw failed(args, r);
+  return Number(count ?? 0);
 }
 
 function familyName(family: IptablesFamily): string {

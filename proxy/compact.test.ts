@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { EndpointSlice, Service } from '../api/kinds.ts';
 import { silentLog } from '../core/log.ts';
-import { compactService, compactSlice, TRIGGER_TIME_ANNOTATION } from './compact.ts';
-import { EndpointChanges } from './endpoint-changes.ts';
+import { compactService, compactSlice } from './compact.ts';
+import { EndpointChanges, TRIGGER_TIME_ANNOTATION } from './endpoint-changes.ts';
 import { readServicePorts } from './service-changes.ts';
 
 const metadata = {
@@ -53,8 +53,8 @@ test.each(Object.entries(services))(
       status,
     };
     for (const family of [4, 6] as const) {
-      const meant = readServicePorts(whole, family, silentLog);
-      expect(readServicePorts(compactService(whole), family, silentLog)).toEqual(meant);
+      const meant = readServicePorts(whole, family, () => {});
+      expect(readServicePorts(compactService(whole), family, () => {})).toEqual(meant);
     }
     expect(JSON.stringify(compactService(whole))).not.toMatch(/managedFields|creationTimestamp|selector|"app"/);
   },
@@ -63,7 +63,7 @@ test.each(Object.entries(services))(
 test('the label by which a Service belongs to another proxy is kept', () => {
   const labels = { 'service.kubernetes.io/service-proxy-name': '' };
   const other = { metadata: { ...metadata, labels }, spec: services.plain! };
-  expect(readServicePorts(compactService(other), 4, silentLog)).toEqual([]);
+  expect(readServicePorts(compactService(other), 4, () => {})).toEqual([]);
 });
 
 test('a slice means the same to the proxy when it is compact', () => {

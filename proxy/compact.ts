@@ -1,11 +1,8 @@
 // What is kept of Services and EndpointSlices: the fields that proxying and the environment of pods depend on. With
 // 5,000 Services of five endpoints the rest would be a third of the proxy's memory.
 import type { Endpoint, EndpointSlice, Service } from '../api/kinds.ts';
-import { SERVICE_NAME_LABEL } from './endpoint-changes.ts';
+import { SERVICE_NAME_LABEL, TRIGGER_TIME_ANNOTATION } from './endpoint-changes.ts';
 import { SERVICE_PROXY_NAME_LABEL } from './service-changes.ts';
-
-/** When the change that a slice or Service tells of began, for the latency of network programming. */
-export const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
 
 type Conditions = NonNullable<Endpoint['conditions']>;
 

@@ -5,9 +5,17 @@ import type { IpVersion } from '../api/cidr.ts';
 import type { Endpoint as ApiEndpoint, EndpointSlice } from '../api/kinds.ts';
 import type { Logger } from '../core/log.ts';
 import { canonicalIp, isEndpointAddress, isPort, joinHostPort } from './address.ts';
+import { type OnInvalid, shown } from './invalid-input.ts';
 import { type Endpoint, type EndpointMap, isProtocol, portId, type ServiceEndpoints } from './service-map.ts';
 
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
+/** When the change that a slice tells of began, for the latency of network programming. */
+export const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
+/** Of one sync: more are a flood, whose latency the first ones tell. */
+const MAX_TRIGGER_TIMES = 1_000;
+
+/** Endpoints times ports; a slice with more is left out. The API server lets 20 million through. */
+const MAX_ADDRESSES = 100_000;
 
 /** The part of a slice that rules depend on: its endpoints by `portId`, which `current` shares. */
 type SliceContent = readonly (readonly [id: string, endpoints: readonly Endpoint[]])[];
@@ -15,22 +23,37 @@ type SliceContent = readonly (readonly [id: string, endpoints: readonly Endpoint
 export class EndpointChanges {
   readonly #family: IpVersion;
   readonly #nodeName: string;
-  readonly #log: Logger;
+  readonly #onInvalid: OnInvalid;
   readonly #applied = new Map<string, Map<string, SliceContent>>();
   /** `undefined` content: the slice is gone. */
   readonly #pending = new Map<string, Map<string, SliceContent | undefined>>();
   readonly #current = new Map<string, ServiceEndpoints>();
   #endpointCount = 0;
+  /** Wall ms at which the changes that wait began, as far as the API server tells. */
+  #triggerTimes: number[] = [];
 
-  constructor(family: IpVersion, nodeName: string, log: Logger) {
+  /** Without `onInvalid`, what is left out is logged. */
+  constructor(family: IpVersion, nodeName: string, log: Logger, onInvalid?: OnInvalid) {
     this.#family = family;
     this.#nodeName = nodeName;
-    this.#log = log;
+    this.#onInvalid = onInvalid ?? ((note) => log.warn({ cause: note }, 'invalid parts of an EndpointSlice left out'));
   }
 
   /** A slice was added or changed. A slice whose Service label moved must be reported gone under its old one first. */
   handle(slice: EndpointSlice): boolean {
-    return this.#set(slice, readSlice(slice, this.#family, this.#nodeName, this.#log));
+    const pending = this.#set(slice, readSlice(slice, this.#family, this.#nodeName, this.#onInvalid));
+    const atMs = Date.parse(slice.metadata?.annotations?.[TRIGGER_TIME_ANNOTATION] ?? '');
+    const isWaiting = this.#pending.get(serviceKeyOf(slice) ?? '')?.has(slice.metadata?.name ?? '') ?? false;
+    if (!Number.isNaN(atMs) && isWaiting && this.#triggerTimes.length < MAX_TRIGGER_TIMES)
+      this.#triggerTimes.push(atMs);
+    return pending;
+  }
+
+  /** When the changes that wait began, wall ms; forgotten by this call. */
+  takeTriggerTimes(): readonly number[] {
+    const taken = this.#triggerTimes;
+    this.#triggerTimes = [];
+    return taken;
   }
 
   handleGone(slice: EndpointSlice): boolean {
@@ -72,7 +95,9 @@ export class EndpointChanges {
       }
       if (applied.size === 0) this.#applied.delete(key);
       else this.#applied.set(key, applied);
-      this.#replace(key, mergeSlices([...applied.values()]));
+      // By name: which of two equal addresses wins must not depend on which slice was told of first.
+      const byName = [...applied].sort(([a], [b]) => (a < b ? -1 : 1));
+      this.#replace(key, mergeSlices(byName.map(([, content]) => content)));
     }
     this.#pending.clear();
     return changed;
@@ -99,26 +124,35 @@ export function serviceKeyOf(slice: EndpointSlice): string | undefined {
   return service === undefined || service === '' ? undefined : `${slice.metadata?.namespace ?? ''}/${service}`;
 }
 
-/** Content of a slice of this family, `undefined` for other slices. Invalid parts are left out with a log line. */
-function readSlice(slice: EndpointSlice, family: IpVersion, nodeName: string, log: Logger): SliceContent | undefined {
+/** Content of a slice of this family, `undefined` for other slices. Invalid parts are left out and told. */
+function readSlice(
+  slice: EndpointSlice,
+  family: IpVersion,
+  nodeName: string,
+  onInvalid: OnInvalid,
+): SliceContent | undefined {
   if (slice.addressType !== (family === 4 ? 'IPv4' : 'IPv6')) return undefined;
-  const where = { slice: `${slice.metadata?.namespace}/${slice.metadata?.name}` };
   const usable: { readonly e: ApiEndpoint; readonly ip: string }[] = [];
   for (const e of slice.endpoints ?? []) {
     const first = e.addresses?.[0];
     if (first === undefined) continue;
     const ip = canonicalIp(first, family);
     if (ip !== undefined && isEndpointAddress(ip)) usable.push({ e, ip });
-    else log.warn({ ...where, address: String(first).slice(0, 64) }, 'invalid endpoint address left out');
+    else onInvalid(`endpoint address ${shown(first)}`);
+  }
+  const ports = slice.ports ?? [];
+  if (usable.length * ports.length > MAX_ADDRESSES) {
+    onInvalid(`${usable.length} endpoints with ${ports.length} ports, where at most ${MAX_ADDRESSES} pairs are served`);
+    return [];
   }
   const content: [string, Endpoint[]][] = [];
-  for (const p of slice.ports ?? []) {
+  for (const p of ports) {
     const { name, port, protocol = 'TCP' } = p;
     // No name or no number is legal and means "not for proxies"; a number out of range is not.
     if (name === undefined || name === null || !port) continue;
     if (isPort(port) && isProtocol(protocol)) {
       content.push([portId(name, protocol), usable.map(({ e, ip }) => readEndpoint(e, ip, port, nodeName))]);
-    } else log.warn({ ...where, port, protocol }, 'invalid EndpointSlice port left out');
+    } else onInvalid(`port ${shown(port)} of protocol ${shown(protocol)}`);
   }
   return content;
 }

@@ -6,6 +6,7 @@ import type { Logger } from '../core/log.ts';
 import { deleteUdpFlows, listUdpFlows } from '../host/conntrack.ts';
 import type { Exec } from '../host/exec.ts';
 import { EndpointChanges } from './endpoint-changes.ts';
+import type { OnInvalid } from './invalid-input.ts';
 import { planPort } from './port-plan.ts';
 import type { RuleBackend, ServicePlan } from './rule-backend.ts';
 import { ServiceChanges } from './service-changes.ts';
@@ -17,6 +18,15 @@ export interface FamilyProxierOptions {
   readonly nodeName: string;
   /** Everything is written anew after so long, ms. */
   readonly fullSyncIntervalMs: number;
+}
+
+export interface FamilyProxierDeps {
+  readonly backend: RuleBackend;
+  readonly exec: Exec;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Told of what Services and slices hold that is not served; without it, that is logged. */
+  readonly onInvalid?: OnInvalid;
 }
 
 export type SyncKind = 'full' | 'partial';
@@ -32,15 +42,19 @@ export class FamilyProxier {
   #needFull = true;
   #lastFullMs = 0;
   #udpChanged = true;
+  /** What health check node ports should tell, by Service key. */
+  readonly #healthChecks = new Map<string, ServiceHealth>();
+  /** Services with ports whose Local policy finds no endpoint here, although there are some elsewhere. */
+  readonly #withoutLocal = new Map<string, { readonly internal: number; readonly external: number }>();
 
-  constructor(opts: FamilyProxierOptions, deps: { backend: RuleBackend; exec: Exec; clock: Clock; log: Logger }) {
+  constructor(opts: FamilyProxierOptions, deps: FamilyProxierDeps) {
     this.#opts = opts;
     this.#backend = deps.backend;
     this.#exec = deps.exec;
     this.#clock = deps.clock;
     this.#node = { nodeName: opts.nodeName, zone: undefined };
-    this.services = new ServiceChanges(this.family, deps.log);
-    this.endpoints = new EndpointChanges(this.family, opts.nodeName, deps.log);
+    this.services = new ServiceChanges(this.family, deps.log, deps.onInvalid);
+    this.endpoints = new EndpointChanges(this.family, opts.nodeName, deps.log, deps.onInvalid);
   }
 
   get family(): 4 | 6 {
@@ -101,6 +115,7 @@ export class FamilyProxier {
   /** @throws {AgentError} RULES_REJECTED and the like; the next sync then is a full one. */
   async sync(signal: AbortSignal): Promise<SyncKind> {
     const changed = new Set([...this.services.checkout(), ...this.endpoints.checkout()]);
+    for (const key of changed) this.#updateHealthCheck(key);
     const isUdp = (key: string) => this.services.current.get(key)?.some((p) => p.protocol === 'UDP') ?? false;
     if ([...changed].some(isUdp)) this.#udpChanged = true;
     const facts = { endpointCount: this.endpoints.endpointCount };
@@ -122,28 +137,40 @@ export class FamilyProxier {
 
   /**
    * After a sync: takes flows away that go on to endpoints which are gone, if anything about UDP changed since the last
-   * time. Returns the number of (frontend, endpoint) pairs. @throws {AgentError}; the next call tries again.
+   * time. How many; undefined when there was no reason to look. @throws {AgentError}; the next call tries again.
    */
-  async removeStaleFlows(signal: AbortSignal): Promise<number> {
-    if (!this.#udpChanged) return 0;
+  async removeStaleFlows(signal: AbortSignal): Promise<number | undefined> {
+    if (!this.#udpChanged) return undefined;
     const services = this.services.current;
     const to = { family: this.family, signal };
     const anyUdp = [...services.values()].some((ports) => ports.some((p) => p.protocol === 'UDP'));
     const flows = anyUdp ? await listUdpFlows(this.#exec, to) : [];
     const stale = staleUdpFlows(flows, services, this.endpoints.current);
-    for (const group of stale) await deleteUdpFlows(this.#exec, group, to);
+    let deleted = 0;
+    for (const group of stale) deleted += await deleteUdpFlows(this.#exec, group, to);
     this.#udpChanged = false;
-    return stale.length;
+    return deleted;
   }
 
-  /** What health check node ports should tell, by Service key. */
-  healthChecks(): Map<string, ServiceHealth> {
-    const checks = new Map<string, ServiceHealth>();
-    for (const [key, ports] of this.services.current) {
-      const check = serviceHealthOf(ports, this.endpoints.current.get(key));
-      if (check !== undefined) checks.set(key, check);
+  /** Service ports with endpoints, but none on this node, which their Local policy asks for. */
+  withoutLocalEndpoints(): { readonly internal: number; readonly external: number } {
+    let [internal, external] = [0, 0];
+    for (const counts of this.#withoutLocal.values()) {
+      internal += counts.internal;
+      external += counts.external;
     }
-    return checks;
+    return { internal, external };
+  }
+
+  /** What health check node ports should tell, by Service key; as of the last sync that was begun. */
+  healthChecks(): ReadonlyMap<string, ServiceHealth> {
+    return this.#healthChecks;
+  }
+
+  #updateHealthCheck(key: string): void {
+    const check = serviceHealthOf(this.services.current.get(key) ?? [], this.endpoints.current.get(key));
+    if (check === undefined) this.#healthChecks.delete(key);
+    else this.#healthChecks.set(key, check);
   }
 
   #plans(keys: Iterable<string>): Map<string, ServicePlan> {
@@ -161,8 +188,13 @@ export class FamilyProxier {
 
   #plan(key: string): ServicePlan | undefined {
     const ports = this.services.current.get(key);
+    this.#withoutLocal.delete(key);
     if (ports === undefined) return undefined;
     const endpoints = this.endpoints.current.get(key);
-    return ports.map((port) => planPort(port, endpoints?.get(port.portId) ?? [], this.#node));
+    const plan = ports.map((port) => planPort(port, endpoints?.get(port.portId) ?? [], this.#node));
+    const internal = plan.filter((p) => p.internalBlocked === 'none-local').length;
+    const external = plan.filter((p) => p.externalBlocked === 'none-local').length;
+    if (internal + external > 0) this.#withoutLocal.set(key, { internal, external });
+    return plan;
   }
 }

@@ -1,6 +1,9 @@
 // The proxy's metrics, named and bucketed as upstream's.
 import { Counter, Gauge, Histogram, type Registry } from '../core/metrics.ts';
 
+/** Up to five minutes: from a pod's change to the rules on every node. */
+const PROGRAMMING_BUCKETS_S = [...[0.25, 0.5], ...range(1, 59, 1), ...range(60, 115, 5), ...range(120, 300, 30)];
+
 const BUCKETS_S = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
 
 /** Label `ip_family` is `IPv4` or `IPv6`. Make one per registry. */
@@ -17,6 +20,11 @@ export class ProxyMetrics {
   readonly servicesPending: Gauge;
   readonly endpointChanges: Counter;
   readonly endpointsPending: Gauge;
+  /** From the change that the API server tells of to the rules, seconds. */
+  readonly networkProgrammingSeconds: Histogram<'ip_family'>;
+  readonly noLocalEndpoints: Gauge<'traffic_policy' | 'ip_family'>;
+  readonly conntrackSeconds: Histogram<'ip_family'>;
+  readonly conntrackDeleted: Counter<'ip_family'>;
   readonly healthz: Counter<'code'>;
   readonly livez: Counter<'code'>;
 
@@ -56,6 +64,20 @@ export class ProxyMetrics {
     this.endpointsPending = new Gauge(
       common('sync_proxy_rules_endpoint_changes_pending', 'Services whose endpoints wait for a sync'),
     );
+    this.networkProgrammingSeconds = new Histogram({
+      ...common('network_programming_duration_seconds', 'From the change of a Service or pod to the rules for it'),
+      labelNames: family,
+      buckets: PROGRAMMING_BUCKETS_S,
+    });
+    this.noLocalEndpoints = new Gauge({
+      ...common('sync_proxy_rules_no_local_endpoints_total', 'Service ports with the Local policy and none here'),
+      labelNames: ['traffic_policy', ...family],
+    });
+    this.conntrackSeconds = timed('conntrack_reconciler_sync_duration_seconds', 'Time of looking for stale UDP flows');
+    this.conntrackDeleted = new Counter({
+      ...common('conntrack_reconciler_deleted_entries_total', 'Stale UDP flows removed'),
+      labelNames: family,
+    });
     this.healthz = new Counter({ ...common('proxy_healthz_total', 'Answers of /healthz'), labelNames: ['code'] });
     this.livez = new Counter({ ...common('proxy_livez_total', 'Answers of /livez'), labelNames: ['code'] });
   }
@@ -69,4 +91,8 @@ export class ProxyMetrics {
     this.#restoreFailures.inc(labels);
     if (attempt === 'partial') this.#partialRestoreFailures.inc(labels);
   }
+}
+
+function range(from: number, to: number, step: number): number[] {
+  return Array.from({ length: (to - from) / step + 1 }, (_, i) => from + i * step);
 }

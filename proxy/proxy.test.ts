@@ -59,7 +59,7 @@ async function running() {
   const refuses = (dst: string) =>
     kernel.chains('filter').includes('KUBE-SERVICES') &&
     kernel.trace({ src: '192.0.2.9', dst, proto: 'tcp', dport: 80 })[0]!.verdict === 'reject';
-  return { kernel, clock, services, registry, refuses };
+  return { kernel, clock, services, endpointSlices, registry, refuses };
 }
 
 test('rules that somebody flushed are back after one sync period, without any change of a Service', async () => {
@@ -81,4 +81,45 @@ test('a change that meets flushed tables is in place with the next sync, not aft
   expect(refuses('10.96.0.2')).toBe(true);
   const failures = 'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1';
   expect(await registry.metrics()).toContain(failures);
+});
+
+test('a Local policy without an endpoint here is counted, and how long a change took from where it began', async () => {
+  const { clock, services, endpointSlices, registry } = await running();
+  const local = web('10.96.0.1', '2');
+  services.set({ ...local, spec: { ...local.spec, internalTrafficPolicy: 'Local' } });
+  const annotations = {
+    'endpoints.kubernetes.io/last-change-trigger-time': new Date(clock.now() - 250).toISOString(),
+  };
+  endpointSlices.set({
+    metadata: { namespace: 'ns', name: 'web-x', labels: { 'kubernetes.io/service-name': 'web' }, annotations },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 8080 }],
+    endpoints: [{ addresses: ['10.244.7.7'], nodeName: 'other' }],
+  });
+  await clock.advance(2_000);
+  const metrics = await registry.metrics();
+  expect(metrics).toContain(
+    'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"} 1',
+  );
+  expect(metrics).toContain('kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1');
+});
+
+test('a Service and its slices are written by one sync', async () => {
+  const { kernel, clock, services, endpointSlices, registry } = await running();
+  const partial = async () =>
+    /sync_partial_proxy_rules_duration_seconds_count\{ip_family="IPv4"\} (\d+)/.exec(await registry.metrics())?.[1];
+  await clock.advance(2_000);
+  const before = Number((await partial()) ?? 0);
+  services.set({ ...web('10.96.0.3', '3'), metadata: { namespace: 'ns', name: 'late' } });
+  await clock.advance(5); // as long as the API server needs for another write
+  endpointSlices.set({
+    metadata: { namespace: 'ns', name: 'late-x', labels: { 'kubernetes.io/service-name': 'late' } },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 8080 }],
+    endpoints: [{ addresses: ['10.244.7.7'] }],
+  });
+  await clock.advance(0);
+  const [to] = kernel.trace({ src: '192.0.2.9', dst: '10.96.0.3', proto: 'tcp', dport: 80 });
+  expect(to).toMatchObject({ verdict: 'accept', to: '10.244.7.7:8080' });
+  expect(Number(await partial()) - before).toBe(1);
 });

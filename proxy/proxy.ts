@@ -13,6 +13,7 @@ import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
 import { FamilyProxier } from './family-proxier.ts';
 import { ProxyHealth } from './health.ts';
+import { InvalidInput } from './invalid-input.ts';
 import { ProxyMetrics } from './metrics.ts';
 import type { RuleBackend } from './rule-backend.ts';
 import { ServiceHealthServers } from './service-health.ts';
@@ -37,7 +38,7 @@ export interface ServiceProxyOptions {
   readonly mode: ProxyMode;
   /** Lets 127.0.0.1 leave through DNAT, for node ports there (iptables, IPv4); its rules close what this opens. */
   readonly routeLocalnet: boolean;
-  /** Addresses on which node ports answer, those of health checks too; undefined: all. */
+  /** Addresses of any family on which node ports answer, those of health checks too; undefined, or none of a family: all. */
   readonly nodePortIps: readonly string[] | undefined;
   /** Pause between syncs, ms; upstream's default is 1,000. */
   readonly minSyncPeriodMs: number;
@@ -80,14 +81,19 @@ export class ServiceProxy {
   readonly #deps: ServiceProxyDeps;
   readonly #log: Logger;
   readonly #metrics: ProxyMetrics;
+  readonly #invalid: InvalidInput;
   readonly #families: readonly Family[];
   readonly #firstSync = Promise.withResolvers<void>();
+  /** Wall ms. */
+  readonly #startedMs: number;
 
   constructor(opts: ServiceProxyOptions, deps: ServiceProxyDeps) {
     this.#opts = opts;
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'proxy' });
+    this.#startedMs = deps.clock.now();
     this.#metrics = new ProxyMetrics(deps.registry);
+    this.#invalid = new InvalidInput({ events: deps.events, log: this.#log });
     this.health = new ProxyHealth(
       { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: opts.mode },
       { clock: deps.clock, log: this.#log, nodes: deps.nodes, metrics: this.#metrics, registry: deps.registry },
@@ -127,9 +133,10 @@ export class ServiceProxy {
     const label = backend.family === 4 ? ('IPv4' as const) : ('IPv6' as const);
     const log = this.#log.child({ ipFamily: label });
     const { nodeName, fullSyncIntervalMs, minSyncPeriodMs, syncPeriodMs } = this.#opts;
-    const proxier = new FamilyProxier({ nodeName, fullSyncIntervalMs }, { backend, exec, clock, log });
+    const { onInvalid } = this.#invalid;
+    const proxier = new FamilyProxier({ nodeName, fullSyncIntervalMs }, { backend, exec, clock, log, onInvalid });
     const healthChecks = new ServiceHealthServers({
-      addresses: this.#opts.nodePortIps ?? [backend.family === 4 ? '0.0.0.0' : '::'],
+      addresses: listenAddresses(this.#opts.nodePortIps, backend.family),
       isProxyHealthy: () => this.health.healthy,
       onListenError: (key, port, message) => this.#tellListenError(key, port, message),
     });
@@ -151,20 +158,26 @@ export class ServiceProxy {
     const m = this.#metrics;
     const startMs = this.#deps.clock.monotonicMs();
     const attempt = proxier.nextSync;
+    const triggerTimes = proxier.endpoints.takeTriggerTimes();
     try {
       const kind = await proxier.sync(signal);
       const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
       m.syncSeconds.observe({ ip_family: label }, seconds);
       (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
+      this.#observeProgramming(triggerTimes, label);
+      const { internal, external } = proxier.withoutLocalEndpoints();
+      m.noLocalEndpoints.set({ traffic_policy: 'internal', ip_family: label }, internal);
+      m.noLocalEndpoints.set({ traffic_policy: 'external', ip_family: label }, external);
       if (this.health.synced(label) === this.#families.length) this.#firstSync.resolve();
       if (proxier.hasLeftovers) this.#families.find((f) => f.proxier === proxier)?.runner.request(LEFTOVERS_MS);
       await healthChecks.update(proxier.healthChecks());
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
       if (!signal.aborted) m.syncFailed(this.#opts.mode, label, attempt);
-      if (!signal.aborted && attempt === 'partial') {
+      if (!signal.aborted && (attempt === 'partial' || isLockHeld(err))) {
         // Most often a flush took away what the difference builds on: writing everything helps, and waiting does not.
+        // Whoever holds the lock of the tables lets go at some time, and the attempt itself has waited 5 s for that.
         this.#families.find((f) => f.proxier === proxier)?.runner.request();
       }
       throw err;
@@ -182,10 +195,24 @@ export class ServiceProxy {
     events.event(about as ObjectReference, 'Warning', 'FailedToStartServiceHealthcheck', note);
   }
 
+  /** Changes from before this process are left out: they tell how long it was away. */
+  #observeProgramming(triggerTimes: readonly number[], label: 'IPv4' | 'IPv6'): void {
+    const nowMs = this.#deps.clock.now();
+    for (const atMs of triggerTimes) {
+      if (atMs < this.#startedMs) continue;
+      const seconds = Math.max(0, nowMs - atMs) / 1000; // clocks of machines differ
+      this.#metrics.networkProgrammingSeconds.observe({ ip_family: label }, seconds);
+    }
+  }
+
   /** The rules are in place whether this works or not: it fails no sync. */
   async #removeStaleFlows(proxier: FamilyProxier, label: 'IPv4' | 'IPv6', signal: AbortSignal): Promise<void> {
+    const startMs = this.#deps.clock.monotonicMs();
     try {
       const count = await proxier.removeStaleFlows(signal);
+      if (count === undefined) return;
+      this.#metrics.conntrackSeconds.observe({ ip_family: label }, (this.#deps.clock.monotonicMs() - startMs) / 1000);
+      this.#metrics.conntrackDeleted.inc({ ip_family: label }, count);
       if (count > 0) this.#log.info({ ipFamily: label, count }, 'UDP flows to endpoints that are gone removed');
     } catch (err) {
       if (!signal.aborted)
@@ -213,16 +240,18 @@ export class ServiceProxy {
   #subscribe(): Disposable {
     const { services, endpointSlices, nodes } = this.#deps;
     const stack = new DisposableStack();
-    const service = (key: string, s: Service | undefined) => {
+    const service = (s: Service, gone: boolean) => {
+      const key = objectKey(s);
       this.#metrics.serviceChanges.inc();
-      for (const f of this.#families) if (f.proxier.handleService(key, s)) this.#requestFor(f, key);
+      for (const f of this.#families) if (f.proxier.handleService(key, gone ? undefined : s)) this.#requestFor(f, key);
+      this.#invalid.tell('Service', s, gone);
       this.#showPending();
     };
     stack.use(
       services.subscribe({
-        onAdd: (s) => service(objectKey(s), s),
-        onUpdate: (_, s) => service(objectKey(s), s),
-        onDelete: (s) => service(objectKey(s), undefined),
+        onAdd: (s) => service(s, false),
+        onUpdate: (_, s) => service(s, false),
+        onDelete: (s) => service(s, true),
       }),
     );
     const slice = (s: EndpointSlice, gone: boolean) => {
@@ -231,6 +260,7 @@ export class ServiceProxy {
         const pending = gone ? f.proxier.endpoints.handleGone(s) : f.proxier.handleSlice(s);
         if (pending) this.#requestFor(f, serviceKeyOf(s));
       }
+      this.#invalid.tell('EndpointSlice', s, gone);
       this.#showPending();
     };
     stack.use(
@@ -272,4 +302,15 @@ export class ServiceProxy {
     this.#metrics.servicesPending.set(services);
     this.#metrics.endpointsPending.set(endpoints);
   }
+}
+
+/** A family of which no address is named is not restricted, as upstream has it. */
+function listenAddresses(nodePortIps: readonly string[] | undefined, family: 4 | 6): readonly string[] {
+  const own = nodePortIps?.filter((ip) => ip.includes(':') === (family === 6)) ?? [];
+  return own.length > 0 ? own : [family === 4 ? '0.0.0.0' : '::'];
+}
+
+/** Another program has been at work on the tables for longer than `iptables-restore -w` waits. */
+function isLockHeld(err: unknown): boolean {
+  return err instanceof Error && err.message.includes('xtables lock');
 }
