@@ -7,6 +7,7 @@ import type { ServicePort as ApiServicePort, Service } from '../api/kinds.ts';
 import { objectKey } from '../api/meta.ts';
 import type { Logger } from '../core/log.ts';
 import { canonicalCidr, canonicalIp, isObjectName, isPort } from './address.ts';
+import { type OnInvalid, shown } from './invalid-input.ts';
 import { isProtocol, portId, type ServiceMap, type ServicePort } from './service-map.ts';
 
 /** A Service with this label, whatever its value, belongs to another proxy. */
@@ -14,20 +15,24 @@ export const SERVICE_PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-nam
 
 const DEFAULT_AFFINITY_S = 10_800; // the API's default
 
+/** A Service with more is left out: it would need tens of thousands of rules, and hold up all others. */
+const MAX_PORTS = 5_000;
+
 export class ServiceChanges {
   readonly #family: IpVersion;
-  readonly #log: Logger;
+  readonly #onInvalid: OnInvalid;
   readonly #applied = new Map<string, readonly ServicePort[]>();
   readonly #pending = new Map<string, readonly ServicePort[]>();
 
-  constructor(family: IpVersion, log: Logger) {
+  /** Without `onInvalid`, what is left out is logged. */
+  constructor(family: IpVersion, log: Logger, onInvalid?: OnInvalid) {
     this.#family = family;
-    this.#log = log;
+    this.#onInvalid = onInvalid ?? ((note) => log.warn({ cause: note }, 'invalid parts of a Service left out'));
   }
 
   /** Takes the newest state of a Service, `undefined` when it is gone. True when any change waits for a sync. */
   handle(key: string, service: Service | undefined): boolean {
-    const ports = service === undefined ? [] : readServicePorts(service, this.#family, this.#log);
+    const ports = service === undefined ? [] : readServicePorts(service, this.#family, this.#onInvalid);
     if (isDeepStrictEqual(ports, this.#applied.get(key) ?? [])) this.#pending.delete(key);
     else this.#pending.set(key, ports);
     return this.#pending.size > 0;
@@ -58,8 +63,8 @@ export class ServiceChanges {
   }
 }
 
-/** Pure but for log lines: the ports of `service` that rules of `family` can be made for. */
-export function readServicePorts(service: Service, family: IpVersion, log: Logger): readonly ServicePort[] {
+/** Pure but for `onInvalid`: the ports of `service` that rules of `family` can be made for. */
+export function readServicePorts(service: Service, family: IpVersion, onInvalid: OnInvalid): readonly ServicePort[] {
   const spec = service.spec;
   const key = objectKey(service);
   if (spec === undefined || spec.type === 'ExternalName') return [];
@@ -67,14 +72,19 @@ export function readServicePorts(service: Service, family: IpVersion, log: Logge
   const clusterIp = clusterIpOf(spec, family);
   if (clusterIp === undefined) return [];
   if (!isObjectName(service.metadata?.namespace) || !isObjectName(service.metadata.name)) {
-    log.warn({ service: key }, 'Service name cannot stand in a rule, Service left out');
+    onInvalid('a name that cannot stand in a rule');
+    return [];
+  }
+  const wanted = spec.ports ?? [];
+  if (wanted.length > MAX_PORTS) {
+    onInvalid(`${wanted.length} ports, where at most ${MAX_PORTS} are served`);
     return [];
   }
   const common = readCommon(service, family);
   const ports: ServicePort[] = [];
-  for (const p of spec.ports ?? []) {
+  for (const p of wanted) {
     const port = readPort(key, p, clusterIp, common);
-    if (port === undefined) log.warn({ service: key, port: p.port, name: p.name }, 'invalid Service port left out');
+    if (port === undefined) onInvalid(`port ${shown(p.name ?? '')} with number ${shown(p.port)}`);
     else ports.push(port);
   }
   return ports;
