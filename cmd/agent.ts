@@ -57,7 +57,7 @@ export async function runAgent(
 ): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
   const kubelet = config.parts.has('kubelet') ? await createKubeletPart(ctx) : undefined;
-  const network = config.parts.has('network') ? await createNetworkPart(ctx) : undefined;
+  const network = config.parts.has('network') ? createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await createProxyPart(ctx, signal) : undefined;
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
@@ -78,7 +78,7 @@ async function cleanUp(
 ): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
   if (config.parts.has('proxy')) await cleanupProxy(ctx, signal);
-  if (config.parts.has('network')) await (await createNetworkPart(ctx))?.cleanup(signal);
+  if (config.parts.has('network')) await createNetworkPart(ctx)?.cleanup(signal);
 }
 
 /** Tells whoever started us that we are up: once our Node is Ready as of this run where we have one; else at once. */

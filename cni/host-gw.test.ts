@@ -24,7 +24,6 @@ test.each([
     ['route replace 10.244.2.0/24 via 192.0.2.3 dev eth0'],
   ],
   ['the route of a deleted node goes', [], [inPlace], ['route delete 10.244.2.0/24 via 192.0.2.2 dev eth0']],
-  ['a peer of another backend gets none', [{ ...peer, backendType: 'vxlan' }], [], []],
   [
     'routes of others stay: default, outside the pod network, without a gateway',
     [],
@@ -39,7 +38,7 @@ test.each([
   expect(diffRoutes(opts, peers, actual)).toEqual(expected);
 });
 
-test('routes are written with one process, and pods keep the full MTU', async () => {
+test('routes are written with one process, none for peers of other backends, and pods keep the full MTU', async () => {
   const runs: string[] = [];
   const exec: Exec = async (program, args, o) => {
     runs.push(`${program} ${args.join(' ')} ${o?.input ?? ''}`.trim());
@@ -47,7 +46,10 @@ test('routes are written with one process, and pods keep the full MTU', async ()
   };
   const backend = new HostGwBackend(opts, { exec, log: silentLog });
   expect(await backend.ensureDevice()).toEqual({ backendData: null, mtu: 1500 });
-  await backend.syncPeers([peer], new AbortController().signal);
+  await backend.syncPeers(
+    [peer, { ...peer, subnet: '10.244.3.0/24', backendType: 'vxlan' }],
+    new AbortController().signal,
+  );
   expect(runs).toEqual([
     'ip -j -4 route show dev eth0',
     'ip -force -batch - route replace 10.244.2.0/24 via 192.0.2.2 dev eth0',
@@ -60,5 +62,7 @@ test('a deleted peer route is noticed; neighbours and addresses of the device ar
     log: silentLog,
   });
   expect(backend.concerns('Deleted 10.244.2.0/24 via 192.0.2.2 dev eth0 ')).toBe(true);
+  expect(backend.concerns('2: eth0: <BROADCAST,MULTICAST> mtu 1500 state DOWN')).toBe(true);
+  expect(backend.concerns('3: eth00: <BROADCAST,MULTICAST> mtu 1500 state DOWN')).toBe(false);
   expect(backend.concerns('192.0.2.2 dev eth0 lladdr 02:00:00:00:00:02 REACHABLE')).toBe(false);
 });

@@ -1,4 +1,4 @@
-// host-gw backend: a plain route per peer, for nodes that share one layer-2 network.
+// host-gw backend: a plain route per peer, for nodes that share one layer-2 network. One instance for each family.
 
 import { type Cidr, cidrCovers, parseCidr } from '../api/cidr.ts';
 import type { Logger } from '../core/log.ts';
@@ -14,14 +14,20 @@ export interface HostGwOptions {
 
 export class HostGwBackend implements Backend {
   readonly type = 'host-gw';
+  readonly version: 4 | 6;
   readonly #opts: HostGwOptions;
   readonly #exec: Exec;
   readonly #log: Logger;
 
   constructor(opts: HostGwOptions, deps: { exec: Exec; log: Logger }) {
     this.#opts = opts;
+    this.version = parseCidr(opts.network).version;
     this.#exec = deps.exec;
     this.#log = deps.log;
+  }
+
+  async announce(): Promise<unknown> {
+    return null;
   }
 
   async ensureDevice(): Promise<{ readonly backendData: unknown; readonly mtu: number }> {
@@ -29,30 +35,43 @@ export class HostGwBackend implements Backend {
   }
 
   async syncPeers(peers: readonly SubnetLease[], signal: AbortSignal): Promise<void> {
-    const lines = diffRoutes(this.#opts, peers, await this.#routes(signal));
+    const direct = peers.filter((p) => p.backendType === 'host-gw');
+    const lines = diffRoutes(this.#opts, direct, await readGatewayRoutes(this.#exec, this.#opts, signal));
     await ipBatch(this.#exec, lines, { signal, force: true });
     if (lines.length > 0) this.#log.info({ peers: peers.length, changes: lines.length }, 'host-gw routes synced');
   }
 
-  async #routes(signal: AbortSignal): Promise<readonly IpRoute[]> {
-    const args = ['-4', 'route', 'show', 'dev', this.#opts.external.device];
-    return (await readJson<IpRoute>(this.#exec, 'ip', args, { signal })) ?? [];
-  }
-
   concerns(line: string): boolean {
-    return line.startsWith('Deleted ') && line.includes(` dev ${this.#opts.external.device}`) && line.includes(' via ');
+    return concernsGateways(line, this.#opts.external.device);
   }
 
   async cleanup(signal: AbortSignal): Promise<void> {
-    await ipBatch(this.#exec, diffRoutes(this.#opts, [], await this.#routes(signal)), { signal, force: true });
+    const routes = await readGatewayRoutes(this.#exec, this.#opts, signal);
+    await ipBatch(this.#exec, diffRoutes(this.#opts, [], routes), { signal, force: true });
   }
 }
 
-/** Pure: commands that make the routes into the pod network equal to `peers`. */
+/** A route through a peer went, or the interface itself changed: of routes that go with their link nobody tells. */
+export function concernsGateways(line: string, device: string): boolean {
+  if (line.startsWith('Deleted ')) return line.includes(` dev ${device}`) && line.includes(' via ');
+  return new RegExp(`^\\d+: ${RegExp.escape(device)}[:@]`).test(line);
+}
+
+/** The routes of the external interface, as `diffRoutes` compares them. */
+export async function readGatewayRoutes(
+  exec: Exec,
+  { external, network }: HostGwOptions,
+  signal: AbortSignal,
+): Promise<readonly IpRoute[]> {
+  const args = [`-${parseCidr(network).version}`, 'route', 'show', 'dev', external.device];
+  return (await readJson<IpRoute>(exec, 'ip', args, { signal })) ?? [];
+}
+
+/** Pure: commands that make the routes through peers into the pod network equal to `peers`. */
 export function diffRoutes(opts: HostGwOptions, peers: readonly SubnetLease[], actual: readonly IpRoute[]): string[] {
   const network = parseCidr(opts.network);
   const { device } = opts.external;
-  const wanted = new Map(peers.filter((p) => p.backendType === 'host-gw').map((p) => [p.subnet, p.publicIp]));
+  const wanted = new Map(peers.map((p) => [p.subnet, p.publicIp]));
   const lines: string[] = [];
   const there = new Map<string, string>();
   for (const r of actual) {

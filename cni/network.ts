@@ -1,13 +1,9 @@
 // The pod network of one node: takes the node's subnet, keeps device, peers, rules and files as they should be, and
 // mends what others break.
 import path from 'node:path';
-import { cidrCovers, parseCidr } from '../api/cidr.ts';
-import type { Node } from '../api/kinds.ts';
-import { nodes as nodeResource } from '../api/resources.ts';
-import type { ApiClient } from '../client/api-client.ts';
-import type { ReadonlyStore } from '../client/store.ts';
+import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errorMessage } from '../core/errors.ts';
+import { AgentError, errorMessage, isAgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
@@ -15,61 +11,96 @@ import type { Exec } from '../host/exec.ts';
 import type { FollowNetwork } from '../host/ip-monitor.ts';
 import { removeLink } from '../host/netns.ts';
 import type { Sysctl } from '../host/sysctl.ts';
-import type { Backend, ExternalInterface, SubnetLease } from './backend.ts';
-import { CONFLIST_NAME, removeFile, renderConflist, renderSubnetEnv, writeIfChanged } from './conf-writer.ts';
+import type { Backend } from './backend.ts';
+import { describe, removeForeignBridge } from './bridge-state.ts';
+import {
+  CONFLIST_NAME,
+  earlierConfs,
+  listDir,
+  type PodNetworkFacts,
+  parseSubnetEnv,
+  readIfThere,
+  removeFile,
+  renderConflist,
+  renderSubnetEnv,
+  writeIfChanged,
+} from './conf-writer.ts';
 import { HostGwBackend } from './host-gw.ts';
-import { applyMasquerade, isMasqueradeInPlace, removeMasquerade } from './masquerade.ts';
-import { hasNetworkUp, leasePatch, networkUpPatch, podSubnetOf, publishedMac, readLease } from './subnet-manager.ts';
-import { VxlanBackend } from './vxlan.ts';
+import { findLeaks, freeLeaks, type IpamDirs } from './ipam-leaks.ts';
+import type { MasqueradeOptions } from './masquerade.ts';
+import { type BackendConf, subnetFault } from './net-conf.ts';
+import { NetworkRules, type RuleForm } from './network-rules.ts';
+import { choosePeers, familiesOf, ofFamily } from './peers.ts';
+import type { Announcement, OwnSubnets, SubnetSource } from './subnet-source.ts';
+import { VxlanBackend, vxlanDevice } from './vxlan.ts';
 
 export interface PodNetworkOptions {
-  readonly nodeName: string;
-  /** The whole pod network (--cluster-cidr), e.g. `10.244.0.0/16`. */
-  readonly network: string;
-  readonly backend: 'vxlan' | 'host-gw';
-  /** VXLAN network identifier; flannel's default is 1. */
-  readonly vni: number;
-  /** UDP port of VXLAN; 8472. */
-  readonly port: number;
-  readonly external: ExternalInterface;
+  /** The whole pod network by family, e.g. `10.244.0.0/16`. */
+  readonly networks: OwnSubnets;
+  readonly backend: BackendConf & { readonly type: 'vxlan' | 'host-gw' };
+  /** The interface that carries what goes to other nodes, with its address of each family of the pod network. */
+  readonly external: { readonly device: string; readonly mtu: number; readonly v4?: string; readonly v6?: string };
+  /** Under which other nodes reach this one; differs from the interface's own behind address translation. */
+  readonly publicIps: OwnSubnets;
+  readonly rules: {
+    readonly form: RuleForm;
+    readonly masquerade: boolean;
+    readonly forward: boolean;
+    readonly randomFully: boolean;
+  };
   /** /etc/cni/net.d or the runtime's own directory. */
   readonly cniConfDir: string;
   /** /run/flannel/subnet.env */
   readonly subnetFile: string;
   /** Bridge that pods are plugged into: cni0. */
   readonly bridge: string;
-  readonly ipamDataDir?: string;
+  /** Where addresses of sandboxes that are gone are looked for; nowhere when absent. */
+  readonly ipamDirs?: IpamDirs;
 }
 
 export interface PodNetworkDeps {
-  readonly client: ApiClient;
-  /** All nodes. */
-  readonly nodes: ReadonlyStore<Node>;
+  readonly source: SubnetSource;
   readonly exec: Exec;
   readonly sysctl: Sysctl;
   readonly follow: FollowNetwork;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Tells users of the Node what an administrator must decide: an Event. */
+  readonly warn?: (reason: string, message: string) => void;
 }
 
-/** Rules, whose changes nobody reports, are looked at this often, ms: one process. */
+/** Rules, whose changes nobody reports, are looked at this often, ms: one process for each family. */
 const RULES_INTERVAL_MS = 10_000;
 /** Links and routes are reported by `ip monitor`; everything is compared after so long without another reason, ms. */
 const FULL_INTERVAL_MS = 60_000;
 const MONITOR_RETRY_MS = 10_000;
+const LEAKS_INTERVAL_MS = 600_000;
+
+/** What the network was made for; kept until the process ends, whatever is assigned meanwhile. */
+interface Running {
+  readonly subnets: OwnSubnets;
+  /** There was no subnet.env: the first start since the host booted. */
+  readonly firstSinceBoot: boolean;
+}
 
 export class PodNetwork {
   readonly #opts: PodNetworkOptions;
   readonly #deps: PodNetworkDeps;
   readonly #log: Logger;
   readonly #runner: SyncRunner;
+  readonly #rules: NetworkRules;
+  readonly #backends: readonly Backend[];
   readonly #ready = Promise.withResolvers<void>();
-  #backend: { readonly subnet: string; readonly backend: Backend } | undefined;
+  #running: Running | undefined;
+  /** What was told last, so that it is told once. */
+  #told = new Map<string, string>();
 
   constructor(opts: PodNetworkOptions, deps: PodNetworkDeps) {
     this.#opts = opts;
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'network' });
+    this.#rules = new NetworkRules(opts.rules.form, { exec: deps.exec, log: this.#log });
+    this.#backends = this.#makeBackends(opts.backend.type);
     this.#runner = new SyncRunner(
       (signal) => this.#sync(signal),
       { name: 'network', minIntervalMs: 200, retryIntervalMs: 3_000, maxIntervalMs: FULL_INTERVAL_MS },
@@ -84,38 +115,62 @@ export class PodNetwork {
 
   /** Runs until `signal` aborts. Everything stays in place, so that pods keep their network over a restart. */
   async run(signal: AbortSignal): Promise<void> {
-    const request = () => this.#runner.request();
-    using _nodes = this.#deps.nodes.subscribe({
-      onAdd: request,
-      onUpdate: (old, node) => {
-        if (leaseText(old) !== leaseText(node)) request(); // heartbeats change nothing here
-      },
-      onDelete: request,
-    });
     await runTasks(signal, {
-      sync: async (s) => {
-        await this.#deps.nodes.waitForSync(s); // half a list of peers would take routes away
-        await this.#runner.run(s);
-      },
+      source: (s) => this.#deps.source.run(() => this.#runner.request(), s),
+      sync: (s) => this.#runner.run(s),
       monitor: (s) => this.#follow(s),
       rules: (s) => this.#watchRules(s),
+      leaks: (s) => this.#watchLeaks(s),
+    });
+  }
+
+  #makeBackends(type: 'vxlan' | 'host-gw'): readonly Backend[] {
+    const { networks, external, backend } = this.#opts;
+    const { exec, sysctl, source } = this.#deps;
+    const { vni, port, directRouting } = backend;
+    return familiesOf(networks).map((version) => {
+      const network = ofFamily(networks, version)!;
+      const face = { device: external.device, mtu: backend.mtu ?? external.mtu, ip: ofFamily(external, version)! };
+      if (type === 'host-gw') return new HostGwBackend({ external: face, network }, { exec, log: this.#log });
+      const previousMac = (s: AbortSignal) => source.publishedMac(version, vni, s);
+      return new VxlanBackend(
+        { vni, port, external: face, network, directRouting, previousMac },
+        { exec, sysctl, log: this.#log },
+      );
     });
   }
 
   async #watchRules(signal: AbortSignal): Promise<void> {
-    const { clock, exec } = this.#deps;
     for (;;) {
-      await clock.sleep(RULES_INTERVAL_MS, signal);
+      await this.#deps.clock.sleep(RULES_INTERVAL_MS, signal);
       if (signal.aborted) return;
-      if (this.#backend === undefined) continue; // nothing made yet
+      if (this.#running === undefined) continue; // nothing made yet
       try {
-        const rules = { network: this.#opts.network, subnet: this.#backend.subnet };
-        if (await isMasqueradeInPlace(exec, rules, signal)) continue;
+        if (await this.#rules.inPlace(this.#ruleOptions(this.#running.subnets), signal)) continue;
         this.#log.warn('somebody removed rules of the pod network, they are written anew');
       } catch (err) {
+        if (signal.aborted) return;
         this.#log.warn({ reason: errorMessage(err) }, 'cannot check the rules of the pod network');
       }
       this.#runner.request();
+    }
+  }
+
+  async #watchLeaks(signal: AbortSignal): Promise<void> {
+    const { ipamDirs } = this.#opts;
+    await Promise.race([this.#ready.promise, aborted(signal)]);
+    while (!signal.aborted) {
+      if (ipamDirs === undefined || this.#running === undefined) return await aborted(signal);
+      try {
+        const { subnets, firstSinceBoot } = this.#running;
+        const own = [subnets.v4, subnets.v6].filter((s) => s !== undefined);
+        const leaks = await findLeaks(ipamDirs, own, firstSinceBoot);
+        await freeLeaks(this.#deps.exec, ipamDirs, leaks, signal);
+        if (leaks.length > 0) this.#log.info({ addresses: leaks.length }, 'addresses of sandboxes that are gone freed');
+      } catch (err) {
+        if (!signal.aborted) this.#log.warn({ reason: errorMessage(err) }, 'cannot look for leaked pod addresses');
+      }
+      await this.#deps.clock.sleep(LEAKS_INTERVAL_MS, signal);
     }
   }
 
@@ -123,7 +178,7 @@ export class PodNetwork {
     while (!signal.aborted) {
       try {
         await this.#deps.follow((line) => {
-          if (this.#backend?.backend.concerns(line)) this.#runner.request();
+          if (this.#backends.some((backend) => backend.concerns(line))) this.#runner.request();
         }, signal);
       } catch (err) {
         this.#log.warn({ reason: errorMessage(err) }, 'cannot follow network changes, will retry');
@@ -133,105 +188,184 @@ export class PodNetwork {
     }
   }
 
+  /** What somebody must mend first is told once and waited for; only the rest is retried soon. */
   async #sync(signal: AbortSignal): Promise<void> {
-    const { nodeName, network } = this.#opts;
-    const node = this.#deps.nodes.get(nodeName);
-    const subnet = node === undefined ? undefined : podSubnetOf(node);
-    if (node === undefined || subnet === undefined) {
-      this.#log.debug('no podCIDR assigned yet'); // the node's update will ask for the next sync
+    try {
+      await this.#syncOnce(signal);
+      this.#told.delete('error');
+    } catch (err) {
+      if (!isAgentError(err) || err.retryable || signal.aborted) throw err;
+      this.#tell('error', err, 'PodNetworkFailed');
+    }
+  }
+
+  async #syncOnce(signal: AbortSignal): Promise<void> {
+    const subnets = await this.#takeSubnets(signal);
+    if (subnets === undefined) {
+      this.#log.debug('no subnet assigned yet'); // the source asks for the next sync
       return;
     }
-    if (!cidrCovers(parseCidr(network), parseCidr(subnet))) {
-      throw new AgentError(`podCIDR ${subnet} of node ${nodeName} is not inside the pod network ${network}`, {
-        code: 'CONFIG_INVALID',
-        hint: 'give --cluster-cidr the network that the control plane assigns from',
+    await this.#setSysctls();
+    const { announcement, mtu } = await this.#ensureDevices(subnets, signal);
+    await this.#deps.source.publish(announcement, signal);
+    await this.#rules.ensure(this.#ruleOptions(subnets), signal);
+    await this.#writeFiles(subnets, mtu);
+    for (const backend of this.#backends) await this.#syncPeers(backend, subnets, signal);
+    this.#ready.resolve();
+    await this.#deps.source.markUp(signal);
+  }
+
+  /** The subnets to work with: those taken first, for as long as the process lives. Undefined while there are none. */
+  async #takeSubnets(signal: AbortSignal): Promise<OwnSubnets | undefined> {
+    const { source, exec } = this.#deps;
+    const { bridge, subnetFile } = this.#opts;
+    const env = this.#running === undefined ? await readIfThere(subnetFile) : undefined;
+    const previous = this.#running?.subnets ?? parseSubnetEnv(env ?? '');
+    const subnets = await source.acquire(() => this.#announce(signal), previous, signal);
+    if (this.#running !== undefined) {
+      this.#compare(this.#running.subnets, subnets);
+      return this.#running.subnets;
+    }
+    if (subnets === undefined) return undefined;
+    this.#check(subnets);
+    if (await removeForeignBridge(exec, bridge, subnets, signal)) {
+      this.#log.warn({ bridge, subnets: describe(subnets) }, 'bridge of another subnet removed: no pod used it');
+    }
+    if (this.#opts.backend.type === 'host-gw') {
+      for (const version of [4, 6] as const) await removeLink(exec, vxlanDevice(version, this.#opts.backend.vni));
+    }
+    this.#running = { subnets, firstSinceBoot: env === undefined };
+    this.#log.info({ subnets: describe(subnets), backend: this.#opts.backend.type }, 'subnet taken');
+    return subnets;
+  }
+
+  /** @throws {AgentError} POD_CIDR: nothing is touched before these hold. */
+  #check(subnets: OwnSubnets): void {
+    for (const version of familiesOf(this.#opts.networks)) {
+      const network = ofFamily(this.#opts.networks, version)!;
+      const fault = subnetFault(network, ofFamily(subnets, version)!, ofFamily(this.#opts.external, version)!);
+      if (fault === undefined) continue;
+      throw new AgentError(`the pod network cannot be made: ${fault}`, {
+        code: 'POD_CIDR',
+        hint: 'give --cluster-cidr (or net-conf.json) the network that the control plane assigns from, apart from that of the nodes',
       });
     }
-    await this.#setSysctls();
-    const backend = this.#backendFor(node, subnet);
-    const { backendData, mtu } = await backend.ensureDevice(signal);
-    await this.#publish(node, { backendType: backend.type, backendData, publicIp: this.#opts.external.ip }, signal);
-    await this.#ensureRules(subnet, signal);
-    await this.#writeFiles(subnet, mtu);
-    await backend.syncPeers(this.#peers(subnet), signal);
-    this.#ready.resolve();
-    if (!hasNetworkUp(node)) await this.#patchStatus(networkUpPatch(this.#deps.clock.now()), signal);
   }
 
-  #backendFor(node: Node, subnet: string): Backend {
-    if (this.#backend?.subnet === subnet) return this.#backend.backend;
-    const { external, network, vni, port } = this.#opts;
-    const { exec, sysctl } = this.#deps;
-    const log = this.#log;
-    const backend: Backend =
-      this.#opts.backend === 'vxlan'
-        ? new VxlanBackend({ vni, port, external, subnet, previousMac: publishedMac(node, vni) }, { exec, sysctl, log })
-        : new HostGwBackend({ external, network }, { exec, log });
-    this.#backend = { subnet, backend };
-    this.#log.info({ subnet, backend: backend.type, device: external.device }, 'subnet taken');
-    return backend;
+  /** Another subnet cannot be had while pods run: theirs goes on working, and somebody is told. */
+  #compare(running: OwnSubnets, assigned: OwnSubnets | undefined): void {
+    if (assigned === undefined || describe(assigned) === describe(running)) {
+      this.#told.delete('changed');
+      return;
+    }
+    const err = new AgentError(
+      `the node was given ${describe(assigned)} while its pods have addresses of ${describe(running)}`,
+      { code: 'POD_CIDR_CHANGED', hint: 'drain the node and start the agent again; until then the old subnet stays' },
+    );
+    this.#tell('changed', err, 'PodCIDRChanged');
   }
 
-  #peers(ownSubnet: string): readonly SubnetLease[] {
-    const leases = this.#deps.nodes.list().map((n) => readLease(n, this.#opts.network));
-    return leases.filter(
-      (l) => l !== undefined && l.subnet !== ownSubnet && l.nodeName !== this.#opts.nodeName,
-    ) as readonly SubnetLease[];
+  #tell(about: string, err: AgentError, reason: string): void {
+    if (this.#told.get(about) === err.message) return;
+    this.#told.set(about, err.message);
+    this.#log.error({ err, code: err.code, hint: err.hint }, 'the pod network needs somebody');
+    this.#deps.warn?.(reason, `${err.message}${err.hint === undefined ? '' : `; ${err.hint}`}`);
+  }
+
+  #announce(signal: AbortSignal): Promise<Announcement> {
+    return this.#announcement((backend) => backend.announce(signal));
+  }
+
+  async #announcement(dataOf: (backend: Backend) => Promise<unknown>): Promise<Announcement> {
+    const families: { v4?: Announcement['v4']; v6?: Announcement['v6'] } = {};
+    for (const backend of this.#backends) {
+      const publicIp = ofFamily(this.#opts.publicIps, backend.version)!;
+      const told = { publicIp, backendData: await dataOf(backend) };
+      if (backend.version === 4) families.v4 = told;
+      else families.v6 = told;
+    }
+    return { backendType: this.#opts.backend.type, ...families } as Announcement;
+  }
+
+  /** The MTU is what every family carries: a pod's interface has one. */
+  async #ensureDevices(subnets: OwnSubnets, signal: AbortSignal): Promise<{ announcement: Announcement; mtu: number }> {
+    let mtu = Number.POSITIVE_INFINITY;
+    const announcement = await this.#announcement(async (backend) => {
+      const made = await backend.ensureDevice(ofFamily(subnets, backend.version)!, signal);
+      mtu = Math.min(mtu, made.mtu);
+      return made.backendData;
+    });
+    return { announcement, mtu };
+  }
+
+  async #syncPeers(backend: Backend, subnets: OwnSubnets, signal: AbortSignal): Promise<void> {
+    const { version } = backend;
+    const { peers, refused } = choosePeers(this.#deps.source.peers(version), {
+      network: ofFamily(this.#opts.networks, version)!,
+      subnet: ofFamily(subnets, version)!,
+      ip: ofFamily(this.#opts.publicIps, version)!,
+    });
+    const key = `peers of IPv${version}`;
+    if (refused.length > 0 && this.#told.get(key) !== refused.join()) {
+      this.#log.warn({ refused }, 'these nodes are not reached over the pod network');
+    }
+    this.#told.set(key, refused.join());
+    await backend.syncPeers(peers, signal);
   }
 
   async #setSysctls(): Promise<void> {
     const { sysctl } = this.#deps;
-    await sysctl.set('net/ipv4/ip_forward', '1');
-    if (!(await sysctl.set('net/bridge/bridge-nf-call-iptables', '1'))) {
-      this.#log.warn('br_netfilter is not loaded: Services with an endpoint on the same node may not be reachable');
+    const { networks, external } = this.#opts;
+    if (networks.v4 !== undefined) {
+      await sysctl.set('net/ipv4/ip_forward', '1');
+      await this.#bridgeCalls('net/bridge/bridge-nf-call-iptables');
+    }
+    if (networks.v6 !== undefined) {
+      // A host that forwards no longer takes its default route from router advertisements, unless told so with 2.
+      const acceptRa = `net/ipv6/conf/${external.device}/accept_ra`;
+      if ((await sysctl.read(acceptRa)) === '1') await sysctl.set(acceptRa, '2');
+      await sysctl.set('net/ipv6/conf/all/forwarding', '1');
+      await this.#bridgeCalls('net/bridge/bridge-nf-call-ip6tables');
     }
   }
 
-  async #publish(node: Node, lease: Parameters<typeof leasePatch>[1], signal: AbortSignal): Promise<void> {
-    const patch = leasePatch(node, lease);
-    if (patch !== undefined) await this.#patchStatus(patch, signal);
+  async #bridgeCalls(name: string): Promise<void> {
+    if ((await this.#deps.sysctl.set(name, '1')) || this.#told.has(name)) return;
+    this.#told.set(name, '');
+    this.#log.warn('br_netfilter is not loaded: Services with an endpoint on the same node may not be reachable');
   }
 
-  async #patchStatus(patch: Parameters<ApiClient['patch']>[2], signal: AbortSignal): Promise<void> {
-    const name = { name: this.#opts.nodeName };
-    await this.#deps.client.patch(nodeResource, name, patch, { subresource: 'status', signal, timeoutMs: 10_000 });
+  #ruleOptions(subnets: OwnSubnets): MasqueradeOptions[] {
+    const { networks, rules } = this.#opts;
+    return familiesOf(networks).map((version) => ({
+      ...rules,
+      network: ofFamily(networks, version)!,
+      subnet: ofFamily(subnets, version)!,
+    }));
   }
 
-  async #ensureRules(subnet: string, signal: AbortSignal): Promise<void> {
-    const { exec } = this.#deps;
-    const rules = { network: this.#opts.network, subnet };
-    if (!(await isMasqueradeInPlace(exec, rules, signal))) await applyMasquerade(exec, rules, signal);
-  }
-
-  async #writeFiles(subnet: string, mtu: number): Promise<void> {
-    const { network, bridge, ipamDataDir, cniConfDir, subnetFile } = this.#opts;
-    const facts = { network, subnet, mtu, bridge, ...(ipamDataDir === undefined ? {} : { ipamDataDir }) };
+  async #writeFiles(subnets: OwnSubnets, mtu: number): Promise<void> {
+    const { networks, bridge, cniConfDir, subnetFile, rules } = this.#opts;
+    const facts: PodNetworkFacts = { networks, subnets, mtu, bridge, ipMasq: rules.masquerade };
     await writeIfChanged(subnetFile, renderSubnetEnv(facts));
     // Last: its presence makes the runtime say that its network is ready.
-    if (await writeIfChanged(path.join(cniConfDir, CONFLIST_NAME), renderConflist(facts))) {
-      this.#log.info({ subnet, mtu }, 'CNI configuration written');
+    if (!(await writeIfChanged(path.join(cniConfDir, CONFLIST_NAME), renderConflist(facts)))) return;
+    this.#log.info({ subnets: describe(subnets), mtu }, 'CNI configuration written');
+    const foreign = earlierConfs(await listDir(cniConfDir));
+    if (foreign.length > 0) {
+      this.#log.warn({ dir: cniConfDir, files: foreign }, `the runtime takes these before ${CONFLIST_NAME}`);
     }
   }
 
   /** Removes links, routes, rules and files, of this run or an earlier one. Pods on the node lose their network. */
   async cleanup(signal: AbortSignal): Promise<void> {
-    const { exec, sysctl } = this.#deps;
-    const { external, network, vni, port, bridge } = this.#opts;
+    const { exec } = this.#deps;
     await removeFile(path.join(this.#opts.cniConfDir, CONFLIST_NAME));
     await removeFile(this.#opts.subnetFile);
-    const vxlan = new VxlanBackend(
-      { vni, port, external, subnet: network, previousMac: undefined },
-      { exec, sysctl, log: this.#log },
-    );
-    await vxlan.cleanup(signal);
-    await new HostGwBackend({ external, network }, { exec, log: this.#log }).cleanup(signal);
-    await removeLink(exec, bridge);
-    await removeMasquerade(exec, signal);
+    for (const type of ['vxlan', 'host-gw'] as const) {
+      for (const backend of this.#makeBackends(type)) await backend.cleanup(signal);
+    }
+    await removeLink(exec, this.#opts.bridge);
+    await this.#rules.removeAll(signal);
   }
-}
-
-/** All of a node that this room depends on. */
-function leaseText(node: Node): string {
-  const flannel = Object.entries(node.metadata?.annotations ?? {}).filter(([k]) => k.startsWith('flannel.'));
-  return JSON.stringify([podSubnetOf(node), flannel.sort(), hasNetworkUp(node)]);
 }

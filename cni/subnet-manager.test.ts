@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
-import { annotation, leasePatch, podSubnetOf, publishedMac, readLease } from './subnet-manager.ts';
+import { annotation, annotationNames, leasePatch, podSubnetOf, publishedMac, readLease } from './subnet-manager.ts';
 
 const MAC = 'c6:d2:32:6f:8f:44';
 const peer: Node = {
@@ -43,7 +43,7 @@ test.each([
 });
 
 test('what is published has the form flanneld reads, an overwrite wins, and nothing is written twice', () => {
-  const lease = { backendType: 'vxlan', backendData: { VNI: 1, VtepMAC: MAC }, publicIp: '192.0.2.2' };
+  const lease = { backendType: 'vxlan', v4: { backendData: { VNI: 1, VtepMAC: MAC }, publicIp: '192.0.2.2' } };
   expect(leasePatch(peer, lease)).toBeUndefined();
   const patch = leasePatch(withAnnotation(annotation.publicIpOverwrite, '198.51.100.1'), lease);
   expect(patch?.body).toEqual({
@@ -54,4 +54,27 @@ test('what is published has the form flanneld reads, an overwrite wins, and noth
 test('the IPv4 network is found among several', () => {
   expect(podSubnetOf({ spec: { podCIDRs: ['fd00:1::/64', '10.244.3.0/24'] } })).toBe('10.244.3.0/24');
   expect(podSubnetOf({ spec: { podCIDR: 'nonsense' } })).toBeUndefined();
+});
+
+test('both families are published in one patch and read apart', () => {
+  const lease = {
+    backendType: 'vxlan',
+    v4: { backendData: { VNI: 1, VtepMAC: MAC }, publicIp: '192.0.2.2' },
+    v6: { backendData: { VNI: 1, VtepMAC: '02:00:00:00:00:66' }, publicIp: 'fd00:9::2' },
+  };
+  const annotations = (leasePatch({}, lease)!.body as Node).metadata!.annotations!;
+  expect(annotations['flannel.alpha.coreos.com/backend-v6-data']).toBe('{"VNI":1,"VtepMAC":"02:00:00:00:00:66"}');
+  const node = { metadata: { name: 'b', annotations }, spec: { podCIDRs: ['10.244.2.0/24', 'fd00:42:0:2::/64'] } };
+  expect(readLease(node, 'fd00:42::/56')).toMatchObject({ subnet: 'fd00:42:0:2::/64', publicIp: 'fd00:9::2' });
+  expect(readLease(node, '10.244.0.0/16')).toMatchObject({ subnet: '10.244.2.0/24', publicIp: '192.0.2.2' });
+  expect(publishedMac(node, 1, 6)).toBe('02:00:00:00:00:66');
+});
+
+test.each([
+  ['flannel.example.com', 'flannel.example.com/public-ip'],
+  ['example.com/flannel', 'example.com/flannel-public-ip'],
+  ['example.com/', 'example.com/public-ip'],
+  ['example.com/a-', 'example.com/a-public-ip'],
+])('annotation prefix %s', (prefix, expected) => {
+  expect(annotationNames(prefix).publicIp).toBe(expected);
 });

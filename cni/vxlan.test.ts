@@ -1,13 +1,15 @@
 import { expect, test } from 'vitest';
-import { deviceCommands, diffPeers, readPeer, type VxlanOptions, type VxlanPeer } from './vxlan.ts';
+import { deviceCommands, diffPeers, readPeer, type VxlanOptions, type VxlanPeer, vxlanDevice } from './vxlan.ts';
 
 const opts: VxlanOptions = {
   vni: 1,
   port: 8472,
   external: { device: 'eth0', ip: '192.0.2.1', mtu: 1500 },
-  subnet: '10.244.1.0/24',
-  previousMac: undefined,
+  network: '10.244.0.0/16',
+  directRouting: false,
+  previousMac: async () => undefined,
 };
+const SUBNET = '10.244.1.0/24';
 const MAC = '02:00:00:00:00:01';
 const peer: VxlanPeer = {
   subnet: '10.244.2.0/24',
@@ -30,12 +32,12 @@ const existing = {
 };
 
 test('a device that is as it should be is left alone', () => {
-  expect(deviceCommands('flannel.1', opts, existing, MAC)).toEqual([]);
+  expect(deviceCommands('flannel.1', opts, SUBNET, existing, MAC)).toEqual([]);
 });
 
 test('a device over another address is made anew, with the MAC kept', () => {
   const other = { ...opts, external: { ...opts.external, ip: '192.0.2.7' } };
-  expect(deviceCommands('flannel.1', other, existing, MAC)).toEqual([
+  expect(deviceCommands('flannel.1', other, SUBNET, existing, MAC)).toEqual([
     'link delete flannel.1',
     `link add flannel.1 address ${MAC} mtu 1450 type vxlan id 1 dev eth0 local 192.0.2.7 dstport 8472 nolearning`,
     'address add 10.244.1.0/32 dev flannel.1',
@@ -45,11 +47,39 @@ test('a device over another address is made anew, with the MAC kept', () => {
 
 test('MTU and addresses are mended in place', () => {
   const wrong = { ...existing, mtu: 1400, addr_info: [{ family: 'inet', local: '10.244.9.0', prefixlen: 32 }] };
-  expect(deviceCommands('flannel.1', opts, wrong, MAC)).toEqual([
+  expect(deviceCommands('flannel.1', opts, SUBNET, wrong, MAC)).toEqual([
     'link set flannel.1 mtu 1450',
     'address delete 10.244.9.0/32 dev flannel.1',
     'address add 10.244.1.0/32 dev flannel.1',
   ]);
+});
+
+test('IPv6 has a device of its own, with the longer header taken off its MTU and link-local addresses left alone', () => {
+  const v6 = { ...opts, external: { ...opts.external, ip: 'fd00:9::1' }, network: 'fd00:42::/56' };
+  const subnet = 'fd00:42:0:1::/64';
+  expect(vxlanDevice(6, 1)).toBe('flannel-v6.1');
+  expect(deviceCommands('flannel-v6.1', v6, subnet, undefined, MAC)).toEqual([
+    `link add flannel-v6.1 address ${MAC} mtu 1430 type vxlan id 1 dev eth0 local fd00:9::1 dstport 8472 nolearning`,
+    'address add fd00:42:0:1::/128 dev flannel-v6.1 nodad',
+    'link set flannel-v6.1 up',
+  ]);
+  const there = {
+    ifname: 'flannel-v6.1',
+    mtu: 1430,
+    flags: ['UP'],
+    linkinfo: { info_kind: 'vxlan', info_data: { id: 1, link: 'eth0', local6: 'fd00:9::1', port: 8472 } },
+    addr_info: [
+      { family: 'inet6', local: 'fd00:42:0:1::', prefixlen: 128 },
+      { family: 'inet6', local: 'fe80::1', prefixlen: 64 },
+    ],
+  };
+  expect(deviceCommands('flannel-v6.1', v6, subnet, there, MAC)).toEqual([]);
+});
+
+test.each(['l2miss', 'gbp'])('a device with %s is made anew', (attribute) => {
+  const info = { ...existing.linkinfo.info_data, [attribute]: true };
+  const other = { ...existing, linkinfo: { info_kind: 'vxlan', info_data: info } };
+  expect(deviceCommands('flannel.1', opts, SUBNET, other, MAC)[0]).toBe('link delete flannel.1');
 });
 
 test('peers: nothing to do, all to do, stale ones to remove', () => {

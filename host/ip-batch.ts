@@ -60,6 +60,20 @@ export async function readJson<T>(
   });
 }
 
+/** The answers of several `ip` commands in one process, as one list; a command that is refused answers nothing. */
+export async function readJsonBatch<T>(
+  exec: Exec,
+  lines: readonly string[],
+  opts: BatchOptions = {},
+): Promise<readonly T[]> {
+  if (lines.length === 0) return [];
+  const signal = opts.signal === undefined ? {} : { signal: opts.signal };
+  const args = [...netnsArgs(opts), '-j', '-force', '-batch', '-'];
+  const r = await exec('ip', args, { input: `${lines.join('\n')}\n`, maxOutputBytes: 64 << 20, ...signal });
+  const answers = r.stdout.split('\n').filter((line) => line.startsWith('['));
+  return answers.flatMap((line) => JSON.parse(line) as T[]);
+}
+
 function netnsArgs(opts: BatchOptions): string[] {
   return opts.netns === undefined ? [] : ['-n', opts.netns];
 }
@@ -78,6 +92,8 @@ export interface IpRoute {
   readonly dst: string;
   readonly gateway?: string;
   readonly dev?: string;
+  /** The source address that packets get. */
+  readonly prefsrc?: string;
   readonly flags?: readonly string[];
 }
 

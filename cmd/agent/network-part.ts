@@ -1,60 +1,224 @@
 // The pod network: from the configuration and the host's interfaces to a PodNetwork that runs.
-import { networkInterfaces } from 'node:os';
-import { PodNetwork } from '../../cni/network.ts';
+
+import { formatCidr, isIp } from '../../api/cidr.ts';
+import type { Node } from '../../api/kinds.ts';
+import { EtcdSubnets, waitForNetConf } from '../../cni/etcd-subnets.ts';
+import { chooseInterface, type ExternalChoice, readHostRouting } from '../../cni/external-interface.ts';
+import { DEFAULT_IPAM_DIRS } from '../../cni/ipam-leaks.ts';
+import { KubeSubnets } from '../../cni/kube-subnets.ts';
+import type { BackendConf, NetConf } from '../../cni/net-conf.ts';
+import { PodNetwork, type PodNetworkOptions } from '../../cni/network.ts';
+import { familiesOf } from '../../cni/peers.ts';
+import { annotationNames } from '../../cni/subnet-manager.ts';
+import type { OwnSubnets, SubnetSource } from '../../cni/subnet-source.ts';
 import { AgentError } from '../../core/errors.ts';
-import { type Exec, execOk } from '../../host/exec.ts';
 import { networkFollower } from '../../host/ip-monitor.ts';
-import { defaultRouteAddress } from '../../host/network-interfaces.ts';
+import type { EtcdSettings } from '../config/agent-config.ts';
 import type { AgentContext } from './shared.ts';
 
+export interface NetworkPart {
+  /** Resolves when pods can be started. */
+  readonly ready: Promise<void>;
+  run(signal: AbortSignal): Promise<void>;
+  /** Removes what this or an earlier run made. */
+  cleanup(signal: AbortSignal): Promise<void>;
+}
+
+/** flannel's: a lease that nobody renews is gone after a day. */
+const LEASE_TTL_SECONDS = 86_400;
+
 /** Undefined when the backend is `none`: somebody else makes the pod network. */
-export async function createNetworkPart(ctx: AgentContext): Promise<PodNetwork | undefined> {
-  const { network, nodelet, nodeName, node } = ctx.config;
-  if (network.backend === 'none') return undefined;
-  if (network.clusterCidr === '') {
-    throw new AgentError('the pod network needs the range of all pods', {
-      code: 'CONFIG_INVALID',
-      hint: 'give it with --cluster-cidr, or take the part away with --network-backend=none',
-    });
+export function createNetworkPart(ctx: AgentContext): NetworkPart | undefined {
+  if (ctx.config.network.backend === 'none') return undefined;
+  const ready = Promise.withResolvers<void>();
+  const isAssigned = ctx.config.network.etcd === undefined;
+  if (isAssigned) ctx.allNodes(); // now, so that it runs together with the parts
+  const runPart = isAssigned ? runAssigned : runLeased;
+  return {
+    ready: ready.promise,
+    run: (signal) => runPart(ctx, () => ready.resolve(), signal),
+    cleanup: async (signal) => await (await networkToClean(ctx, signal)).cleanup(signal),
+  };
+}
+
+/** The control plane assigns subnets. */
+async function runAssigned(ctx: AgentContext, onReady: () => void, signal: AbortSignal): Promise<void> {
+  const { config, client, clock } = ctx;
+  const nodes = ctx.allNodes().store;
+  const networks = configuredNetworks(ctx);
+  const annotations = annotationNames(config.network.annotationPrefix);
+  const node = await ownNode(ctx, signal);
+  if (node === undefined) return; // stopped before the Node was there
+  // An administrator's annotations win over the flags.
+  const told = node.metadata?.annotations ?? {};
+  const publicIps = {
+    ...config.network.wishes.publicIps,
+    ...(isIp(told[annotations.nodePublicIp] ?? '') ? { v4: told[annotations.nodePublicIp]! } : {}),
+    ...(isIp(told[annotations.nodePublicIpv6] ?? '') ? { v6: told[annotations.nodePublicIpv6]! } : {}),
+  };
+  const choice = await chooseExternal(ctx, networks, publicIps, signal);
+  const source = new KubeSubnets(
+    { nodeName: config.nodeName, networks, annotations, setCondition: config.network.setCondition },
+    { client, nodes, clock },
+  );
+  const network = makeNetwork(ctx, networks, configuredBackend(ctx), choice, source);
+  void network.ready.then(onReady); // cannot fail
+  await network.run(signal);
+}
+
+/** Subnets are leased in etcd, as net-conf there says. */
+async function runLeased(ctx: AgentContext, onReady: () => void, signal: AbortSignal): Promise<void> {
+  const { clock, log, config } = ctx;
+  const settings = config.network.etcd!;
+  const kv = await connect(settings);
+  try {
+    const conf = await waitForNetConf(kv, settings.prefix, { clock, log }, signal);
+    if (conf === undefined) return;
+    const networks = networksOf(conf);
+    const { backend } = conf;
+    if (backend.type === 'none') {
+      throw new AgentError(`the network configuration in etcd names no backend that can be served`, {
+        code: 'NET_CONF_INVALID',
+        hint: 'set Backend.Type to vxlan or host-gw',
+      });
+    }
+    const choice = await chooseExternal(ctx, networks, config.network.wishes.publicIps, signal);
+    const source = new EtcdSubnets(
+      {
+        prefix: settings.prefix,
+        conf,
+        publicIps: choice.publicIps,
+        ttlSeconds: LEASE_TTL_SECONDS,
+        renewMarginMs: settings.renewMarginMs,
+      },
+      { kv, clock, log: log.child({ component: 'subnets' }) },
+    );
+    const form = conf.nftables ? 'nftables' : config.network.rules.form;
+    const network = makeNetwork(ctx, networks, { ...backend, type: backend.type }, choice, source, form);
+    void network.ready.then(onReady); // cannot fail
+    await network.run(signal);
+  } finally {
+    kv.close();
   }
+}
+
+async function connect(settings: EtcdSettings) {
+  const { connectEtcd } = await import('../../cni/etcd/client.ts'); // the gRPC library is large
+  const { endpoints, caFile, certFile, keyFile, username, password } = settings;
+  return await connectEtcd({
+    endpoints,
+    ...(caFile === '' ? {} : { caFile }),
+    ...(certFile === '' ? {} : { certFile }),
+    ...(keyFile === '' ? {} : { keyFile }),
+    ...(username === '' ? {} : { username, password }),
+  });
+}
+
+function makeNetwork(
+  ctx: AgentContext,
+  networks: OwnSubnets,
+  backend: PodNetworkOptions['backend'],
+  choice: ExternalChoice,
+  source: SubnetSource,
+  form = ctx.config.network.rules.form,
+): PodNetwork {
+  const { nodelet, network, nodeName } = ctx.config;
+  const about = { kind: 'Node', name: nodeName, uid: nodeName };
   return new PodNetwork(
     {
-      nodeName,
-      network: network.clusterCidr,
-      backend: network.backend,
-      vni: network.vni,
-      port: network.port,
-      external: await findInterface(ctx.exec, node.nodeIps[0]),
+      networks,
+      backend,
+      ...choice,
+      rules: { ...network.rules, form },
       cniConfDir: nodelet.cniConfDir,
       subnetFile: nodelet.subnetFile,
       bridge: 'cni0',
+      ipamDirs: DEFAULT_IPAM_DIRS,
     },
     {
-      client: ctx.client,
-      nodes: ctx.allNodes().store,
+      source,
       exec: ctx.exec,
       sysctl: ctx.sysctl,
       follow: networkFollower(),
       clock: ctx.clock,
       log: ctx.log,
+      warn: (reason, message) => ctx.recorder.event(about, 'Warning', reason, message),
     },
   );
 }
 
-/** The interface that has the node's address; without one given, that of the default route. */
-async function findInterface(
-  exec: Exec,
-  nodeIp: string | undefined,
-): Promise<{ device: string; ip: string; mtu: number }> {
-  const ip = nodeIp ?? (await defaultRouteAddress(4));
-  const device = Object.entries(networkInterfaces()).find(([, list]) => list?.some((a) => a.address === ip))?.[0];
-  if (ip === undefined || device === undefined) {
-    throw new AgentError(`no network interface of this host has the address ${ip ?? 'of a default route'}`, {
-      code: 'NODE_ADDRESS',
-      hint: 'give an address of this host with --node-ip',
-    });
+/** Enough of a network to be removed: names of devices and ranges of routes. */
+async function networkToClean(ctx: AgentContext, signal: AbortSignal): Promise<PodNetwork> {
+  const { etcd, wishes } = ctx.config.network;
+  let networks = configuredNetworks(ctx);
+  let backend = configuredBackend(ctx);
+  if (etcd !== undefined) {
+    const kv = await connect(etcd);
+    try {
+      const conf = await waitForNetConf(
+        kv,
+        etcd.prefix,
+        { clock: ctx.clock, log: ctx.log },
+        AbortSignal.timeout(10_000),
+      );
+      if (conf !== undefined) {
+        networks = networksOf(conf);
+        backend = { ...conf.backend, type: backend.type };
+      }
+    } finally {
+      kv.close();
+    }
   }
-  // Not from /sys: where only the network namespace is our own, /sys still shows the host's devices.
-  const [link] = JSON.parse(await execOk(exec, 'ip', ['-j', 'link', 'show', 'dev', device])) as { mtu: number }[];
-  return { device, ip, mtu: link?.mtu ?? 1500 };
+  const choice = await chooseExternal(ctx, networks, wishes.publicIps, signal);
+  const source: SubnetSource = new KubeSubnets(
+    { nodeName: ctx.config.nodeName, networks, annotations: annotationNames(''), setCondition: false },
+    { client: ctx.client, nodes: ctx.ownNode.store, clock: ctx.clock },
+  );
+  return makeNetwork(ctx, networks, backend, choice, source);
+}
+
+function configuredNetworks({ config }: AgentContext): OwnSubnets {
+  const { clusterCidr, clusterCidrV6 } = config.network;
+  return { ...(clusterCidr === '' ? {} : { v4: clusterCidr }), ...(clusterCidrV6 === '' ? {} : { v6: clusterCidrV6 }) };
+}
+
+function configuredBackend({ config }: AgentContext): PodNetworkOptions['backend'] {
+  const { backend, vni, port, mtu, directRouting } = config.network;
+  const type: Exclude<BackendConf['type'], 'none'> = backend === 'none' ? 'vxlan' : backend;
+  return { type, vni, port, mtu, directRouting };
+}
+
+function networksOf({ v4, v6 }: NetConf): OwnSubnets {
+  return {
+    ...(v4 === undefined ? {} : { v4: formatCidr(v4.network) }),
+    ...(v6 === undefined ? {} : { v6: formatCidr(v6.network) }),
+  };
+}
+
+async function chooseExternal(
+  ctx: AgentContext,
+  networks: OwnSubnets,
+  publicIps: OwnSubnets,
+  signal: AbortSignal,
+): Promise<ExternalChoice> {
+  const wishes = { ...ctx.config.network.wishes, publicIps };
+  return chooseInterface(wishes, familiesOf(networks), await readHostRouting(ctx.exec, wishes, signal));
+}
+
+/** This node's object, once it is there: the kubelet may have yet to register it. Undefined when `signal` aborts. */
+async function ownNode(ctx: AgentContext, signal: AbortSignal): Promise<Node | undefined> {
+  const store = ctx.allNodes().store;
+  await store.waitForSync(signal);
+  const found = Promise.withResolvers<Node | undefined>();
+  const look = (node: Node) => {
+    if (node.metadata?.name === ctx.config.nodeName) found.resolve(node);
+  };
+  using _nodes = store.subscribe({ onAdd: look, onUpdate: (_old, node) => look(node) });
+  for (const node of store.list()) look(node);
+  const stop = () => found.resolve(undefined);
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  const node = await found.promise;
+  signal.removeEventListener('abort', stop);
+  return node;
 }

@@ -1,6 +1,7 @@
 // Everything the agent is told, parsed: what flags, files and defaults come to. Frozen; below cmd/ nobody reads flags,
 // files or the environment.
 import type { Taint } from '../../api/kinds.ts';
+import type { InterfaceWishes } from '../../cni/external-interface.ts';
 import type { KubeletConfig } from '../../kubelet/config.ts';
 import type { ConntrackSettings } from '../../proxy/conntrack-sysctls.ts';
 
@@ -92,9 +93,39 @@ export interface ProxySettings {
 
 export interface NetworkSettings {
   readonly backend: 'vxlan' | 'host-gw' | 'none';
+  /** IPv4 range of all pods; '' when the pod network has no IPv4. */
   readonly clusterCidr: string;
+  /** IPv6 range of all pods; '' when the pod network has no IPv6. */
+  readonly clusterCidrV6: string;
   readonly vni: number;
   readonly port: number;
+  readonly directRouting: boolean;
+  /** What the external interface is taken to carry, bytes; undefined: its own MTU. */
+  readonly mtu: number | undefined;
+  readonly rules: {
+    readonly form: 'iptables' | 'nftables';
+    readonly masquerade: boolean;
+    readonly forward: boolean;
+    readonly randomFully: boolean;
+  };
+  readonly wishes: InterfaceWishes;
+  readonly annotationPrefix: string;
+  /** Set the condition NetworkUnavailable of the Node. */
+  readonly setCondition: boolean;
+  /** Undefined: the control plane assigns subnets. */
+  readonly etcd: EtcdSettings | undefined;
+}
+
+/** Where subnets are leased. '' where nothing is given. */
+export interface EtcdSettings {
+  readonly endpoints: readonly string[];
+  readonly prefix: string;
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly username: string;
+  readonly password: string;
+  readonly renewMarginMs: number;
 }
 
 /** What has no upstream name: kind NodeletConfiguration, nodelet.dev/v1alpha1. */

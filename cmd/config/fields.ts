@@ -2,7 +2,7 @@
 import { type Fields, field } from './field.ts';
 import { kubeletFields } from './kubelet-fields.ts';
 import { clusterCidr, proxyFields } from './proxy-fields.ts';
-import { absolutePath, int, oneOf } from './values.ts';
+import { absolutePath, bool, filePath, int, list, oneOf, text } from './values.ts';
 
 export const nodeletFields = {
   /** Range of all pods, for the proxy and the pod network. */
@@ -14,6 +14,22 @@ export const nodeletFields = {
   networkBackend: field('used', oneOf('vxlan', 'host-gw', 'none'), 'vxlan'),
   vni: field('used', int(1, 16_777_215), 1),
   vxlanPort: field('used', int(1, 65_535), 8472),
+  /** Peers on the same link are reached by plain routes. */
+  vxlanDirectRouting: field('used', bool, false),
+  /** What the external interface is taken to carry, bytes; 0: its own MTU. */
+  networkMTU: field('used', int(0, 65_535), 0),
+  /** Form of the pod network's rules; '' follows the proxy mode. */
+  networkRules: field('used', oneOf('iptables', 'nftables'), ''),
+  /** For control planes that assign no podCIDR: subnets are leased here. */
+  etcdEndpoints: field('used', list(text), []),
+  etcdPrefix: field('used', absolutePath, '/coreos.com/network'),
+  etcdCAFile: field('used', filePath, ''),
+  etcdCertFile: field('used', filePath, ''),
+  etcdKeyFile: field('used', filePath, ''),
+  etcdUsername: field('used', text, ''),
+  etcdPassword: field('used', text, ''),
+  /** Subnet leases are renewed so long before they end, minutes. */
+  subnetLeaseRenewMargin: field('used', int(1, 1439), 60),
 } satisfies Fields;
 
 export type ConfigKind = 'KubeletConfiguration' | 'KubeProxyConfiguration' | 'NodeletConfiguration';

@@ -276,18 +276,34 @@ const network: readonly Flag[] = [
   CLEANUP,
   FEATURE_GATES,
   VERBOSITY,
-  ...ignored('kube-subnet-mgr ip-masq', 'none', bool), // what this network does anyway
-  ...ignored(
-    'set-node-network-unavailable iptables-forward-rules ip-masq-fully-random-disable ip-blackhole-route',
-    'later',
+  own(
+    'kube-subnet-mgr',
     bool,
+    'subnets are those that the control plane assigns (default: unless --etcd-endpoints is given)',
   ),
-  ...ignored(
-    `kube-api-url kube-annotation-prefix iface iface-regex iface-can-reach public-ipv6 etcd-endpoints etcd-prefix
-     etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password healthz-ip`,
-    'later',
-  ),
-  ...ignored('iptables-resync subnet-lease-renew-margin healthz-port', 'later', int(0)),
+  own('ip-masq', bool, 'what leaves the pod network gets the address of the node (default true)'),
+  own('ip-masq-fully-random-disable', bool, 'masqueraded connections keep their source port where they can'),
+  own('iptables-forward-rules', bool, 'accept what is forwarded from and to pods (default true)'),
+  own('set-node-network-unavailable', bool, "set the Node's condition NetworkUnavailable (default true)"),
+  own('kube-annotation-prefix', text, 'prefix of the annotations (default flannel.alpha.coreos.com)'),
+  own('iface', list(text), 'interface (name or address) that carries what goes to other nodes; may be repeated'),
+  own('iface-regex', list(text), 'expression that an address or a name of that interface matches; may be repeated'),
+  own('iface-can-reach', text, 'the interface is the one by which this address is reached'),
+  own('public-ipv6', text, 'IPv6 address under which other nodes reach this one'),
+  ...Object.entries({
+    'etcd-endpoints': 'etcdEndpoints',
+    'etcd-prefix': 'etcdPrefix',
+    'etcd-cafile': 'etcdCAFile',
+    'etcd-certfile': 'etcdCertFile',
+    'etcd-keyfile': 'etcdKeyFile',
+    'etcd-username': 'etcdUsername',
+    'etcd-password': 'etcdPassword',
+    'subnet-lease-renew-margin': 'subnetLeaseRenewMargin',
+  }).map(([flag, path]) => setting('NodeletConfiguration', flag, path)),
+  ...ignored('iptables-resync', 'none', int(0)), // rules are looked at every 10 s
+  ...ignored('ip-blackhole-route', 'later', bool),
+  ...ignored('kube-api-url healthz-ip', 'later'),
+  ...ignored('healthz-port', 'later', int(0)),
 ];
 
 export const FLAGS: Readonly<Record<Which, readonly Flag[]>> = {

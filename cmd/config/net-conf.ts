@@ -1,8 +1,8 @@
 // flannel's net-conf.json: the range of all pods and the backend, for whoever comes from flannel.
+import { formatCidr } from '../../api/cidr.ts';
+import { type NetConf, readNetConf as readDocument } from '../../cni/net-conf.ts';
 import { errnoOf, errorMessage } from '../../core/errors.ts';
-import { nodeletFields } from './fields.ts';
 import { type FileAccess, unreadable } from './files.ts';
-import { entriesOf, type Report } from './values.ts';
 
 export const NET_CONF = '/etc/kube-flannel/net-conf.json';
 
@@ -21,30 +21,19 @@ export async function readNetConf(
     fault(`${where}: ${err instanceof SyntaxError ? `is not JSON: ${errorMessage(err)}` : unreadable(err)}`);
     return {};
   }
-  const report: Report = (at, problem) => fault(`${where}: ${at}: ${problem}`);
-  const entries = entriesOf(content, 'the document', report);
-  if (entries === undefined) return {};
-  const backend = Object.hasOwn(entries, 'Backend') ? entriesOf(entries.Backend, 'Backend', report) : undefined;
+  const conf = readDocument(content, 'assigned', (problem) => fault(`${where}: ${problem}`));
+  return conf === undefined ? {} : asFields(conf);
+}
+
+function asFields({ v4, v6, nftables, backend }: NetConf): Record<string, unknown> {
+  const networks = [v4, v6].filter((plan) => plan !== undefined).map((plan) => formatCidr(plan.network));
   return {
-    ...value('clusterCIDR', entries.Network, 'Network', report),
-    ...value('networkBackend', lookup(backend, 'Type'), 'Backend.Type', report),
-    ...value('vni', lookup(backend, 'VNI'), 'Backend.VNI', report),
-    ...value('vxlanPort', lookup(backend, 'Port'), 'Backend.Port', report),
+    clusterCIDR: networks.join(','),
+    networkBackend: backend.type,
+    vni: backend.vni,
+    vxlanPort: backend.port,
+    vxlanDirectRouting: backend.directRouting,
+    networkMTU: backend.mtu ?? 0,
+    ...(nftables ? { networkRules: 'nftables' } : {}),
   };
-}
-
-function value(
-  name: keyof typeof nodeletFields,
-  written: unknown,
-  at: string,
-  report: Report,
-): Record<string, unknown> {
-  if (written === undefined || written === 0) return {};
-  const read = nodeletFields[name].type.read(written, at, report);
-  return read === undefined ? {} : { [name]: read };
-}
-
-/** Keys of the backend are matched without regard to case, as Go's JSON decoder does. */
-function lookup(backend: Readonly<Record<string, unknown>> | undefined, key: string): unknown {
-  return Object.entries(backend ?? {}).find(([name]) => name.toLowerCase() === key.toLowerCase())?.[1];
 }

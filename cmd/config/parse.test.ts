@@ -199,7 +199,7 @@ describe('defaults', () => {
       healthzAddress: '0.0.0.0:10256',
       metricsAddress: '127.0.0.1:10249',
     });
-    expect(config.network).toEqual({ backend: 'vxlan', clusterCidr: '10.244.0.0/16', vni: 1, port: 8472 });
+    expect(config.network).toMatchObject({ backend: 'vxlan', clusterCidr: '10.244.0.0/16', vni: 1, port: 8472 });
     expect(config.nodelet.subnetFile).toBe('/run/flannel/subnet.env');
   });
 
@@ -299,7 +299,7 @@ describe('precedence', () => {
       clusterCidr: '10.1.0.0/16',
       metricsAddress: undefined,
     });
-    expect(config.network).toEqual({ backend: 'host-gw', clusterCidr: '10.1.0.0/16', vni: 7, port: 8472 });
+    expect(config.network).toMatchObject({ backend: 'host-gw', clusterCidr: '10.1.0.0/16', vni: 7, port: 8472 });
   });
 
   test('the config of a lab node is read without a warning', async () => {
@@ -412,7 +412,7 @@ describe('faults in flags', () => {
 
   test('what the parts need is said', async () => {
     expect(await faultsOf([])).toEqual([
-      '--cluster-cidr: the pod network needs the IPv4 range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
+      '--cluster-cidr: the pod network needs the range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
       '--kubeconfig: expected a file, as proxy and network cannot run without an API server; or leave them out with --parts=kubelet',
     ]);
     expect(await faultsOf(['--parts=kublet'])).toContain(
@@ -566,11 +566,60 @@ describe('the other sub-commands', () => {
       },
       'network',
     );
-    expect(config.network).toEqual({ backend: 'vxlan', clusterCidr: '10.5.0.0/16', vni: 42, port: 4789 });
+    expect(config.network).toMatchObject({ backend: 'vxlan', clusterCidr: '10.5.0.0/16', vni: 42, port: 4789 });
     expect(config).toMatchObject({
       kubeconfig: '/kc',
       node: { nodeIps: ['192.0.2.1'] },
       nodelet: { subnetFile: '/s' },
+    });
+  });
+
+  test('network with etcd needs no API server, and takes the rest of the flags of flanneld', async () => {
+    const { config, warnings } = await parse(
+      [
+        '--etcd-endpoints=https://192.0.2.9:2379,https://192.0.2.8:2379',
+        '--etcd-prefix=/net',
+        '--etcd-cafile=/ca',
+        '--subnet-lease-renew-margin=30',
+        '--iface=eth1',
+        '--iface-regex=^192\\.0\\.2\\.',
+        '--public-ipv6=fd00:9::1',
+        '--ip-masq=false',
+        '--iptables-forward-rules=false',
+      ],
+      {},
+      'network',
+    );
+    expect(warnings).toEqual([]);
+    expect(config.network).toMatchObject({
+      etcd: {
+        endpoints: ['https://192.0.2.9:2379', 'https://192.0.2.8:2379'],
+        prefix: '/net',
+        caFile: '/ca',
+        renewMarginMs: 1_800_000,
+      },
+      rules: { form: 'iptables', masquerade: false, forward: false, randomFully: true },
+      wishes: { ifaces: ['eth1'], regexes: ['^192\\.0\\.2\\.'], publicIps: { v6: 'fd00:9::1' } },
+    });
+  });
+
+  test('net-conf with both families, direct routing and nftables', async () => {
+    const conf = {
+      Network: '10.5.0.0/16',
+      EnableIPv6: true,
+      IPv6Network: 'fd00:5::/56',
+      EnableNFTables: true,
+      Backend: { Type: 'vxlan', DirectRouting: true, MTU: 1400 },
+    };
+    const args = ['--kubeconfig=/kc', '--net-config-path=/n.json'];
+    const { config } = await parse(args, { '/n.json': JSON.stringify(conf) }, 'network');
+    expect(config.network).toMatchObject({
+      clusterCidr: '10.5.0.0/16',
+      clusterCidrV6: 'fd00:5::/56',
+      directRouting: true,
+      mtu: 1400,
+      rules: { form: 'nftables' },
+      etcd: undefined,
     });
   });
 

@@ -1,12 +1,11 @@
 // Flags, files and defaults → one frozen AgentConfig. A flag wins over --config-dir, which wins over --config, which wins
 // over the default. Every fault is found before anything is reported, each named by what a person would change.
 import { readdir, readFile } from 'node:fs/promises';
-import { isIPv4 } from 'node:net';
 import os from 'node:os';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { AgentError } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
-import type { AgentConfig, NetworkSettings, NodeletSettings, Part } from './agent-config.ts';
+import type { AgentConfig, NodeletSettings, Part } from './agent-config.ts';
 import { resolveGates } from './feature-gates.ts';
 import { settle, withoutEffect } from './field.ts';
 import { type ConfigKind, KINDS, nodeletFields } from './fields.ts';
@@ -15,6 +14,7 @@ import type { Which } from './flag-table.ts';
 import { type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
 import { kubeletFields, LEGACY_DEFAULTS } from './kubelet-fields.ts';
 import { readNetConf } from './net-conf.ts';
+import { type NodeletFields, networkSettings, rangeOf } from './network-settings.ts';
 import { checkNodeLabels, nodeIpsOf, nodeNameOf } from './node-identity.ts';
 import { proxyFields } from './proxy-fields.ts';
 import { checkKubelet, checkProxy, type ProxyFileSettings } from './rules.ts';
@@ -195,15 +195,24 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
 
   const parts = partsOf(which, input);
   const flagCidr = input.text('cluster-cidr');
-  const network = networkSettings(nodelet, flagCidr ?? (nodelet.clusterCIDR || proxy.clusterCIDR));
-  if (parts.has('network') && network.backend !== 'none' && network.clusterCidr === '')
+  const clusterCidr = flagCidr ?? (nodelet.clusterCIDR || proxy.clusterCIDR);
+  const network = networkSettings({
+    nodelet,
+    clusterCidr,
+    proxyMode: proxy.mode || 'iptables',
+    nodeIps,
+    flag: (name) => input.value(name),
+    fault: input.fault,
+  });
+  const isAssigned = parts.has('network') && network.backend !== 'none' && network.etcd === undefined;
+  if (isAssigned && network.clusterCidr === '' && network.clusterCidrV6 === '')
     input.fault(
-      '--cluster-cidr: the pod network needs the IPv4 range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
+      '--cluster-cidr: the pod network needs the range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
     );
   return {
     parts,
     nodeName,
-    kubeconfig: await kubeconfigOf(which, parts, proxy, input),
+    kubeconfig: await kubeconfigOf(which, parts, network.etcd !== undefined, proxy, input),
     verbosity: input.value<number>('v') ?? (kubelet.logging.verbosity || proxy.logging.verbosity),
     featureGates: gates,
     kubelet: kubeletConfig(
@@ -222,7 +231,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     node: nodeSettings(kubelet, { nodeIps, labels, certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki' }),
     server: serverSettings(kubelet),
     api: apiSettings(kubelet),
-    proxy: proxySettings(proxy, ipv4Range(flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
+    proxy: proxySettings(proxy, rangeOf(4, flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
     network,
     nodelet: nodeletSettings(nodelet),
   };
@@ -265,6 +274,7 @@ function partsOf(which: Which, input: Input): ReadonlySet<Part> {
 async function kubeconfigOf(
   which: Which,
   parts: ReadonlySet<Part>,
+  leasesInEtcd: boolean,
   proxy: ProxyFileSettings,
   input: Input,
 ): Promise<string | undefined> {
@@ -276,7 +286,9 @@ async function kubeconfigOf(
       : 'kubeconfig';
   const file = input.text(name) ?? ofFile;
   if (file === undefined) {
-    const needy = PARTS.filter((part) => part !== 'kubelet' && parts.has(part));
+    const needy = PARTS.filter((part) => part === 'proxy' || (part === 'network' && !leasesInEtcd)).filter((p) =>
+      parts.has(p),
+    );
     const without = which === 'agent' ? '; or leave them out with --parts=kubelet' : '';
     if (needy.length > 0)
       input.fault(
@@ -292,21 +304,9 @@ async function kubeconfigOf(
   return file;
 }
 
-type SettledNodelet = ReturnType<typeof settle<typeof nodeletFields>>;
-
-function networkSettings(c: SettledNodelet, clusterCidr: string): NetworkSettings {
-  return { backend: c.networkBackend || 'vxlan', clusterCidr: ipv4Range(clusterCidr), vni: c.vni, port: c.vxlanPort };
-}
-
-function nodeletSettings(c: SettledNodelet): NodeletSettings {
+function nodeletSettings(c: NodeletFields): NodeletSettings {
   const { cniBinDir, cniConfDir, containerLogsDir, subnetFile } = c;
   return { cniBinDir, cniConfDir, containerLogsDir, subnetFile };
-}
-
-/** The IPv4 range of a list: what the proxy and the pod network serve today. */
-function ipv4Range(cidrs: string): string {
-  const ranges = cidrs.split(',').map((range) => range.trim());
-  return ranges.find((range) => isIPv4(range.split('/')[0]!)) ?? '';
 }
 
 function valueAt(values: Values, path: readonly string[]): unknown {

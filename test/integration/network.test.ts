@@ -7,7 +7,9 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import type { ApiClient, Patch } from '../../client/api-client.ts';
 import { Store } from '../../client/store.ts';
+import { KubeSubnets } from '../../cni/kube-subnets.ts';
 import { PodNetwork } from '../../cni/network.ts';
+import { annotation } from '../../cni/subnet-manager.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
@@ -84,19 +86,23 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
   await ipBatch(systemExec, ['link set eth0 mtu 1450'], { netns: pod });
   const exec = namespaces.exec(netns);
   const shared = { exec, clock: systemClock, log: silentLog, sysctl: sysctlInNetns(netns) };
+  const networks = { v4: '10.244.0.0/16' };
+  const source = new KubeSubnets(
+    { nodeName: name, networks, annotations: annotation, setCondition: true },
+    { client: api, nodes, clock: systemClock },
+  );
   const network = new PodNetwork(
     {
-      nodeName: name,
-      network: '10.244.0.0/16',
-      backend: 'vxlan',
-      vni: 1,
-      port: 8472,
-      external: { device: 'eth0', ip, mtu: 1500 },
+      networks,
+      backend: { type: 'vxlan', vni: 1, port: 8472, mtu: undefined, directRouting: false },
+      external: { device: 'eth0', v4: ip, mtu: 1500 },
+      publicIps: { v4: ip },
+      rules: { form: 'iptables', masquerade: true, forward: true, randomFully: true },
       cniConfDir: path.join(dir, name, 'net.d'),
       subnetFile: path.join(dir, name, 'subnet.env'),
       bridge: 'cni0',
     },
-    { ...shared, client: api, nodes, follow: networkFollower(netns) },
+    { ...shared, source, follow: networkFollower(netns) },
   );
   const backend = new IptablesBackend(
     {

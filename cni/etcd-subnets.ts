@@ -1,0 +1,404 @@
+// Subnets for clusters whose control plane assigns none: leases in etcd, as flannel's local manager keeps them, so that
+// nodes with flanneld take part (flannel pkg/subnet/etcd).
+import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from '../api/cidr.ts';
+import { Backoff } from '../core/backoff.ts';
+import type { Clock } from '../core/clock.ts';
+import { AgentError, errorMessage } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { SubnetLease } from './backend.ts';
+import type { EtcdKv, KeyEvent, KeyValue } from './etcd/kv.ts';
+import {
+  type LeaseAttributes,
+  leaseName,
+  parseAttributes,
+  parseLeaseName,
+  renderAttributes,
+} from './etcd/lease-record.ts';
+import { type NetConf, parseNetConf, type SubnetPlan } from './net-conf.ts';
+import { chooseSubnet, isPlanned } from './subnet-allocator.ts';
+import { macOf } from './subnet-manager.ts';
+import type { Announcement, OwnSubnets, SubnetSource } from './subnet-source.ts';
+
+export interface EtcdSubnetOptions {
+  /** `/coreos.com/network` */
+  readonly prefix: string;
+  readonly conf: NetConf;
+  /** Addresses by which a lease is known to be this node's. */
+  readonly publicIps: OwnSubnets;
+  /** A lease that nobody renews is gone after this, seconds. flannel: 86,400. */
+  readonly ttlSeconds: number;
+  /** A lease is renewed so long before it ends, ms. flannel: one hour. */
+  readonly renewMarginMs: number;
+}
+
+export interface EtcdSubnetDeps {
+  readonly kv: EtcdKv;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** In [0, 1). */
+  readonly random?: () => number;
+}
+
+/** Nodes that choose at once can take the subnet from under each other so often before that is an error. */
+const MAX_TRIES = 10;
+const RENEW_RETRY_MS = 60_000;
+
+interface HeldLease {
+  readonly key: string;
+  readonly subnets: OwnSubnets;
+  readonly value: string;
+  readonly leaseId: string;
+  /** Monotonic ms; infinite for a reservation, which an administrator made without a TTL. */
+  readonly expiresMs: number;
+}
+
+interface Entry {
+  readonly kv: KeyValue;
+  readonly subnets: OwnSubnets;
+  readonly attributes: LeaseAttributes | undefined;
+}
+
+export class EtcdSubnets implements SubnetSource {
+  readonly #opts: EtcdSubnetOptions;
+  readonly #kv: EtcdKv;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #random: () => number;
+  readonly #dir: string;
+  #held: HeldLease | undefined;
+  #entries = new Map<string, Entry>();
+  /** Wakes the renewal when there is another lease to renew. */
+  #leaseChanged = Promise.withResolvers<void>();
+
+  constructor(opts: EtcdSubnetOptions, deps: EtcdSubnetDeps) {
+    this.#opts = opts;
+    this.#kv = deps.kv;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#random = deps.random ?? Math.random;
+    this.#dir = `${opts.prefix}/subnets/`;
+  }
+
+  async run(changed: () => void, signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#watch(changed, signal), this.#renewals(changed, signal)]);
+  }
+
+  async publishedMac(version: 4 | 6, vni: number): Promise<string | undefined> {
+    const attributes = [...this.#entries.values()].find((e) => this.#isOwn(e))?.attributes;
+    return macOf(version === 4 ? attributes?.backendData : attributes?.backendV6Data, vni);
+  }
+
+  peers(version: 4 | 6): readonly SubnetLease[] {
+    return [...this.#entries.values()].flatMap((e) => (this.#isOwn(e) ? [] : (toLease(e, version) ?? [])));
+  }
+
+  async markUp(): Promise<void> {} // flanneld patches the Node in its Kubernetes mode only
+
+  async acquire(
+    announce: () => Promise<Announcement>,
+    previous: OwnSubnets,
+    signal: AbortSignal,
+  ): Promise<OwnSubnets | undefined> {
+    if (this.#held !== undefined) return this.#held.subnets;
+    for (let attempt = 1; ; attempt++) {
+      await this.#list(signal);
+      const held = await this.#tryAcquire(renderValue(await announce()), previous, signal);
+      if (held !== undefined) {
+        this.#hold(held);
+        this.#log.info({ key: held.key, reserved: held.leaseId === '0' }, 'subnet leased');
+        return held.subnets;
+      }
+      if (attempt === MAX_TRIES) {
+        throw new AgentError(`no subnet could be leased in ${attempt} tries: other nodes were faster each time`, {
+          code: 'OUT_OF_SUBNETS',
+          retryable: true,
+        });
+      }
+    }
+  }
+
+  async publish(announcement: Announcement, signal: AbortSignal): Promise<void> {
+    const held = this.#held;
+    const value = renderValue(announcement);
+    if (held === undefined || held.value === value) return;
+    const there = await this.#kv.get(held.key, signal);
+    if (there === undefined || !(await this.#kv.replace(there, value, there.leaseId, signal))) {
+      throw new AgentError(`the lease ${held.key} changed while it was published`, {
+        code: 'SUBNET_LOST',
+        retryable: true,
+      });
+    }
+    this.#held = { ...held, value };
+  }
+
+  /** One try: the lease that is ours already, the subnet of an earlier run, or a free one. Undefined: look again. */
+  async #tryAcquire(value: string, previous: OwnSubnets, signal: AbortSignal): Promise<HeldLease | undefined> {
+    const own = [...this.#entries.values()].find((e) => this.#isOwn(e));
+    // A key whose making an earlier try did not live to check may overlap an older one: that is not ours to keep.
+    const isFirst = own !== undefined && this.#isFirst(own);
+    if (isFirst && this.#isPlanned(own.subnets)) return await this.#adopt(own, value, signal);
+    if (own !== undefined) {
+      this.#log.warn(
+        { key: own.kv.key },
+        'the lease of this node does not fit the network configuration, or came second: given back',
+      );
+      await this.#kv.remove(own.kv, signal);
+      return undefined;
+    }
+    const taken = [...this.#entries.values()].flatMap((e) => cidrsOf(e.subnets));
+    const isFree = this.#isPlanned(previous) && !cidrsOf(previous).some((p) => taken.some((t) => cidrsOverlap(p, t)));
+    return await this.#create(isFree ? previous : this.#choose(taken), value, signal);
+  }
+
+  #choose(taken: readonly Cidr[]): OwnSubnets {
+    const { v4, v6 } = this.#opts.conf;
+    const pick = (plan: SubnetPlan) => formatCidr(chooseSubnet(plan, taken, this.#random));
+    return { ...(v4 === undefined ? {} : { v4: pick(v4) }), ...(v6 === undefined ? {} : { v6: pick(v6) }) };
+  }
+
+  /** Takes a lease of an earlier run over. A key without a TTL is a reservation and stays one. */
+  async #adopt({ kv, subnets }: Entry, value: string, signal: AbortSignal): Promise<HeldLease | undefined> {
+    if (kv.leaseId === '0') {
+      const kept = kv.value === value || (await this.#kv.replace(kv, value, '0', signal));
+      return kept ? { key: kv.key, subnets, value, leaseId: '0', expiresMs: Number.POSITIVE_INFINITY } : undefined;
+    }
+    const lease = await this.#grant(signal);
+    if (!(await this.#kv.replace(kv, value, lease.leaseId, signal))) {
+      await this.#revoke(lease.leaseId, signal);
+      return undefined;
+    }
+    await this.#revoke(kv.leaseId, signal); // holds nothing any more
+    return { key: kv.key, subnets, value, ...lease };
+  }
+
+  async #create(subnets: OwnSubnets, value: string, signal: AbortSignal): Promise<HeldLease | undefined> {
+    const key = this.#dir + leaseName(subnets);
+    const lease = await this.#grant(signal);
+    if (await this.#kv.create(key, value, lease.leaseId, signal)) {
+      await this.#list(signal);
+      const made = this.#entries.get(key);
+      if (made !== undefined && this.#isFirst(made)) return { key, subnets, value, ...lease };
+    }
+    await this.#revoke(lease.leaseId, signal); // takes the key along
+    return undefined;
+  }
+
+  /**
+   * Keys differ when only one family of two is the same, or when lengths differ, so "nobody has the key" is not enough:
+   * of leases that overlap the one made first stays. flanneld looks at the key alone.
+   */
+  #isFirst(own: Entry): boolean {
+    return ![...this.#entries.values()].some(
+      (e) => e.kv.createRevision < own.kv.createRevision && overlap(e.subnets, own.subnets),
+    );
+  }
+
+  async #grant(signal: AbortSignal): Promise<{ readonly leaseId: string; readonly expiresMs: number }> {
+    const askedMs = this.#clock.monotonicMs(); // before the call: the lease cannot end earlier than we think
+    const leaseId = await this.#kv.grantLease(this.#opts.ttlSeconds, signal);
+    return { leaseId, expiresMs: askedMs + this.#opts.ttlSeconds * 1000 };
+  }
+
+  async #revoke(leaseId: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#kv.revokeLease(leaseId, signal);
+    } catch (err) {
+      this.#log.debug({ reason: errorMessage(err) }, 'an unused etcd lease could not be revoked; it ends by itself');
+    }
+  }
+
+  #hold(held: HeldLease | undefined): void {
+    this.#held = held;
+    this.#leaseChanged.resolve();
+    this.#leaseChanged = Promise.withResolvers();
+  }
+
+  async #renewals(changed: () => void, signal: AbortSignal): Promise<void> {
+    let retryMs = 0;
+    while (!signal.aborted) {
+      const held = this.#held;
+      const dueMs = held === undefined ? Number.POSITIVE_INFINITY : held.expiresMs - this.#opts.renewMarginMs;
+      const waitMs = Math.max(dueMs - this.#clock.monotonicMs(), retryMs);
+      await this.#sleepUntilDue(waitMs, signal);
+      if (signal.aborted || held === undefined || held !== this.#held) continue;
+      if (held.expiresMs - this.#opts.renewMarginMs > this.#clock.monotonicMs()) continue;
+      try {
+        await this.#renew(held, changed, signal);
+        retryMs = 0;
+      } catch (err) {
+        retryMs = RENEW_RETRY_MS;
+        if (!signal.aborted)
+          this.#log.warn({ reason: errorMessage(err) }, 'the subnet lease is not renewed, will retry');
+      }
+    }
+  }
+
+  /** Also returns when another lease is held. */
+  async #sleepUntilDue(ms: number, signal: AbortSignal): Promise<void> {
+    const waiting = new AbortController();
+    const stop = () => waiting.abort();
+    signal.addEventListener('abort', stop, { once: true });
+    const { promise } = this.#leaseChanged;
+    // The day's sleep is cut in pieces that a timer can hold.
+    await Promise.race([this.#clock.sleep(Math.min(ms, 86_400_000), waiting.signal), promise]);
+    signal.removeEventListener('abort', stop);
+    stop();
+  }
+
+  async #renew(held: HeldLease, changed: () => void, signal: AbortSignal): Promise<void> {
+    const there = await this.#kv.get(held.key, signal);
+    if (there === undefined) {
+      this.#lost(held.key, changed);
+      return;
+    }
+    const lease = await this.#grant(signal);
+    if (!(await this.#kv.replace(there, there.value, lease.leaseId, signal))) {
+      await this.#revoke(lease.leaseId, signal);
+      throw new AgentError(`the lease ${held.key} changed while it was renewed`, {
+        code: 'SUBNET_LOST',
+        retryable: true,
+      });
+    }
+    this.#hold({ ...held, value: there.value, ...lease });
+    if (there.leaseId !== '0') await this.#revoke(there.leaseId, signal);
+    this.#log.debug({ key: held.key }, 'subnet lease renewed');
+  }
+
+  #lost(key: string, changed: () => void): void {
+    this.#log.error({ key }, 'the lease of this node was taken away: it asks for the same subnet again');
+    this.#hold(undefined);
+    changed();
+  }
+
+  async #watch(changed: () => void, signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
+    while (!signal.aborted) {
+      try {
+        const revision = await this.#list(signal);
+        changed();
+        for await (const events of this.#kv.watch(`${this.#opts.prefix}/`, revision + 1, signal)) {
+          backoff.reset();
+          for (const event of events) this.#apply(event, changed);
+          changed();
+        }
+      } catch (err) {
+        if (signal.aborted) return;
+        this.#log.warn({ reason: errorMessage(err) }, 'the watch of subnet leases ended, it starts anew');
+        await this.#clock.sleep(backoff.next(), signal);
+      }
+    }
+  }
+
+  #apply(event: KeyEvent, changed: () => void): void {
+    const key = event.type === 'put' ? event.entry.key : event.key;
+    if (key === `${this.#opts.prefix}/config`) {
+      if (event.type === 'put') this.#compareConf(event.entry.value);
+      return;
+    }
+    const entry = event.type === 'put' ? this.#read(event.entry) : undefined;
+    if (entry === undefined) this.#entries.delete(key);
+    else this.#entries.set(key, entry);
+    if (event.type === 'delete' && key === this.#held?.key) this.#lost(key, changed);
+  }
+
+  /** Another configuration is taken at the next start: changing the network under running pods would cut them off. */
+  #compareConf(text: string): void {
+    try {
+      const conf = parseNetConf(text, `${this.#opts.prefix}/config`);
+      if (showConf(conf) === showConf(this.#opts.conf)) return;
+      this.#log.error(
+        'the network configuration in etcd changed: this node goes on with the old one until it restarts',
+      );
+    } catch (err) {
+      this.#log.error(
+        { reason: errorMessage(err) },
+        'the network configuration in etcd cannot be used, the old one stays',
+      );
+    }
+  }
+
+  /** Reads all leases. Returns the revision they are of. */
+  async #list(signal: AbortSignal): Promise<number> {
+    const { revision, entries } = await this.#kv.list(this.#dir, signal);
+    const read = entries.map((kv) => this.#read(kv)).filter((e) => e !== undefined);
+    this.#entries = new Map(read.map((e) => [e.kv.key, e]));
+    return revision;
+  }
+
+  #read(kv: KeyValue): Entry | undefined {
+    if (!kv.key.startsWith(this.#dir)) return undefined;
+    const subnets = parseLeaseName(kv.key.slice(this.#dir.length));
+    return subnets === undefined ? undefined : { kv, subnets, attributes: parseAttributes(kv.value) };
+  }
+
+  #isOwn({ kv, attributes }: Entry): boolean {
+    if (kv.key === this.#held?.key) return true;
+    const { v4, v6 } = this.#opts.publicIps;
+    return this.#opts.conf.v4 === undefined ? attributes?.publicIpv6 === v6 : attributes?.publicIp === v4;
+  }
+
+  /** One subnet for each family of the configuration, each one that it gives out. */
+  #isPlanned(subnets: OwnSubnets): boolean {
+    const fits = (plan: SubnetPlan | undefined, subnet: string | undefined) =>
+      plan === undefined ? subnet === undefined : subnet !== undefined && isPlanned(plan, parseCidr(subnet));
+    return fits(this.#opts.conf.v4, subnets.v4) && fits(this.#opts.conf.v6, subnets.v6);
+  }
+}
+
+/** Waits for the configuration in etcd; undefined when `signal` aborts first. A faulty one is told and awaited anew. */
+export async function waitForNetConf(
+  kv: EtcdKv,
+  prefix: string,
+  deps: { readonly clock: Clock; readonly log: Logger },
+  signal: AbortSignal,
+): Promise<NetConf | undefined> {
+  const backoff = new Backoff({ initialMs: 1_000, maxMs: 30_000 });
+  while (!signal.aborted) {
+    try {
+      const entry = await kv.get(`${prefix}/config`, signal);
+      if (entry !== undefined) return parseNetConf(entry.value, `${prefix}/config`);
+      deps.log.warn({ key: `${prefix}/config` }, 'there is no network configuration in etcd yet');
+    } catch (err) {
+      if (signal.aborted) return undefined;
+      deps.log.error({ err }, 'cannot read the network configuration from etcd, will retry');
+    }
+    await deps.clock.sleep(backoff.next(), signal);
+  }
+  return undefined;
+}
+
+function renderValue({ backendType, v4, v6 }: Announcement): string {
+  return renderAttributes({
+    publicIp: v4?.publicIp,
+    publicIpv6: v6?.publicIp,
+    backendType,
+    backendData: v4?.backendData,
+    backendV6Data: v6?.backendData,
+  });
+}
+
+function toLease({ kv, subnets, attributes: a }: Entry, version: 4 | 6): SubnetLease | undefined {
+  const subnet = version === 4 ? subnets.v4 : subnets.v6;
+  const publicIp = version === 4 ? a?.publicIp : a?.publicIpv6;
+  if (a === undefined || subnet === undefined || publicIp === undefined) return undefined;
+  const backendData = version === 4 ? a.backendData : a.backendV6Data;
+  return {
+    nodeName: kv.key.slice(kv.key.lastIndexOf('/') + 1),
+    subnet,
+    publicIp,
+    backendType: a.backendType,
+    backendData,
+  };
+}
+
+function cidrsOf({ v4, v6 }: OwnSubnets): Cidr[] {
+  return [v4, v6].filter((s) => s !== undefined).map(parseCidr);
+}
+
+function overlap(a: OwnSubnets, b: OwnSubnets): boolean {
+  return cidrsOf(a).some((x) => cidrsOf(b).some((y) => cidrsOverlap(x, y)));
+}
+
+function showConf(conf: NetConf): string {
+  return JSON.stringify(conf, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+}
