@@ -19,7 +19,12 @@ import { eventTable } from '../tables/event.ts';
 import { configMapFaults, immutableDataFaults, secretFaults, secretUpdateFaults } from '../validation/config.ts';
 import { limitRangeFaults, resourceQuotaFaults, resourceQuotaUpdateFaults } from '../validation/limits.ts';
 import { nodeFaults, nodeUpdateFaults } from '../validation/node.ts';
-import { claimFaults, claimUpdateFaults } from '../validation/storage.ts';
+import {
+  claimFaults,
+  claimUpdateFaults,
+  persistentVolumeFaults,
+  persistentVolumeUpdateFaults,
+} from '../validation/storage.ts';
 import { templateOwnerFaults } from '../validation/workloads.ts';
 import { clusterScoped, namespaced } from './build.ts';
 
@@ -154,6 +159,8 @@ export const coreKinds = [
     shortNames: ['pv'],
     status: true,
     defaults: defaultPersistentVolume,
+    validate: persistentVolumeFaults,
+    validateUpdate: persistentVolumeUpdateFaults,
     table: tables.persistentVolume,
   }),
   namespaced('', 'v1', 'podtemplates', 'PodTemplate', {

@@ -16,6 +16,7 @@ import { restore } from '../restore.ts';
 import * as tables from '../tables/others.ts';
 import { runtimeClassFaults } from '../validation/limits.ts';
 import * as faults from '../validation/others.ts';
+import { csiDriverFaults, storageClassFaults } from '../validation/storage.ts';
 import { clusterScoped, namespaced } from './build.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
@@ -141,6 +142,7 @@ export const otherKinds: KindDefinition[] = [
   clusterScoped('storage.k8s.io', 'v1', 'storageclasses', 'StorageClass', {
     shortNames: ['sc'],
     defaults: defaultStorageClass,
+    validate: storageClassFaults,
     validateUpdate: (next, old) =>
       faults.immutable(next, old, ['provisioner', 'parameters', 'reclaimPolicy', 'volumeBindingMode']),
     table: tables.storageClass,
@@ -148,6 +150,7 @@ export const otherKinds: KindDefinition[] = [
   clusterScoped('storage.k8s.io', 'v1', 'csidrivers', 'CSIDriver', {
     versionedUpdate: true,
     defaults: defaultCsiDriver,
+    validate: csiDriverFaults,
     table: tables.csiDriver,
   }),
   clusterScoped('storage.k8s.io', 'v1', 'csinodes', 'CSINode', { versionedUpdate: true, table: tables.csiNode }),

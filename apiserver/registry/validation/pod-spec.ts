@@ -1,11 +1,12 @@
 // A pod's spec as a whole, in Pods and in templates. Source: pkg/apis/core/validation ValidatePodSpec.
-import type { PodSpec, Toleration, Volume } from '../../../api/pod.ts';
+import type { PodSpec, Toleration } from '../../../api/pod.ts';
 import { duplicate, type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelFaults, labelsFaults, qualifiedNameFaults, subdomainFaults } from '../metadata.ts';
 import { affinityFaults } from './affinity.ts';
 import { containerFaults } from './container.ts';
 import { podLevelFaults } from './resources.ts';
-import { pathBelowFaults, podSecurityContextFaults } from './security-context.ts';
+import { podSecurityContextFaults } from './security-context.ts';
+import { volumesFaults } from './volumes.ts';
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
@@ -154,57 +155,3 @@ function identityFaults(spec: PodSpec, path: string): FieldError[] {
   faults.push(...podSecurityContextFaults(spec.securityContext, `${path}.securityContext`));
   return faults;
 }
-
-function volumesFaults(volumes: readonly Volume[], path: string): FieldError[] {
-  const faults: FieldError[] = [];
-  const names = new Set<string>();
-  volumes.forEach((volume, i) => {
-    const field = `${path}[${i}]`;
-    if (!volume.name) faults.push(required(`${field}.name`));
-    else faults.push(...labelFaults(`${field}.name`, volume.name));
-    if (names.has(volume.name)) faults.push(duplicate(`${field}.name`, volume.name));
-    names.add(volume.name);
-    faults.push(...volumeSourceFaults(volume, field));
-  });
-  return faults;
-}
-
-function volumeSourceFaults(volume: Volume, field: string): FieldError[] {
-  const sources = Object.keys(volume).filter((member) => member !== 'name');
-  if (sources.length === 0) return [required(field, 'must specify a volume type')];
-  const faults = sources
-    .slice(1)
-    .map((s) => forbiddenField(`${field}.${s}`, 'may not specify more than 1 volume type'));
-  const { hostPath, secret, configMap, persistentVolumeClaim: claim } = volume;
-  if (hostPath !== undefined && !hostPath.path) faults.push(required(`${field}.hostPath.path`));
-  if (hostPath?.path?.split('/').includes('..')) {
-    faults.push(invalid(`${field}.hostPath.path`, hostPath.path, "must not contain '..'"));
-  }
-  if (secret !== undefined && !secret.secretName) faults.push(required(`${field}.secret.secretName`));
-  if (configMap !== undefined && !configMap.name) faults.push(required(`${field}.configMap.name`));
-  faults.push(...itemsFaults(volume, field));
-  if (claim !== undefined && !claim.claimName) faults.push(required(`${field}.persistentVolumeClaim.claimName`));
-  return faults;
-}
-
-/** Files of a volume lie in it. */
-function itemsFaults({ secret, configMap, downwardAPI, projected }: Volume, field: string): FieldError[] {
-  const sources: readonly (readonly [string, VolumeSources])[] = [
-    [field, { secret, configMap, downwardAPI }],
-    ...(projected?.sources ?? []).map((source, i) => [`${field}.projected.sources[${i}]`, source] as const),
-  ];
-  return sources.flatMap(([at, source]) =>
-    (['secret', 'configMap', 'downwardAPI'] as const).flatMap((kind) =>
-      (source[kind]?.items ?? []).flatMap(({ path }, i) => {
-        const name = `${at}.${kind}.items[${i}].path`;
-        return path ? pathBelowFaults(name, path) : [required(name)];
-      }),
-    ),
-  );
-}
-
-interface Items {
-  readonly items?: readonly { readonly path: string }[];
-}
-
-type VolumeSources = { readonly [K in 'secret' | 'configMap' | 'downwardAPI']?: Items | undefined };
