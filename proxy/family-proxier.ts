@@ -3,6 +3,7 @@
 import type { EndpointSlice, Service } from '../api/kinds.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import { Turns } from '../core/turns.ts';
 import { deleteUdpFlows, listUdpFlows } from '../host/conntrack.ts';
 import type { Exec } from '../host/exec.ts';
 import { EndpointChanges } from './endpoint-changes.ts';
@@ -40,6 +41,8 @@ export class FamilyProxier {
   readonly #clock: Clock;
   #node: NodeTopology;
   #needFull = true;
+  /** A full sync was asked for since the running one began. */
+  #askedMeanwhile = false;
   #lastFullMs = 0;
   #udpChanged = true;
   /** What health check node ports should tell, by Service key. */
@@ -81,7 +84,7 @@ export class FamilyProxier {
   setZone(zone: string | undefined): boolean {
     if (zone === this.#node.zone) return false;
     this.#node = { ...this.#node, zone };
-    this.#needFull = true;
+    this.forceFull();
     return true;
   }
 
@@ -98,6 +101,7 @@ export class FamilyProxier {
   /** The next sync writes everything. */
   forceFull(): void {
     this.#needFull = true;
+    this.#askedMeanwhile = true;
   }
 
   /**
@@ -125,13 +129,14 @@ export class FamilyProxier {
     const full = this.#needFull;
     // Until the kernel has confirmed, nobody knows what it holds: an abort or error here must lead to a full sync.
     this.#needFull = true;
+    this.#askedMeanwhile = false;
     if (full) {
-      await this.#backend.writeAll(this.#plans(this.services.current.keys()), facts, signal);
+      await this.#backend.writeAll(await this.#plans(this.services.current.keys()), facts, signal);
       this.#lastFullMs = nowMs;
     } else {
       await this.#backend.writeChanges(this.#changes(changed), signal);
     }
-    this.#needFull = false;
+    this.#needFull = this.#askedMeanwhile;
     return full ? 'full' : 'partial';
   }
 
@@ -173,9 +178,11 @@ export class FamilyProxier {
     else this.#healthChecks.set(key, check);
   }
 
-  #plans(keys: Iterable<string>): Map<string, ServicePlan> {
+  async #plans(keys: Iterable<string>): Promise<Map<string, ServicePlan>> {
     const plans = new Map<string, ServicePlan>();
+    const turns = new Turns(); // with thousands of Services, this takes a while
     for (const key of keys) {
+      if (turns.isDue) await turns.next();
       const plan = this.#plan(key);
       if (plan !== undefined) plans.set(key, plan);
     }

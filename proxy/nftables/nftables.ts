@@ -99,7 +99,8 @@ export class NftablesBackend implements RuleBackend {
   }
 
   async writeAll(services: ReadonlyMap<string, ServicePlan>, _facts: ClusterFacts, signal: AbortSignal): Promise<void> {
-    this.#opts = { ...this.#opts, ...this.#deps.addresses?.() };
+    const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
+    this.#opts = { ...this.#opts, nodePortIps, nodeIps };
     this.#rendered.clear();
     this.#elements.clear();
     this.#resting.clear();
