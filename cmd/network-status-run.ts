@@ -25,7 +25,7 @@ import type { NetworkStatusFlags } from './network-status.ts';
 import { stopSignal } from './signals.ts';
 
 /** Of the list of Nodes, ms: the kernel's own state is shown without it. */
-const API_TIMEOUT_MS = 5_000;
+const API_TIMEOUT_MS = 10_000;
 
 /** Prints the status and returns the exit code: 1 when something is not as it should be. */
 export async function runNetworkStatus(flags: NetworkStatusFlags): Promise<number> {

@@ -27,7 +27,7 @@ import type { TraceFlags } from './proxy-trace.ts';
 import { stopSignal } from './signals.ts';
 
 /** Of calls to the API server, ms: the rules can tell the addresses as well. */
-const API_TIMEOUT_MS = 5_000;
+const API_TIMEOUT_MS = 10_000;
 
 type Family = 4 | 6;
 

@@ -102,7 +102,7 @@ describe.skipIf(missing !== undefined)('services', () => {
 
   test('nodelet network status finds the other node over the tunnel', async () => {
     const [own, other] = [await cluster.node('node-1'), await cluster.node('node-2')];
-    const status = await askAboutNode<NetworkStatus>('network', 'status');
+    const status = await askAboutNode<NetworkStatus>('network', 'status', '--timeout-ms', '20000');
     expect(status).toMatchObject({
       node: 'node-1',
       backend: 'vxlan',
