@@ -152,39 +152,39 @@ class EtcdClient implements EtcdKv {
 
   /** Asks the endpoint that answered last, then each of the others once when it cannot be reached. */
   async #call(path: string, request: Buffer, signal: AbortSignal): Promise<WireReader> {
-    for (let tried = 1; ; tried++) {
-      const client = this.#clients[this.#current]!;
+    // An index of its own: calls that fail together must not skip an endpoint between them.
+    for (let [at, left] = [this.#current, this.#clients.length]; ; at = (at + 1) % this.#clients.length) {
       try {
-        return new WireReader(await unary(client, path, request, await this.#metadata(signal), signal));
+        const metadata = await this.#metadata(signal, at);
+        const answer = await unary(this.#clients[at]!, path, request, metadata, signal);
+        this.#current = at;
+        return new WireReader(answer);
       } catch (err) {
         const { code } = err as ServiceError;
         if (code === grpcStatus.UNAUTHENTICATED) this.#token = undefined; // it ages: the next call asks for another
         const unreachable = code === grpcStatus.UNAVAILABLE || code === grpcStatus.DEADLINE_EXCEEDED;
-        if (unreachable) this.#current = (this.#current + 1) % this.#clients.length;
         // A write whose answer was lost may have happened: callers compare before they write.
-        if (!unreachable || signal.aborted || tried >= this.#clients.length) {
-          throw this.#failed(path, err as ServiceError);
-        }
+        if (!unreachable || signal.aborted || --left === 0) throw this.#failed(path, err as ServiceError, at);
       }
     }
   }
 
-  async #metadata(signal: AbortSignal): Promise<Metadata> {
+  async #metadata(signal: AbortSignal, at = this.#current): Promise<Metadata> {
     const { username, password } = this.#opts;
     const metadata = new Metadata();
     if (username === undefined) return metadata;
     if (this.#token === undefined) {
       const request = m.encode([1, username], [2, password]);
-      const answer = await unary(this.#clients[this.#current]!, AUTHENTICATE, request, metadata, signal);
+      const answer = await unary(this.#clients[at]!, AUTHENTICATE, request, metadata, signal);
       this.#token = m.readToken(new WireReader(answer));
     }
     metadata.set('token', this.#token);
     return metadata;
   }
 
-  #failed(path: string, err: ServiceError): AgentError {
+  #failed(path: string, err: ServiceError, at = this.#current): AgentError {
     const { endpoints } = this.#opts;
-    return new AgentError(`etcd at ${endpoints[this.#current]} failed ${path}: ${err.details || err.message}`, {
+    return new AgentError(`etcd at ${endpoints[at]} failed ${path}: ${err.details || err.message}`, {
       code: 'ETCD_FAILED',
       cause: err,
       retryable: true,
