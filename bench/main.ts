@@ -58,6 +58,18 @@ program
   .option('--trace', 'print each sample')
   .action(async (options) => (await import('./service-sync.ts')).serviceSync(options, stopSignal()));
 
+program
+  .command('service-dataplane')
+  .description('Connections through the first and the last of many Services, against a direct one, in namespaces.')
+  .option('--services <n>', 'Services', Number, 5_000)
+  .option('--endpoints <n>', 'endpoints of each', Number, 5)
+  .option('--mode <mode>', 'iptables or nftables (default both, one after the other)')
+  .option('--rounds <n>', 'measurements of each way, in turns', Number, 3)
+  .option('--connections <n>', 'one after the other, in each round', Number, 1_000)
+  .option('--burst-ms <ms>', 'how long as many connections as possible are made, in each round', Number, 3_000)
+  .option('--no-save', 'do not append to bench/results/')
+  .action(async (options) => (await import('./service-dataplane.ts')).serviceDataplane(options, stopSignal()));
+
 await program.parseAsync();
 
 function collect(value: string, before: readonly string[]): string[] {
