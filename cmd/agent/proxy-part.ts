@@ -1,18 +1,17 @@
 // The service proxy: from the configuration to a ServiceProxy that runs.
 import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
-import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
+import { cleanupFailures } from '../../proxy/metrics.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
-import type { LocalTraffic, RuleOptions } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
-import type { ProxySettings } from '../config/agent-config.ts';
 import { setProxyLimits } from './proxy-limits.ts';
+import { localhostNodePorts, type NodeFacts, nodeAddresses, ruleOptions } from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -22,16 +21,21 @@ const FULL_SYNC_MS = 3_600_000;
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy: settings, nodeName } = ctx.config;
-  const rules = ruleOptions(settings, await primaryIps(ctx));
-  const backend = await createBackend(ctx, settings.mode, rules, signal);
+  const facts = await nodeFacts(ctx);
+  const failures = settings.mode === 'nftables' ? cleanupFailures(ctx.registry) : undefined;
+  const backends: RuleBackend[] = [];
+  for (const family of await servedFamilies(ctx, facts, signal)) {
+    const onCleanupFailure = () => failures?.inc({ ip_family: family === 4 ? 'IPv4' : 'IPv6' });
+    backends.push(await createBackend(ctx, { family, facts, onCleanupFailure }, signal));
+  }
   await removeOtherMode(ctx, settings.mode, signal);
   await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
     {
       nodeName,
       mode: settings.mode,
-      routeLocalnet: settings.mode === 'iptables' && settings.localhostNodePorts,
-      nodePortIps: rules.nodePortIps,
+      routeLocalnet: localhostNodePorts(settings),
+      nodePortIps: ([4, 6] as const).flatMap((family) => nodeAddresses(family, settings, facts).nodePortIps ?? []),
       minSyncPeriodMs: settings.minSyncPeriodMs,
       syncPeriodMs: settings.syncPeriodMs,
       fullSyncIntervalMs: FULL_SYNC_MS,
@@ -39,7 +43,7 @@ export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): P
       ...(settings.metricsAddress === undefined ? {} : { metricsAddress: settings.metricsAddress }),
     },
     {
-      backends: [backend],
+      backends,
       services: ctx.services().store,
       endpointSlices: ctx.endpointSlices().store,
       nodes: ctx.ownNode.store,
@@ -51,8 +55,12 @@ export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): P
       registry: ctx.registry,
     },
   );
-  if (!(backend instanceof NftablesBackend)) return { run: (s) => proxy.run(s) };
-  const serviceCidrs = (s: AbortSignal) => followServiceCidrs(ctx, (cidrs) => backend.setServiceCidrs(cidrs), s);
+  const nft = backends.filter((backend) => backend instanceof NftablesBackend);
+  if (nft.length === 0) return { run: (s) => proxy.run(s) };
+  const setAll = (cidrs: readonly string[]) => {
+    for (const backend of nft) backend.setServiceCidrs(cidrs);
+  };
+  const serviceCidrs = (s: AbortSignal) => followServiceCidrs(ctx, setAll, s);
   return { run: (s) => runTasks(s, { rules: (inner) => proxy.run(inner), serviceCidrs }) };
 }
 
@@ -65,15 +73,32 @@ export async function cleanupProxy(ctx: AgentContext, signal: AbortSignal): Prom
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
+interface FamilyContext {
+  readonly family: 4 | 6;
+  readonly facts: NodeFacts;
+  readonly onCleanupFailure: () => void;
+}
+
 async function createBackend(
-  { exec, clock }: AgentContext,
-  mode: ProxyMode,
-  rules: RuleOptions,
+  { exec, clock, config }: AgentContext,
+  { family, facts, onCleanupFailure }: FamilyContext,
   signal: AbortSignal,
 ): Promise<RuleBackend> {
-  if (mode === 'iptables') return new IptablesBackend(rules, { exec, variant: await iptablesVariant(exec, signal) });
+  const settings = config.proxy;
+  const rules = ruleOptions(family, settings, facts);
+  const addresses = () => nodeAddresses(family, settings, { ...facts, own: ownAddresses() });
+  if (settings.mode === 'iptables') {
+    return new IptablesBackend(rules, { exec, addresses, variant: await iptablesVariant(exec, signal) });
+  }
   const { hasObjectComments } = await probeNftables(exec, kernelFacts(), signal);
-  return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, { exec, clock });
+  const deps = { exec, clock, addresses, onCleanupFailure };
+  return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, deps);
+}
+
+/** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
+async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
+  if (!facts.primary.some(isIPv6)) return [4];
+  return ctx.config.proxy.mode === 'nftables' || (await hasIptables(ctx, 6, signal)) ? [4, 6] : [4];
 }
 
 /** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
@@ -120,46 +145,17 @@ async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise
   }
 }
 
-/** The node's own addresses: as configured, else that of the way out. */
-async function primaryIps({ config }: AgentContext): Promise<readonly string[]> {
-  const { nodeIps } = config.node;
-  const found = nodeIps.length > 0 ? undefined : await defaultRouteAddress(4);
-  return found === undefined ? nodeIps : [found];
+/** The node's own address of each family: as configured, else that of the way out. */
+async function nodeFacts({ config }: AgentContext): Promise<NodeFacts> {
+  const primary: string[] = [];
+  for (const family of [4, 6] as const) {
+    const configured = config.node.nodeIps.find((ip) => isIPv6(ip) === (family === 6));
+    const ip = configured ?? (await defaultRouteAddress(family));
+    if (ip !== undefined) primary.push(ip);
+  }
+  return { own: ownAddresses(), primary, podRanges: { 4: config.proxy.clusterCidr, 6: config.network.clusterCidrV6 } };
 }
 
-function ruleOptions(settings: ProxySettings, nodeIps: readonly string[]): RuleOptions {
-  const own = localAddresses()
-    .map((a) => a.address)
-    .filter((ip) => !isIPv6(ip));
-  // Upstream's default differs: node ports answer on every address with iptables, on the node's own with nftables.
-  const isDefault = settings.nodePortAddresses.length === 0;
-  const ranges = isDefault && settings.mode === 'nftables' ? ['primary'] : settings.nodePortAddresses;
-  return {
-    family: 4,
-    masqueradeBit: settings.masqueradeBit,
-    masqueradeAll: settings.masqueradeAll,
-    localTraffic: localTraffic(settings),
-    localhostNodePorts: settings.localhostNodePorts,
-    nodePortIps: nodePortIps(ranges, own, nodeIps),
-    nodeIps: own,
-    randomFully: true,
-    dropInvalid: !settings.conntrack.tcpBeLiberal,
-  };
-}
-
-function localTraffic({ detectLocal, clusterCidr }: ProxySettings): LocalTraffic | undefined {
-  if (detectLocal.by !== 'cidr') return detectLocal;
-  return clusterCidr === '' ? undefined : { by: 'cidr', cidr: clusterCidr };
-}
-
-/** Own addresses in the ranges given; `primary` is the node's own. Undefined: all of them. */
-function nodePortIps(
-  ranges: readonly string[],
-  own: readonly string[],
-  nodeIps: readonly string[],
-): string[] | undefined {
-  if (ranges.length === 0) return undefined;
-  const cidrs = ranges.filter((r) => r !== 'primary' && !isIPv6(r.split('/')[0]!)).map(parseCidr);
-  const primary = ranges.includes('primary') ? nodeIps : [];
-  return own.filter((ip) => primary.includes(ip) || cidrs.some((cidr) => cidrContains(cidr, parseIp(ip))));
+function ownAddresses(): readonly string[] {
+  return localAddresses().map((a) => a.address);
 }

@@ -1,0 +1,72 @@
+// From the configuration and the node's addresses to what the rules of one IP family depend on, pure.
+import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
+import type { LocalTraffic, NodeAddresses, RuleOptions } from '../../proxy/options.ts';
+import type { ProxySettings } from '../config/agent-config.ts';
+
+type Family = RuleOptions['family'];
+
+export interface NodeFacts {
+  /** Every address of the node's interfaces, of any family. */
+  readonly own: readonly string[];
+  /** The address of each family that the node is known by: what `primary` among node port addresses means. */
+  readonly primary: readonly string[];
+  /** The range of all pods of each family; '' when it is not known. */
+  readonly podRanges: Readonly<Record<Family, string>>;
+}
+
+export function ruleOptions(family: Family, settings: ProxySettings, facts: NodeFacts): RuleOptions {
+  return {
+    family,
+    masqueradeBit: settings.masqueradeBit,
+    masqueradeAll: settings.masqueradeAll,
+    localTraffic: localTraffic(settings.detectLocal, facts.podRanges[family]),
+    localhostNodePorts: family === 4 && localhostNodePorts(settings),
+    randomFully: true,
+    dropInvalid: !settings.conntrack.tcpBeLiberal,
+    ...nodeAddresses(family, settings, facts),
+  };
+}
+
+/** The part that changes while the proxy runs: `facts.own` may be others each time. */
+export function nodeAddresses(family: Family, settings: ProxySettings, facts: NodeFacts): NodeAddresses {
+  const nodeIps = facts.own.filter((ip) => familyOf(ip) === family);
+  const ranges = portRanges(family, settings, facts);
+  if (ranges === undefined) return { nodeIps, nodePortIps: undefined };
+  return { nodeIps, nodePortIps: nodeIps.filter((ip) => ranges.some((range) => cidrContains(range, parseIp(ip)))) };
+}
+
+/** Node ports on 127.0.0.1, unless no address there is among those that node ports answer on. */
+export function localhostNodePorts(settings: ProxySettings): boolean {
+  if (settings.mode !== 'iptables' || !settings.localhostNodePorts) return false;
+  if (settings.nodePortAddresses.length === 0) return true;
+  const loopback = parseCidr('127.0.0.0/8');
+  return settings.nodePortAddresses.some((range) => {
+    if (range === 'primary' || familyOf(range) === 6) return false;
+    const isInLoopback = cidrContains(loopback, parseIp(range.slice(0, range.indexOf('/'))));
+    return isInLoopback || cidrContains(parseCidr(range), parseIp('127.0.0.0'));
+  });
+}
+
+/** Undefined: all addresses. That is also so for a family of which no range is named. */
+function portRanges(
+  family: Family,
+  settings: ProxySettings,
+  { primary }: NodeFacts,
+): ReturnType<typeof parseCidr>[] | undefined {
+  // Upstream's default differs: node ports answer on every address with iptables, on the node's own with nftables.
+  const isDefault = settings.nodePortAddresses.length === 0;
+  const named = isDefault && settings.mode === 'nftables' ? ['primary'] : settings.nodePortAddresses;
+  const ranges = named
+    .flatMap((range) => (range === 'primary' ? primary.map((ip) => `${ip}/${familyOf(ip) === 4 ? 32 : 128}`) : [range]))
+    .filter((range) => familyOf(range) === family);
+  return ranges.length === 0 || ranges.some((range) => range.endsWith('/0')) ? undefined : ranges.map(parseCidr);
+}
+
+function localTraffic(detect: ProxySettings['detectLocal'], podRange: string): LocalTraffic | undefined {
+  if (detect.by !== 'cidr') return detect;
+  return podRange === '' ? undefined : { by: 'cidr', cidr: podRange };
+}
+
+function familyOf(text: string): Family {
+  return text.includes(':') ? 6 : 4;
+}
