@@ -96,3 +96,13 @@ export class ProxyMetrics {
 function range(from: number, to: number, step: number): number[] {
   return Array.from({ length: (to - from) / step + 1 }, (_, i) => from + i * step);
 }
+
+/** Of the nftables mode, in which the back end alone knows of them. Make one per registry. */
+export function cleanupFailures(registry: Registry): Counter<'ip_family'> {
+  return new Counter({
+    name: 'kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total',
+    help: 'Chains that nothing leads to and that could not be deleted',
+    labelNames: ['ip_family'],
+    registers: [registry],
+  });
+}
