@@ -21,6 +21,11 @@ export class TestNamespaces implements AsyncDisposable {
     return full;
   }
 
+  /** The full name of a namespace that `create` made. */
+  named(name: string): string {
+    return `${this.#prefix}-${name}`;
+  }
+
   exec(netns: string): Exec {
     return execInNetns(systemExec, netns);
   }
