@@ -7,17 +7,23 @@ import { EtcdSubnets, waitForNetConf } from '../../cni/etcd-subnets.ts';
 import { type NetConf, parseNetConf } from '../../cni/net-conf.ts';
 import type { OwnSubnets } from '../../cni/subnet-source.ts';
 import { systemClock } from '../../core/clock.ts';
+import { isAgentError } from '../../core/errors.ts';
 import { silentLog } from '../../core/log.ts';
 import { startEtcd, type TestEtcd } from '../harness/etcd.ts';
 
 const CONF = '{"Network":"10.5.0.0/20","Backend":{"Type":"vxlan"}}';
 const signal = new AbortController().signal;
 const deps = { clock: systemClock, log: silentLog };
-let etcd: TestEtcd;
+const etcd = await startEtcd().catch((err: unknown): TestEtcd | undefined => {
+  if (!isAgentError(err, 'DEBIAN_PACKAGE')) throw err;
+  console.warn(`SKIPPED, leases in a real etcd: ${err.message}`);
+  return undefined;
+});
+const etcdTest = test.skipIf(etcd === undefined);
 let kv: EtcdKv;
 
 beforeAll(async () => {
-  etcd = await startEtcd();
+  if (etcd === undefined) return;
   kv = await connectEtcd({ endpoints: ['http://127.0.0.1:1', etcd.endpoint] }); // the first one is down
 });
 
@@ -35,7 +41,7 @@ function node(prefix: string, ip: string, conf: NetConf, ttlSeconds = 86_400, re
   return { source, acquire: (previous: OwnSubnets = {}) => source.acquire(async () => announcement, previous, signal) };
 }
 
-test('net-conf is awaited, the lease has a time to live, and another node sees it come and go', async () => {
+etcdTest('net-conf is awaited, the lease has a time to live, and another node sees it come and go', async () => {
   const stop = new AbortController();
   const reading = waitForNetConf(kv, '/a', deps, signal);
   await kv.put('/a/config', CONF, '0', signal);
@@ -60,7 +66,7 @@ test('net-conf is awaited, the lease has a time to live, and another node sees i
   await watching;
 });
 
-test('a lease is renewed before it ends, and its key stays', async () => {
+etcdTest('a lease is renewed before it ends, and its key stays', async () => {
   const stop = new AbortController();
   // Renewed when 98 of its 100 s are left: the renewal is awaited, not the end.
   const { source, acquire } = node('/b', '192.0.2.1', parseNetConf(CONF, 'test'), 100, 98_000);
@@ -76,7 +82,7 @@ test('a lease is renewed before it ends, and its key stays', async () => {
   await running;
 });
 
-test('twelve nodes that start, stop and lose leases at once never have the same subnet', async () => {
+etcdTest('twelve nodes that start, stop and lose leases at once never have the same subnet', async () => {
   const conf = parseNetConf(CONF, 'test');
   for (let round = 0; round < 15; round++) {
     const taken = await Promise.all(
@@ -92,7 +98,7 @@ test('twelve nodes that start, stop and lose leases at once never have the same 
   }
 });
 
-test('what changed meanwhile is not overwritten or deleted', async () => {
+etcdTest('what changed meanwhile is not overwritten or deleted', async () => {
   expect(await kv.create('/d/x', 'one', '0', signal)).toBe(true);
   expect(await kv.create('/d/x', 'two', '0', signal)).toBe(false);
   const old = (await kv.get('/d/x', signal))!;
