@@ -123,3 +123,13 @@ test('a Service and its slices are written by one sync', async () => {
   expect(to).toMatchObject({ verdict: 'accept', to: '10.244.7.7:8080' });
   expect(Number(await partial()) - before).toBe(1);
 });
+
+test('a full sync that met a held lock is tried again at once, not after the retry period', async () => {
+  const { kernel, clock, services, refuses } = await running();
+  const held = 'Another app is currently holding the xtables lock.';
+  kernel.failNext(held, 4); // the partial one
+  kernel.failNext(held, 4); // the full one that follows
+  services.set(web('10.96.0.3', '3'));
+  for (let i = 0; i < 5; i++) await clock.advance(1_000);
+  expect(refuses('10.96.0.3')).toBe(true);
+});

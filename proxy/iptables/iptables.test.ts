@@ -289,3 +289,33 @@ test('flows are looked at after a change of a UDP Service, again after a failure
   await expect(proxier.removeStaleFlows(signal)).rejects.toThrow();
   expect(runs()).toBe(2);
 });
+
+test('addresses of the node that come or go make the next sync a full one with the rules for them', async () => {
+  const kernel = new FakeIptables(['192.0.2.10']);
+  let addresses = { nodePortIps: ['192.0.2.10'], nodeIps: ['192.0.2.10'] };
+  const backend = new IptablesBackend(rules, { exec: kernel.exec, addresses: () => addresses });
+  const deps = { backend, exec: kernel.exec, clock: new FakeClock(), log: silentLog };
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
+  await proxier.sync(signal);
+  expect(await proxier.sync(signal)).toBe('partial');
+  addresses = { nodePortIps: ['192.0.2.10', '198.51.100.1'], nodeIps: ['192.0.2.10', '198.51.100.1'] };
+  expect(await proxier.sync(signal)).toBe('full');
+  const jumps = kernel.rules('nat', 'KUBE-SERVICES').filter((rule) => rule.endsWith('-j KUBE-NODEPORTS'));
+  expect(jumps.map((rule) => / -d (\S+) /.exec(rule)?.[1])).toEqual(['192.0.2.10', '198.51.100.1']);
+  expect(await proxier.sync(signal)).toBe('partial');
+});
+
+test('an empty canary stands in each table; a kernel without table mangle gets all the others', async () => {
+  const { kernel, proxier } = setUp();
+  await proxier.sync(signal);
+  for (const table of ['filter', 'nat', 'mangle']) expect(kernel.chains(table)).toContain('KUBE-PROXY-CANARY');
+
+  const poor = new FakeIptables(['192.0.2.10']);
+  const exec: Exec = async (program, args, opts) =>
+    String(opts?.input ?? '').startsWith('*mangle')
+      ? { code: 3, signal: undefined, stdout: '', stderr: 'Table does not exist' }
+      : poor.exec(program, args, opts);
+  const backend = new IptablesBackend(rules, { exec });
+  await backend.writeAll(new Map(), { endpointCount: 0 }, signal);
+  expect(poor.chains('nat')).toContain('KUBE-POSTROUTING');
+});
