@@ -40,7 +40,8 @@ export interface HousekeepingDeps {
 
 /** What only the runtime knows gets this long to stop, s. */
 const ORPHAN_GRACE_SECONDS = 1;
-const MIN_INTERVAL_MS = 1000;
+/** What a pod leaves goes soon after it, so that the next one starts on a quiet node. */
+const MIN_INTERVAL_MS = 100;
 const RETRY_MS = 2000;
 const MAX_INTERVAL_MS = 60_000;
 const CONTAINER_GC_MS = 60_000;

@@ -101,6 +101,20 @@ test('events of a container that nobody knows lead to a relist', async () => {
   expect(changed).toEqual(['u']);
 });
 
+test('events that have not waited long lead to no relist, whatever waited before them', async () => {
+  start();
+  await clock.advance(0);
+  const lists = runtime.countCalls('listPods');
+  runtime.emit({ type: 'started', containerId: 'first' });
+  runtime.emit({ type: 'deleted', containerId: 'first' });
+  await clock.advance(900);
+  runtime.emit({ type: 'started', containerId: 'second' });
+  await clock.advance(900);
+  expect(runtime.countCalls('listPods')).toBe(lists);
+  await clock.advance(200);
+  expect(runtime.countCalls('listPods')).toBe(lists + 1);
+});
+
 test('without an event stream the runtime is listed every second', async () => {
   const unimplemented = {
     // biome-ignore lint/correctness/useYield: fails before its first event

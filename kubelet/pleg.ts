@@ -40,7 +40,8 @@ const NO_STREAM_RETRY_MS = 300_000;
 export class Pleg {
   readonly #deps: PlegDeps;
   readonly #log: Logger;
-  readonly #unknown = new Map<string, RuntimeEvent>();
+  /** The newest event by container, and since when there has been one; the first to come stands first. */
+  readonly #unknown = new Map<string, { readonly event: RuntimeEvent; readonly sinceMs: number }>();
   readonly #startedAtMs: number;
   readonly #firstList = Promise.withResolvers<void>();
   #connected = false;
@@ -148,11 +149,20 @@ export class Pleg {
       this.#unknown.clear();
       this.requestRelist();
     }
-    this.#unknown.set(event.containerId, event);
-    this.#unknownTimer ??= this.#deps.clock.setTimer(UNKNOWN_EVENT_WAIT_MS, () => {
-      this.#unknownTimer = undefined;
-      if (this.#unknown.size > 0) this.requestRelist();
-    });
+    const sinceMs = this.#unknown.get(event.containerId)?.sinceMs ?? this.#deps.clock.monotonicMs();
+    this.#unknown.set(event.containerId, { event, sinceMs });
+    this.#unknownTimer ??= this.#deps.clock.setTimer(UNKNOWN_EVENT_WAIT_MS, () => this.#lookAtUnknown());
+  }
+
+  /** A relist when the oldest event has waited long enough; one of a pod that is just being started has not. */
+  #lookAtUnknown(): void {
+    const { clock } = this.#deps;
+    this.#unknownTimer = undefined;
+    const [oldest] = this.#unknown.values();
+    if (oldest === undefined) return;
+    const leftMs = oldest.sinceMs + UNKNOWN_EVENT_WAIT_MS - clock.monotonicMs();
+    if (leftMs <= 0) this.requestRelist();
+    else this.#unknownTimer = clock.setTimer(leftMs, () => this.#lookAtUnknown());
   }
 
   /** A status may be older than an event that came while it was being read: then it has to be read again. */
@@ -161,10 +171,10 @@ export class Pleg {
     const ids = [...status.sandboxes.map((s) => s.id), ...status.containers.map((c) => c.id)];
     let changed = false;
     for (const id of ids) {
-      const event = this.#unknown.get(id);
-      if (event === undefined) continue;
+      const kept = this.#unknown.get(id);
+      if (kept === undefined) continue;
       this.#unknown.delete(id);
-      if (isNews(event, this.#deps.cache.instance(id))) changed = true;
+      if (isNews(kept.event, this.#deps.cache.instance(id))) changed = true;
     }
     if (changed) this.#changed(status.uid);
   }
