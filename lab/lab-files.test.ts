@@ -1,5 +1,5 @@
 // The pieces of a lab that need no kernel: names, addresses, the state file and its lock, preflight, progress.
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -111,6 +111,17 @@ test('a lock is waited for while its holder lives, and leaves no file', async ()
   stop.abort(new Error('interrupted'));
   await expect(waiting).rejects.toThrow('interrupted');
   expect(await readdir(dir)).toEqual(['lab.lock']);
+});
+
+test('a directory that somebody removes at the same time, as it is empty, can be locked', async () => {
+  const shared = path.join(dir, 'shared');
+  for (let i = 0; i < 100; i++) {
+    await mkdir(shared, { recursive: true });
+    const locking = lockLab(shared, new FakeClock(), AbortSignal.timeout(20_000));
+    await rmdir(shared).catch(() => {}); // not empty any more
+    await using _lock = await locking;
+    expect(await readdir(shared)).toEqual(['lab.lock']);
+  }
 });
 
 test('a lock whose holder is gone is taken over, even when its pid is somebody else by now', async () => {

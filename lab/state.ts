@@ -107,15 +107,15 @@ export function findNode(state: LabState, name: string): NodeState {
   });
 }
 
+const LOCK_DIR_TRIES = 20;
 const LOCK_POLL_MS = 100;
 
 /** One command at a time changes a lab. Waits for the one that is at work; a lock whose holder is gone is taken over. */
 export async function lockLab(dir: string, clock: Clock, signal: AbortSignal): Promise<AsyncDisposable> {
-  await mkdir(dir, { recursive: true, mode: 0o755 });
   const file = path.join(dir, 'lab.lock');
   const mine = `${file}.${process.pid}`;
   // Linked into place complete: a lock can never be seen without the name of its holder in it.
-  await writeFile(mine, JSON.stringify(await identifyProcess(process.pid)), { mode: 0o600 });
+  await writeInto(dir, mine, JSON.stringify(await identifyProcess(process.pid)));
   try {
     while (!signal.aborted) {
       try {
@@ -131,6 +131,19 @@ export async function lockLab(dir: string, clock: Clock, signal: AbortSignal): P
     await rm(mine, { force: true });
   }
   throw signal.reason;
+}
+
+/** Makes `dir` for `file`. Another lab may be removing it at the same time, having found it empty. */
+async function writeInto(dir: string, file: string, text: string): Promise<void> {
+  for (let triesLeft = LOCK_DIR_TRIES; ; triesLeft--) {
+    try {
+      await mkdir(dir, { recursive: true, mode: 0o755 });
+      await writeFile(file, text, { mode: 0o600 });
+      return;
+    } catch (err) {
+      if (errnoOf(err) !== 'ENOENT' || triesLeft === 0) throw err;
+    }
+  }
 }
 
 async function lockIsHeld(file: string): Promise<boolean> {
