@@ -74,6 +74,21 @@ test('a pod that follows soon finds the watch of the one before, and what it has
   expect(changed).toEqual([]);
 });
 
+test('a pod that follows is given what the server has, however far behind the watch is', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  cache.registerPod(podOf('a'));
+  await cache.getConfigMap('ns', 'cm');
+  await clock.advance(0);
+  cache.forgetPod('a');
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '2' } } });
+  cache.registerPod(podOf('b')); // nothing has reached the watch yet
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '2' });
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '3' } } });
+  await clock.advance(0);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '3' });
+  expect(changed).toContain('b');
+});
+
 test('an immutable object that was made anew is not taken for the one before', async () => {
   await api.create(configMaps, { namespace: 'ns' }, configMap('1', { immutable: true }));
   cache.registerPod(podOf('a'));

@@ -35,6 +35,8 @@ interface Entry {
   readonly stop: AbortController;
   /** A reader gave up before the first list: its pods must hear of it. Else that list is news to nobody. */
   wasMissed: boolean;
+  /** While no pod referred to it its watch may have fallen behind what the maker of the next pod has seen. */
+  isDoubtful: boolean;
 }
 
 type ImmutableObject = KubeObject & { immutable?: boolean };
@@ -103,12 +105,31 @@ export class ObjectCache implements PodObjects, Disposable {
     ref: ObjectRef,
     signal?: AbortSignal,
   ): Promise<T | undefined> {
-    const entry = this.#entries.get(keyOf(ref));
+    const held = this.#entries.get(keyOf(ref));
+    const entry = held?.isDoubtful ? await this.#confirm(held, type) : held;
     if (entry === undefined || entry.pods.size === 0) {
       throw new AgentError(`object "${ref.namespace}"/"${ref.name}" not registered`, { code: 'OBJECT_NOT_REGISTERED' });
     }
     if (!entry.store.hasSynced) await this.#firstRead(entry, type, signal);
     return entry.store.get(`${ref.namespace}/${ref.name}`) as T | undefined;
+  }
+
+  /** The entry itself when the server has the very version that it holds, else one that is listed anew. */
+  async #confirm(entry: Entry, type: ResourceType<KubeObject>): Promise<Entry | undefined> {
+    const { namespace, name } = entry.ref;
+    const versionOf = (object: KubeObject | undefined) => object?.metadata?.resourceVersion;
+    const known = entry.store.get(`${namespace}/${name}`);
+    const found = await this.#client
+      .get(type, { namespace, name }, { timeoutMs: SYNC_LIMIT_MS })
+      .catch(() => undefined);
+    const key = keyOf(entry.ref);
+    if (this.#entries.get(key) !== entry) return this.#entries.get(key);
+    entry.isDoubtful = false;
+    if (known !== undefined && versionOf(found) === versionOf(known)) return entry;
+    this.#close(key);
+    const anew = this.#open(key, entry.ref);
+    for (const uid of entry.pods) anew.pods.add(uid);
+    return anew;
   }
 
   /** A plain GET beside the starting watch: it tells a refusal or an outage where the reflector only retries. */
@@ -145,6 +166,7 @@ export class ObjectCache implements PodObjects, Disposable {
       pods: new Set(),
       stop: new AbortController(),
       wasMissed: false,
+      isDoubtful: false,
     };
     this.#entries.set(key, entry);
     const type: ResourceType<KubeObject> = ref.kind === 'ConfigMap' ? configMaps : secrets;
@@ -173,7 +195,10 @@ export class ObjectCache implements PodObjects, Disposable {
     if (entry.pods.size > 0) return;
     // What is not watched any more, or was never listed, tells the next pod nothing.
     if (entry.stop.signal.aborted || !entry.store.hasSynced) this.#close(key);
-    else this.#unused.set(key, LINGER_MS);
+    else {
+      entry.isDoubtful = true;
+      this.#unused.set(key, LINGER_MS);
+    }
   }
 
   #close(key: string): void {
