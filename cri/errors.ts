@@ -1,24 +1,9 @@
 // gRPC status → errors the program can decide on. Nobody above cri/ looks at gRPC numbers.
+import type { GrpcStatus } from '../api/grpc-wire.ts';
 import { AgentError } from '../core/errors.ts';
 
-/** Names of the gRPC status codes (grpc/grpc doc/statuscodes.md). */
-export type GrpcCode =
-  | 'CANCELLED'
-  | 'UNKNOWN'
-  | 'INVALID_ARGUMENT'
-  | 'DEADLINE_EXCEEDED'
-  | 'NOT_FOUND'
-  | 'ALREADY_EXISTS'
-  | 'PERMISSION_DENIED'
-  | 'RESOURCE_EXHAUSTED'
-  | 'FAILED_PRECONDITION'
-  | 'ABORTED'
-  | 'OUT_OF_RANGE'
-  | 'UNIMPLEMENTED'
-  | 'INTERNAL'
-  | 'UNAVAILABLE'
-  | 'DATA_LOSS'
-  | 'UNAUTHENTICATED';
+/** How a call can fail. */
+export type GrpcCode = Exclude<GrpcStatus['code'], 'OK'>;
 
 /** A runtime call that failed. `message` is the runtime's own text, since it reaches users in container states. */
 export class CriError extends AgentError {

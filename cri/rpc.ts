@@ -1,11 +1,15 @@
-// Unary calls and streams over one gRPC channel, with our codec and our errors.
-import { Client, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { linkedSignal } from '../core/abort.ts';
+// Unary calls and streams over one gRPC connection, with our codec and our errors.
+import { type ClientHttp2Stream, constants } from 'node:http2';
+import { GrpcFrameReader, type GrpcStatus, grpcFrame } from '../api/grpc-wire.ts';
+import { errorMessage } from '../core/errors.ts';
 import { decodeMessage, encodeMessage } from './codec.ts';
 import { CriError, type GrpcCode } from './errors.ts';
+import { GrpcConnection } from './grpc-connection.ts';
 
 /** Largest message either way, as upstream: a node with many images answers long lists. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+const NO_METADATA: Readonly<Record<string, string>> = {};
 
 export interface Method {
   /** `/runtime.v1.RuntimeService/Version` */
@@ -24,82 +28,138 @@ export function methodOf(
 }
 
 export class RpcChannel {
-  readonly #client: Client;
+  readonly #connection: GrpcConnection;
 
   /** `endpoint`: `unix:///run/containerd/containerd.sock` or a path. */
   constructor(endpoint: string) {
-    const target = endpoint.startsWith('/') ? `unix://${endpoint}` : endpoint;
-    this.#client = new Client(target, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-      'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 3_000,
-      'grpc.enable_http_proxy': 0,
-      'grpc.default_authority': 'localhost', // containerd refuses a socket path as authority
-    });
+    this.#connection = new GrpcConnection(endpoint);
   }
 
-  /** `headers`: further gRPC metadata. @throws {CriError} */
-  call<T>(
+  /** `timeoutMs` undefined: no deadline. `metadata` in lower case. @throws {CriError} */
+  async call<T>(
     method: Method,
     request: object,
     timeoutMs: number | undefined,
     signal?: AbortSignal,
-    headers: Readonly<Record<string, string>> = {},
+    metadata: Readonly<Record<string, string>> = NO_METADATA,
   ): Promise<T> {
-    const metadata = new Metadata();
-    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+    return decoded<T>(method, await this.#unary(method, request, timeoutMs, signal, metadata));
+  }
+
+  #unary(
+    method: Method,
+    request: object,
+    timeoutMs: number | undefined,
+    signal: AbortSignal | undefined,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
+      const fail = (code: GrpcCode, details: string, cause?: unknown) =>
+        reject(new CriError(method.path, code, details, cause));
       if (signal?.aborted) {
-        reject(new CriError(method.path, 'CANCELLED', 'the call was cancelled', signal.reason));
+        fail('CANCELLED', 'context canceled', signal.reason);
         return;
       }
-      const call = this.#client.makeUnaryRequest<object, T>(
-        method.path,
-        (value) => encodeMessage(method.request, value),
-        (bytes) => decodeMessage<T>(method.response, bytes),
-        request,
-        metadata,
-        timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
-        (err, response) => {
-          signal?.removeEventListener('abort', cancel);
-          if (err !== null) reject(toCriError(method.path, err));
-          else resolve(response!);
-        },
-      );
-      const cancel = () => call.cancel();
-      signal?.addEventListener('abort', cancel, { once: true });
+      const stream = this.#send(method, request, timeoutMs, metadata);
+      /** What is left to come of it is of no use to anybody. */
+      const giveUp = (code: GrpcCode, details: string) => {
+        fail(code, details, signal?.reason);
+        cancel(stream);
+      };
+      const onAbort = () => giveUp('CANCELLED', 'context canceled');
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const timer = timeoutMs === undefined ? undefined : setTimeout(() => giveUp(...EXPIRED), timeoutMs);
+      const messages = messagesOf(stream);
+      this.#connection.whenEnded(stream, ({ code, details }) => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        if (code !== 'OK') fail(code, details);
+        else if (messages.length !== 1) fail('INTERNAL', `${messages.length} messages in the answer to a unary call`);
+        else resolve(messages[0]!);
+      });
     });
   }
 
   /** Messages of a server stream until it ends, `signal` aborts (then it returns) or it fails. @throws {CriError} */
   async *stream<T>(method: Method, request: object, signal: AbortSignal): AsyncIterable<T> {
     if (signal.aborted) return;
-    using linked = linkedSignal(signal);
-    const call = this.#client.makeServerStreamRequest<object, T>(
-      method.path,
-      (value) => encodeMessage(method.request, value),
-      (bytes) => decodeMessage<T>(method.response, bytes),
-      request,
-    );
-    linked.signal.addEventListener('abort', () => call.cancel(), { once: true });
+    const stream = this.#send(method, request, undefined, NO_METADATA);
+    const onAbort = () => cancel(stream);
+    signal.addEventListener('abort', onAbort, { once: true });
+    const ended = new Promise<GrpcStatus>((resolve) => this.#connection.whenEnded(stream, resolve));
     try {
-      for await (const message of call) yield message as T;
-    } catch (err) {
-      if (signal.aborted) return;
-      throw toCriError(method.path, err as ServiceError);
+      for await (const message of framesOf(stream)) yield decoded<T>(method, message);
+      const { code, details } = await ended;
+      if (code !== 'OK' && !signal.aborted) throw new CriError(method.path, code, details);
     } finally {
-      linked.abort(); // the consumer may have left the loop
+      signal.removeEventListener('abort', onAbort);
+      cancel(stream); // the consumer may have left the loop
     }
   }
 
   close(): void {
-    this.#client.close();
+    this.#connection.close();
+  }
+
+  #send(
+    method: Method,
+    request: object,
+    timeoutMs: number | undefined,
+    metadata: Readonly<Record<string, string>>,
+  ): ClientHttp2Stream {
+    const message = encodeMessage(method.request, request);
+    if (message.length > MAX_MESSAGE_BYTES) {
+      const text = `trying to send message larger than max (${message.length} vs. ${MAX_MESSAGE_BYTES})`;
+      throw new CriError(method.path, 'RESOURCE_EXHAUSTED', text);
+    }
+    const stream = this.#connection.request(method.path, metadata, timeoutMs);
+    stream.end(grpcFrame(message));
+    return stream;
   }
 }
 
-function toCriError(method: string, err: ServiceError): CriError {
-  const code = (grpcStatus[err.code] ?? 'UNKNOWN') as GrpcCode;
-  return new CriError(method, code, err.details || err.message, err);
+/** @throws {CriError} INTERNAL */
+function decoded<T>(method: Method, bytes: Buffer): T {
+  try {
+    return decodeMessage<T>(method.response, bytes);
+  } catch (err) {
+    throw new CriError(method.path, 'INTERNAL', `the answer cannot be read: ${errorMessage(err)}`, err);
+  }
+}
+
+function cancel(stream: ClientHttp2Stream): void {
+  if (!stream.closed && !stream.destroyed) stream.close(constants.NGHTTP2_CANCEL);
+}
+
+/** Go's words, which users of kubelets know. */
+const EXPIRED = ['DEADLINE_EXCEEDED', 'context deadline exceeded'] as const;
+
+/** Of a unary call: what has come when the stream ends. An answer that cannot be read ends it. */
+function messagesOf(stream: ClientHttp2Stream): Buffer[] {
+  const messages: Buffer[] = [];
+  const reader = new GrpcFrameReader(MAX_MESSAGE_BYTES);
+  stream.on('data', (part: Buffer) => {
+    try {
+      messages.push(...reader.push(part));
+    } catch (err) {
+      stream.destroy(err as Error);
+    }
+  });
+  return messages;
+}
+
+/** Reads no faster than it is asked to. What ends the stream is for `whenEnded` to tell. */
+async function* framesOf(stream: ClientHttp2Stream): AsyncIterable<Buffer> {
+  const reader = new GrpcFrameReader(MAX_MESSAGE_BYTES);
+  try {
+    for await (const part of stream) {
+      try {
+        yield* reader.push(part as Buffer);
+      } catch (err) {
+        stream.destroy(err as Error);
+      }
+    }
+  } catch {
+    // broken off: the status says why
+  }
 }

@@ -1,7 +1,7 @@
 // gRPC probes: one Check call of the health service, plaintext (pkg/probe/grpc, grpc.health.v1). Spoken over HTTP/2
 // directly: a client of @grpc/grpc-js for each probe costs 0.5 ms more, and the two messages have one field each.
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
-import { status as grpcStatus } from '@grpc/grpc-js';
+import { type GrpcCode, type GrpcStatus, goCodeName, grpcFrame, grpcStatusOf } from '../api/grpc-wire.ts';
 import { formatGoDuration, PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
 
 /** HealthCheckResponse.ServingStatus. */
@@ -13,9 +13,7 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 /** A gRPC frame's head: one byte for compression, four for the length. */
 const FRAME_HEAD_BYTES = 5;
 
-interface Answer {
-  readonly code: number;
-  readonly details: string;
+interface Answer extends GrpcStatus {
   readonly message: Buffer;
 }
 
@@ -58,7 +56,7 @@ async function connected(address: string, signal: AbortSignal): Promise<ClientHt
 
 function check(session: ClientHttp2Session, service: string, signal: AbortSignal): Promise<Answer> {
   return new Promise((resolve) => {
-    const end = (code: number, details: string, message: Buffer = Buffer.alloc(0)) =>
+    const end = (code: GrpcCode, details: string, message: Buffer = Buffer.alloc(0)) =>
       resolve({ code, details, message });
     const call = session.request({
       ':method': 'POST',
@@ -83,67 +81,38 @@ function check(session: ClientHttp2Session, service: string, signal: AbortSignal
       else call.destroy(new Error('the answer is too long'));
     });
     call.once('end', () => {
-      const { code, details } = statusOf(head, trailers);
+      const { code, details } = grpcStatusOf(head, trailers);
       end(code, details, Buffer.concat(parts));
     });
-    call.on('error', (err) => end(grpcStatus.UNAVAILABLE, err.message));
-    call.once('close', () => end(grpcStatus.UNAVAILABLE, 'the connection was closed'));
-    whenAborted(signal, call, () => end(grpcStatus.DEADLINE_EXCEEDED, ''));
-    call.end(frame(encodeRequest(service)));
+    call.on('error', (err) => end('UNAVAILABLE', err.message));
+    call.once('close', () => end('UNAVAILABLE', 'the connection was closed'));
+    whenAborted(signal, call, () => end('DEADLINE_EXCEEDED', ''));
+    call.end(grpcFrame(encodeRequest(service)));
   });
-}
-
-/** An answer without a message carries its status in the only headers it has. */
-function statusOf(head: IncomingHttpHeaders, trailers: IncomingHttpHeaders): { code: number; details: string } {
-  const from = trailers['grpc-status'] === undefined ? head : trailers;
-  const code = from['grpc-status'];
-  if (code !== undefined) return { code: Number(code), details: decoded(String(from['grpc-message'] ?? '')) };
-  const status = Number(head[':status']);
-  // How HTTP's answers read in gRPC: a server of plain HTTP/2 has no such method.
-  if (status === 404) return { code: grpcStatus.UNIMPLEMENTED, details: 'unexpected HTTP status code received: 404' };
-  return { code: grpcStatus.UNKNOWN, details: `unexpected HTTP status code received: ${status}` };
-}
-
-/** grpc-message is percent-encoded. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // not ours to mend
-  }
 }
 
 function outcomeOf({ code, details, message }: Answer, address: string, timeoutMs: number): ProbeOutcome {
   const failure = (output: string): ProbeOutcome => ({ kind: 'failure', output });
   const text = `rpc error: code = ${goCodeName(code)} desc = ${details}`;
   switch (code) {
-    case grpcStatus.OK: {
+    case 'OK': {
       const status = decodeStatus(message.subarray(FRAME_HEAD_BYTES));
       const name = STATUS_NAMES[status] ?? String(status);
       if (name === 'SERVING') return { kind: 'success', output: 'service healthy' };
       return failure(`service unhealthy (responded with "${name}")`);
     }
-    case grpcStatus.UNIMPLEMENTED:
+    case 'UNIMPLEMENTED':
       return failure(
         `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${details}`,
       );
-    case grpcStatus.DEADLINE_EXCEEDED:
-    case grpcStatus.CANCELLED:
+    case 'DEADLINE_EXCEEDED':
+    case 'CANCELLED':
       return failure(`timeout: health rpc did not complete within ${formatGoDuration(timeoutMs)}`);
-    case grpcStatus.UNAVAILABLE:
+    case 'UNAVAILABLE':
       return failure(`error: failed to connect service at "${address}": ${text}`);
     default:
       return failure(`error: health rpc probe failed: ${text}`);
   }
-}
-
-/** `NOT_FOUND` → `NotFound`, as Go prints codes. */
-function goCodeName(code: number): string {
-  const name = grpcStatus[code] ?? 'UNKNOWN';
-  return name
-    .split('_')
-    .map((word) => word[0]! + word.slice(1).toLowerCase())
-    .join('');
 }
 
 /** HealthCheckRequest: 1 service:string. */
@@ -164,12 +133,6 @@ function encodeRequest(service: string): Buffer {
 /** HealthCheckResponse: 1 status:enum. Absent means 0, UNKNOWN. */
 function decodeStatus(bytes: Buffer): number {
   return bytes.length >= 2 && bytes[0] === 0x08 ? (bytes[1] ?? 0) : 0;
-}
-
-function frame(message: Buffer): Buffer {
-  const head = Buffer.alloc(FRAME_HEAD_BYTES);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
 }
 
 /** Runs `handler` when `signal` aborts, unless `owner` has closed before. */
