@@ -112,13 +112,13 @@ export function addCommand(program: Command): void {
 
 async function up(flags: UpFlags): Promise<void> {
   const dir = path.resolve(flags.dir);
-  await preflight({ dir, port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.') });
+  const { proxyMode, networkBackend, featureGates, v } = flags;
+  await preflight({ dir, port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.'), proxyMode });
   surviveLostOutput();
   const progress = createProgress(process.stdout, systemClock);
   const lab = labIn(dir, progress);
   const stop = stopSignal();
   const startMs = systemClock.monotonicMs();
-  const { proxyMode, networkBackend, featureGates, v } = flags;
   await lab.up(
     {
       nodes: flags.nodes,

@@ -17,7 +17,7 @@ import {
   nodeAddress,
   nodeNetns,
 } from './names.ts';
-import { directoryFaults, parseListeners, preflight } from './preflight.ts';
+import { directoryFaults, missingTools, parseListeners, preflight } from './preflight.ts';
 import { createProgress } from './progress.ts';
 import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
 
@@ -139,6 +139,18 @@ test('a lock whose holder is gone is taken over, even when its pid is somebody e
 
 // ---- preflight ----
 
+test('a program that is missing is told with its package, nft only where the proxy mode needs it', async () => {
+  const without =
+    (...gone: string[]) =>
+    (need: string) =>
+      Promise.resolve(!gone.includes(need));
+  expect(await missingTools('nftables', without('nft'))).toEqual(['nft not found (apt-get install nftables)']);
+  expect(await missingTools('iptables', without('nft'))).toEqual([]);
+  expect(await missingTools(undefined, without('nft', 'ip', 'bridge'))).toEqual([
+    'ip and bridge not found (apt-get install iproute2)',
+  ]);
+});
+
 test('a directory that the agent or a socket could not live in is refused by name', () => {
   expect(directoryFaults('/var/lib/nodelet-lab')).toEqual([]);
   expect(directoryFaults('/tmp/my lab')).toEqual([
@@ -155,7 +167,7 @@ test('a directory that the agent or a socket could not live in is refused by nam
 test('a place below a file is refused before anything is made', async () => {
   const file = path.join(dir, 'file');
   await writeFile(file, '');
-  const input = { port: 1, isLabAddress: () => true };
+  const input = { port: 1, isLabAddress: () => true, proxyMode: undefined };
   const refusal = async (place: string) => await preflight({ ...input, dir: place }).catch((err: Error) => err.message);
   expect(await refusal(file)).toContain(`${file} is not a directory: choose another one with --dir`);
   expect(await refusal(path.join(file, 'a'))).toContain(`the directory ${file}/a cannot be used (ENOTDIR)`);

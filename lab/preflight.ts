@@ -19,6 +19,8 @@ const NEEDS: readonly (readonly [string, string])[] = [
   ['catatonit', 'catatonit'],
   ['/bin/busybox', 'busybox-static'],
 ];
+/** What writes the rules of nodes in nftables mode; the other mode does without. */
+const NFT_NEED = ['nft', 'nftables'] as const;
 
 export interface PreflightInput {
   /** Absolute. */
@@ -26,13 +28,15 @@ export interface PreflightInput {
   readonly port: number;
   /** Addresses on which other labs may listen at the same port. */
   readonly isLabAddress: (ip: string) => boolean;
+  /** Of the nodes; undefined: their own default. */
+  readonly proxyMode: string | undefined;
 }
 
 /** @throws {AgentError} LAB_PREFLIGHT naming every fault. */
 export async function preflight(input: PreflightInput): Promise<void> {
   const faults = [
     ...(process.getuid?.() === 0 ? [] : ['root is needed to make namespaces and networks: run it with sudo']),
-    ...(await missingTools()),
+    ...(await missingTools(input.proxyMode)),
     ...(await portFaults(input)),
     ...directoryFaults(input.dir),
     ...(await placeFaults(input.dir)),
@@ -74,10 +78,12 @@ async function placeFaults(dir: string): Promise<string[]> {
   }
 }
 
-async function missingTools(): Promise<string[]> {
+/** Tells which programs are not there, and what brings them. */
+export async function missingTools(proxyMode: string | undefined, isThere = isPresent): Promise<string[]> {
   const missing = new Map<string, string[]>();
-  for (const [need, pkg] of NEEDS) {
-    if (!(await isPresent(need))) missing.set(pkg, [...(missing.get(pkg) ?? []), need]);
+  const needs = proxyMode === 'nftables' ? [...NEEDS, NFT_NEED] : NEEDS;
+  for (const [need, pkg] of needs) {
+    if (!(await isThere(need))) missing.set(pkg, [...(missing.get(pkg) ?? []), need]);
   }
   return [...missing].map(([pkg, needs]) => `${needs.join(' and ')} not found (apt-get install ${pkg})`);
 }

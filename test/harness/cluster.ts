@@ -112,11 +112,15 @@ export class TestCluster implements AsyncDisposable {
     ]);
   }
 
-  /** Waits until the NAT and filter rules of a node are as `wanted`: nothing tells when the proxy has written them. */
-  async untilRules(node: string, wanted: (rules: string) => boolean): Promise<void> {
+  /** Waits until the rules of a node are as `wanted`, in the words of `tool`: nothing tells when the proxy has written them. */
+  async untilRules(
+    node: string,
+    wanted: (rules: string) => boolean,
+    tool: readonly [string, ...string[]] = ['iptables-save'],
+  ): Promise<void> {
     const endMs = Date.now() + RULES_MS;
     for (;;) {
-      const rules = await this.inNode(node, 'iptables-save');
+      const rules = await this.inNode(node, ...tool);
       if (wanted(rules)) return;
       if (Date.now() > endMs) throw new Error(`the rules of ${node} do not come:\n${rules}`);
       await systemClock.sleep(RULES_POLL_MS);

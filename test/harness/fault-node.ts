@@ -14,8 +14,8 @@ import { isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../
 import { labNames } from '../../lab/names.ts';
 import { startAgent } from '../../lab/node.ts';
 import { type NodePaths, nodePaths } from '../../lab/node-config.ts';
-import { readLabState } from '../../lab/state.ts';
-import { TestCluster } from './cluster.ts';
+import { findNode, readLabState } from '../../lab/state.ts';
+import { type ClusterOptions, TestCluster } from './cluster.ts';
 
 export const NODE = 'node-1';
 const EXIT_MS = 10_000;
@@ -51,11 +51,11 @@ export class FaultNode implements AsyncDisposable {
     this.#closeRuntime = connection.close;
   }
 
-  static async start(): Promise<FaultNode> {
-    const cluster = await TestCluster.start({ nodes: 1 });
+  /** `opts` of a lab that has this node at least. */
+  static async start(opts: ClusterOptions = { nodes: 1 }): Promise<FaultNode> {
+    const cluster = await TestCluster.start(opts);
     try {
-      const [node] = (await readLabState(cluster.dir)).nodes;
-      const { agent, init } = node!;
+      const { agent, init } = findNode(await readLabState(cluster.dir), NODE);
       if (agent === undefined || init === undefined) throw new Error('the lab has no agent');
       const cmdline = await readFile(`/proc/${agent.pid}/cmdline`, 'utf8');
       const config = await loadKubeconfig(cluster.kubeconfig);
@@ -93,9 +93,10 @@ export class FaultNode implements AsyncDisposable {
     if (!(await waitForExit(this.#agent, EXIT_MS, systemClock))) throw new Error('the agent does not end');
   }
 
-  /** Does not wait for it to be ready; the returned function does. */
-  async startAgent(): Promise<() => Promise<void>> {
-    const [program, ...args] = this.#command;
+  /** Does not wait for it to be ready; the returned function does. `change` makes its arguments others, this once. */
+  async startAgent(change = (args: readonly string[]) => args): Promise<() => Promise<void>> {
+    const [program, ...first] = this.#command;
+    const args = change(first);
     const { identity, ready } = await startAgent(this.#init, program!, args, this.paths, AbortSignal.timeout(READY_MS));
     this.#agent = identity;
     return () => ready(AbortSignal.timeout(READY_MS));
