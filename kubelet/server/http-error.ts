@@ -1,8 +1,10 @@
 // Answers of the node's HTTPS server that are not a success. They are plain text: kube-apiserver makes a Status of them.
-import type { ServerResponse } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { errorMessage } from '../../core/errors.ts';
 import { isCriError } from '../../cri/errors.ts';
+
+export const NOT_FOUND_TEXT = '404: Page Not Found';
 
 /** Ends a request with a status code; `message` is the whole body. */
 export class HttpError extends Error {
@@ -45,8 +47,9 @@ export function sendHttpError(response: ServerResponse, err: HttpError): void {
 export function refuseUpgrade(socket: Duplex, err: HttpError): void {
   if (socket.destroyed || !socket.writable) return;
   const head = [
-    `HTTP/1.1 ${err.code} ${err.code === 403 ? 'Forbidden' : 'Error'}`,
+    `HTTP/1.1 ${err.code} ${STATUS_CODES[err.code] ?? 'Error'}`,
     'Content-Type: text/plain; charset=utf-8',
+    'X-Content-Type-Options: nosniff',
     `Content-Length: ${Buffer.byteLength(err.message)}`,
     'Connection: close',
     ...Object.entries(err.headers).map(([name, value]) => `${name}: ${value}`),

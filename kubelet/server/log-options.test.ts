@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import type { ContainerStatus } from '../../api/pod.ts';
-import { loggedContainerId, parseLogQuery } from './log-options.ts';
+import { loggedContainerId, parseLogQuery, refuseStreams, requireContainer } from './log-options.ts';
 import { streamOptions } from './logs.ts';
 
-const parse = (query: string) => parseLogQuery(new URLSearchParams(query));
+const parse = (query: string, split = false) => parseLogQuery(new URLSearchParams(query), split);
 
 test('the query of kubectl logs', () => {
   expect(parse('follow=true&tailLines=0&timestamps=true&limitBytes=10&sinceSeconds=5')).toEqual({
@@ -13,6 +13,7 @@ test('the query of kubectl logs', () => {
     tailLines: 0,
     limitBytes: 10,
     sinceSeconds: 5,
+    stream: 'All',
   });
   expect(parse('sinceTime=2026-01-02T03:04:05.5%2B01:00').sinceTimeMs).toBe(Date.parse('2026-01-02T02:04:05.500Z'));
   expect(parse('follow=&previous=False&timestamps=0')).toMatchObject({
@@ -34,7 +35,6 @@ test.each([
   ['limitBytes=0', 422],
   ['sinceSeconds=0', 422],
   ['sinceSeconds=1&sinceTime=2026-01-02T03:04:05Z', 422],
-  ['stream=Stdout', 400],
 ])('%s is refused with %i', (query, code) => {
   expect(() => parse(query)).toThrow(expect.objectContaining({ code }));
 });
@@ -96,5 +96,26 @@ test.each([
 test('a container that the pod does not have', () => {
   const pod = { metadata: { name: 'p' }, spec: { containers: [{ name: 'c' }] } };
   const message = 'container "x" not found in pod "p"';
-  expect(() => loggedContainerId(pod, 'x', false)).toThrow(expect.objectContaining({ code: 404, message }));
+  expect(() => requireContainer(pod, 'x')).toThrow(expect.objectContaining({ code: 404, message }));
+});
+
+test.each([
+  ['stream=Stdout', 'Stdout'],
+  ['stream=Stderr&follow=true', 'Stderr'],
+  ['stream=All&tailLines=3', 'All'],
+  ['stream=&tailLines=3', 'All'],
+])('with the gate on, %s reads %s', (query, stream) => {
+  expect(parse(query, true).stream).toBe(stream);
+});
+
+test.each(['stream=stdout', 'stream=Both', 'stream=Stdout&tailLines=3'])('with the gate on, %s is refused', (query) => {
+  expect(() => parse(query, true)).toThrow(expect.objectContaining({ code: 422 }));
+});
+
+test('one output alone is asked of a node without the gate: its name is told', () => {
+  expect(() => refuseStreams(parse('stream=Stdout'), false)).toThrow(
+    'unable to return the given log stream: "Stdout". Please enable PodLogsQuerySplitStreams feature gate in kubelet',
+  );
+  expect(() => refuseStreams(parse('stream=All'), false)).not.toThrow();
+  expect(() => refuseStreams(parse('stream=Stderr', true), true)).not.toThrow();
 });

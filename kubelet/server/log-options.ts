@@ -12,25 +12,32 @@ export interface LogQuery {
   readonly sinceTimeMs?: number;
   readonly tailLines?: number;
   readonly limitBytes?: number;
+  /** As it was given; `All` when it was not. */
+  readonly stream: LogStream;
 }
 
-/** @throws {HttpError} 400 not readable, 422 not meaningful. */
-export function parseLogQuery(query: URLSearchParams): LogQuery {
+export type LogStream = 'All' | 'Stdout' | 'Stderr';
+const LOG_STREAMS: readonly string[] = ['All', 'Stdout', 'Stderr'] satisfies LogStream[];
+
+/**
+ * `splitStreams`: one of both outputs may be asked for alone.
+ * @throws {HttpError} 400 not readable, 422 not meaningful.
+ */
+export function parseLogQuery(query: URLSearchParams, splitStreams = false): LogQuery {
   const sinceSeconds = integer(query, 'sinceSeconds');
   const sinceTimeMs = time(query, 'sinceTime');
   const limitBytes = integer(query, 'limitBytes');
   const tailLines = tail(query);
   if (sinceSeconds !== undefined && (sinceSeconds < 1 || sinceTimeMs !== undefined)) throw invalid();
   if ((limitBytes !== undefined && limitBytes < 1) || (tailLines !== undefined && tailLines < 0)) throw invalid();
-  const stream = query.get('stream') ?? '';
-  if (stream !== '' && stream !== 'All') {
-    const hint = 'Please enable PodLogsQuerySplitStreams feature gate in kubelet';
-    throw new HttpError(400, `unable to return the given log stream: ${JSON.stringify(stream)}. ${hint}`);
-  }
+  const stream = query.get('stream') || 'All';
+  // A tail is counted on lines of both.
+  if (splitStreams && (!LOG_STREAMS.includes(stream) || (stream !== 'All' && tailLines !== undefined))) throw invalid();
   return {
     follow: bool(query, 'follow'),
     previous: bool(query, 'previous'),
     timestamps: bool(query, 'timestamps'),
+    stream: stream as LogStream,
     ...(sinceSeconds === undefined ? {} : { sinceSeconds }),
     ...(sinceTimeMs === undefined ? {} : { sinceTimeMs }),
     ...(tailLines === undefined ? {} : { tailLines }),
@@ -75,15 +82,26 @@ function time(query: URLSearchParams, name: string): number | undefined {
 const undecodable = () => new HttpError(400, '{"message": "Unable to decode query."}');
 const invalid = () => new HttpError(422, '{"message": "Invalid request."}');
 
+/** @throws {HttpError} 400 when one output alone is asked of a node that does not have them apart. */
+export function refuseStreams({ stream }: LogQuery, splitStreams: boolean): void {
+  if (splitStreams || stream === 'All') return;
+  const hint = 'Please enable PodLogsQuerySplitStreams feature gate in kubelet';
+  throw new HttpError(400, `unable to return the given log stream: ${JSON.stringify(stream)}. ${hint}`);
+}
+
+/** @throws {HttpError} 404 no such container in the spec. */
+export function requireContainer(pod: Pod, name: string): void {
+  if (hasContainer(pod, name)) return;
+  const podName = JSON.stringify(pod.metadata?.name ?? '');
+  throw new HttpError(404, `container ${JSON.stringify(name)} not found in pod ${podName}`);
+}
+
 /**
  * The runtime's id of the run whose log is wanted: the present one, else the last that ended.
- * @throws {HttpError} 404 no such container in the spec, 400 when there is no log to read yet.
+ * @throws {HttpError} 400 when there is no log to read yet.
  */
 export function loggedContainerId(pod: Pod, name: string, previous: boolean): string {
   const podName = pod.metadata?.name ?? '';
-  if (!hasContainer(pod, name)) {
-    throw new HttpError(404, `container ${JSON.stringify(name)} not found in pod ${JSON.stringify(podName)}`);
-  }
   const what = `container ${JSON.stringify(name)} in pod ${JSON.stringify(podName)}`;
   const status = statusOf(pod.status, name);
   if (status === undefined) throw new HttpError(400, `${what} is not available`);

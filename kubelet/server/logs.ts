@@ -10,13 +10,22 @@ import { type ContainerLogOptions, streamContainerLog } from '../../cri/containe
 import { isCriError } from '../../cri/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { HttpError } from './http-error.ts';
-import { type LogQuery, loggedContainerId, parseLogQuery } from './log-options.ts';
+import {
+  type LogQuery,
+  type LogStream,
+  loggedContainerId,
+  parseLogQuery,
+  refuseStreams,
+  requireContainer,
+} from './log-options.ts';
 import type { ContainerPath } from './routes.ts';
 import { runtimeStatusOf, type ServedPods } from './served-pods.ts';
 
 export interface LogDeps {
   readonly pods: ServedPods;
   readonly runtime: Pick<RuntimeService, 'containerStatus'>;
+  /** Gate PodLogsQuerySplitStreams. */
+  readonly splitLogStreams: boolean;
   readonly clock: Clock;
 }
 
@@ -27,9 +36,11 @@ export async function serveLogs(
   query: URLSearchParams,
   deps: LogDeps,
 ): Promise<void> {
-  const options = parseLogQuery(query);
+  const options = parseLogQuery(query, deps.splitLogStreams);
   const pod = deps.pods.podByName(target.namespace, target.pod);
   if (pod === undefined) throw new HttpError(404, `pod ${JSON.stringify(target.pod)} does not exist`);
+  requireContainer(pod, target.container);
+  refuseStreams(options, deps.splitLogStreams);
   const containerId = loggedContainerId(pod, target.container, options.previous);
   const file = await logFileOf(containerId, deps.runtime);
 
@@ -49,9 +60,15 @@ export async function serveLogs(
   response.end();
 }
 
+const STREAMS: ReadonlyMap<LogStream, 'stdout' | 'stderr'> = new Map([
+  ['Stdout', 'stdout'],
+  ['Stderr', 'stderr'],
+]);
+
 /** Pure. */
 export function streamOptions(query: LogQuery, nowMs: number): ContainerLogOptions {
   const { follow, timestamps, tailLines, limitBytes, sinceSeconds } = query;
+  const stream = STREAMS.get(query.stream);
   const sinceMs = sinceSeconds === undefined ? query.sinceTimeMs : nowMs - sinceSeconds * 1000;
   return {
     follow,
@@ -59,6 +76,7 @@ export function streamOptions(query: LogQuery, nowMs: number): ContainerLogOptio
     ...(tailLines === undefined ? {} : { tailLines }),
     ...(limitBytes === undefined ? {} : { limitBytes }),
     ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(stream === undefined ? {} : { stream }),
   };
 }
 

@@ -19,6 +19,7 @@ import { CriError } from '../../cri/errors.ts';
 import { exited, fakeContainer } from '../runtime/fake-pod-status.ts';
 import { FakeServedPods } from './fake-served-pods.ts';
 import { HealthzServer } from './healthz-server.ts';
+import { sendText } from './http-error.ts';
 import { KubeletServer } from './server.ts';
 
 const validity = { nowMs: Date.now(), lifetimeMs: 3600_000 };
@@ -86,7 +87,7 @@ beforeEach(async () => {
       },
       metrics,
       healthChecks: [{ name: 'syncloop', error: () => undefined }],
-      configz: () => ({ kind: 'KubeletConfiguration' }),
+      handlers: { configz: ({ response }) => sendText(response, 200, 'the configuration') },
       clock: systemClock,
       log: silentLog,
     },
@@ -172,7 +173,7 @@ test('pods, running pods, metrics, configuration and commands', async () => {
   const running = JSON.parse((await answerOf('/runningpods/')).body);
   expect(running.items[0]).toMatchObject({ metadata: { name: 'web' }, spec: { containers: [{ name: 'main' }] } });
   expect((await answerOf('/metrics')).body).toContain('kubelet_websocket_streaming_requests_total');
-  expect(JSON.parse((await answerOf('/configz')).body)).toEqual({ kubeletconfig: { kind: 'KubeletConfiguration' } });
+  expect((await answerOf('/configz')).body).toBe('the configuration');
   const run = await answerOf('/run/default/web/main?cmd=ls%20-l', { method: 'POST' });
   expect(run).toEqual({ code: 200, body: 'ls|-l!' });
   expect(await answerOf('/run/default/gone/main', { method: 'POST' })).toEqual({

@@ -1,6 +1,6 @@
-// The node's HTTPS server (10250) and its local health port (10248): who may ask, and who answers.
-// After pkg/kubelet/server/server.go.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+// The node's HTTP servers: HTTPS for everybody who may (10250), the read-only port without TLS (off by default), and the
+// local health port (10248). After pkg/kubelet/server/server.go.
+import { createServer as createPlainServer, type Server as PlainServer } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -17,28 +17,37 @@ import {
   type KubeletAuthenticator,
   type KubeletAuthorizer,
 } from './auth.ts';
-import { answerCheck, answerHealthz, type HealthAnswer, type HealthCheck, pingCheck } from './healthz.ts';
+import { Dispatcher } from './dispatch.ts';
+import { type Handlers, podEndpoints } from './endpoints.ts';
+import { type HealthCheck, pingCheck } from './healthz.ts';
 import { HealthzServer } from './healthz-server.ts';
-import { asHttpError, HttpError, refuseUpgrade, sendHttpError, sendText } from './http-error.ts';
+import { createServerMetrics, HttpMetrics } from './http-metrics.ts';
 import { listen } from './listen.ts';
-import { serveLogs } from './logs.ts';
-import { renderPodList, runningPods } from './pod-lists.ts';
-import { type ContainerPath, isStreaming, parseRoute, type Route } from './routes.ts';
-import { type ServedPods, servedContainer } from './served-pods.ts';
-import { serveStream } from './streaming.ts';
+import { ALL_ENDPOINTS, type EndpointSwitches } from './routes.ts';
+import type { ServedPods } from './served-pods.ts';
+import { DEFAULT_TLS, type TlsSettings, tlsOptions } from './tls-options.ts';
 
 export interface KubeletServerOptions {
   readonly nodeName: string;
   /** `0.0.0.0` and 10250 by default; port 0: any free one. */
   readonly address: string;
   readonly port: number;
+  /** 0 and by default: off. */
+  readonly readOnlyPort?: number;
   readonly healthzAddress: string;
   /** 10248 by default; 0: off. */
   readonly healthzPort: number;
   readonly certificate: KeyPair;
   /** PEM bundle against which client certificates are verified; without it none are asked for. */
   readonly clientCa?: string;
+  readonly tls?: TlsSettings;
   readonly anonymous: boolean;
+  /** Which endpoints are switched on; all when absent. */
+  readonly switches?: Omit<EndpointSwitches, 'readOnlyPort'>;
+  /** streamingConnectionIdleTimeout, ms: streams may be silent this long. 0: for ever. 4 h by default. */
+  readonly streamIdleMs?: number;
+  /** Gate PodLogsQuerySplitStreams. */
+  readonly splitLogStreams?: boolean;
 }
 
 export interface KubeletServerDeps {
@@ -52,49 +61,45 @@ export interface KubeletServerDeps {
   readonly authenticators?: readonly KubeletAuthenticator[];
   /** The API server's own identity and administrators when absent. */
   readonly authorizer?: KubeletAuthorizer;
-  /** The effective configuration as KubeletConfiguration v1beta1, for /configz. */
-  readonly configz?: () => object;
+  /** Endpoints of other parts; an endpoint that nobody brings is not found. */
+  readonly handlers?: Handlers;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** Streams may be silent this long, ms: streamingConnectionIdleTimeout. */
 const STREAM_IDLE_MS = 4 * 3600 * 1000;
-/** TLS, HTTP, the gate and two pipelines listen on a relayed connection: more than Node takes for ordinary. */
-const RELAY_LISTENERS = 32;
 const KEEP_ALIVE_MS = 90_000;
+/** Of requests, bodies included, ms; answers may take as long as they like. */
+const REQUEST_MS = 4 * 3600 * 1000;
+/** Heads take no longer than this, ms: who sends them byte by byte holds a connection this long. */
+const HEAD_MS = 30_000;
+/** A command of exec stands in the target; as large as upstream takes it. */
+const MAX_HEAD_BYTES = 1024 * 1024;
+/** Of a silent connection, until the kernel asks whether the peer is still there, ms: a followed log says nothing for hours. */
+const TCP_KEEP_ALIVE_MS = 15_000;
 
 export class KubeletServer {
   readonly #options: KubeletServerOptions;
-  readonly #deps: KubeletServerDeps;
   readonly #log: Logger;
-  readonly #gate: Gate;
-  readonly #checks: readonly HealthCheck[];
   readonly #server: Server;
+  readonly #readOnly: PlainServer | undefined;
   readonly #healthz: HealthzServer | undefined;
   readonly #upgraded = new Set<Duplex>();
-  readonly #websocketRequests: Counter<'subresource'>;
 
   constructor(options: KubeletServerOptions, deps: KubeletServerDeps) {
     this.#options = options;
-    this.#deps = deps;
     this.#log = deps.log.child({ component: 'server' });
-    this.#checks = [pingCheck, ...(deps.healthChecks ?? [])];
-    this.#gate = new Gate(options, {
+    const { healthzAddress: address, healthzPort: port } = options;
+    const log = this.#log;
+    this.#healthz = port === 0 ? undefined : new HealthzServer({ address, port }, { clock: deps.clock, log });
+    const gate = new Gate(options, {
       authenticators: [new CertificateAuthenticator(() => deps.clock.now()), ...(deps.authenticators ?? [])],
       authorizer: deps.authorizer ?? adminAuthorizer,
-      log: this.#log,
+      log,
     });
-    this.#websocketRequests = new Counter({
-      name: 'kubelet_websocket_streaming_requests_total',
-      help: 'Streaming requests that came as a WebSocket and were translated',
-      labelNames: ['subresource'],
-      registers: [deps.metrics],
-    });
-    const { healthzAddress: address, healthzPort: port } = options;
-    this.#healthz =
-      port === 0 ? undefined : new HealthzServer({ address, port }, { clock: deps.clock, log: this.#log });
-    this.#server = this.#createServer();
+    const dispatcher = this.#dispatchers(deps);
+    this.#server = this.#createServer(dispatcher(gate));
+    this.#readOnly = (options.readOnlyPort ?? 0) === 0 ? undefined : this.#createReadOnly(dispatcher(undefined));
   }
 
   /** The port listened on. */
@@ -102,9 +107,11 @@ export class KubeletServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Opens the HTTPS port. Separate from `run`, so that nothing else starts on a node whose port is taken. @throws {AgentError} LISTEN_FAILED */
-  listen(): Promise<void> {
-    return listen(this.#server, this.#options.address, this.#options.port);
+  /** Opens the ports. Separate from `run`, so that nothing else starts on a node whose port is taken. @throws {AgentError} LISTEN_FAILED */
+  async listen(): Promise<void> {
+    const { address, port, readOnlyPort = 0 } = this.#options;
+    await listen(this.#server, address, port);
+    if (this.#readOnly !== undefined) await listen(this.#readOnly, address, readOnlyPort);
   }
 
   /** Serves until `signal` aborts, then ends all connections. `listen` comes first if it was not called. @throws {AgentError} LISTEN_FAILED */
@@ -112,122 +119,85 @@ export class KubeletServer {
     if (!this.#server.listening) await this.listen();
     const healthz = this.#healthz?.run(signal);
     await aborted(signal);
-    await Promise.all([this.#close(), healthz]);
+    await Promise.all([this.#close(this.#server), this.#readOnly && this.#close(this.#readOnly), healthz]);
   }
 
-  #createServer(): Server {
-    const { certificate, clientCa } = this.#options;
+  /** Both ports share what answers; without a gate everybody may ask, for less. */
+  #dispatchers(deps: KubeletServerDeps): (gate: Gate | undefined) => Dispatcher {
+    const { pods, runtime, metrics, clock } = deps;
+    const { switches = ALL_ENDPOINTS, splitLogStreams = false, streamIdleMs = STREAM_IDLE_MS } = this.#options;
+    const checks = [pingCheck, ...(deps.healthChecks ?? [])];
+    const handlers = {
+      ...podEndpoints({ pods, runtime, metrics, checks, splitLogStreams, clock }),
+      ...deps.handlers,
+    };
+    const serverMetrics = createServerMetrics(metrics);
+    const websocketRequests = new Counter({
+      name: 'kubelet_websocket_streaming_requests_total',
+      help: 'Streaming requests that came as a WebSocket and were translated',
+      labelNames: ['subresource'] as const,
+      registers: [metrics],
+    });
+    return (gate) =>
+      new Dispatcher({
+        gate,
+        switches: { ...switches, readOnlyPort: gate === undefined },
+        handlers,
+        streaming: { pods, runtime, websocketRequests },
+        metrics: new HttpMetrics(serverMetrics, gate === undefined ? 'readonly' : 'readwrite'),
+        streamIdleMs,
+        log: this.#log,
+      });
+  }
+
+  #createServer(dispatcher: Dispatcher): Server {
+    const { certificate, clientCa, tls = DEFAULT_TLS } = this.#options;
     const server = createServer({
       cert: certificate.cert,
       key: certificate.key,
       ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
-      minVersion: 'TLSv1.2',
+      ...tlsOptions(tls),
       ALPNProtocols: ['http/1.1'],
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      requestTimeout: 0, // a followed log has no end
-      headersTimeout: 30_000,
-      maxHeaderSize: 64 * 1024,
-      noDelay: true,
+      handshakeTimeout: HEAD_MS,
+      ...HTTP_OPTIONS,
+      shouldUpgradeCallback: dispatcher.takesUpgrade,
     });
-    server.on('request', (request, response) => void this.#serve(request, response));
-    server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+    server.on('upgrade', (request, socket, head) => {
+      this.#upgraded.add(socket);
+      socket.once('close', () => this.#upgraded.delete(socket));
+      void dispatcher.upgrade(request, socket, head);
+    });
+    server.on('tlsClientError', (err) => this.#log.debug({ err }, 'TLS handshake failed'));
+    return this.#listenTo(server, dispatcher);
+  }
+
+  #createReadOnly(dispatcher: Dispatcher): PlainServer {
+    return this.#listenTo(createPlainServer(HTTP_OPTIONS), dispatcher);
+  }
+
+  #listenTo<S extends Server | PlainServer>(server: S, dispatcher: Dispatcher): S {
+    server.on('request', (request, response) => void dispatcher.serve(request, response));
     server.on('error', (err) => {
       // E.g. out of descriptors. A failure to listen is told by listen().
       if (server.listening) this.#log.error({ err }, 'cannot accept a connection');
     });
-    server.on('tlsClientError', (err) => this.#log.debug({ err }, 'TLS handshake failed'));
     return server;
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    try {
-      const { path, query } = splitUrl(request);
-      await this.#gate.admit(request, path);
-      await this.#answer(parseRoute(request.method ?? 'GET', path), query, response);
-    } catch (err) {
-      const answer = asHttpError(err);
-      if (answer.code >= 500) this.#log.warn({ err, path: request.url?.split('?')[0] }, 'request failed');
-      sendHttpError(response, answer);
-    }
-    request.resume(); // an unread body would stall the connection
-  }
-
-  async #answer(route: Route, query: URLSearchParams, response: ServerResponse): Promise<void> {
-    const { pods, metrics, configz } = this.#deps;
-    switch (route.kind) {
-      case 'healthz':
-        return sendHealth(response, healthAnswer(this.#checks, route.check, query));
-      case 'pods':
-        return sendJson(response, renderPodList(pods.getPods()));
-      case 'runningPods':
-        return sendJson(response, renderPodList(await runningPods(pods)));
-      case 'metrics':
-        return sendText(response, 200, await metrics.metrics(), { 'Content-Type': metrics.contentType });
-      case 'configz':
-        if (configz === undefined) throw new HttpError(404, '404: Page Not Found');
-        return sendJson(response, JSON.stringify({ kubeletconfig: configz() }));
-      case 'logs':
-        return serveLogs(response, route.target, query, this.#deps);
-      case 'run':
-        return this.#runCommand(route.target, query, response);
-      default:
-        throw new HttpError(500, 'Upgrade request required');
-    }
-  }
-
-  async #runCommand(target: ContainerPath, query: URLSearchParams, response: ServerResponse): Promise<void> {
-    const { container } = await servedContainer(this.#deps.pods, target);
-    const { stdout, stderr } = await this.#deps.runtime.execSync(container.id, (query.get('cmd') ?? '').split(' '), 0);
-    sendJson(response, Buffer.concat([stdout, stderr]));
-  }
-
-  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    this.#upgraded.add(socket);
-    socket.once('close', () => this.#upgraded.delete(socket));
-    socket.on('error', (err) => this.#log.debug({ err }, 'upgraded connection failed'));
-    socket.setMaxListeners(RELAY_LISTENERS);
-    request.socket.setTimeout(STREAM_IDLE_MS, () => socket.destroy());
-    try {
-      const { path, query } = splitUrl(request);
-      await this.#gate.admit(request, path);
-      const route = parseRoute(request.method ?? 'GET', path);
-      if (!isStreaming(route)) throw new HttpError(400, 'this path cannot be upgraded');
-      const { pods, runtime } = this.#deps;
-      const deps = { pods, runtime, websocketRequests: this.#websocketRequests };
-      await serveStream({ request, socket, head }, route, query, deps);
-    } catch (err) {
-      const answer = asHttpError(err);
-      if (answer.code >= 500) this.#log.warn({ err, path: request.url?.split('?')[0] }, 'stream failed');
-      refuseUpgrade(socket, answer);
-    }
-  }
-
-  async #close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeAllConnections();
+  async #close(server: Server | PlainServer): Promise<void> {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeAllConnections();
     for (const socket of this.#upgraded) socket.destroy();
     await closed;
   }
 }
 
-function splitUrl(request: IncomingMessage): { readonly path: string; readonly query: URLSearchParams } {
-  const url = request.url ?? '/';
-  const at = url.indexOf('?');
-  return at < 0
-    ? { path: url, query: new URLSearchParams() }
-    : { path: url.slice(0, at), query: new URLSearchParams(url.slice(at + 1)) };
-}
-
-function healthAnswer(checks: readonly HealthCheck[], name: string | undefined, query: URLSearchParams): HealthAnswer {
-  if (name === undefined) return answerHealthz(checks, query);
-  return answerCheck(checks, name) ?? { code: 404, text: '404: Page Not Found' };
-}
-
-function sendHealth(response: ServerResponse, { code, text }: HealthAnswer): void {
-  sendText(response, code, text);
-}
-
-function sendJson(response: ServerResponse, body: string | Uint8Array): void {
-  response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
-  response.end(body);
-}
+const HTTP_OPTIONS = {
+  keepAliveTimeout: KEEP_ALIVE_MS,
+  requestTimeout: REQUEST_MS,
+  headersTimeout: HEAD_MS,
+  maxHeaderSize: MAX_HEAD_BYTES,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+};

@@ -6,7 +6,7 @@ import type { ClientUpgrade } from '../../api/streaming/remote-command.ts';
 import type { Counter } from '../../core/metrics.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { HttpError } from './http-error.ts';
-import type { StreamingRoute } from './routes.ts';
+import { type ContainerPath, containerPath, type EndpointKind, type PodPath, podPath, type Route } from './routes.ts';
 import { relayKind, relayToRuntime } from './runtime-relay.ts';
 import { type ServedPods, servedContainer, servedSandbox } from './served-pods.ts';
 
@@ -22,6 +22,24 @@ export interface StreamingDeps {
   readonly pods: ServedPods;
   readonly runtime: Pick<RuntimeService, 'exec' | 'attach' | 'portForward'>;
   readonly websocketRequests: Counter<'subresource'>;
+}
+
+type StreamingRoute =
+  | { readonly kind: 'exec' | 'attach'; readonly target: ContainerPath }
+  | { readonly kind: 'portForward'; readonly target: PodPath };
+
+/** The kinds that take a connection over instead of answering. */
+const STREAMING: ReadonlySet<EndpointKind> = new Set(['exec', 'attach', 'portForward']);
+
+export function isStreaming({ endpoint }: Route): boolean {
+  return STREAMING.has(endpoint.kind);
+}
+
+function streamingRoute({ endpoint, params }: Route): StreamingRoute {
+  const { kind } = endpoint;
+  return kind === 'exec' || kind === 'attach'
+    ? { kind, target: containerPath(params) }
+    : { kind: 'portForward', target: podPath(params) };
 }
 
 /** @throws {HttpError} 400 when no stream is asked for. */
@@ -50,15 +68,21 @@ export function parsePorts(query: URLSearchParams): number[] {
 /** Resolves when the session is over. @throws as long as nothing has been answered: HttpError, or the runtime's error. */
 export async function serveStream(
   client: ClientUpgrade,
-  route: StreamingRoute,
+  route: Route,
   query: URLSearchParams,
   deps: StreamingDeps,
 ): Promise<void> {
-  const session = await openSession(route, query, deps);
+  const session = await (await prepareSession(streamingRoute(route), query, deps))();
   if (relayKind(client, session) === 'translated') {
-    deps.websocketRequests.inc({ subresource: route.kind.toLowerCase() });
+    deps.websocketRequests.inc({ subresource: route.endpoint.kind.toLowerCase() });
   }
   await relayToRuntime(client, session);
+}
+
+/** A request that asks for no upgrade: told what is wrong with it first, as if it did. @throws {HttpError} always */
+export async function refuseStream(route: Route, query: URLSearchParams, deps: StreamingDeps): Promise<never> {
+  await prepareSession(streamingRoute(route), query, deps); // without a session at the runtime that nobody would use
+  throw new HttpError(500, 'Upgrade request required');
 }
 
 /** A session at the runtime's streaming server: its URL works once and for a minute. */
@@ -68,27 +92,28 @@ export interface RuntimeSession {
   readonly streams?: StreamSelection;
 }
 
-async function openSession(
+/** @returns what opens the session at the runtime. */
+async function prepareSession(
   route: StreamingRoute,
   query: URLSearchParams,
   { pods, runtime }: StreamingDeps,
-): Promise<RuntimeSession> {
+): Promise<() => Promise<RuntimeSession>> {
   if (route.kind === 'portForward') {
     const port = parsePorts(query);
-    return { url: await runtime.portForward({ podSandboxId: await servedSandbox(pods, route.target), port }) };
+    const podSandboxId = await servedSandbox(pods, route.target);
+    return async () => ({ url: await runtime.portForward({ podSandboxId, port }) });
   }
   const asked = parseStreams(query);
   const { pod, container } = await servedContainer(pods, route.target);
+  const containerId = container.id;
   if (route.kind === 'exec') {
-    return {
-      url: await runtime.exec({ containerId: container.id, cmd: query.getAll('command'), ...asked }),
-      streams: asked,
-    };
+    const cmd = query.getAll('command');
+    return async () => ({ url: await runtime.exec({ containerId, cmd, ...asked }), streams: asked });
   }
   // Whether a running container has a terminal was settled when it was made, not by who attaches.
   const tty = hasTerminal(pod, route.target.container);
   const streams = { ...asked, tty, stderr: asked.stderr && !tty };
-  return { url: await runtime.attach({ containerId: container.id, ...streams }), streams };
+  return async () => ({ url: await runtime.attach({ containerId, ...streams }), streams });
 }
 
 function hasTerminal({ spec }: Pod, name: string): boolean {
