@@ -44,7 +44,7 @@ export function findCgroups(mountInfo: string): CgroupHierarchies {
   const v1 = new Map<string, string>();
   for (const mount of mounts.filter((m) => m.fsType === 'cgroup')) {
     const options = mount.superOptions.split(',');
-    for (const name of [...V1_CONTROLLERS, 'cpuset', 'cpuacct']) {
+    for (const name of [...V1_CONTROLLERS, 'cpuset', 'cpuacct', 'blkio']) {
       if (options.includes(name) && !v1.has(name)) v1.set(name, mount.mountPoint);
     }
   }
