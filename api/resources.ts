@@ -1,4 +1,6 @@
 // Which path serves a kind: the typed handles that clients, stores and the API server use to name a resource.
+import type { TokenReview } from 'kubernetes-types/authentication/v1.js';
+import type { SubjectAccessReview } from 'kubernetes-types/authorization/v1.js';
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import type { Deployment, ReplicaSet } from './apps.ts';
 import type {
@@ -78,6 +80,15 @@ export const persistentVolumeClaims = resource<PersistentVolumeClaim>(
   true,
 );
 export const csiNodes = resource<CSINode>('storage.k8s.io', 'v1', 'csinodes', 'CSINode', false);
+
+export const tokenReviews = resource<TokenReview>('authentication.k8s.io', 'v1', 'tokenreviews', 'TokenReview', false);
+export const subjectAccessReviews = resource<SubjectAccessReview>(
+  'authorization.k8s.io',
+  'v1',
+  'subjectaccessreviews',
+  'SubjectAccessReview',
+  false,
+);
 
 export const deployments = resource<Deployment>('apps', 'v1', 'deployments', 'Deployment', true);
 export const replicaSets = resource<ReplicaSet>('apps', 'v1', 'replicasets', 'ReplicaSet', true);

@@ -10,6 +10,7 @@ export interface KubeletUser {
   readonly name: string;
   readonly uid?: string;
   readonly groups: readonly string[];
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** One way to prove who one is. Undefined: no such proof was given. @throws when it was given and is wrong. */
@@ -72,6 +73,12 @@ export function userOfCertificate(peer: PeerCertificate, verified: boolean, nowM
   }
   const name = [peer.subject?.CN ?? ''].flat()[0] ?? '';
   return name === '' ? undefined : { name, groups: [peer.subject?.O ?? []].flat() };
+}
+
+/** The API server's answer about a token has the group already, and one that reviews an anonymous caller the other. */
+function withAuthenticatedGroup(user: KubeletUser): KubeletUser {
+  const isMarked = user.groups.some((g) => g === AUTHENTICATED || ANONYMOUS.groups.includes(g));
+  return isMarked ? user : { ...user, groups: [...user.groups, AUTHENTICATED] };
 }
 
 const ADMIN_GROUPS = new Set(['system:masters', 'system:kubelet-api-admin']);
@@ -156,7 +163,7 @@ export class Gate {
     for (const authenticator of this.#authenticators) {
       try {
         const user = await authenticator.authenticate(request);
-        if (user !== undefined) return { ...user, groups: [...user.groups, AUTHENTICATED] };
+        if (user !== undefined) return withAuthenticatedGroup(user);
       } catch (err) {
         failed = true;
         this.#log.debug({ err }, 'authentication failed');
