@@ -10,7 +10,7 @@ import { createKubeletPart } from './agent/kubelet-part.ts';
 import { createNetworkPart } from './agent/network-part.ts';
 import { cleanupProxy, createProxyPart } from './agent/proxy-part.ts';
 import { type AgentContext, createContext } from './agent/shared.ts';
-import type { AgentConfig } from './config/agent-config.ts';
+import type { AgentConfig, LogSettings } from './config/agent-config.ts';
 import type { Which } from './config/flag-table.ts';
 import { addAgentOptions, type FlagTexts } from './config/flags.ts';
 import { parseAgentConfig, systemDeps } from './config/parse.ts';
@@ -18,6 +18,7 @@ import { addNetworkStatusCommand } from './network-status.ts';
 import { addTraceCommand } from './proxy-trace.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
+import { upstreamVersion } from './version.ts';
 
 const DESCRIPTIONS: Readonly<Record<Which, string>> = {
   agent: 'The node of a Kubernetes cluster: kubelet, service proxy and pod network in one daemon.',
@@ -33,8 +34,12 @@ export function addCommand(program: Command): void {
     if (which === 'proxy') addTraceCommand(command);
     if (which === 'network') addNetworkStatusCommand(command);
     command.action(async (flags: FlagTexts) => {
+      if (flags.version !== undefined && flags.version.at(-1) !== 'false') {
+        console.log(upstreamVersion(flags.version.at(-1)!));
+        return;
+      }
       const { config, warnings } = await parseAgentConfig(which, flags, systemDeps);
-      const log = createLogger({ level: levelOfVerbosity(config.verbosity) });
+      const log = await agentLogger(config.logging);
       for (const warning of warnings) log.warn(warning);
       if (process.getuid?.() !== 0) {
         throw new AgentError(`nodelet ${which} needs root: it mounts, makes cgroups and programs the network`, {
@@ -46,6 +51,17 @@ export function addCommand(program: Command): void {
       await run(config, config.kubeconfig, log, stopSignal());
     });
   }
+}
+
+const STDERR = 2;
+
+async function agentLogger({ format, verbosity, vmodule }: LogSettings): Promise<Logger> {
+  const text = format === 'text' ? (await import('../core/text-log.ts')).textLog(STDERR) : undefined;
+  return createLogger({
+    level: levelOfVerbosity(verbosity),
+    components: vmodule.map((entry) => ({ pattern: entry.pattern, level: levelOfVerbosity(entry.verbosity) })),
+    ...(text === undefined ? {} : { destination: text }),
+  });
 }
 
 /** Runs the parts that `config` names until `signal` aborts. */

@@ -7,10 +7,19 @@ import type { Command } from 'commander';
 /** The Kubernetes release whose behaviour this is; also what the node reports as kubeletVersion. */
 export const KUBERNETES_VERSION = 'v1.36.0';
 
+const GO_ARCHITECTURE = process.arch === 'x64' ? 'amd64' : process.arch;
+
 const root = path.resolve(import.meta.dirname, '..');
 
 export function versionText(): string {
   return (JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** What the kubelet prints for --version, which kubeadm reads; `raw` is --version=raw. */
+export function upstreamVersion(form: string): string {
+  if (form !== 'raw') return `Kubernetes ${KUBERNETES_VERSION}`;
+  const [major, minor] = KUBERNETES_VERSION.slice(1).split('.');
+  return `version.Info{Major:"${major}", Minor:"${minor}", GitVersion:"${KUBERNETES_VERSION}", Platform:"linux/${GO_ARCHITECTURE}"}`;
 }
 
 /** Short commit of a checkout, undefined in a release or without git. */

@@ -13,6 +13,8 @@ export interface KubeletConfig {
   readonly runtimeRequestTimeoutMs: number;
   readonly syncFrequencyMs: number;
   readonly maxPods: number;
+  /** 0: maxPods alone counts. */
+  readonly podsPerCore: number;
   /** -1: no limit. */
   readonly podPidsLimit: number;
   readonly clusterDomain: string;
@@ -90,6 +92,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   runtimeRequestTimeoutMs: 120_000,
   syncFrequencyMs: 60_000,
   maxPods: 110,
+  podsPerCore: 0,
   podPidsLimit: -1,
   clusterDomain: '',
   clusterDNS: Object.freeze([]),

@@ -85,6 +85,7 @@ export function renderAgentConfig(input: NodeConfigInput): string {
     cniBinDir: input.cniBinDir,
     cniConfDir: paths.cniConfDir,
     containerLogsDir: paths.containerLogs,
+    kernelParameters: 'leave', // they are the host's
   };
   return [kubelet, proxy, nodelet].map((doc) => stringify(doc)).join('---\n');
 }

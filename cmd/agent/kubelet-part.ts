@@ -47,6 +47,7 @@ import { KUBERNETES_VERSION } from '../version.ts';
 import { createCsiPart } from './csi-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
+import { prepareKernel } from './kernel-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
@@ -86,6 +87,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   );
   const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
   const runtimeName = version.runtimeName;
+  await prepareKernel(ctx);
 
   const objects = new ObjectCache({ client, clock, log });
   const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
@@ -269,7 +271,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     machine,
     ephemeralStorageBytes: await fileSystemBytes(rootDir),
     maxPods: settings.maxPods,
-    podsPerCore: 0,
+    podsPerCore: settings.podsPerCore,
     reservations: [reserved.forSystem, reserved.againstEviction],
     kubeletVersion: KUBERNETES_VERSION,
     runtimeName,

@@ -12,18 +12,37 @@ export interface AgentConfig {
   readonly nodeName: string;
   /** File; undefined in standalone mode. */
   readonly kubeconfig: string | undefined;
-  /** kubelet verbosity 0 to 10. */
-  readonly verbosity: number;
+  readonly logging: LogSettings;
   readonly featureGates: ReadonlyMap<string, boolean>;
   readonly kubelet: KubeletConfig;
   /** Undefined: no credential provider plugins. */
   readonly credentialProviders: { readonly configPath: string; readonly binDir: string } | undefined;
   readonly node: NodeSettings;
   readonly server: ServerSettings;
+  readonly process: ProcessSettings;
+  /** The effective KubeletConfiguration v1beta1, for /configz. */
+  readonly configz: Readonly<Record<string, unknown>>;
   readonly api: ApiSettings;
   readonly proxy: ProxySettings;
   readonly network: NetworkSettings;
   readonly nodelet: NodeletSettings;
+}
+
+export interface LogSettings {
+  readonly format: 'text' | 'json';
+  /** The kubelet's: 4 tells each sync, 6 and more everything. */
+  readonly verbosity: number;
+  /** Other verbosities for components that match. */
+  readonly vmodule: readonly { readonly pattern: string; readonly verbosity: number }[];
+}
+
+/** What the kernel is told about the process, and about the host, at start. */
+export interface ProcessSettings {
+  /** RLIMIT_NOFILE. */
+  readonly maxOpenFiles: number;
+  readonly oomScoreAdj: number;
+  /** check: refuse to start where a kernel parameter is not as the kubelet wants it. */
+  readonly kernelParameters: 'set' | 'check' | 'leave';
 }
 
 export interface NodeSettings {
@@ -37,6 +56,8 @@ export interface NodeSettings {
   /** evictionHard, e.g. `memory.available` → `100Mi`, `nodefs.available` → `10%`. */
   readonly evictionHard: Readonly<Record<string, string>>;
   readonly certDir: string;
+  /** --cloud-provider=external: the Node's addresses are the cloud controller manager's. */
+  readonly externalCloud: boolean;
   readonly failCgroupV1: boolean;
   /** Refuse to run on a host with swap. */
   readonly failSwapOn: boolean;

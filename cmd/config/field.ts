@@ -3,10 +3,20 @@
 import { entriesOf, readEntries, type ValueType } from './values.ts';
 
 /**
- * used: acted on. later: valid, but does nothing in this version, which is said once. none: does nothing in upstream
- * either, or on Linux, or with a CRI runtime, so nothing is said.
+ * used: acted on. later: being built; valid, but does nothing yet, which is said once. An object of `none` is accepted
+ * and changes nothing, one of `refused` may only have its default; both say why, in words that end a sentence.
  */
-export type Effect = 'used' | 'later' | 'none';
+export type Effect = 'used' | 'later' | { readonly none: string } | { readonly refused: string };
+
+/** Accepted, and nothing to do: `why` completes "no effect: …". */
+export function none(why: string): Effect {
+  return { none: why };
+}
+
+/** Any other value than the default is an error: `why` completes "cannot be set: …". */
+export function refused(why: string): Effect {
+  return { refused: why };
+}
 
 /** `S` is the type once defaults are filled in. */
 export interface Field<T, S> {
@@ -67,14 +77,39 @@ function isUnset(f: Field<unknown, unknown>, value: unknown): boolean {
   return value === undefined || value === null || (!f.keepZero && (value === 0 || value === ''));
 }
 
-/** The paths in `doc` of fields that mean something upstream, were given another value than the default, and do nothing here. */
-export function withoutEffect(fields: Fields, doc: Readonly<Record<string, unknown>>, prefix = ''): string[] {
+/** A field of `doc` that has another value than its default. */
+export interface ChangedField {
+  readonly path: string;
+  readonly effect: Effect;
+}
+
+export function changedFields(fields: Fields, doc: Readonly<Record<string, unknown>>, prefix = ''): ChangedField[] {
   return Object.entries(doc).flatMap(([name, value]) => {
     const f = fields[name]!;
     const path = `${prefix}${name}`;
-    if (f.fields !== undefined) return withoutEffect(f.fields, value as Record<string, unknown>, `${path}.`);
-    return f.effect !== 'later' || isUnset(f, value) || isDefault(f.initial, value) ? [] : [path];
+    if (f.fields !== undefined) return changedFields(f.fields, (value ?? {}) as Record<string, unknown>, `${path}.`);
+    return isUnset(f, value) || isDefault(f.initial, value) ? [] : [{ path, effect: f.effect }];
   });
+}
+
+/** Why a refused field cannot be set; undefined for any other. */
+export function refusalOf(effect: Effect): string | undefined {
+  return typeof effect === 'object' && 'refused' in effect ? effect.refused : undefined;
+}
+
+/** A settled document in the form of a file: durations as Go writes them, without what is empty. */
+export function printed<F extends Fields>(fields: F, settled: Settled<F>): Record<string, unknown> {
+  const entries = Object.entries(fields).map(([name, f]): [string, unknown] => {
+    const value = settled[name as keyof F] as unknown;
+    if (f.fields !== undefined) return [name, printed(f.fields, value as Settled<Fields>)];
+    return [name, value === undefined || f.type.print === undefined ? value : f.type.print(value)];
+  });
+  return Object.fromEntries(entries.filter(([, value]) => !isEmptyValue(value)));
+}
+
+/** What upstream's JSON leaves out; a group stays, even when nothing is left in it. */
+function isEmptyValue(value: unknown): boolean {
+  return value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
 }
 
 function isDefault(initial: unknown, value: unknown): boolean {

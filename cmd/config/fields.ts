@@ -10,6 +10,8 @@ export const nodeletFields = {
   cniBinDir: field('used', absolutePath, '/opt/cni/bin'),
   cniConfDir: field('used', absolutePath, '/etc/cni/net.d'),
   containerLogsDir: field('used', absolutePath, '/var/log/containers'),
+  /** set: as the kubelet does, unless protectKernelDefaults says to check only; leave: neither. */
+  kernelParameters: field('used', oneOf('set', 'leave'), 'set'),
   subnetFile: field('used', absolutePath, '/run/flannel/subnet.env'),
   networkBackend: field('used', oneOf('vxlan', 'host-gw', 'none'), 'vxlan'),
   vni: field('used', int(1, 16_777_215), 1),

@@ -1,11 +1,11 @@
 // Every flag of `nodelet agent`, `kubelet`, `proxy` and `network`: upstream's own names. A flag either sets a field of a
 // configuration kind or stands alone.
 
-import { type Effect, fieldAt } from './field.ts';
+import { type Effect, fieldAt, none, refused } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { kubeletFields, taint } from './kubelet-fields.ts';
 import { clusterCidr } from './proxy-fields.ts';
-import { bool, duration, filePath, int, list, map, stringType, text, type ValueType } from './values.ts';
+import { bool, duration, filePath, int, list, map, splitCommas, stringType, text, type ValueType } from './values.ts';
 
 export type Which = 'agent' | 'kubelet' | 'proxy' | 'network';
 
@@ -17,13 +17,15 @@ export interface Flag {
   readonly target?: { readonly kind: ConfigKind; readonly path: string };
   /** For --help; flags without an effect have none and are not listed. */
   readonly help?: string;
+  /** What to use instead, for a flag that upstream means to take away. */
+  readonly deprecated?: string;
 }
 
 function own(name: string, type: ValueType<unknown>, help: string): Flag {
   return { name, type, effect: 'used', help };
 }
 
-function ignored(names: string, effect: 'later' | 'none' = 'none', type: ValueType<unknown> = text): Flag[] {
+function ignored(names: string, effect: Effect, type: ValueType<unknown> = text): Flag[] {
   return names
     .trim()
     .split(/\s+/)
@@ -42,6 +44,11 @@ function setting(kind: ConfigKind, name: string, path: string, help?: string): F
   return { name, type, effect, target: { kind, path }, ...(words === undefined ? {} : { help: words }) };
 }
 
+/** A flag that upstream means to take away. */
+function deprecated(flag: Flag, instead: string): Flag {
+  return { ...flag, deprecated: instead };
+}
+
 /** `kubeAPIQPS` → `kube-api-qps`. */
 export function kebab(name: string): string {
   return name
@@ -54,7 +61,6 @@ export function kebab(name: string): string {
 const RENAMED: Readonly<Record<string, string>> = {
   'pod-manifest-path': 'staticPodPath',
   'manifest-url': 'staticPodURL',
-  'manifest-url-header': 'staticPodURLHeader',
   'anonymous-auth': 'authentication.anonymous.enabled',
   'authentication-token-webhook': 'authentication.webhook.enabled',
   'authentication-token-webhook-cache-ttl': 'authentication.webhook.cacheTTL',
@@ -79,6 +85,7 @@ const RENAMED: Readonly<Record<string, string>> = {
   runonce: 'runOnce',
   'logging-format': 'logging.format',
   'log-flush-frequency': 'logging.flushFrequency',
+  vmodule: 'logging.vmodule',
 };
 
 /** Fields that only a file can set. */
@@ -95,7 +102,48 @@ const FILE_ONLY = new Set(
   configMapAndSecretChangeDetectionStrategy registerWithTaints`.split(/\s+/),
 );
 
+/** Flags of fields that are not deprecated. */
+const LASTING = new Set(['provider-id', 'fail-cgroupv1', 'vmodule', 'log-flush-frequency', 'seccomp-default']);
+
+function kubeletSetting(name: string, path: string, type?: ValueType<unknown>): Flag {
+  const flag = setting('KubeletConfiguration', name, path);
+  const typed = type === undefined ? flag : { ...flag, type };
+  return LASTING.has(name) ? typed : deprecated(typed, `set ${path} in the file of --config`);
+}
+
 const taints: ValueType<unknown> = { ...list(taint), expected: 'key=value:Effect, separated by commas' };
+
+/** `name:value` pairs; several of one name add up. */
+const headers: ValueType<unknown> = {
+  ...map(list(text)),
+  expected: 'name:value, separated by commas',
+  fromFlag: (texts) => {
+    const pairs = splitCommas(texts).map((pair) => /^([^:]+):(.*)$/s.exec(pair));
+    if (pairs.includes(null)) return texts.at(-1); // no map: `read` says so
+    const found: Record<string, string[]> = {};
+    for (const pair of pairs) {
+      const [, name, value] = pair!;
+      found[name!.trim()] = [...(found[name!.trim()] ?? []), value!.trim()];
+    }
+    return found;
+  },
+};
+
+/** `0:memory=1Gi,hugepages-2Mi=512Mi` for each NUMA node. */
+const reservedMemory: ValueType<unknown> = {
+  ...fieldAt(kubeletFields, 'reservedMemory').type,
+  expected: 'node:resource=quantity,... e.g. 0:memory=1Gi,hugepages-2Mi=512Mi',
+  fromFlag: (texts) =>
+    texts
+      .flatMap((one) => one.split(';'))
+      .map((one) => {
+        const match = /^\s*(\d+):(.+)$/.exec(one);
+        return match === null ? one : { numaNode: Number(match[1]), limits: map(text).fromFlag([match[2]!]) };
+      }),
+};
+
+const CADVISOR = none('nor has it upstream: it was for cAdvisor');
+const NO_STREAMS = none('each line is written at once, to standard error');
 
 const FEATURE_GATES = own(
   'feature-gates',
@@ -105,9 +153,14 @@ const FEATURE_GATES = own(
 const VERBOSITY = own('v', int(0, 10), 'verbosity of the log, 0 to 10: 4 tells each sync, 6 everything');
 const HOSTNAME = own('hostname-override', text, 'name of the Node (default: the host name); always in lower case');
 const KUBECONFIG = own('kubeconfig', filePath, 'how to reach the API server; without it only static pods are run');
-const LOGGING = ignored('vmodule log-text-info-buffer-size log-json-info-buffer-size', 'none').concat(
-  ignored('log-text-split-stream log-json-split-stream', 'none', bool),
+const LOGGING = ignored('log-text-info-buffer-size log-json-info-buffer-size', NO_STREAMS).concat(
+  ignored('log-text-split-stream log-json-split-stream', NO_STREAMS, bool),
 );
+const VERSION: Flag = {
+  ...own('version', text, 'print the version of Kubernetes and end'),
+  type: { ...text, isSwitch: true },
+};
+const INSTEAD_OF_AGE = 'set evictionHard or evictionSoft in the file of --config';
 
 const kubelet: readonly Flag[] = [
   own(
@@ -127,44 +180,55 @@ const kubelet: readonly Flag[] = [
   own('root-dir', filePath, "where the pods' volumes and state are kept (default /var/lib/kubelet)"),
   own('cert-dir', filePath, 'where certificates are kept (default /var/lib/kubelet/pki)'),
   {
-    ...setting(
-      'KubeletConfiguration',
-      'register-with-taints',
-      'registerWithTaints',
-      'taints of the Node when it is registered: key=value:Effect,...',
-    ),
-    type: taints,
+    ...kubeletSetting('register-with-taints', 'registerWithTaints', taints),
+    help: 'taints of the Node when it is registered: key=value:Effect,...',
   },
+  own('cloud-provider', text, 'external: a cloud controller manager completes the Node'),
   own(
     'image-credential-provider-config',
     filePath,
     'CredentialProviderConfig, or a directory of such files: which plugins give credentials for which images',
   ),
   own('image-credential-provider-bin-dir', filePath, 'where the credential provider plugins are'),
-  own('minimum-container-ttl-duration', duration(), 'age before a dead container may be removed (default 0s)'),
-  own('maximum-dead-containers-per-container', int(), 'dead instances kept of each container (default 1)'),
-  own('maximum-dead-containers', int(), 'dead containers kept in all; -1 is no limit (default -1)'),
+  deprecated(
+    own('minimum-container-ttl-duration', duration(), 'age before a dead container may be removed (default 0s)'),
+    INSTEAD_OF_AGE,
+  ),
+  deprecated(
+    own('maximum-dead-containers-per-container', int(), 'dead instances kept of each container (default 1)'),
+    INSTEAD_OF_AGE,
+  ),
+  deprecated(
+    own('maximum-dead-containers', int(), 'dead containers kept in all; -1 is no limit (default -1)'),
+    INSTEAD_OF_AGE,
+  ),
   FEATURE_GATES,
   VERBOSITY,
-  ...Object.entries(RENAMED).map(([flag, path]) => setting('KubeletConfiguration', flag, path)),
+  VERSION,
+  ...Object.entries(RENAMED).map(([flag, path]) => kubeletSetting(flag, path)),
+  kubeletSetting('manifest-url-header', 'staticPodURLHeader', headers),
+  kubeletSetting('reserved-memory', 'reservedMemory', reservedMemory),
   ...Object.keys(kubeletFields)
     .filter((name) => !FILE_ONLY.has(name))
-    .map((name) => setting('KubeletConfiguration', kebab(name), name)),
+    .map((name) => kubeletSetting(kebab(name), name)),
   ...LOGGING,
-  ...ignored(`bootstrap-kubeconfig cloud-provider runtime-cgroups lock-file reserved-memory`, 'later'),
-  ...ignored('exit-on-lock-contention', 'later', bool),
-  ...ignored(
-    `experimental-mounter-path housekeeping-interval max-housekeeping-interval containerd containerd-namespace
-     boot-id-file machine-id-file storage-driver-buffer-duration storage-driver-db storage-driver-host
-     storage-driver-password storage-driver-table storage-driver-user global-housekeeping-interval
-     event-storage-age-limit event-storage-event-limit application-metrics-count-limit container-hints`,
-    'later',
-  ),
-  ...ignored(
-    'experimental-allocatable-ignore-eviction storage-driver-secure log-cadvisor-usage enable-load-reader',
-    'later',
-    bool,
-  ),
+  ...ignored('bootstrap-kubeconfig', 'later'),
+  ...ignored('runtime-cgroups', none('the cgroup of the runtime is not measured by itself')),
+  ...ignored('lock-file', refused('run one agent for each --root-dir, as a service manager does')),
+  ...ignored('exit-on-lock-contention', refused('it needs --lock-file, which is not supported'), bool),
+  ...[
+    ...ignored('experimental-mounter-path', refused('file systems are mounted by mount(8) of the host')),
+    ...ignored('housekeeping-interval max-housekeeping-interval', none('containers are measured when somebody asks')),
+    ...ignored('experimental-allocatable-ignore-eviction', refused('hard thresholds always count'), bool),
+    ...ignored(
+      `containerd containerd-namespace boot-id-file machine-id-file storage-driver-buffer-duration storage-driver-db
+       storage-driver-host storage-driver-password storage-driver-table storage-driver-user
+       global-housekeeping-interval event-storage-age-limit event-storage-event-limit
+       application-metrics-count-limit container-hints`,
+      CADVISOR,
+    ),
+    ...ignored('storage-driver-secure log-cadvisor-usage enable-load-reader', CADVISOR, bool),
+  ].map((flag) => deprecated(flag, 'leave it out')),
 ];
 
 const agentOnly: readonly Flag[] = [
@@ -244,9 +308,11 @@ const proxy: readonly Flag[] = [
   VERBOSITY,
   ...Object.entries(proxyPaths).map(([flag, path]) => setting('KubeProxyConfiguration', flag, path)),
   ...LOGGING,
-  ...ignored('master write-config-to healthz-port metrics-port', 'later'),
+  ...ignored('master write-config-to', refused('give --kubeconfig, and write the file yourself')),
+  ...ignored('healthz-port metrics-port', refused('give --healthz-bind-address and --metrics-bind-address')),
   CLEANUP,
-  ...ignored('init-only', 'later', bool),
+  ...ignored('init-only', refused('sysctls and rules are set by one process that stays'), bool),
+  VERSION,
 ];
 
 const network: readonly Flag[] = [
@@ -300,10 +366,11 @@ const network: readonly Flag[] = [
     'etcd-password': 'etcdPassword',
     'subnet-lease-renew-margin': 'subnetLeaseRenewMargin',
   }).map(([flag, path]) => setting('NodeletConfiguration', flag, path)),
-  ...ignored('iptables-resync', 'none', int(0)), // rules are looked at every 10 s
-  ...ignored('ip-blackhole-route', 'later', bool),
-  ...ignored('kube-api-url healthz-ip', 'later'),
-  ...ignored('healthz-port', 'later', int(0)),
+  ...ignored('iptables-resync', none('rules are looked at every 10 s'), int(0)),
+  ...ignored('ip-blackhole-route', refused('the range of all pods is routed peer by peer'), bool),
+  ...ignored('kube-api-url', refused('give --kubeconfig')),
+  ...ignored('healthz-ip', none('there is no --healthz-port')),
+  ...ignored('healthz-port', refused('the network part has no port; see nodelet network status'), int(0)),
 ];
 
 export const FLAGS: Readonly<Record<Which, readonly Flag[]>> = {

@@ -1,7 +1,7 @@
 // KubeletConfiguration v1beta1: every field, with upstream's default (pkg/kubelet/apis/config/v1beta1/defaults.go) and
 // bounds (pkg/kubelet/apis/config/validation). Rules between fields are in rules.ts.
 import { isQuantity } from '../../api/quantity.ts';
-import { type Fields, field, group, optional } from './field.ts';
+import { type Fields, field, group, none, optional, refused } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import {
   bool,
@@ -118,13 +118,17 @@ const serverFields = {
     }),
   }),
   enableDebuggingHandlers: field('later', bool, true),
-  enableContentionProfiling: field('none', bool, false),
+  enableContentionProfiling: field(none('Node.js has no locks to profile'), bool, false),
   enableSystemLogHandler: field('later', bool, true),
   enableSystemLogQuery: field('later', bool, false),
   enableProfilingHandler: field('later', bool, true),
   enableDebugFlagsHandler: field('later', bool, true),
-  showHiddenMetricsForVersion: field('none', text, ''),
-  streamingConnectionIdleTimeout: field('none', duration(), 240 * MINUTE),
+  showHiddenMetricsForVersion: field(none('no metric is hidden'), text, ''),
+  streamingConnectionIdleTimeout: field(
+    none('nor has it upstream, since streams end at the runtime'),
+    duration(),
+    240 * MINUTE,
+  ),
 } satisfies Fields;
 
 const apiFields = {
@@ -138,7 +142,11 @@ const apiFields = {
   kubeAPIBurst: field('used', atLeastZero, 100),
   eventRecordQPS: field('used', atLeastZero, 50, 'keepZero'),
   eventBurst: field('used', atLeastZero, 100),
-  contentType: field('none', text, 'application/vnd.kubernetes.protobuf'),
+  contentType: field(
+    none('the API server is spoken to in JSON, which it always takes'),
+    text,
+    'application/vnd.kubernetes.protobuf',
+  ),
   registerNode: field('used', bool, true),
   registerWithTaints: field('used', list(taint), []),
   providerID: field('used', text, ''),
@@ -146,9 +154,17 @@ const apiFields = {
   nodeStatusReportFrequency: optional('used', duration()),
   nodeLeaseDurationSeconds: field('used', int(0), 40),
   nodeStatusMaxImages: field('used', int(-1), 50, 'keepZero'),
-  configMapAndSecretChangeDetectionStrategy: field('later', oneOf('Get', 'Cache', 'Watch'), 'Watch'),
-  enableControllerAttachDetach: field('later', bool, true),
-  runOnce: field('none', bool, false),
+  configMapAndSecretChangeDetectionStrategy: field(
+    none('objects are always watched, so that pods see changes at once'),
+    oneOf('Get', 'Cache', 'Watch'),
+    'Watch',
+  ),
+  enableControllerAttachDetach: field(
+    refused('volumes are attached by the controller of the control plane, never by the node'),
+    bool,
+    true,
+  ),
+  runOnce: field(refused('running once was taken away upstream as well'), bool, false),
 } satisfies Fields;
 
 const runtimeFields = {
@@ -178,14 +194,18 @@ const runtimeFields = {
     maxContainerRestartPeriod: field('used', duration(SECOND, 300 * SECOND, ' from 1s to 5m'), 300 * SECOND),
   }),
   seccompDefault: field('used', bool, false),
-  volumePluginDir: field('later', filePath, '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/'),
+  volumePluginDir: field(
+    none('drivers of FlexVolume are not called; CSI took their place'),
+    filePath,
+    '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',
+  ),
   volumeStatsAggPeriod: field('later', duration(Number.NEGATIVE_INFINITY), MINUTE),
   localStorageCapacityIsolation: field('later', bool, true),
 } satisfies Fields;
 
 const resourceFields = {
   maxPods: field('used', atLeastZero, 110),
-  podsPerCore: field('later', atLeastZero, 0),
+  podsPerCore: field('used', atLeastZero, 0),
   podPidsLimit: field('used', int(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), -1, 'keepZero'),
   cgroupDriver: field('used', oneOf('cgroupfs', 'systemd'), 'cgroupfs'),
   cgroupsPerQOS: field('used', bool, true),
@@ -203,7 +223,7 @@ const resourceFields = {
   topologyManagerPolicy: field('later', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
   topologyManagerScope: field('later', oneOf('container', 'pod'), 'container'),
   topologyManagerPolicyOptions: optional('later', map(text)),
-  qosReserved: optional('later', map(text)),
+  qosReserved: optional(refused('memory is not kept for QoS classes (alpha upstream, gate QOSReserved)'), map(text)),
   systemReserved: field('used', reservation, {}),
   kubeReserved: field('used', reservation, {}),
   systemReservedCgroup: field('later', text, ''),
@@ -259,18 +279,22 @@ const evictionFields = {
   evictionPressureTransitionPeriod: field('later', duration(), 5 * MINUTE),
   evictionMaxPodGracePeriod: field('later', int(), 0),
   mergeDefaultEvictionSettings: field('used', bool, false),
-  kernelMemcgNotification: field('none', bool, false),
+  kernelMemcgNotification: field(none('memory is watched all the time'), bool, false),
 } satisfies Fields;
 
 const otherFields = {
   clusterDomain: field('used', text, ''),
   clusterDNS: field('used', list(ip), []),
   resolvConf: field('used', filePath, '/etc/resolv.conf', 'keepZero'),
-  podCIDR: field('later', text, ''),
-  hairpinMode: field('none', oneOf('promiscuous-bridge', 'hairpin-veth', 'none'), 'promiscuous-bridge'),
+  podCIDR: field(none('the pod network takes its range from the Node, or from its own settings'), text, ''),
+  hairpinMode: field(
+    none('CNI plugins set up interfaces, upstream too'),
+    oneOf('promiscuous-bridge', 'hairpin-veth', 'none'),
+    'promiscuous-bridge',
+  ),
   makeIPTablesUtilChains: field('later', bool, true),
-  iptablesMasqueradeBit: field('none', int(0, 31), 14, 'keepZero'),
-  iptablesDropBit: field('none', int(0, 31), 15, 'keepZero'),
+  iptablesMasqueradeBit: field(none('nor has it upstream: the proxy has its own'), int(0, 31), 14, 'keepZero'),
+  iptablesDropBit: field(none('nor has it upstream: nothing is marked for dropping'), int(0, 31), 15, 'keepZero'),
   shutdownGracePeriod: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
   shutdownGracePeriodCriticalPods: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
   shutdownGracePeriodByPodPriority: optional(
@@ -279,7 +303,10 @@ const otherFields = {
   ),
   featureGates: field('used', map(bool), {}),
   logging: group(loggingFields),
-  tracing: optional('later', record({ endpoint: text, samplingRatePerMillion: int(0, 1_000_000) })),
+  tracing: optional(
+    refused('no traces are exported'),
+    record({ endpoint: text, samplingRatePerMillion: int(0, 1_000_000) }),
+  ),
 } satisfies Fields;
 
 export const kubeletFields = {

@@ -328,7 +328,7 @@ describe('precedence', () => {
     expect(warnings).toEqual([]);
     expect(config).toMatchObject({
       nodeName: 'node-1',
-      verbosity: 4,
+      logging: { format: 'json', verbosity: 4, vmodule: [] },
       node: { nodeIps: ['172.29.0.2'], failSwapOn: false, failCgroupV1: false },
     });
     expect(config.kubelet).toMatchObject({
@@ -356,8 +356,8 @@ volumeStatsAggPeriod: 0s`),
       },
     );
     expect(warnings).toEqual([
-      'these flags are valid but do nothing in this version: --containerd, --read-only-port',
-      'these settings are valid but do nothing in this version: KubeletConfiguration.rotateCertificates',
+      'these settings are valid but do nothing yet: KubeletConfiguration.rotateCertificates, --read-only-port',
+      'these flags are deprecated and will be taken away: --read-only-port (set readOnlyPort in the file of --config), --containerd (leave it out)',
     ]);
   });
 });
@@ -548,7 +548,7 @@ describe('the other sub-commands', () => {
       conntrack: { min: 0, maxPerCore: 32_768 },
     });
     expect([...config.parts]).toEqual(['proxy']);
-    expect(warnings).toEqual(['these flags are valid but do nothing in this version: --profiling']);
+    expect(warnings).toEqual(['these settings are valid but do nothing yet: --profiling']);
   });
 
   test("network takes flannel's flags and net-conf.json", async () => {

@@ -5,20 +5,29 @@ import os from 'node:os';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { AgentError } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
-import type { AgentConfig, NodeletSettings, Part } from './agent-config.ts';
+import type { AgentConfig, LogSettings, NodeletSettings, Part } from './agent-config.ts';
+import { renderConfigz } from './configz.ts';
 import { resolveGates } from './feature-gates.ts';
-import { settle, withoutEffect } from './field.ts';
+import { changedFields, type Effect, refusalOf, settle } from './field.ts';
 import { type ConfigKind, KINDS, nodeletFields } from './fields.ts';
 import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns, unreadable } from './files.ts';
 import type { Which } from './flag-table.ts';
 import { type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
-import { kubeletFields, LEGACY_DEFAULTS } from './kubelet-fields.ts';
+import { EVICTION_HARD, kubeletFields, LEGACY_DEFAULTS } from './kubelet-fields.ts';
+import type { LogFields } from './logging-fields.ts';
 import { readNetConf } from './net-conf.ts';
 import { type NodeletFields, networkSettings, rangeOf } from './network-settings.ts';
 import { checkNodeLabels, nodeIpsOf, nodeNameOf } from './node-identity.ts';
 import { proxyFields } from './proxy-fields.ts';
 import { checkKubelet, checkProxy, type ProxyFileSettings } from './rules.ts';
-import { apiSettings, kubeletConfig, nodeSettings, proxySettings, serverSettings } from './settings.ts';
+import {
+  apiSettings,
+  kubeletConfig,
+  nodeSettings,
+  processSettings,
+  proxySettings,
+  serverSettings,
+} from './settings.ts';
 import type { Report } from './values.ts';
 
 export interface ParseDeps extends FileAccess {
@@ -61,7 +70,8 @@ export async function parseAgentConfig(which: Which, flags: FlagTexts, deps: Par
 function invalid(which: Which, faults: readonly string[]): AgentError {
   const [first] = faults;
   const all = faults.map((one) => `\n  - ${one}`).join('');
-  return new AgentError(faults.length === 1 ? first! : `the configuration has ${faults.length} faults:${all}`, {
+  const what = faults.length === 1 ? first! : `${faults.length} faults:${all}`;
+  return new AgentError(`invalid configuration: ${what}`, {
     code: 'CONFIG_INVALID',
     hint: `nothing was changed; nodelet ${which} --help tells what can be set`,
     details: { faults },
@@ -100,37 +110,65 @@ class Input {
     ];
     // With --config-dir alone the old defaults are the base that is merged onto, as upstream has it.
     const base = file === undefined ? LEGACY_DEFAULTS : {};
+    const filled = file === undefined ? {} : { evictionHard: EVICTION_HARD };
     this.documents = {
-      KubeletConfiguration: this.#merge('KubeletConfiguration', base),
+      KubeletConfiguration: this.#merge('KubeletConfiguration', base, filled),
       KubeProxyConfiguration: this.#merge('KubeProxyConfiguration', {}),
       NodeletConfiguration: this.#merge('NodeletConfiguration', {}),
     };
-    this.#warn();
+    this.#tellEffects();
     return this;
   }
 
-  #merge(kind: ConfigKind, base: Values): Values {
-    const patches = this.#written.filter((doc) => doc.kind === kind).map((doc) => doc.values);
-    const merged = patches.reduce<unknown>((sum, patch) => applyMergePatch(sum, patch), base) as Values;
+  /** `filled`: defaults that --config already has when drop-ins are merged onto it, so that they merge with maps of theirs. */
+  #merge(kind: ConfigKind, base: Values, filled: Values = {}): Values {
+    const documents = this.#written.filter((doc) => doc.kind === kind);
+    const file = this.text('config');
+    let merged = base;
+    let isFilled = false;
+    for (const doc of documents) {
+      if (doc.file !== file && !isFilled) {
+        merged = { ...filled, ...merged };
+        isFilled = true;
+      }
+      merged = applyMergePatch(merged, doc.values) as Values;
+    }
     const targets = [...this.#given.values()].filter(({ flag }) => flag.target?.kind === kind);
     return targets.reduce((sum, { flag, value }) => withValue(sum, flag.target!.path.split('.'), value), merged);
   }
 
-  #warn(): void {
-    const idle = [...this.#given.values()].filter(({ flag }) => flag.effect === 'later' && flag.target === undefined);
-    const byFlag = new Set(idle.map(({ flag }) => `--${flag.name}`));
-    const byField: string[] = [];
+  /** What is set and refused is a fault; what is set and not built yet, or deprecated, is told in one line each. */
+  #tellEffects(): void {
+    const idle: string[] = [];
+    for (const { flag, value } of this.#given.values()) {
+      if (flag.target !== undefined) continue; // told with the field it sets
+      if (value === '' || value === false || value === 0) continue;
+      if (flag.effect === 'later') idle.push(`--${flag.name}`);
+      this.#refuse(`--${flag.name}=${this.#textsOf(flag.name)}`, flag.effect);
+    }
     for (const kind of Object.keys(KINDS) as ConfigKind[]) {
-      for (const path of withoutEffect(KINDS[kind].fields, this.documents[kind])) {
-        const where = this.#flagOf(kind, path);
-        if (where !== undefined) byFlag.add(where.split('=')[0]!);
-        else if (this.#fileOf(kind, path) !== undefined) byField.push(`${kind}.${path}`); // else an old default
+      for (const { path, effect } of changedFields(KINDS[kind].fields, this.documents[kind])) {
+        if (!this.#isWritten(kind, path)) continue; // an old default
+        const flag = this.#flagOf(kind, path)?.split('=')[0];
+        if (effect === 'later') idle.push(flag ?? `${kind}.${path}`);
+        this.#refuse(this.origin(kind, path), effect);
       }
     }
-    if (byFlag.size > 0)
-      this.warnings.push(`these flags are valid but do nothing in this version: ${[...byFlag].join(', ')}`);
-    if (byField.length > 0)
-      this.warnings.push(`these settings are valid but do nothing in this version: ${byField.join(', ')}`);
+    if (idle.length > 0) this.warnings.push(`these settings are valid but do nothing yet: ${idle.join(', ')}`);
+    const deprecated = [...this.#given.values()].filter(({ flag }) => flag.deprecated !== undefined);
+    if (deprecated.length > 0) {
+      const listed = deprecated.map(({ flag }) => `--${flag.name} (${flag.deprecated})`).join(', ');
+      this.warnings.push(`these flags are deprecated and will be taken away: ${listed}`);
+    }
+  }
+
+  #refuse(where: string, effect: Effect): void {
+    const why = refusalOf(effect);
+    if (why !== undefined) this.fault(`${where}: cannot be set: ${why}`);
+  }
+
+  #isWritten(kind: ConfigKind, path: string): boolean {
+    return this.#flagOf(kind, path) !== undefined || this.#fileOf(kind, path) !== undefined;
   }
 
   /** `--name=value` when a flag set this field. */
@@ -169,10 +207,6 @@ class Input {
   value<T>(name: string): T | undefined {
     return this.#given.get(name)?.value as T | undefined;
   }
-
-  has(kind: ConfigKind, path: string): boolean {
-    return valueAt(this.documents[kind], path.split('.')) !== undefined;
-  }
 }
 
 async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
@@ -209,31 +243,56 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     input.fault(
       '--cluster-cidr: the pod network needs the range of all pods, e.g. 10.244.0.0/16; or switch it off with --network-backend=none',
     );
+  const kubeletSettings = kubeletConfig(
+    kubelet,
+    nodeName,
+    input.text('root-dir') ?? '/var/lib/kubelet',
+    Boolean(documents.KubeletConfiguration.nodeStatusUpdateFrequency), // 0s is not set
+    {
+      minAgeMs: input.value<number>('minimum-container-ttl-duration') ?? DEFAULT_CONTAINER_GC.minAgeMs,
+      maxPerContainer:
+        input.value<number>('maximum-dead-containers-per-container') ?? DEFAULT_CONTAINER_GC.maxPerContainer,
+      maxContainers: input.value<number>('maximum-dead-containers') ?? DEFAULT_CONTAINER_GC.maxContainers,
+    },
+  );
+  const node = nodeSettings(kubelet, {
+    nodeIps,
+    labels,
+    certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki',
+    externalCloud: input.text('cloud-provider') === 'external',
+  });
+  const logging = logSettings(input, kubelet.logging, proxy.logging);
   return {
     parts,
     nodeName,
     kubeconfig: await kubeconfigOf(which, parts, network.etcd !== undefined, proxy, input),
-    verbosity: input.value<number>('v') ?? (kubelet.logging.verbosity || proxy.logging.verbosity),
+    logging,
     featureGates: gates,
-    kubelet: kubeletConfig(
-      kubelet,
-      nodeName,
-      input.text('root-dir') ?? '/var/lib/kubelet',
-      input.has('KubeletConfiguration', 'nodeStatusUpdateFrequency'),
-      {
-        minAgeMs: input.value<number>('minimum-container-ttl-duration') ?? DEFAULT_CONTAINER_GC.minAgeMs,
-        maxPerContainer:
-          input.value<number>('maximum-dead-containers-per-container') ?? DEFAULT_CONTAINER_GC.maxPerContainer,
-        maxContainers: input.value<number>('maximum-dead-containers') ?? DEFAULT_CONTAINER_GC.maxContainers,
-      },
-    ),
+    kubelet: kubeletSettings,
     credentialProviders: credentialProviders(input),
-    node: nodeSettings(kubelet, { nodeIps, labels, certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki' }),
+    node,
     server: serverSettings(kubelet),
+    process: processSettings(kubelet, nodelet),
+    configz: renderConfigz(kubelet, {
+      evictionHard: node.evictionHard,
+      nodeStatusReportFrequency: kubeletSettings.nodeStatusReportFrequencyMs,
+      serializeImagePulls: kubeletSettings.serializeImagePulls,
+      logging: { ...kubelet.logging, format: logging.format, verbosity: logging.verbosity },
+      featureGates: { ...kubelet.featureGates, ...input.value<Readonly<Record<string, boolean>>>('feature-gates') },
+    }),
     api: apiSettings(kubelet),
     proxy: proxySettings(proxy, rangeOf(4, flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
     network,
     nodelet: nodeletSettings(nodelet),
+  };
+}
+
+function logSettings(input: Input, ofKubelet: LogFields, ofProxy: LogFields): LogSettings {
+  const patterns = [...(ofKubelet.vmodule ?? []), ...(ofProxy.vmodule ?? [])];
+  return {
+    format: ofKubelet.format || ofProxy.format || 'json',
+    verbosity: input.value<number>('v') ?? (ofKubelet.verbosity || ofProxy.verbosity),
+    vmodule: patterns.map(({ filePattern, verbosity }) => ({ pattern: filePattern ?? '', verbosity: verbosity ?? 0 })),
   };
 }
 

@@ -1,8 +1,11 @@
 // KubeProxyConfiguration v1alpha1: every field, with upstream's default (pkg/proxy/apis/config/v1alpha1/defaults.go).
-import { type Fields, field, group, optional } from './field.ts';
+import { type Fields, field, group, none, optional } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import { bool, duration, float, int, ip, isCidr, list, map, oneOf, scalar, stringType, text } from './values.ts';
 
+const json = none('the API server is spoken to in JSON, which it always takes');
+const ipvs = none('there is no IPVS mode');
+const windows = none('it is for Windows');
 const anyDuration = duration(Number.NEGATIVE_INFINITY);
 const masqueradeBit = field('used', int(0, 31), 14, 'keepZero');
 const address = stringType(
@@ -22,8 +25,8 @@ export const proxyFields = {
   featureGates: field('used', map(bool), {}),
   clientConnection: group({
     kubeconfig: field('used', text, ''),
-    acceptContentTypes: field('none', text, ''),
-    contentType: field('none', text, 'application/vnd.kubernetes.protobuf'),
+    acceptContentTypes: field(json, text, ''),
+    contentType: field(json, text, 'application/vnd.kubernetes.protobuf'),
     qps: field(
       'later',
       float('a number', () => true),
@@ -38,7 +41,7 @@ export const proxyFields = {
   metricsBindAddress: field('used', address, '127.0.0.1:10249'),
   bindAddressHardFail: field('later', bool, false),
   enableProfiling: field('later', bool, false),
-  showHiddenMetricsForVersion: field('none', text, ''),
+  showHiddenMetricsForVersion: field(none('no metric is hidden'), text, ''),
   mode: field('used', oneOf('iptables', 'nftables'), 'iptables'),
   iptables: group({
     masqueradeBit,
@@ -54,24 +57,24 @@ export const proxyFields = {
     minSyncPeriod: field('used', duration(), 1000),
   }),
   ipvs: group({
-    syncPeriod: field('none', anyDuration, 30_000),
-    minSyncPeriod: field('none', anyDuration, 0),
-    scheduler: field('none', text, ''),
-    excludeCIDRs: optional('none', list(text)),
-    strictARP: field('none', bool, false),
-    tcpTimeout: field('none', anyDuration, 0),
-    tcpFinTimeout: field('none', anyDuration, 0),
-    udpTimeout: field('none', anyDuration, 0),
+    syncPeriod: field(ipvs, anyDuration, 30_000),
+    minSyncPeriod: field(ipvs, anyDuration, 0),
+    scheduler: field(ipvs, text, ''),
+    excludeCIDRs: optional(ipvs, list(text)),
+    strictARP: field(ipvs, bool, false),
+    tcpTimeout: field(ipvs, anyDuration, 0),
+    tcpFinTimeout: field(ipvs, anyDuration, 0),
+    udpTimeout: field(ipvs, anyDuration, 0),
   }),
   winkernel: group({
-    networkName: field('none', text, ''),
-    sourceVip: field('none', text, ''),
-    enableDSR: field('none', bool, false),
-    rootHnsEndpointName: field('none', text, ''),
-    forwardHealthCheckVip: field('none', bool, false),
+    networkName: field(windows, text, ''),
+    sourceVip: field(windows, text, ''),
+    enableDSR: field(windows, bool, false),
+    rootHnsEndpointName: field(windows, text, ''),
+    forwardHealthCheckVip: field(windows, bool, false),
   }),
-  windowsRunAsService: field('none', bool, false),
-  portRange: field('none', text, ''),
+  windowsRunAsService: field(windows, bool, false),
+  portRange: field(none('nor has it upstream: it was for the proxy in user space'), text, ''),
   detectLocalMode: field(
     'used',
     oneOf('ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'),
@@ -80,7 +83,7 @@ export const proxyFields = {
   detectLocal: group({
     bridgeInterface: field('used', text, ''),
     interfaceNamePrefix: field('used', text, ''),
-    clusterCIDRs: optional('none', list(text)),
+    clusterCIDRs: optional(none('nor has it upstream: clusterCIDR is what counts'), list(text)),
   }),
   clusterCIDR: field('used', clusterCidr, ''),
   nodePortAddresses: field('used', list(nodePortRange), []),
@@ -94,5 +97,5 @@ export const proxyFields = {
     udpTimeout: field('used', duration(), 0),
     udpStreamTimeout: field('used', duration(), 0),
   }),
-  configSyncPeriod: field('none', duration(), 900_000),
+  configSyncPeriod: field(none('Services are watched; what was missed is listed again at once'), duration(), 900_000),
 } satisfies Fields;

@@ -3,8 +3,9 @@ import { isIPv6 } from 'node:net';
 import type { Taint } from '../../api/kinds.ts';
 import { formatQuantity, parseQuantity } from '../../api/quantity.ts';
 import type { ContainerGcPolicy, KubeletConfig } from '../../kubelet/config.ts';
-import type { ApiSettings, NodeSettings, ProxySettings, ServerSettings } from './agent-config.ts';
+import type { ApiSettings, NodeSettings, ProcessSettings, ProxySettings, ServerSettings } from './agent-config.ts';
 import { EVICTION_HARD } from './kubelet-fields.ts';
+import type { NodeletFields } from './network-settings.ts';
 import type { KubeletSettings, ProxyFileSettings } from './rules.ts';
 
 export function kubeletConfig(
@@ -24,6 +25,7 @@ export function kubeletConfig(
     runtimeRequestTimeoutMs: c.runtimeRequestTimeout,
     syncFrequencyMs: c.syncFrequency,
     maxPods: c.maxPods,
+    podsPerCore: c.podsPerCore,
     podPidsLimit: Math.max(c.podPidsLimit, -1),
     clusterDomain: c.clusterDomain,
     clusterDNS: c.clusterDNS,
@@ -74,12 +76,20 @@ export interface NodeIdentity {
   readonly nodeIps: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly certDir: string;
+  readonly externalCloud: boolean;
 }
+
+/** Pods stay away until the cloud controller manager has completed the Node and taken this away. */
+const UNINITIALIZED: Taint = {
+  key: 'node.cloudprovider.kubernetes.io/uninitialized',
+  value: 'true',
+  effect: 'NoSchedule',
+};
 
 export function nodeSettings(c: KubeletSettings, identity: NodeIdentity): NodeSettings {
   return {
     ...identity,
-    taints: c.registerWithTaints as readonly Taint[],
+    taints: [...(c.registerWithTaints as readonly Taint[]), ...(identity.externalCloud ? [UNINITIALIZED] : [])],
     providerId: c.providerID === '' ? undefined : c.providerID,
     reserved: addQuantities(c.kubeReserved, c.systemReserved),
     evictionHard: evictionHard(c),
@@ -123,6 +133,15 @@ export function serverSettings(c: KubeletSettings): ServerSettings {
     authorizationMode: c.authorization.mode || 'Webhook',
     authorizedCacheMs: c.authorization.webhook.cacheAuthorizedTTL,
     unauthorizedCacheMs: c.authorization.webhook.cacheUnauthorizedTTL,
+  };
+}
+
+export function processSettings(c: KubeletSettings, nodelet: NodeletFields): ProcessSettings {
+  const wanted = c.protectKernelDefaults ? 'check' : 'set';
+  return {
+    maxOpenFiles: c.maxOpenFiles,
+    oomScoreAdj: c.oomScoreAdj,
+    kernelParameters: nodelet.kernelParameters === 'leave' ? 'leave' : wanted,
   };
 }
 

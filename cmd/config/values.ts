@@ -2,6 +2,7 @@
 // when it is wrong. Reading never throws; it reports, so that all faults are told at once.
 import { isIp, parseCidr } from '../../api/cidr.ts';
 import { isQuantity } from '../../api/quantity.ts';
+import { formatGoDuration } from '../../core/go-duration.ts';
 import { nearest } from '../../core/nearest.ts';
 import { parseGoDuration } from '../../core/parse-duration.ts';
 
@@ -15,6 +16,8 @@ export interface ValueType<T> {
   readonly read: (value: unknown, path: string, report: Report) => T | undefined;
   /** From all occurrences of a flag to a value for `read`. Scalars: the last one counts. */
   readonly fromFlag: (texts: readonly string[]) => unknown;
+  /** What was read, back in the form of a file; absent where that is the same. */
+  readonly print?: (value: unknown) => unknown;
   /** A flag of this type may stand without a value. */
   readonly isSwitch?: true;
   /** A path that is relative to the file it is written in. */
@@ -117,10 +120,15 @@ function numberFromText(written: string): unknown {
 
 /** Go durations, read into milliseconds. */
 export function duration(minMs = 0, maxMs = Number.POSITIVE_INFINITY, range = ''): ValueType<number> {
-  return scalar(`a duration${range} such as 10s or 1m30s`, (v) => {
+  const type = scalar(`a duration${range} such as 10s or 1m30s`, (v) => {
     const ms = typeof v === 'string' ? parseGoDuration(v) : undefined;
     return ms !== undefined && (ms === 0 || (ms >= minMs && ms <= maxMs)) ? ms : undefined;
   });
+  return { ...type, print: printDuration };
+}
+
+export function printDuration(ms: unknown): string {
+  return formatGoDuration(ms as number);
 }
 
 export function isCidr(value: string): boolean {
@@ -151,7 +159,9 @@ export function list<T>(item: ValueType<T>): ValueType<readonly T[]> {
 
 /** A map from text; in a flag `key=value` separated by commas. A null value removes the key when files are merged. */
 export function map<T>(item: ValueType<T>, separator: '=' | '<' = '='): ValueType<Readonly<Record<string, T>>> {
+  const { print } = item;
   return {
+    ...(print === undefined ? {} : { print: (value: unknown) => mapValues(value as Record<string, unknown>, print) }),
     expected: `key${separator}value pairs, each value ${item.expected}`,
     read: (value, path, report) => {
       const entries = entriesOf(value, path, report);
@@ -166,6 +176,10 @@ export function map<T>(item: ValueType<T>, separator: '=' | '<' = '='): ValueTyp
       return wrong < 0 ? Object.fromEntries(pairs as [string, unknown][]) : last(texts); // not a map: `read` says so
     },
   };
+}
+
+function mapValues(values: Readonly<Record<string, unknown>>, to: (value: unknown) => unknown): object {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, to(value)]));
 }
 
 export function splitCommas(texts: readonly string[]): string[] {

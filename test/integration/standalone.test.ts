@@ -57,6 +57,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       apiVersion: 'nodelet.dev/v1alpha1',
       kind: 'NodeletConfiguration',
       containerLogsDir: path.join(containerd.dir, 'containers'),
+      kernelParameters: 'leave',
     };
     await writeFile(config, [kubelet, nodelet].map((doc) => stringify(doc)).join('---\n'));
   }, 120_000);
