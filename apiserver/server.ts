@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { ABORTED } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
@@ -234,14 +235,14 @@ function splitOnce(text: string, separator: string): [string, string] {
 
 function contextOf(info: RequestInfo, response: ServerResponse, warnings: Warnings): CallContext {
   const gone = new AbortController();
-  response.once('close', () => gone.abort());
+  response.once('close', () => gone.abort(ABORTED));
   const dryRun = info.subresource === 'proxy' ? false : writeParameters(info.query, 'CreateOptions').dryRun;
   return { info, dryRun, signal: gone.signal, warn: (text) => warnings.add(text) };
 }
 
 function upgradeContext(info: RequestInfo, socket: Duplex): CallContext {
   const gone = new AbortController();
-  socket.once('close', () => gone.abort());
+  socket.once('close', () => gone.abort(ABORTED));
   return { info, dryRun: false, signal: gone.signal, warn: () => {} };
 }
 

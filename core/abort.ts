@@ -7,6 +7,12 @@ export interface LinkedSignal extends Disposable {
 }
 
 /**
+ * What `AbortController.abort()` makes anew each time, with a stack that takes 30 µs and that nobody looks at. For
+ * controllers that end with every request or call.
+ */
+export const ABORTED = new DOMException('This operation was aborted', 'AbortError');
+
+/**
  * A signal that aborts with `parent`, when `abort` is called, or after `timeoutMs` (reason: DOMException TimeoutError).
  * Disposing removes the listener and the timer and does not abort.
  */
@@ -21,7 +27,7 @@ export function linkedSignal(parent?: AbortSignal, timeoutMs?: number): LinkedSi
       : setTimeout(() => controller.abort(new DOMException('The operation timed out', 'TimeoutError')), timeoutMs);
   return {
     signal: controller.signal,
-    abort: (reason) => controller.abort(reason),
+    abort: (reason = ABORTED) => controller.abort(reason),
     [Symbol.dispose]() {
       parent?.removeEventListener('abort', onParentAbort);
       clearTimeout(timer);
