@@ -15,9 +15,15 @@ export type EventType = 'Normal' | 'Warning';
 export interface EventRecorder {
   /**
    * Records that `reason` happened to `about`. Never throws and never waits: sending, aggregation and rate limits
-   * happen in the background (client-go tools/record).
+   * happen in the background (client-go tools/record). `annotations` are the Event's own.
    */
-  event(about: ObjectReference, type: EventType, reason: string, message: string): void;
+  event(
+    about: ObjectReference,
+    type: EventType,
+    reason: string,
+    message: string,
+    annotations?: Readonly<Record<string, string>>,
+  ): void;
 }
 
 export interface EventSource {
@@ -85,12 +91,20 @@ export class ApiEventRecorder implements EventRecorder {
     this.#correlator = new EventCorrelator({ clock: deps.clock });
   }
 
-  event(about: ObjectReference, type: EventType, reason: string, message: string): void {
+  event(
+    about: ObjectReference,
+    type: EventType,
+    reason: string,
+    message: string,
+    annotations?: Readonly<Record<string, string>>,
+  ): void {
     if (this.#queue.length >= MAX_QUEUED) {
       this.#queue.shift();
       this.#dropped++;
     }
-    this.#queue.push({ event: this.#compose(about, type, reason, message), recordedMs: this.#clock.monotonicMs() });
+    const event = this.#compose(about, type, reason, message);
+    if (annotations !== undefined) event.metadata = { ...event.metadata, annotations };
+    this.#queue.push({ event, recordedMs: this.#clock.monotonicMs() });
     this.#wake?.();
   }
 

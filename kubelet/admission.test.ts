@@ -124,3 +124,25 @@ describe('admission', () => {
     expect(status.qosClass).toBeUndefined();
   });
 });
+
+describe('admission to a node that is short of something', () => {
+  const memory = ['MemoryPressure'];
+  const disk = ['DiskPressure', 'MemoryPressure'];
+  const asking = wanting({ memory: '1Mi' });
+  const tolerant = pod({ tolerations: [{ key: 'node.kubernetes.io/memory-pressure', operator: 'Exists' }] });
+  const critical = pod({ priority: 2_000_000_000 });
+  test.each<[string, Pod, readonly string[], boolean]>([
+    ['memory: a pod that asks for none', pod(), memory, false],
+    ['memory: one that asks for some', asking, memory, true],
+    ['memory: one that does not mind', tolerant, memory, true],
+    ['disk: a pod that asks for memory', asking, disk, false],
+    ['disk: one that does not mind the lack of memory', tolerant, disk, false],
+    ['processes', asking, ['PIDPressure'], false],
+    ['everything: a critical pod', critical, [...disk, 'PIDPressure'], true],
+    ['nothing', pod(), [], true],
+  ])('%s', (_, one, pressure, admitted) => {
+    const rejection = admit({ pod: one, activePods: [], node: NODE, pressure });
+    const wanted = { reason: 'Evicted', message: `The node had condition: [${pressure.join(' ')}]. ` };
+    expect(rejection).toEqual(admitted ? undefined : wanted);
+  });
+});

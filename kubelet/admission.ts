@@ -1,12 +1,14 @@
 // May this pod run here? The scheduler has asked already, but static pods never passed it, and the node may have changed
 // since. A chain of pure handlers; the first refusal wins. After pkg/kubelet/lifecycle/predicate.go.
-import type { Node } from '../api/kinds.ts';
+import type { Node, Taint } from '../api/kinds.ts';
 import { formatTime } from '../api/meta.ts';
 import { ParseError } from '../api/parse-error.ts';
 import { isTerminalPhase, type Pod, type PodStatus } from '../api/pod.ts';
 import { podLimits, podRequests } from '../api/pod-resources.ts';
 import { podQosClass } from '../api/qos.ts';
+import { firstUntolerated } from '../api/scheduling.ts';
 import { unenforcedAppArmor } from './apparmor-policy.ts';
+import { EVICTED } from './eviction/evicted-status.ts';
 import { type Misfit, misfits } from './node-fit.ts';
 import { isCriticalPod } from './pod-manager.ts';
 import type { WorkerPhase } from './pod-worker-state.ts';
@@ -18,6 +20,8 @@ export interface AdmissionInput {
   /** Pods that hold resources here: admitted and not over. */
   readonly activePods: readonly Pod[];
   readonly node: Node | undefined;
+  /** Conditions of the node that it is short of something: `MemoryPressure`, `DiskPressure`, `PIDPressure`. */
+  readonly pressure?: readonly string[];
   /** What the node's owner lets pods set beyond the safe sysctls. */
   readonly allowedUnsafeSysctls?: readonly string[];
   /** Whether the host enforces AppArmor profiles; absent when that is not known. */
@@ -35,9 +39,10 @@ export interface Rejection {
 
 export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
 
-/** In order; more of them (eviction, devices) go before and after these. */
+/** In order; more of them (devices) go after these. */
 export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseUnreadable,
+  refuseUnderPressure,
   refuseSysctls,
   refuseWithoutNode,
   refuseOtherOs,
@@ -92,6 +97,18 @@ function unreadableAmount(pod: Pod): string | undefined {
     if (err instanceof ParseError) return err.message;
     throw err;
   }
+}
+
+const MEMORY_TAINT: Taint = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };
+
+/** A pod that would be evicted at once. One that asked for its memory may come while memory alone is short. */
+function refuseUnderPressure({ pod, pressure = [] }: AdmissionInput): Rejection | undefined {
+  if (pressure.length === 0 || isCriticalPod(pod)) return undefined;
+  if (pressure.every((condition) => condition === 'MemoryPressure')) {
+    if (podQosClass(pod) !== 'BestEffort') return undefined;
+    if (firstUntolerated([MEMORY_TAINT], pod.spec?.tolerations, ['NoSchedule']) === undefined) return undefined;
+  }
+  return { reason: EVICTED, message: `The node had condition: [${pressure.join(' ')}]. ` };
 }
 
 function refuseSysctls({ pod, allowedUnsafeSysctls = [] }: AdmissionInput): Rejection | undefined {

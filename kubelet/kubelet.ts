@@ -16,6 +16,7 @@ import { runTasks, type Task } from '../core/tasks.ts';
 import type { RuntimeService } from '../cri/runtime-service.ts';
 import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
+import type { EndPod } from './eviction/pod-evictions.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { RunningLog } from './logs/log-rotation.ts';
 import { MirrorPods } from './mirror-pods.ts';
@@ -59,6 +60,8 @@ export interface KubeletDeps {
   readonly allocations?: Allocations;
   /** Whether the host enforces AppArmor profiles. */
   readonly appArmorEnabled?: boolean;
+  /** Conditions of the node that it is short of something: what may be admitted depends on them. */
+  readonly pressure?: () => readonly string[];
   /** Makes a pod's directories; in the real file system when absent. */
   readonly ensurePodDirs?: (podUid: string) => Promise<void>;
   /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
@@ -161,6 +164,7 @@ export class Kubelet {
       resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
+      ...(deps.pressure === undefined ? {} : { pressure: deps.pressure }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,
@@ -236,6 +240,22 @@ export class Kubelet {
     const pod = this.#pods.byName(namespace, name);
     return pod === undefined ? undefined : this.#withStatus(pod);
   }
+
+  /** Pods that hold resources here, with what they were given. */
+  activePods(): Pod[] {
+    return this.#dispatch.activePods();
+  }
+
+  /** Has the pod's worker end it for good. */
+  evictPod: EndPod = (pod, { graceSeconds, statusOverride }, signal) => {
+    const uid = pod.metadata?.uid ?? '';
+    const kill = { evict: true, graceOverrideSeconds: graceSeconds, statusOverride };
+    this.#workers.update({ type: 'kill', pod: this.#pods.get(uid) ?? pod, kill });
+    return {
+      stopped: this.#workers.reached(uid, 'terminated', signal),
+      cleanedUp: this.#workers.reached(uid, 'finished', signal),
+    };
+  };
 
   podStatus(uid: string): PodStatus | undefined {
     return this.#statuses.get(uid);

@@ -27,6 +27,8 @@ export interface PodDispatchDeps {
   readonly readNode?: () => Promise<Node>;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly appArmorEnabled?: boolean;
+  /** What the node is short of; nothing when absent. */
+  readonly pressure?: () => readonly string[];
   readonly allocations: Allocations;
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
@@ -169,17 +171,23 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#resizes.consider(pod);
   }
 
-  #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
-    const { pods, statuses, workers, allocations, allowedUnsafeSysctls, appArmorEnabled } = this.#deps;
-    const activePods = pods.list().filter((other) => {
-      const uid = other.metadata?.uid ?? '';
-      if (uid === pod.metadata?.uid) return false;
-      return this.#held.get(uid)?.hasPlace === true || isActive(other, statuses.get(uid), workers.state(uid)?.phase);
+  /** Pods that hold resources here, with what they were given. */
+  activePods(): Pod[] {
+    const { pods, statuses, workers, allocations } = this.#deps;
+    const active = pods.list().filter((pod) => {
+      const uid = pod.metadata?.uid ?? '';
+      return this.#held.get(uid)?.hasPlace === true || isActive(pod, statuses.get(uid), workers.state(uid)?.phase);
     });
+    return active.map((pod) => allocations.apply(pod));
+  }
+
+  #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
+    const { allowedUnsafeSysctls, appArmorEnabled, pressure } = this.#deps;
     return {
       pod,
-      activePods: activePods.map((other) => allocations.apply(other)),
+      activePods: this.activePods().filter((other) => other.metadata?.uid !== pod.metadata?.uid),
       node,
+      pressure: pressure?.() ?? [],
       allowedUnsafeSysctls,
       ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
     };
@@ -204,7 +212,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       const names = [pod, victim].map((p) => `${p.metadata?.namespace}/${p.metadata?.name}`);
       this.#log.info({ pod: names[0], victim: names[1] }, 'ending a pod to make room for a critical one');
       events.event(podReference(victim), 'Warning', 'Preempting', PREEMPTION_MESSAGE);
-      const statusOverride = preemptedStatus(clock.now());
+      const statusOverride = preemptedStatus(victim, clock.now());
       workers.update({ type: 'kill', pod: victim, kill: { evict: true, statusOverride } });
     }
   }

@@ -83,6 +83,8 @@ export class PodWorkers {
   readonly #log: Logger;
   readonly #workers = new Map<string, Worker>();
   readonly #due: DueQueue<string>;
+  /** Told of every phase that ends. */
+  readonly #watchers = new Set<() => void>();
   readonly #random: () => number;
   #signal: AbortSignal | undefined;
 
@@ -137,6 +139,28 @@ export class PodWorkers {
     return state !== undefined && state.phase !== 'sync';
   }
 
+  /**
+   * Resolves when the pod has been stopped (`terminated`) or cleaned up as well (`finished`), which a pod without a
+   * worker is; or when `signal` aborts.
+   */
+  async reached(uid: string, phase: 'terminated' | 'finished', signal: AbortSignal): Promise<void> {
+    const isThere = () => {
+      const now = this.#workers.get(uid)?.state.phase;
+      return now === undefined || now === 'finished' || now === phase;
+    };
+    if (signal.aborted || isThere()) return;
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (!signal.aborted && !isThere()) return;
+        this.#watchers.delete(look);
+        signal.removeEventListener('abort', look);
+        resolve();
+      };
+      this.#watchers.add(look);
+      signal.addEventListener('abort', look);
+    });
+  }
+
   /** Forgets a finished worker. False when there is none or it is not finished. */
   forget(uid: string): boolean {
     if (this.#workers.get(uid)?.state.phase !== 'finished') return false;
@@ -173,8 +197,11 @@ export class PodWorkers {
         worker.work = { done: finished.promise, cancel };
         const { phase } = worker.state;
         const delayMs = await this.#perform(worker, cancel.signal);
-        if (worker.state.phase !== phase) worker.dirty = true;
-        else if (delayMs === 0) worker.dirty = true;
+        if (worker.state.phase !== phase) {
+          worker.dirty = true;
+          for (const look of this.#watchers) look();
+        }
+        if (delayMs === 0) worker.dirty = true;
         else if (!worker.dirty && !signal.aborted) this.#due.set(uid, delayMs);
       }
     } finally {

@@ -90,7 +90,8 @@ const BIG_STATIC: Pod = {
 };
 
 test('the status of a pod that lost its place; once said, the time of the condition stays', () => {
-  const first = preemptedStatus(1000)({ phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] });
+  const victim: Pod = { ...pod('victim', SMALL), metadata: { name: 'victim', generation: 3 } };
+  const first = preemptedStatus(victim, 1000)({ phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] });
   expect(first).toEqual({
     phase: 'Failed',
     reason: 'Preempting',
@@ -99,6 +100,7 @@ test('the status of a pod that lost its place; once said, the time of the condit
       { type: 'Ready', status: 'True' },
       {
         type: 'DisruptionTarget',
+        observedGeneration: 3,
         status: 'True',
         reason: 'TerminationByKubelet',
         message: 'Pod was preempted by Kubelet to accommodate a critical pod.',
@@ -106,5 +108,5 @@ test('the status of a pod that lost its place; once said, the time of the condit
       },
     ],
   });
-  expect(preemptedStatus(99_000)(first)).toEqual(first);
+  expect(preemptedStatus(victim, 99_000)(first)).toEqual(first);
 });

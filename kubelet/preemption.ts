@@ -1,8 +1,7 @@
 // Whose place a critical pod takes when the node is full. As few pods as possible go, the least assured first: those of
 // a higher QoS class only where all lower ones together would not do. Pure. After pkg/kubelet/preemption/preemption.go.
 
-import { formatTime } from '../api/meta.ts';
-import type { Pod, PodCondition, PodStatus } from '../api/pod.ts';
+import type { Pod, PodStatus } from '../api/pod.ts';
 import { podQosClass } from '../api/qos.ts';
 import {
   addQuantities,
@@ -12,6 +11,7 @@ import {
   quantityOf,
   quantityValue,
 } from '../api/quantity.ts';
+import { endedByNode } from './eviction/evicted-status.ts';
 import { type Shortage, takenBy } from './node-fit.ts';
 import { isCriticalPod } from './pod-manager.ts';
 
@@ -103,26 +103,7 @@ export function unmetMessage(unmet: string): string {
 }
 
 /** What the status of a pod says that lost its place. */
-export function preemptedStatus(nowMs: number): (status: PodStatus) => PodStatus {
-  const disruption: PodCondition = {
-    type: 'DisruptionTarget',
-    status: 'True',
-    reason: 'TerminationByKubelet',
-    message: 'Pod was preempted by Kubelet to accommodate a critical pod.',
-    lastTransitionTime: formatTime(nowMs),
-  };
-  return (status) => {
-    const before = (status.conditions ?? []).find((c) => c.type === disruption.type && c.status === 'True');
-    const others = (status.conditions ?? []).filter((c) => c.type !== disruption.type);
-    return {
-      ...status,
-      phase: 'Failed',
-      reason: 'Preempting',
-      message: PREEMPTION_MESSAGE,
-      conditions: [
-        ...others,
-        { ...disruption, ...(before === undefined ? {} : { lastTransitionTime: before.lastTransitionTime }) },
-      ],
-    };
-  };
+export function preemptedStatus(victim: Pod, nowMs: number): (status: PodStatus) => PodStatus {
+  const disruption = 'Pod was preempted by Kubelet to accommodate a critical pod.';
+  return endedByNode(victim, { reason: 'Preempting', message: PREEMPTION_MESSAGE, disruption }, nowMs);
 }
