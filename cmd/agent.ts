@@ -1,4 +1,5 @@
-// `nodelet agent`: kubelet, service proxy and pod network in one process; and each of them alone.
+// `nodelet agent`: kubelet, service proxy and pod network in one process; and each of them alone, when it does not pay for
+// the others: parts are imported when they are asked for.
 
 import type { Command } from 'commander';
 import type { Node } from '../api/kinds.ts';
@@ -6,9 +7,6 @@ import { AgentError } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { isNodeReady } from '../kubelet/node/node-status.ts';
-import { createKubeletPart } from './agent/kubelet-part.ts';
-import { createNetworkPart } from './agent/network-part.ts';
-import { cleanupProxy, createProxyPart } from './agent/proxy-part.ts';
 import { type AgentContext, createContext } from './agent/shared.ts';
 import type { AgentConfig, LogSettings } from './config/agent-config.ts';
 import type { Which } from './config/flag-table.ts';
@@ -26,6 +24,10 @@ const DESCRIPTIONS: Readonly<Record<Which, string>> = {
   proxy: 'The service proxy alone. Takes the flags and the configuration file of kube-proxy.',
   network: 'The pod network alone: what flanneld does, with its flags.',
 };
+
+const kubeletPart = () => import('./agent/kubelet-part.ts');
+const networkPart = () => import('./agent/network-part.ts');
+const proxyPart = () => import('./agent/proxy-part.ts');
 
 export function addCommand(program: Command): void {
   for (const which of ['agent', 'kubelet', 'proxy', 'network'] as const) {
@@ -72,9 +74,9 @@ export async function runAgent(
   signal: AbortSignal,
 ): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
-  const kubelet = config.parts.has('kubelet') ? await createKubeletPart(ctx) : undefined;
-  const network = config.parts.has('network') ? createNetworkPart(ctx) : undefined;
-  const proxy = config.parts.has('proxy') ? await createProxyPart(ctx, signal) : undefined;
+  const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
+  const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
+  const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
     ...(network === undefined ? {} : { network: (s) => network.run(s) }),
@@ -93,8 +95,8 @@ async function cleanUp(
   signal: AbortSignal,
 ): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log);
-  if (config.parts.has('proxy')) await cleanupProxy(ctx, signal);
-  if (config.parts.has('network')) await createNetworkPart(ctx)?.cleanup(signal);
+  if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
+  if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
 }
 
 /** Tells whoever started us that we are up: once our Node is Ready as of this run where we have one; else at once. */
