@@ -8,7 +8,7 @@ import type { RuleBackend } from './rule-backend.ts';
 const signal = new AbortController().signal;
 const exec: Exec = async () => ({ code: 0, signal: undefined, stdout: '', stderr: '' });
 
-function setUp(duringWrite: (proxier: FamilyProxier) => void) {
+function setUp(duringWrite: (proxier: FamilyProxier) => void, isInPlace = async () => true) {
   const written: string[] = [];
   const backend: RuleBackend = {
     family: 4,
@@ -19,7 +19,7 @@ function setUp(duringWrite: (proxier: FamilyProxier) => void) {
     async writeChanges() {
       written.push('changes');
     },
-    isInPlace: async () => true,
+    isInPlace,
   };
   const opts = { nodeName: 'a', fullSyncIntervalMs: 3_600_000 };
   const proxier: FamilyProxier = new FamilyProxier(opts, { backend, exec, clock: systemClock, log: silentLog });
@@ -36,4 +36,18 @@ test.each([
   await proxier.sync(signal);
   await proxier.sync(signal);
   expect(written).toEqual(['all', 'all', 'changes']);
+});
+
+test('a look at the rules that a sync overtook says nothing of them', async () => {
+  const { proxier, written } = setUp(
+    () => {},
+    async () => {
+      await proxier.sync(signal); // takes an element away, say, that is looked for
+      return false;
+    },
+  );
+  await proxier.sync(signal);
+  expect(await proxier.detectFlush(signal)).toBe(false);
+  expect(proxier.nextSync).toBe('partial');
+  expect(written).toEqual(['all', 'changes']);
 });

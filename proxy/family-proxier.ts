@@ -41,6 +41,8 @@ export class FamilyProxier {
   readonly #clock: Clock;
   #node: NodeTopology;
   #needFull = true;
+  /** How many were begun. */
+  #syncs = 0;
   /** A full sync was asked for since the running one began. */
   #askedMeanwhile = false;
   #lastFullMs = 0;
@@ -111,7 +113,9 @@ export class FamilyProxier {
    */
   async detectFlush(signal: AbortSignal): Promise<boolean> {
     if (this.#needFull) return false; // nothing is known to be in place, and a sync is due anyway
+    const syncs = this.#syncs;
     if (await this.#backend.isInPlace(signal)) return false;
+    if (this.#needFull || this.#syncs !== syncs) return false; // a sync changed what was looked at
     this.#needFull = true;
     return true;
   }
@@ -130,6 +134,7 @@ export class FamilyProxier {
     // Until the kernel has confirmed, nobody knows what it holds: an abort or error here must lead to a full sync.
     this.#needFull = true;
     this.#askedMeanwhile = false;
+    this.#syncs++;
     if (full) {
       await this.#backend.writeAll(await this.#plans(this.services.current.keys()), facts, signal);
       this.#lastFullMs = nowMs;

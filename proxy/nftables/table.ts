@@ -32,7 +32,7 @@ const DNAT = -100;
 const FILTER = 0;
 const SNAT = 100;
 
-const BASE_CHAINS: readonly BaseChain[] = [
+export const BASE_CHAINS: readonly BaseChain[] = [
   { name: 'filter-prerouting-pre-dnat', type: 'filter', hook: 'prerouting', priority: BEFORE_DNAT },
   { name: 'filter-output-pre-dnat', type: 'filter', hook: 'output', priority: BEFORE_DNAT },
   { name: 'filter-input', type: 'filter', hook: 'input', priority: FILTER },
@@ -43,7 +43,7 @@ const BASE_CHAINS: readonly BaseChain[] = [
   { name: 'nat-postrouting', type: 'nat', hook: 'postrouting', priority: SNAT },
 ];
 
-const JUMPS: readonly (readonly [from: string, match: string, to: string])[] = [
+export const JUMPS: readonly (readonly [from: string, match: string, to: string])[] = [
   ['filter-input', 'ct state new ', 'nodeport-endpoints-check'],
   ['filter-input', 'ct state new ', 'service-endpoints-check'],
   ['filter-forward', 'ct state new ', 'service-endpoints-check'],

@@ -7,6 +7,7 @@ import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
 import { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { NftablesBackend, type NftablesDeps } from '../../proxy/nftables/nftables.ts';
+import { BASE_CHAINS } from '../../proxy/nftables/table.ts';
 import { TestNamespaces } from '../harness/netns.ts';
 import { serviceRuleHandles, tableState } from '../harness/nft-table.ts';
 import {
@@ -108,9 +109,15 @@ describe('a proxy finds out that', () => {
   test.each([
     ['the table was deleted', 'delete table ip kube-proxy'],
     ['all of its rules were flushed', 'flush table ip kube-proxy'],
-    ['the lookup of Services was flushed', 'flush chain ip kube-proxy services'],
-  ])('%s, and writes it anew', async (_what, command) => {
-    const exec = await netns(`gone${command.length}`);
+    ...['services', 'masquerading', 'firewall-check', 'service-endpoints-check', 'nodeport-endpoints-check'].map(
+      (chain) => [`the lookup chain ${chain} was flushed`, `flush chain ip kube-proxy ${chain}`],
+    ),
+    ...BASE_CHAINS.map(({ name }) => [`the base chain ${name} was flushed`, `flush chain ip kube-proxy ${name}`]),
+    ['one cluster IP was deleted', 'delete element ip kube-proxy service-ips { 10.96.0.3 . tcp . 80 }'],
+    ['one node port was deleted', 'delete element ip kube-proxy service-nodeports { tcp . 30003 }'],
+    ['all cluster IPs were flushed', 'flush map ip kube-proxy service-ips'],
+  ])('%s, and writes it anew', async (what, command) => {
+    const exec = await netns(what!.replaceAll(' ', '-').slice(-40));
     const proxier = proxierIn(exec, 4);
     const shapes = matrix.slice(0, 5);
     put(proxier, shapes);
@@ -118,10 +125,24 @@ describe('a proxy finds out that', () => {
     const state = await tableState(exec);
     expect(await proxier.detectFlush(signal)).toBe(false);
     expect(await tableState(exec)).toEqual(state); // looking changes nothing
-    expect((await exec('nft', [command])).code).toBe(0);
+    expect((await exec('nft', [command!])).stderr).toBe('');
     expect(await proxier.detectFlush(signal)).toBe(true);
     await proxier.sync(signal);
     expect(await tableState(exec)).toEqual(state);
+    expect(await proxier.detectFlush(signal)).toBe(false);
+  });
+
+  test.each([4, 6] as const)('nothing is amiss, whatever kinds of Services there are, IPv%i', async (family) => {
+    const exec = await netns(`whole${family}`);
+    const proxier = proxierIn(exec, family);
+    put(proxier, matrix);
+    await proxier.sync(signal);
+    // More elements than one look takes: several go round once.
+    for (let look = 0; look < 4; look++) expect(await proxier.detectFlush(signal)).toBe(false);
+    put(proxier, [{ ...matrix[0]!, affinity: true }]);
+    proxier.handleService(keyOf(matrix[1]!), undefined);
+    expect(await proxier.sync(signal)).toBe('partial');
+    for (let look = 0; look < 4; look++) expect(await proxier.detectFlush(signal)).toBe(false);
   });
 
   test('objects of its names are there that cannot become its own, and makes the table from nothing', async () => {
