@@ -2,21 +2,11 @@
 // many syncs, failed ones among them, the kernel holds the same rules as when it is written at once.
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import { systemClock } from '../../core/clock.ts';
-import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
-import { FamilyProxier } from '../../proxy/family-proxier.ts';
-import { IptablesBackend, type IptablesVariant } from '../../proxy/iptables/iptables.ts';
+import type { IptablesVariant } from '../../proxy/iptables/iptables.ts';
+import { matrixProxier, putShapes } from '../harness/matrix-proxier.ts';
 import { TestNamespaces } from '../harness/netns.ts';
-import {
-  type Family,
-  keyOf,
-  ruleOptions,
-  type Shape,
-  serviceOf,
-  sliceOf,
-  wholeMatrix,
-} from '../harness/service-matrix.ts';
+import { type Family, wholeMatrix } from '../harness/service-matrix.ts';
 
 const namespaces = new TestNamespaces('ipt');
 const signal = new AbortController().signal;
@@ -35,20 +25,6 @@ async function node(name: string, variant: IptablesVariant, fault: () => boolean
     const half = String(opts?.input ?? '').slice(0, String(opts?.input ?? '').length / 2);
     return exec(real, args, { ...opts, input: `${half}\n` });
   };
-}
-
-function proxierOf(exec: Exec, variant: IptablesVariant, family: Family): FamilyProxier {
-  const backend = new IptablesBackend(ruleOptions('iptables', family), { exec, variant });
-  const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
-  return new FamilyProxier(opts, { backend, exec, clock: systemClock, log: silentLog });
-}
-
-function put(proxier: FamilyProxier, shape: Shape, family: Family, isThere: boolean): void {
-  proxier.handleService(keyOf(shape), isThere ? serviceOf(shape, family) : undefined);
-  const slice = sliceOf(shape, family);
-  if (slice === undefined) return;
-  if (isThere) proxier.handleSlice(slice);
-  else proxier.endpoints.handleGone(slice);
 }
 
 /** Table → chain → rules as the kernel tells them; sorted where their order cannot matter. */
@@ -100,7 +76,7 @@ test.each<[IptablesVariant, Family]>([
       console.warn(`skipped: iptables-${variant} does not work here: ${missing.trim()}`);
       return;
     }
-    const proxier = proxierOf(exec, variant, family);
+    const proxier = matrixProxier(exec, { mode: 'iptables', family, variant });
     const steps = fc.sample(
       fc.array(fc.record({ at: fc.nat(shapes.length - 1), isThere: fc.boolean() }), { minLength: 4, maxLength: 30 }),
       { numRuns: 8, seed: 4 },
@@ -109,7 +85,7 @@ test.each<[IptablesVariant, Family]>([
     const kinds: string[] = [];
     for (const [i, step] of steps.entries()) {
       for (const { at, isThere } of step) {
-        put(proxier, shapes[at]!, family, isThere);
+        putShapes(proxier, [shapes[at]!], isThere);
         end.set(at, isThere);
       }
       willFail = i === 3 || i === 6;
@@ -118,8 +94,8 @@ test.each<[IptablesVariant, Family]>([
     }
     expect(kinds).toEqual(['full', 'partial', 'partial', 'full', 'partial', 'full']);
     const fresh = await node(`once-${variant}-${family}`, variant);
-    const direct = proxierOf(fresh, variant, family);
-    for (const [at, isThere] of end) put(direct, shapes[at]!, family, isThere);
+    const direct = matrixProxier(fresh, { mode: 'iptables', family, variant });
+    for (const [at, isThere] of end) putShapes(direct, [shapes[at]!], isThere);
     await direct.sync(signal);
     const [stepped, atOnce] = [await stateOf(exec, family), await stateOf(fresh, family)];
     expect(Object.keys(atOnce).filter((chain) => chain.includes('KUBE-SEP-')).length).toBeGreaterThan(5);

@@ -3,22 +3,14 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
 import type { AgentError } from '../../core/errors.ts';
-import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
-import { FamilyProxier } from '../../proxy/family-proxier.ts';
+import type { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { NftablesBackend, type NftablesDeps } from '../../proxy/nftables/nftables.ts';
 import { BASE_CHAINS } from '../../proxy/nftables/table.ts';
+import { matrixProxier, proxierOver, putShapes } from '../harness/matrix-proxier.ts';
 import { TestNamespaces } from '../harness/netns.ts';
 import { serviceRuleHandles, tableState } from '../harness/nft-table.ts';
-import {
-  type Family,
-  keyOf,
-  ruleOptions,
-  type Shape,
-  serviceOf,
-  sliceOf,
-  wholeMatrix,
-} from '../harness/service-matrix.ts';
+import { type Family, keyOf, ruleOptions, type Shape, wholeMatrix } from '../harness/service-matrix.ts';
 
 const signal = new AbortController().signal;
 const namespaces = new TestNamespaces('nftt');
@@ -29,24 +21,14 @@ async function netns(name: string): Promise<Exec> {
 }
 
 function proxierIn(exec: Exec, family: Family, deps: Partial<NftablesDeps> = {}): FamilyProxier {
-  const common = { exec, clock: systemClock, log: silentLog };
-  const backend = new NftablesBackend(ruleOptions('nftables', family), { ...common, ...deps });
-  return new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...common, backend });
-}
-
-function put(proxier: FamilyProxier, shapes: readonly Shape[]): void {
-  for (const shape of shapes) {
-    proxier.handleService(keyOf(shape), serviceOf(shape, proxier.family));
-    const slice = sliceOf(shape, proxier.family);
-    if (slice !== undefined) proxier.handleSlice(slice);
-  }
+  return matrixProxier(exec, { mode: 'nftables', family, deps });
 }
 
 /** What the table is when nobody but one proxy ever touched it. */
 async function referenceState(name: string, shapes: readonly Shape[], family: Family): Promise<unknown> {
   const exec = await netns(name);
   const proxier = proxierIn(exec, family);
-  put(proxier, shapes);
+  putShapes(proxier, shapes);
   await proxier.sync(signal);
   return tableState(exec, family);
 }
@@ -55,7 +37,7 @@ describe.each([4, 6] as const)('a full sync of every kind of Service, IPv%i', (f
   test('writes no rule of a Service that is as it should be, in the same run and in a new one', async () => {
     const exec = await netns(`same${family}`);
     const proxier = proxierIn(exec, family);
-    put(proxier, matrix);
+    putShapes(proxier, matrix);
     await proxier.sync(signal);
     const state = await tableState(exec, family);
     const handles = await serviceRuleHandles(exec, family);
@@ -66,7 +48,7 @@ describe.each([4, 6] as const)('a full sync of every kind of Service, IPv%i', (f
     expect(await serviceRuleHandles(exec, family)).toEqual(handles);
 
     const restarted = proxierIn(exec, family);
-    put(restarted, matrix);
+    putShapes(restarted, matrix);
     await restarted.sync(signal);
     expect(await serviceRuleHandles(exec, family)).toEqual(handles);
     expect(await tableState(exec, family)).toEqual(state);
@@ -75,7 +57,7 @@ describe.each([4, 6] as const)('a full sync of every kind of Service, IPv%i', (f
   test('puts right what others changed in the table', async () => {
     const exec = await netns(`changed${family}`);
     const proxier = proxierIn(exec, family);
-    put(proxier, matrix);
+    putShapes(proxier, matrix);
     await proxier.sync(signal);
     const state = await tableState(exec, family);
     const chains = [...new Set((await serviceRuleHandles(exec, family)).values())];
@@ -120,7 +102,7 @@ describe('a proxy finds out that', () => {
     const exec = await netns(what!.replaceAll(' ', '-').slice(-40));
     const proxier = proxierIn(exec, 4);
     const shapes = matrix.slice(0, 5);
-    put(proxier, shapes);
+    putShapes(proxier, shapes);
     await proxier.sync(signal);
     const state = await tableState(exec);
     expect(await proxier.detectFlush(signal)).toBe(false);
@@ -135,11 +117,11 @@ describe('a proxy finds out that', () => {
   test.each([4, 6] as const)('nothing is amiss, whatever kinds of Services there are, IPv%i', async (family) => {
     const exec = await netns(`whole${family}`);
     const proxier = proxierIn(exec, family);
-    put(proxier, matrix);
+    putShapes(proxier, matrix);
     await proxier.sync(signal);
     // More elements than one look takes: several go round once.
     for (let look = 0; look < 4; look++) expect(await proxier.detectFlush(signal)).toBe(false);
-    put(proxier, [{ ...matrix[0]!, affinity: true }]);
+    putShapes(proxier, [{ ...matrix[0]!, affinity: true }]);
     proxier.handleService(keyOf(matrix[1]!), undefined);
     expect(await proxier.sync(signal)).toBe('partial');
     for (let look = 0; look < 4; look++) expect(await proxier.detectFlush(signal)).toBe(false);
@@ -151,7 +133,7 @@ describe('a proxy finds out that', () => {
     expect((await exec('nft', [foreign])).stderr).toBe('');
     const proxier = proxierIn(exec, 4);
     const shapes = matrix.slice(0, 5);
-    put(proxier, shapes);
+    putShapes(proxier, shapes);
     await expect(proxier.sync(signal)).rejects.toThrow(/nft refused the rules/);
     await expect(proxier.sync(signal)).rejects.toThrow(/nft refused the rules/);
     await proxier.sync(signal);
@@ -226,19 +208,19 @@ test.each([4, 6] as const)(
   'the ranges of cluster IPs follow the cluster, whatever stands in them, IPv%i',
   async (family) => {
     const exec = await netns(`cidrs${family}`);
-    const deps = { exec, clock: systemClock, log: silentLog };
-    const backend = new NftablesBackend({ ...ruleOptions('nftables', family), serviceCidrs: [] }, deps);
-    const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
+    const options = { ...ruleOptions('nftables', family), serviceCidrs: [] };
+    const backend = new NftablesBackend(options, { exec, clock: systemClock });
+    const proxier = proxierOver(backend, exec);
     const ip = family === 6 ? 'ip6' : 'ip';
     const dropped = async () => {
       const { stdout } = await exec('nft', ['list', 'chain', ip, 'kube-proxy', 'cluster-ips-check']);
       return /daddr ([^@]*?) drop/.exec(stdout)?.[1];
     };
-    put(proxier, matrix.slice(0, 1));
+    putShapes(proxier, matrix.slice(0, 1));
     await proxier.sync(signal);
     expect(await dropped()).toBeUndefined();
     backend.setServiceCidrs(['10.96.0.0/16', 'fd00:96::/112', 'not a range', '10.96.8.0/24', 'fd00:96::8:0/120']);
-    put(proxier, matrix.slice(1, 2));
+    putShapes(proxier, matrix.slice(1, 2));
     expect(await proxier.sync(signal)).toBe('partial');
     const [own] = family === 6 ? ['fd00:96::/112'] : ['10.96.0.0/16'];
     expect(await dropped()).toContain(own);
@@ -256,7 +238,7 @@ test('a chain that cannot be deleted holds up no change', async () => {
   const clock = { ...systemClock, monotonicMs: () => nowMs };
   const proxier = proxierIn(exec, 4, { clock, onCleanupFailure: () => failures++ });
   const [first, second] = [matrix[0]!, matrix[1]!];
-  put(proxier, [first]);
+  putShapes(proxier, [first]);
   await proxier.sync(signal);
   const chain = [...(await serviceRuleHandles(exec, 4)).values()].find((name) => name.startsWith('service-'))!;
   // Somebody's rule leads to the chain.
@@ -265,7 +247,7 @@ test('a chain that cannot be deleted holds up no change', async () => {
   proxier.handleService(keyOf(first), undefined);
   await proxier.sync(signal);
   nowMs = 5_000;
-  put(proxier, [second]);
+  putShapes(proxier, [second]);
   expect(await proxier.sync(signal)).toBe('partial');
   expect(failures).toBe(1);
   const after = new Set((await serviceRuleHandles(exec, 4)).values());

@@ -3,14 +3,11 @@
 import { afterAll, expect, test } from 'vitest';
 import { cleanupProxy, removeOtherMode } from '../../cmd/agent/proxy-part.ts';
 import type { AgentContext } from '../../cmd/agent/shared.ts';
-import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
-import { FamilyProxier } from '../../proxy/family-proxier.ts';
-import { IptablesBackend } from '../../proxy/iptables/iptables.ts';
-import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { matrixProxier, putShapes } from '../harness/matrix-proxier.ts';
 import { TestNamespaces } from '../harness/netns.ts';
-import { keyOf, type Mode, ruleOptions, serviceOf, sliceOf, wholeMatrix } from '../harness/service-matrix.ts';
+import { type Mode, wholeMatrix } from '../harness/service-matrix.ts';
 
 const signal = new AbortController().signal;
 const namespaces = new TestNamespaces('mode');
@@ -19,15 +16,8 @@ const shapes = wholeMatrix().slice(0, 12);
 /** Rules of `mode` in both families, as a run of the proxy leaves them. */
 async function leaveRules(exec: Exec, mode: Mode): Promise<void> {
   for (const family of [4, 6] as const) {
-    const deps = { exec, clock: systemClock, log: silentLog };
-    const opts = ruleOptions(mode, family);
-    const backend = mode === 'nftables' ? new NftablesBackend(opts, deps) : new IptablesBackend(opts, deps);
-    const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
-    for (const shape of shapes) {
-      proxier.handleService(keyOf(shape), serviceOf(shape, family));
-      const slice = sliceOf(shape, family);
-      if (slice !== undefined) proxier.handleSlice(slice);
-    }
+    const proxier = matrixProxier(exec, { mode, family });
+    putShapes(proxier, shapes);
     await proxier.sync(signal);
   }
 }

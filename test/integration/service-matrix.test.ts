@@ -1,27 +1,21 @@
 // Every kind of Service in both modes and both IP families on the real kernel: what the tracer reads from the kernel, what
 // packets really do, and what a model of Services says must all be the same.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock } from '../../core/clock.ts';
-import { silentLog } from '../../core/log.ts';
-import { FamilyProxier } from '../../proxy/family-proxier.ts';
-import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
-import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
+import { cleanupIptables } from '../../proxy/iptables/iptables.ts';
 import { cleanupNftables } from '../../proxy/nftables/support.ts';
 import { trace } from '../../proxy/trace/evaluate.ts';
 import { type LiveState, readLiveState } from '../../proxy/trace/live.ts';
+import { matrixProxier, putShapes } from '../harness/matrix-proxier.ts';
 import {
   ADDRESSES,
   expectedOutcome,
   type Family,
-  keyOf,
   type Mode,
   PLACES,
   type Place,
   packetMatrix,
   ruleOptions,
   type Shape,
-  serviceOf,
-  sliceOf,
   sourceOf,
   targetOf,
   type Variant,
@@ -46,15 +40,8 @@ async function load(shapes: readonly Shape[], mode: Mode, family: Family, varian
   const exec = net.node;
   for (const f of [4, 6] as const) await cleanupIptables(exec, f, { keepShared: false }, signal);
   await cleanupNftables(exec, signal);
-  const options = ruleOptions(mode, family, variant);
-  const deps = { exec, clock: systemClock, log: silentLog };
-  const backend = mode === 'iptables' ? new IptablesBackend(options, deps) : new NftablesBackend(options, deps);
-  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, { ...deps, backend });
-  for (const shape of shapes) {
-    proxier.handleService(keyOf(shape), serviceOf(shape, family));
-    const slice = sliceOf(shape, family);
-    if (slice !== undefined) proxier.handleSlice(slice);
-  }
+  const proxier = matrixProxier(exec, { mode, family, options: ruleOptions(mode, family, variant) });
+  putShapes(proxier, shapes);
   await proxier.sync(signal);
 }
 
