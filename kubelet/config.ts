@@ -31,6 +31,7 @@ export interface KubeletConfig {
   readonly registryPullQPS: number;
   readonly registryBurst: number;
   readonly crashLoopMaxContainerRestartPeriodMs: number;
+  readonly crashLoopInitialRestartDelayMs: number;
   readonly seccompDefault: boolean;
   /** Names, or prefixes that end in `*`, beyond the safe ones. */
   readonly allowedUnsafeSysctls: readonly string[];
@@ -106,6 +107,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   registryPullQPS: 5,
   registryBurst: 10,
   crashLoopMaxContainerRestartPeriodMs: 300_000,
+  crashLoopInitialRestartDelayMs: 10_000,
   seccompDefault: false,
   allowedUnsafeSysctls: Object.freeze([]),
   userNamespaceIdsPerPod: 65_536,

@@ -157,6 +157,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       resolvConfFile: settings.resolvConf,
       nodeHostsFile: '/etc/hosts',
       maxRestartBackoffMs: settings.crashLoopMaxContainerRestartPeriodMs,
+      initialRestartBackoffMs: settings.crashLoopInitialRestartDelayMs,
       pulls: {
         maxParallelPulls: settings.serializeImagePulls
           ? 1

@@ -3,6 +3,7 @@
 import type { Taint } from '../../api/kinds.ts';
 import type { InterfaceWishes } from '../../cni/external-interface.ts';
 import type { KubeletConfig } from '../../kubelet/config.ts';
+import type { TlsSettings } from '../../kubelet/server/tls-options.ts';
 import type { ConntrackSettings } from '../../proxy/conntrack-sysctls.ts';
 
 export type Part = 'kubelet' | 'proxy' | 'network';
@@ -80,6 +81,19 @@ export interface ServerSettings {
   readonly authorizationMode: 'Webhook' | 'AlwaysAllow';
   readonly authorizedCacheMs: number;
   readonly unauthorizedCacheMs: number;
+  /** 0: off. */
+  readonly readOnlyPort: number;
+  readonly tls: TlsSettings;
+  readonly endpoints: {
+    readonly debug: boolean;
+    readonly nodeLogs: boolean;
+    /** The journal and the files of services may be asked for. */
+    readonly nodeLogQuery: boolean;
+    readonly profiling: boolean;
+    readonly flags: boolean;
+  };
+  /** Streams may be silent this long, ms. */
+  readonly streamIdleMs: number;
 }
 
 export interface ApiSettings {

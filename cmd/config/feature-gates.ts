@@ -1,6 +1,6 @@
 // The feature gates that node binaries of v1.36 know (pkg/features and component-base), their stage and default, and the
 // rules by which they are set. Gates without an effect here are known all the same: configuration is shared by components.
-import { type Report, suggestion } from './values.ts';
+import { parseBool, type Report, splitCommas, suggestion } from './values.ts';
 
 export type GateStage = 'Alpha' | 'Beta' | 'GA' | 'Deprecated';
 
@@ -139,9 +139,38 @@ export const GATES: ReadonlyMap<string, Gate> = new Map(
 
 const ALL = { AllAlpha: 'Alpha', AllBeta: 'Beta' } as const;
 
+/** What a gate that is on needs to be on as well, where that can be switched off. */
+const NEEDS: Readonly<Record<string, readonly string[]>> = {
+  ClusterTrustBundleProjection: ['ClusterTrustBundle'],
+  DRADeviceBindingConditions: ['DRAResourceClaimDeviceStatus'],
+  DRADeviceTaintRules: ['DRADeviceTaints'],
+  GangScheduling: ['GenericWorkload'],
+  GracefulNodeShutdownBasedOnPodPriority: ['GracefulNodeShutdown'],
+  InPlacePodLevelResourcesVerticalScaling: ['PodLevelResources', 'NodeDeclaredFeatures'],
+  MatchLabelKeysInPodTopologySpreadSelectorMerge: ['MatchLabelKeysInPodTopologySpread'],
+  RestartAllContainersOnContainerExits: ['ContainerRestartRules', 'NodeDeclaredFeatures'],
+  StorageVersionAPI: ['APIServerIdentity'],
+  UnknownVersionInteroperabilityProxy: ['APIServerIdentity'],
+  WindowsGracefulNodeShutdown: ['GracefulNodeShutdown'],
+};
+
+/** Gates that something in this program looks at; all others are known, told and without effect. */
+export const ACTED_ON: ReadonlySet<string> = new Set([
+  'CustomCPUCFSQuotaPeriod',
+  'GracefulNodeShutdown',
+  'GracefulNodeShutdownBasedOnPodPriority',
+  'KubeletCrashLoopBackOffMax',
+  'KubeletEnsureSecretPulledImages',
+  'KubeletInUserNamespace',
+  'LoggingAlphaOptions',
+  'MemoryQoS',
+  'ReduceDefaultCrashLoopBackOffDecay',
+  'RotateKubeletServerCertificate',
+]);
+
 /**
  * Every gate's value. `AllAlpha` and `AllBeta` change the gates of that stage that are not set by name.
- * Faults (unknown name, locked gate) are reported with the gate's name as the path.
+ * Faults (unknown name, locked gate, a gate it needs is off) are reported with the gate's name as the path.
  */
 export function resolveGates(set: Readonly<Record<string, boolean>>, report: Report): ReadonlyMap<string, boolean> {
   const values = new Map([...GATES].map(([name, gate]) => [name, gate.on]));
@@ -153,10 +182,42 @@ export function resolveGates(set: Readonly<Record<string, boolean>>, report: Rep
     if (Object.hasOwn(ALL, name)) continue;
     const gate = GATES.get(name);
     if (gate === undefined)
-      report(name, `unrecognized feature gate${suggestion(name, [...GATES.keys(), ...Object.keys(ALL)])}`);
+      report(name, `unrecognized feature gate: ${name}${suggestion(name, [...GATES.keys(), ...Object.keys(ALL)])}`);
     else if (gate.locked && value !== gate.on)
-      report(name, `cannot be set to ${value}: the gate is locked to ${gate.on}`);
+      report(name, `cannot set feature gate ${name} to ${value}, feature is locked to ${gate.on}`);
     else values.set(name, value);
   }
+  for (const [name, needs] of Object.entries(NEEDS)) {
+    const missing = needs.filter((other) => values.get(other) !== true);
+    if (values.get(name) === true && missing.length > 0)
+      report(name, `${name} is enabled, but depends on features that are disabled: [${missing.join(' ')}]`);
+  }
   return values;
+}
+
+/** What is to be said of gates that were set by name, one line each. */
+export function gateWarnings(set: Readonly<Record<string, boolean>>): string[] {
+  const lines: string[] = [];
+  const idle: string[] = [];
+  for (const [name, value] of Object.entries(set)) {
+    const gate = GATES.get(name);
+    if (gate === undefined) continue; // AllAlpha, AllBeta; the unknown are faults
+    if (gate.stage === 'GA' || gate.stage === 'Deprecated') {
+      const stage = gate.stage === 'GA' ? 'GA' : 'deprecated';
+      lines.push(`Setting ${stage} feature gate ${name}=${value}. It will be removed in a future release.`);
+    } else if (value !== gate.on && !ACTED_ON.has(name)) idle.push(`${name}=${value}`);
+  }
+  if (idle.length > 0) lines.push(`these feature gates are known and change nothing on this node: ${idle.join(', ')}`);
+  return lines;
+}
+
+/** The text of a flag that is no list of gates, in pflag's words; undefined when it is one. */
+export function gateFlagFault(texts: readonly string[]): string | undefined {
+  for (const pair of splitCommas(texts)) {
+    const at = pair.indexOf('=');
+    if (at < 0) return `missing bool value for ${pair}`;
+    const [name, value] = [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
+    if (parseBool(value) === undefined) return `invalid value of ${name}=${value}, err: expected true or false`;
+  }
+  return undefined;
 }

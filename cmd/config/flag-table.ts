@@ -1,6 +1,7 @@
 // Every flag of `nodelet agent`, `kubelet`, `proxy` and `network`: upstream's own names. A flag either sets a field of a
 // configuration kind or stands alone.
 
+import { gateFlagFault } from './feature-gates.ts';
 import { type Effect, fieldAt, none, refused } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { kubeletFields, taint } from './kubelet-fields.ts';
@@ -147,10 +148,10 @@ const NO_STREAMS = none('each line is written at once, to standard error');
 
 const FEATURE_GATES = own(
   'feature-gates',
-  map(bool),
+  { ...map(bool), flagFault: gateFlagFault },
   'switch features on and off: Name=true,Other=false; over those of the file, name by name',
 );
-const VERBOSITY = own('v', int(0, 10), 'verbosity of the log, 0 to 10: 4 tells each sync, 6 everything');
+const VERBOSITY = own('v', int(0), 'verbosity of the log: 4 tells each sync, 6 everything');
 const HOSTNAME = own('hostname-override', text, 'name of the Node (default: the host name); always in lower case');
 const KUBECONFIG = own('kubeconfig', filePath, 'how to reach the API server; without it only static pods are run');
 const LOGGING = ignored('log-text-info-buffer-size log-json-info-buffer-size', NO_STREAMS).concat(

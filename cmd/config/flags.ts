@@ -90,7 +90,8 @@ export function readFlags(which: Which, texts: FlagTexts, fault: (problem: strin
       failed = true;
     };
     const value = flag.type.read(flag.type.fromFlag(all), '', report);
-    if (failed) fault(`--${flag.name}=${all.join(',')}: expected ${flag.type.expected}`);
+    if (failed)
+      fault(`--${flag.name}=${all.join(',')}: ${flag.type.flagFault?.(all) ?? `expected ${flag.type.expected}`}`);
     else given.set(flag.name, { flag, value });
   }
   return given;

@@ -1,6 +1,6 @@
 // KubeletConfiguration v1beta1: every field, with upstream's default (pkg/kubelet/apis/config/v1beta1/defaults.go) and
 // bounds (pkg/kubelet/apis/config/validation). Rules between fields are in rules.ts.
-import { isQuantity } from '../../api/quantity.ts';
+import { isQuantity, parseQuantity, quantityValue } from '../../api/quantity.ts';
 import { type Fields, field, group, none, optional, refused } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import {
@@ -81,6 +81,19 @@ const thresholds = keyed(map(threshold, '<'), signals, 'eviction signal');
 const quantityOrOff = scalar('a quantity such as 10Mi, or a negative one for no limit', (v) =>
   (typeof v === 'string' || typeof v === 'number') && isQuantity(v) ? String(v) : undefined,
 );
+const memoryLimits: ReturnType<typeof map<string>> = {
+  ...map(quantity),
+  read: (value, path, report) => {
+    const limits = map(quantity).read(value, path, report);
+    for (const [name, amount] of Object.entries(limits ?? {})) {
+      if (name !== 'memory' && !name.startsWith('hugepages-'))
+        report(`${path}[${name}]`, 'unknown resource; expected memory or hugepages-<size>');
+      else if (amount !== null && quantityValue(parseQuantity(amount)) === 0)
+        report(`${path}[${name}]`, 'expected more than zero');
+    }
+    return limits;
+  },
+};
 const reservation = keyed(map(quantity), ['cpu', 'memory', 'ephemeral-storage', 'pid'], 'resource');
 
 export const EVICTION_HARD: Readonly<Record<string, string>> = {
@@ -95,40 +108,36 @@ const serverFields = {
   enableServer: field('used', bool, true),
   address: field('used', ip, '0.0.0.0'),
   port: field('used', int(0, 65_535), 10_250),
-  readOnlyPort: field('later', portOrOff, 0),
+  readOnlyPort: field('used', portOrOff, 0),
   healthzPort: field('used', portOrOff, 10_248, 'keepZero'),
   healthzBindAddress: field('used', ip, '127.0.0.1'),
   tlsCertFile: optional('used', filePath),
   tlsPrivateKeyFile: optional('used', filePath),
-  tlsCipherSuites: optional('later', list(text)),
-  tlsCurvePreferences: optional('later', list(int(0))),
-  tlsMinVersion: field('later', oneOf('VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'), ''),
+  tlsCipherSuites: optional('used', list(text)),
+  tlsCurvePreferences: optional('used', list(int(0))),
+  tlsMinVersion: field('used', oneOf('VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'), ''),
   rotateCertificates: field('later', bool, false),
   serverTLSBootstrap: field('later', bool, false),
   authentication: group({
     x509: group({ clientCAFile: optional('used', filePath) }),
-    webhook: group({ enabled: field('later', bool, true), cacheTTL: field('later', duration(), 2 * MINUTE) }),
+    webhook: group({ enabled: field('used', bool, true), cacheTTL: field('used', duration(), 2 * MINUTE) }),
     anonymous: group({ enabled: field('used', bool, false) }),
   }),
   authorization: group({
-    mode: field('later', oneOf('Webhook', 'AlwaysAllow'), 'Webhook'),
+    mode: field('used', oneOf('Webhook', 'AlwaysAllow'), 'Webhook'),
     webhook: group({
-      cacheAuthorizedTTL: field('later', duration(), 5 * MINUTE),
-      cacheUnauthorizedTTL: field('later', duration(), 30 * SECOND),
+      cacheAuthorizedTTL: field('used', duration(), 5 * MINUTE),
+      cacheUnauthorizedTTL: field('used', duration(), 30 * SECOND),
     }),
   }),
-  enableDebuggingHandlers: field('later', bool, true),
+  enableDebuggingHandlers: field('used', bool, true),
   enableContentionProfiling: field(none('Node.js has no locks to profile'), bool, false),
-  enableSystemLogHandler: field('later', bool, true),
-  enableSystemLogQuery: field('later', bool, false),
-  enableProfilingHandler: field('later', bool, true),
-  enableDebugFlagsHandler: field('later', bool, true),
+  enableSystemLogHandler: field('used', bool, true),
+  enableSystemLogQuery: field('used', bool, false),
+  enableProfilingHandler: field('used', bool, true),
+  enableDebugFlagsHandler: field('used', bool, true),
   showHiddenMetricsForVersion: field(none('no metric is hidden'), text, ''),
-  streamingConnectionIdleTimeout: field(
-    none('nor has it upstream, since streams end at the runtime'),
-    duration(),
-    240 * MINUTE,
-  ),
+  streamingConnectionIdleTimeout: field('used', duration(), 240 * MINUTE),
 } satisfies Fields;
 
 const apiFields = {
@@ -191,7 +200,8 @@ const runtimeFields = {
   containerLogMonitorInterval: field('used', duration(3 * SECOND, undefined, ' of at least 3s'), 10 * SECOND),
   podLogsDir: field('used', filePath, '/var/log/pods'),
   crashLoopBackOff: group({
-    maxContainerRestartPeriod: field('used', duration(SECOND, 300 * SECOND, ' from 1s to 5m'), 300 * SECOND),
+    /** 5m unless gates say otherwise. */
+    maxContainerRestartPeriod: optional('used', duration(SECOND, 300 * SECOND, ' from 1s to 5m')),
   }),
   seccompDefault: field('used', bool, false),
   volumePluginDir: field(
@@ -219,7 +229,7 @@ const resourceFields = {
   cpuManagerPolicyOptions: optional('later', map(text)),
   cpuManagerReconcilePeriod: field('later', duration(), 10 * SECOND),
   memoryManagerPolicy: field('later', oneOf('None', 'Static'), 'None'),
-  reservedMemory: optional('later', list(record({ numaNode: int(0), limits: map(quantity) }, ['limits']))),
+  reservedMemory: optional('later', list(record({ numaNode: int(0), limits: memoryLimits }, ['limits']))),
   topologyManagerPolicy: field('later', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
   topologyManagerScope: field('later', oneOf('container', 'pod'), 'container'),
   topologyManagerPolicyOptions: optional('later', map(text)),

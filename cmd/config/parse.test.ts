@@ -1,84 +1,9 @@
-import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { AgentError } from '../../core/errors.ts';
 import { DEFAULT_KUBELET_CONFIG } from '../../kubelet/config.ts';
 import { agentArguments, nodePaths, renderAgentConfig } from '../../lab/node-config.ts';
+import { commandLine, faultsOf, KUBECONFIG, kubelet, nodelet, parse, proxy, STANDALONE } from './fake-command-line.ts';
 import type { Which } from './flag-table.ts';
-import { addAgentOptions, type FlagTexts } from './flags.ts';
 import { EVICTION_HARD } from './kubelet-fields.ts';
-import { type ParseDeps, type ParsedConfig, parseAgentConfig } from './parse.ts';
-
-const KUBECONFIG = ['--kubeconfig=/kc'];
-const STANDALONE = ['--parts=kubelet'];
-
-/** A disk with these files and a host called Host-A. */
-function disk(files: Readonly<Record<string, string>>): ParseDeps {
-  const missing = (): Error => Object.assign(new Error('gone'), { code: 'ENOENT' });
-  return {
-    readFile: async (file) => {
-      const content = { '/kc': 'kind: Config', ...files }[file];
-      if (content === undefined) throw missing();
-      return content;
-    },
-    listFiles: async (dir) => {
-      const names = Object.keys(files).filter((name) => name.startsWith(`${dir}/`));
-      if (names.length === 0) throw missing();
-      return names.map((name) => name.slice(dir.length + 1));
-    },
-    hostname: () => ' Host-A\n',
-  };
-}
-
-/** Runs the arguments through commander as the program does; what it prints is in `printed`. */
-async function commandLine(which: Which, args: readonly string[]): Promise<{ flags: FlagTexts; printed: string }> {
-  let flags: FlagTexts = {};
-  let printed = '';
-  const program = new Command('nodelet').exitOverride().configureOutput({
-    writeErr: (text) => {
-      printed += text;
-    },
-    writeOut: (text) => {
-      printed += text;
-    },
-  });
-  const command = program.command(which);
-  addAgentOptions(command, which);
-  command.action((opts: FlagTexts) => {
-    flags = opts;
-  });
-  await program.parseAsync([which, ...args], { from: 'user' }).catch(() => {}); // printed tells
-  return { flags, printed };
-}
-
-async function parse(
-  args: readonly string[],
-  files: Readonly<Record<string, string>> = {},
-  which: Which = 'agent',
-): Promise<ParsedConfig> {
-  const { flags, printed } = await commandLine(which, args);
-  expect(printed).toBe('');
-  return await parseAgentConfig(which, flags, disk(files));
-}
-
-async function faultsOf(
-  args: readonly string[],
-  files: Readonly<Record<string, string>> = {},
-  which: Which = 'agent',
-): Promise<readonly string[]> {
-  const err: unknown = await parse(args, files, which).then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(err).toBeInstanceOf(AgentError);
-  expect((err as AgentError).code).toBe('CONFIG_INVALID');
-  return (err as AgentError).details!.faults as readonly string[];
-}
-
-const kubelet = (text: string): string =>
-  `apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n${text}`;
-const proxy = (text: string): string =>
-  `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n${text}`;
-const nodelet = (text: string): string => `apiVersion: nodelet.dev/v1alpha1\nkind: NodeletConfiguration\n${text}`;
 
 describe('images and garbage collection', () => {
   test('flags of credential plugins and of dead containers', async () => {
@@ -317,7 +242,7 @@ describe('precedence', () => {
     const [which, ...args] = agentArguments(input, {
       proxyMode: 'nftables',
       networkBackend: 'host-gw',
-      featureGates: 'MemoryQoS=true',
+      featureGates: 'KubeletInUserNamespace=true',
       verbosity: 4,
     });
     const { config, warnings } = await parse(
@@ -356,7 +281,7 @@ volumeStatsAggPeriod: 0s`),
       },
     );
     expect(warnings).toEqual([
-      'these settings are valid but do nothing yet: KubeletConfiguration.rotateCertificates, --read-only-port',
+      'these settings are valid but do nothing yet: KubeletConfiguration.rotateCertificates',
       'these flags are deprecated and will be taken away: --read-only-port (set readOnlyPort in the file of --config), --containerd (leave it out)',
     ]);
   });
@@ -369,7 +294,12 @@ describe('faults in flags', () => {
     [['--sync-frequency=5'], '--sync-frequency=5: expected a duration such as 10s or 1m30s'],
     [['--register-node=maybe'], '--register-node=maybe: expected true or false'],
     [['--cgroup-driver=upstart'], '--cgroup-driver=upstart: expected cgroupfs or systemd'],
-    [['--v=11'], '--v=11: expected a whole number from 0 to 10'],
+    [['--v=-1'], '--v=-1: expected a whole number of at least 0'],
+    [['--feature-gates=EnvFiles'], '--feature-gates=EnvFiles: missing bool value for EnvFiles'],
+    [
+      ['--feature-gates=EnvFiles=maybe'],
+      '--feature-gates=EnvFiles=maybe: invalid value of EnvFiles=maybe, err: expected true or false',
+    ],
     [
       ['--kube-reserved=cpu'],
       '--kube-reserved=cpu: expected key=value pairs, each value a quantity such as 500m or 1Gi',
@@ -384,11 +314,11 @@ describe('faults in flags', () => {
     ],
     [
       ['--feature-gates=ImageVolum=true'],
-      '--feature-gates=ImageVolum=true: unrecognized feature gate; did you mean ImageVolume?',
+      '--feature-gates=ImageVolum=true: unrecognized feature gate: ImageVolum; did you mean ImageVolume?',
     ],
     [
       ['--feature-gates=ImageVolume=false'],
-      '--feature-gates=ImageVolume=false: cannot be set to false: the gate is locked to true',
+      '--feature-gates=ImageVolume=false: cannot set feature gate ImageVolume to false, feature is locked to true',
     ],
     [
       ['--node-labels=k8s.io/role=x'],
@@ -470,7 +400,7 @@ describe('faults in files', () => {
       /^--config=\/c: evictionHard\[memory\]: unknown eviction signal; expected memory\.available, /,
     ],
     [kubelet('registerWithTaints: [{key: a}]'), '--config=/c: registerWithTaints[0].effect: is missing'],
-    [kubelet('featureGates: {Foo: true}'), '/c: featureGates.Foo: unrecognized feature gate'],
+    [kubelet('featureGates: {Foo: true}'), '/c: featureGates.Foo: unrecognized feature gate: Foo'],
     [kubelet('maxPods: 1\nmaxPods: 2'), /Map keys must be unique/],
     [kubelet('podLogsDir: /var/../log'), '/c: podLogsDir: expected an absolute path in plain form, got "/var/../log"'],
     [kubelet('__proto__: {maxPods: 1}'), '--config=/c: __proto__: unknown field'],

@@ -7,7 +7,7 @@ import { AgentError } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
 import type { AgentConfig, LogSettings, NodeletSettings, Part } from './agent-config.ts';
 import { renderConfigz } from './configz.ts';
-import { resolveGates } from './feature-gates.ts';
+import { gateWarnings, resolveGates } from './feature-gates.ts';
 import { changedFields, type Effect, refusalOf, settle } from './field.ts';
 import { type ConfigKind, KINDS, nodeletFields } from './fields.ts';
 import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns, unreadable } from './files.ts';
@@ -254,6 +254,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
         input.value<number>('maximum-dead-containers-per-container') ?? DEFAULT_CONTAINER_GC.maxPerContainer,
       maxContainers: input.value<number>('maximum-dead-containers') ?? DEFAULT_CONTAINER_GC.maxContainers,
     },
+    gates,
   );
   const node = nodeSettings(kubelet, {
     nodeIps,
@@ -277,6 +278,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
       evictionHard: node.evictionHard,
       nodeStatusReportFrequency: kubeletSettings.nodeStatusReportFrequencyMs,
       serializeImagePulls: kubeletSettings.serializeImagePulls,
+      crashLoopBackOff: { maxContainerRestartPeriod: kubeletSettings.crashLoopMaxContainerRestartPeriodMs },
       logging: { ...kubelet.logging, format: logging.format, verbosity: logging.verbosity },
       featureGates: { ...kubelet.featureGates, ...input.value<Readonly<Record<string, boolean>>>('feature-gates') },
     }),
@@ -314,8 +316,11 @@ function featureGates(
 ): ReadonlyMap<string, boolean> {
   const ofFlag = input.value<Readonly<Record<string, boolean>>>('feature-gates') ?? {};
   const ofFiles = which === 'proxy' ? { ...ofKubelet, ...ofProxy } : { ...ofProxy, ...ofKubelet };
-  return resolveGates({ ...ofFiles, ...ofFlag }, (name, problem) => {
+  const set = { ...ofFiles, ...ofFlag };
+  input.warnings.push(...gateWarnings(set));
+  return resolveGates(set, (name, problem) => {
     if (Object.hasOwn(ofFlag, name)) input.fault(`--feature-gates=${name}=${ofFlag[name]}: ${problem}`);
+    else if (!Object.hasOwn(set, name)) input.fault(`featureGates.${name}: ${problem}`);
     else {
       const kind = Object.hasOwn(ofKubelet, name) ? 'KubeletConfiguration' : 'KubeProxyConfiguration';
       input.fault(`${input.origin(kind, 'featureGates')}.${name}: ${problem}`);

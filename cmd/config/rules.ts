@@ -1,14 +1,19 @@
 // Rules between settings (pkg/kubelet/apis/config/validation, pkg/proxy/apis/config/validation): what each value may be
 // alone is in the tables.
+
+import { parseQuantity } from '../../api/quantity.ts';
 import type { Settled } from './field.ts';
 import type { kubeletFields } from './kubelet-fields.ts';
+import type { LogFields } from './logging-fields.ts';
 import type { proxyFields } from './proxy-fields.ts';
 import { absolutePath, type Report, shown } from './values.ts';
 
 export type KubeletSettings = Settled<typeof kubeletFields>;
 export type ProxyFileSettings = Settled<typeof proxyFields>;
 
-export function checkKubelet(c: KubeletSettings, gates: ReadonlyMap<string, boolean>, report: Report): void {
+type Gates = ReadonlyMap<string, boolean>;
+
+export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): void {
   if (c.imageGCLowThresholdPercent >= c.imageGCHighThresholdPercent)
     report(
       'imageGCLowThresholdPercent',
@@ -33,26 +38,87 @@ export function checkKubelet(c: KubeletSettings, gates: ReadonlyMap<string, bool
     report('serverTLSBootstrap', 'expected the feature gate RotateKubeletServerCertificate to be on');
   if (c.memoryReservationPolicy === 'TieredReservation' && gates.get('MemoryQoS') !== true)
     report('memoryReservationPolicy', 'expected the feature gate MemoryQoS to be on');
-  if (
-    c.preloadedImagesVerificationAllowlist !== undefined &&
-    c.imagePullCredentialsVerificationPolicy !== 'NeverVerifyAllowlistedImages'
-  )
+  if (c.crashLoopBackOff.maxContainerRestartPeriod !== undefined && gates.get('KubeletCrashLoopBackOffMax') === false)
     report(
-      'preloadedImagesVerificationAllowlist',
-      'expected imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages',
+      'crashLoopBackOff.maxContainerRestartPeriod',
+      'expected to be left out, as the feature gate KubeletCrashLoopBackOffMax is off',
     );
-  for (const signal of Object.keys(c.evictionSoft ?? {}))
-    if (!Object.hasOwn(c.evictionSoftGracePeriod ?? {}, signal))
-      report('evictionSoftGracePeriod', `expected a grace period for the soft threshold ${signal}`);
+  if (!/^(1\.35)?$/.test(c.showHiddenMetricsForVersion))
+    report('showHiddenMetricsForVersion', 'expected the previous minor release, 1.35, or nothing');
+  checkImageVerification(c, gates, report);
+  checkEviction(c, report);
   if (c.reservedSystemCPUs !== '' && (c.systemReservedCgroup !== '' || c.kubeReservedCgroup !== ''))
     report('reservedSystemCPUs', 'expected neither systemReservedCgroup nor kubeReservedCgroup with it');
   if (absolutePath.read(c.podLogsDir, '', () => {}) === undefined)
     report('podLogsDir', `expected ${absolutePath.expected}, got ${shown(c.podLogsDir)}`);
-  checkShutdown(c, report);
+  checkShutdown(c, gates, report);
   checkEnforcement(c, report);
+  checkReservedMemory(c, report);
+  checkLogging(c.logging, gates, (path, problem) => report(`logging.${path}`, problem));
 }
 
-function checkShutdown(c: KubeletSettings, report: Report): void {
+function checkImageVerification(c: KubeletSettings, gates: Gates, report: Report): void {
+  const policy = 'imagePullCredentialsVerificationPolicy';
+  const allowed = c.preloadedImagesVerificationAllowlist ?? [];
+  if (gates.get('KubeletEnsureSecretPulledImages') === false) {
+    if (c[policy] !== 'NeverVerifyPreloadedImages')
+      report(policy, 'expected to be left out, as the feature gate KubeletEnsureSecretPulledImages is off');
+  } else if (allowed.length > 0 && c[policy] !== 'NeverVerifyAllowlistedImages') {
+    report('preloadedImagesVerificationAllowlist', `expected ${policy}: NeverVerifyAllowlistedImages`);
+  }
+  for (const pattern of allowed) {
+    if (!/^[a-z0-9][a-z0-9._:/-]*(\/\*)?$/i.test(pattern))
+      report(
+        'preloadedImagesVerificationAllowlist',
+        `expected an image without tag and digest, or a path that ends in /*, got ${shown(pattern)}`,
+      );
+  }
+}
+
+/** Quantities of the signals (pkg/kubelet/eviction/helpers.go ParseThresholdConfig). */
+function checkEviction(c: KubeletSettings, report: Report): void {
+  for (const field of ['evictionHard', 'evictionSoft'] as const) {
+    for (const [signal, amount] of Object.entries(c[field] ?? {})) {
+      if (!amount.endsWith('%') && parseQuantity(amount).nanos <= 0n)
+        report(field, `eviction threshold ${signal} must be positive: ${amount}`);
+    }
+  }
+  for (const signal of Object.keys(c.evictionSoft ?? {}))
+    if (!Object.hasOwn(c.evictionSoftGracePeriod ?? {}, signal))
+      report('evictionSoftGracePeriod', `grace period must be specified for the soft eviction threshold ${signal}`);
+}
+
+/** Each kind of memory is kept once on each NUMA node. */
+function checkReservedMemory(c: KubeletSettings, report: Report): void {
+  const seen = new Set<string>();
+  for (const { numaNode, limits } of c.reservedMemory ?? []) {
+    for (const resource of Object.keys(limits ?? {})) {
+      const key = `${resource} of NUMA node ${numaNode ?? 0}`;
+      if (seen.has(key)) report('reservedMemory', `expected ${key} once`);
+      seen.add(key);
+    }
+  }
+}
+
+/** component-base/logs/api/v1 Validate. */
+function checkLogging(c: LogFields, gates: Gates, report: Report): void {
+  for (const form of ['text', 'json'] as const) {
+    const { splitStream = false, infoBufferSize = '0' } = c.options?.[form] ?? {};
+    if (gates.get('LoggingAlphaOptions') === true) continue;
+    if (splitStream || infoBufferSize !== '0')
+      report(`options.${form}`, 'expected to be left out, as the feature gate LoggingAlphaOptions is off');
+  }
+}
+
+function checkShutdown(c: KubeletSettings, gates: Gates, report: Report): void {
+  if (gates.get('GracefulNodeShutdown') === false && c.shutdownGracePeriod > 0)
+    report('shutdownGracePeriod', 'expected to be left out, as the feature gate GracefulNodeShutdown is off');
+  const byPriority = c.shutdownGracePeriodByPodPriority ?? [];
+  if (gates.get('GracefulNodeShutdownBasedOnPodPriority') === false && byPriority.length > 0)
+    report(
+      'shutdownGracePeriodByPodPriority',
+      'expected to be left out, as the feature gate GracefulNodeShutdownBasedOnPodPriority is off',
+    );
   if (c.shutdownGracePeriodCriticalPods > c.shutdownGracePeriod)
     report('shutdownGracePeriodCriticalPods', 'expected at most shutdownGracePeriod');
   if ((c.shutdownGracePeriodByPodPriority ?? []).length > 0 && c.shutdownGracePeriod > 0)

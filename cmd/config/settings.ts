@@ -14,6 +14,7 @@ export function kubeletConfig(
   rootDir: string,
   statusFrequencySet: boolean,
   containerGc: ContainerGcPolicy,
+  gates: ReadonlyMap<string, boolean>,
 ): KubeletConfig {
   const parallel = c.maxParallelImagePulls;
   return {
@@ -39,7 +40,7 @@ export function kubeletConfig(
     ...(parallel === undefined ? {} : { maxParallelImagePulls: parallel }),
     registryPullQPS: c.registryPullQPS,
     registryBurst: c.registryBurst,
-    crashLoopMaxContainerRestartPeriodMs: c.crashLoopBackOff.maxContainerRestartPeriod,
+    ...crashLoop(c, gates),
     seccompDefault: c.seccompDefault,
     allowedUnsafeSysctls: c.allowedUnsafeSysctls ?? [],
     userNamespaceIdsPerPod: c.userNamespaces.idsPerPod,
@@ -69,6 +70,15 @@ export function kubeletConfig(
     imageGCLowThresholdPercent: c.imageGCLowThresholdPercent,
     containerGc,
     ...(c.singleProcessOOMKill === undefined ? {} : { singleProcessOomKill: c.singleProcessOOMKill }),
+  };
+}
+
+/** The gate shortens both; what is set by name wins over it. */
+function crashLoop(c: KubeletSettings, gates: ReadonlyMap<string, boolean>) {
+  const reduced = gates.get('ReduceDefaultCrashLoopBackOffDecay') === true;
+  return {
+    crashLoopMaxContainerRestartPeriodMs: c.crashLoopBackOff.maxContainerRestartPeriod ?? (reduced ? 60_000 : 300_000),
+    crashLoopInitialRestartDelayMs: reduced ? 1000 : 10_000,
   };
 }
 
@@ -133,6 +143,20 @@ export function serverSettings(c: KubeletSettings): ServerSettings {
     authorizationMode: c.authorization.mode || 'Webhook',
     authorizedCacheMs: c.authorization.webhook.cacheAuthorizedTTL,
     unauthorizedCacheMs: c.authorization.webhook.cacheUnauthorizedTTL,
+    readOnlyPort: c.readOnlyPort,
+    tls: {
+      minVersion: c.tlsMinVersion,
+      cipherSuites: c.tlsCipherSuites ?? [],
+      curves: c.tlsCurvePreferences ?? [],
+    },
+    endpoints: {
+      debug: c.enableDebuggingHandlers,
+      nodeLogs: c.enableSystemLogHandler,
+      nodeLogQuery: c.enableSystemLogQuery,
+      profiling: c.enableProfilingHandler,
+      flags: c.enableDebugFlagsHandler,
+    },
+    streamIdleMs: c.streamingConnectionIdleTimeout,
   };
 }
 

@@ -18,6 +18,8 @@ export interface ValueType<T> {
   readonly fromFlag: (texts: readonly string[]) => unknown;
   /** What was read, back in the form of a file; absent where that is the same. */
   readonly print?: (value: unknown) => unknown;
+  /** What is wrong with the text of a flag, where "expected …" would not tell. */
+  readonly flagFault?: (texts: readonly string[]) => string | undefined;
   /** A flag of this type may stand without a value. */
   readonly isSwitch?: true;
   /** A path that is relative to the file it is written in. */

@@ -25,7 +25,10 @@ export class KubeRuntime implements RuntimeManager {
     this.#killer = new PodKiller(deps);
     this.#garbage = new RuntimeGarbage(settings, deps, (signal) => this.#reader.listPods(signal));
     this.#puller = new ImagePuller(settings.pulls, deps);
-    this.#backoff = new RestartBackoff({ maxMs: settings.maxRestartBackoffMs }, deps);
+    this.#backoff = new RestartBackoff(
+      { maxMs: settings.maxRestartBackoffMs, initialMs: settings.initialRestartBackoffMs },
+      deps,
+    );
     const starter = new ContainerStarter(settings, deps, {
       puller: this.#puller,
       killer: this.#killer,

@@ -20,10 +20,13 @@ export interface RestartDelay {
 export class RestartBackoff {
   readonly #backoff: KeyedBackoff<string>;
 
-  /** `maxMs`: crashLoopBackOff.maxContainerRestartPeriod, 300,000 by default; below 10 s it is also the first delay. */
-  constructor(opts: { readonly maxMs: number }, deps: { readonly clock: Clock }) {
-    const { maxMs } = opts;
-    this.#backoff = new KeyedBackoff({ initialMs: Math.min(DEFAULT_INITIAL_MS, maxMs), maxMs }, deps);
+  /** `maxMs`: crashLoopBackOff.maxContainerRestartPeriod, 300,000 by default; never below the first delay. */
+  constructor(
+    opts: { readonly maxMs: number; readonly initialMs?: number | undefined },
+    deps: { readonly clock: Clock },
+  ) {
+    const { maxMs, initialMs = DEFAULT_INITIAL_MS } = opts;
+    this.#backoff = new KeyedBackoff({ initialMs: Math.min(initialMs, maxMs), maxMs }, deps);
   }
 
   /**

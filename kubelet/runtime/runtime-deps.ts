@@ -35,6 +35,8 @@ export interface RuntimeSettings {
   readonly nodeHostsFile: string;
   /** crashLoopBackOff.maxContainerRestartPeriod, ms. */
   readonly maxRestartBackoffMs: number;
+  /** Of the first restart, ms; 10,000 when absent. */
+  readonly initialRestartBackoffMs?: number;
   readonly pulls: ImagePullerOptions;
   /** The kubelet's defaults when absent. */
   readonly containerGc?: ContainerGcPolicy;
