@@ -4,14 +4,16 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
+import type { Handlers } from '../../kubelet/server/endpoints.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { loadServingCertificate } from '../../kubelet/server/serving-certificate.ts';
+import { serverAuth } from './server-auth.ts';
 import type { AgentContext } from './shared.ts';
 
 /** No task when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
 export async function createServer(
   ctx: AgentContext,
-  parts: { readonly kubelet: Kubelet; readonly runtime: RuntimeService },
+  parts: { readonly kubelet: Kubelet; readonly runtime: RuntimeService; readonly handlers?: Handlers },
 ): Promise<Record<string, Task>> {
   const { server: settings, node, nodeName } = ctx.config;
   if (!settings.enabled) return {};
@@ -34,6 +36,11 @@ export async function createServer(
       healthzAddress: settings.healthzAddress,
       healthzPort: settings.healthzPort,
       certificate,
+      readOnlyPort: settings.readOnlyPort,
+      tls: settings.tls,
+      switches: settings.endpoints,
+      streamIdleMs: settings.streamIdleMs,
+      splitLogStreams: ctx.config.featureGates.get('PodLogsQuerySplitStreams') === true,
       anonymous: settings.anonymous,
       ...(clientCa === undefined ? {} : { clientCa }),
     },
@@ -41,6 +48,8 @@ export async function createServer(
       pods: parts.kubelet,
       runtime: parts.runtime,
       metrics: ctx.registry,
+      ...serverAuth(ctx),
+      handlers: parts.handlers ?? {},
       healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
       clock: ctx.clock,
       log: ctx.log,

@@ -43,6 +43,8 @@ export interface AgentContext {
   readonly client: ApiClient;
   /** Without a rate limit and with a deadline: a node must not look dead because its pods are busy. */
   readonly heartbeats: ApiClient;
+  /** For questions about callers of the node's own server: strangers cause them, and must not use up what others need. */
+  readonly reviews: ApiClient;
   readonly recorder: EventRecorder;
   /** Many pods start at once: what only tells about them stands back. */
   readonly startRush: Rush;
@@ -106,6 +108,7 @@ export async function createContext(
     sysctl: procSysctl(),
     standalone,
     client,
+    reviews: clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) }),
     heartbeats: clientWith({ timeoutMs: heartbeatDeadlineMs(config) }),
     recorder: standalone ? logRecorder(log) : apiRecorder,
     startRush,

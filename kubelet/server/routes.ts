@@ -183,7 +183,8 @@ export function podPath({ namespace = '', pod = '', uid }: Route['params']): Pod
 }
 
 export function containerPath(params: Route['params']): ContainerPath {
-  return { ...podPath(params), container: params['container'] ?? '' };
+  const { container = '' } = params;
+  return { ...podPath(params), container };
 }
 
 /**

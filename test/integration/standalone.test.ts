@@ -41,7 +41,8 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
     const kubelet = {
       apiVersion: 'kubelet.config.k8s.io/v1beta1',
       kind: 'KubeletConfiguration',
-      authentication: { x509: { clientCAFile }, anonymous: { enabled: false } },
+      authentication: { x509: { clientCAFile }, anonymous: { enabled: false }, webhook: { enabled: false } },
+      authorization: { mode: 'AlwaysAllow' },
       address: '127.0.0.1',
       port,
       healthzPort: 0,
