@@ -3,13 +3,12 @@
 import type { EndpointSlice, Service } from '../api/kinds.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import { Turns } from '../core/turns.ts';
 import { deleteUdpFlows, listUdpFlows } from '../host/conntrack.ts';
 import type { Exec } from '../host/exec.ts';
 import { EndpointChanges } from './endpoint-changes.ts';
 import type { OnInvalid } from './invalid-input.ts';
 import { planPort } from './port-plan.ts';
-import type { RuleBackend, ServicePlan } from './rule-backend.ts';
+import type { RuleBackend, ServicePlan, Services } from './rule-backend.ts';
 import { ServiceChanges } from './service-changes.ts';
 import { type ServiceHealth, serviceHealthOf } from './service-health.ts';
 import { staleUdpFlows } from './stale-flows.ts';
@@ -136,7 +135,7 @@ export class FamilyProxier {
     this.#askedMeanwhile = false;
     this.#syncs++;
     if (full) {
-      await this.#backend.writeAll(await this.#plans(this.services.current.keys()), facts, signal);
+      await this.#backend.writeAll(this.#plans(), facts, signal);
       this.#lastFullMs = nowMs;
     } else {
       await this.#backend.writeChanges(this.#changes(changed), signal);
@@ -183,15 +182,12 @@ export class FamilyProxier {
     else this.#healthChecks.set(key, check);
   }
 
-  async #plans(keys: Iterable<string>): Promise<Map<string, ServicePlan>> {
-    const plans = new Map<string, ServicePlan>();
-    const turns = new Turns(); // with thousands of Services, this takes a while
-    for (const key of keys) {
-      if (turns.isDue) await turns.next();
+  /** Nothing changes in what they are made of while a sync runs: that waits for the next one. */
+  *#plans(): Services {
+    for (const key of this.services.current.keys()) {
       const plan = this.#plan(key);
-      if (plan !== undefined) plans.set(key, plan);
+      if (plan !== undefined) yield [key, plan];
     }
-    return plans;
   }
 
   #changes(keys: Iterable<string>): Map<string, ServicePlan | undefined> {

@@ -4,6 +4,9 @@ import type { PortPlan } from './port-plan.ts';
 /** All ports of one Service. */
 export type ServicePlan = readonly PortPlan[];
 
+/** Every Service by its key. Gone through once, and each plan made when it is asked for. */
+export type Services = Iterable<readonly [key: string, plan: ServicePlan]>;
+
 export interface ClusterFacts {
   /** Endpoints of all Services together, usable or not. */
   readonly endpointCount: number;
@@ -15,7 +18,7 @@ export interface RuleBackend {
    * Makes the kernel's rules what `services` need, whatever is there now. Packets of Services that do not change find
    * their way all the while. @throws {AgentError} and leaves it open what the kernel holds.
    */
-  writeAll(services: ReadonlyMap<string, ServicePlan>, facts: ClusterFacts, signal: AbortSignal): Promise<void>;
+  writeAll(services: Services, facts: ClusterFacts, signal: AbortSignal): Promise<void>;
   /**
    * The same for the Services named, building on what the last call left; undefined for one that is gone. The cost
    * follows the change. @throws {AgentError} and leaves it open what the kernel holds: `writeAll` must come next.

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { FakeIptables } from '../../host/fake-iptables.ts';
 import { renderDelta, type ServiceChange } from './delta.ts';
+import { packRules, unpackRules } from './kept-rules.ts';
 import type { ServiceRules } from './service-rules.ts';
 
 const TAIL = '-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS';
@@ -24,6 +25,8 @@ function rules(i: number, host = 1): ServiceRules {
   };
 }
 
+const kept = (i: number) => unpackRules(packRules(rules(i)));
+
 const added = (count: number): ServiceChange[] =>
   Array.from({ length: count }, (_, i) => ({ before: undefined, after: rules(i) }));
 
@@ -34,19 +37,19 @@ function kernelWith(count: number): FakeIptables {
   return kernel;
 }
 
-function contextOf(all: readonly ServiceRules[], chainsPerDocument: number) {
-  return { all: () => all, tail: [TAIL], chainsPerDocument };
+function contextOf(all: readonly ServiceRules[], linesPerDocument: number) {
+  return { dispatch: () => all.flatMap((r) => r.dispatch), tail: [TAIL], linesPerDocument };
 }
 
-test.each([1, 4, 1000])('in documents of %i chains, each is accepted and the end is the same', (chainsPerDocument) => {
+test.each([1, 8, 1000])('in documents of %i lines, each is accepted and the end is the same', (linesPerDocument) => {
   // Some change, some go, some come: no document may refer to a chain that a later one makes or an earlier one took.
   const changes: ServiceChange[] = [
-    ...[0, 1, 2].map((i) => ({ before: rules(i), after: rules(i, 2) })),
-    ...[3, 4].map((i) => ({ before: rules(i), after: undefined })),
+    ...[0, 1, 2].map((i) => ({ before: kept(i), after: rules(i, 2) })),
+    ...[3, 4].map((i) => ({ before: kept(i), after: undefined })),
     ...[7, 8].map((i) => ({ before: undefined, after: rules(i) })),
   ];
   const kernel = kernelWith(6);
-  for (const document of renderDelta(changes, contextOf([], chainsPerDocument))) kernel.restore(document);
+  for (const document of renderDelta(changes, contextOf([], linesPerDocument))) kernel.restore(document);
   const wanted = [rules(0, 2), rules(1, 2), rules(2, 2), rules(5), rules(7), rules(8)];
   const chains = wanted.flatMap((w) => [...w.chains.keys()]);
   expect(
@@ -63,7 +66,7 @@ test.each([1, 4, 1000])('in documents of %i chains, each is accepted and the end
 
 test('a top-level chain that loses many rules is written anew, its last rule last; one that loses few is not', () => {
   const gone = (count: number): ServiceChange[] =>
-    Array.from({ length: count }, (_, i) => ({ before: rules(i), after: undefined }));
+    Array.from({ length: count }, (_, i) => ({ before: kept(i), after: undefined }));
   const rest = [20, 21, 22].map((i) => rules(i));
   const few = [...renderDelta(gone(3), contextOf(rest, 1000))].join('');
   expect(few.match(/^-D KUBE-SERVICES /gm)).toHaveLength(3);
@@ -81,6 +84,6 @@ test('a top-level chain that loses many rules is written anew, its last rule las
 });
 
 test('nothing changed: nothing to run', () => {
-  const same = { before: rules(1), after: rules(1) };
+  const same = { before: kept(1), after: rules(1) };
   expect([...renderDelta([same], contextOf([], 1000))]).toEqual([]);
 });

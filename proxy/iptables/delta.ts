@@ -1,19 +1,21 @@
 // What a partial sync writes: the difference between two states of some Services, pure.
 import { renderRestore } from '../../host/iptables-restore.ts';
+import { fingerprint } from '../fingerprint.ts';
+import type { KeptRules } from './kept-rules.ts';
 import type { DispatchRule, ServiceRules, TopChain } from './service-rules.ts';
 
 export interface ServiceChange {
-  readonly before: ServiceRules | undefined;
+  readonly before: KeptRules | undefined;
   readonly after: ServiceRules | undefined;
 }
 
 export interface DeltaContext {
-  /** Every Service as it will be, the changed ones included. Asked only when a top-level chain is written anew. */
-  readonly all: () => Iterable<ServiceRules>;
+  /** Of every Service as it will be, the changed ones included. Asked only when a top-level chain is written anew. */
+  readonly dispatch: () => Iterable<DispatchRule>;
   /** The last rules of nat KUBE-SERVICES, as `-A` commands. */
   readonly tail: readonly string[];
-  /** So many chains of Services fit into one document. */
-  readonly chainsPerDocument: number;
+  /** So many lines about chains of Services fit into one document. */
+  readonly linesPerDocument: number;
 }
 
 /**
@@ -33,7 +35,8 @@ type DispatchChanges = Map<TopChain, { readonly removed: string[]; readonly adde
 export function* renderDelta(changes: Iterable<ServiceChange>, ctx: DeltaContext): Generator<string> {
   const { written, removed, dispatch } = difference(changes);
   const { filter, nat } = dispatchText(dispatch, ctx);
-  if (written.length + removed.length <= ctx.chainsPerDocument) {
+  const lines = [...written.map(linesOf), ...removed.map(() => LINES_OF_REMOVAL)];
+  if (lines.reduce((sum, n) => sum + n, 0) <= ctx.linesPerDocument) {
     const own = chainText(written);
     const gone = removalText(removed);
     yield* nonEmpty([
@@ -46,14 +49,16 @@ export function* renderDelta(changes: Iterable<ServiceChange>, ctx: DeltaContext
     ]);
     return;
   }
-  for (const some of slices(leavesFirst(written), ctx.chainsPerDocument)) {
+  for (const some of slices(leavesFirst(written), ctx.linesPerDocument, linesOf)) {
     yield* nonEmpty([{ table: 'nat', ...chainText(some) }]);
   }
   yield* nonEmpty([
     { table: 'filter', ...filter },
     { table: 'nat', ...nat },
   ]);
-  for (const some of slices(removed, ctx.chainsPerDocument)) yield* nonEmpty([{ table: 'nat', ...removalText(some) }]);
+  for (const some of slices(removed, ctx.linesPerDocument, () => LINES_OF_REMOVAL)) {
+    yield* nonEmpty([{ table: 'nat', ...removalText(some) }]);
+  }
 }
 
 export type OwnChain = readonly [name: string, rules: readonly string[]];
@@ -82,9 +87,27 @@ export function leavesFirst(own: readonly OwnChain[]): OwnChain[] {
   return own.toSorted((a, b) => depth(a) - depth(b));
 }
 
-export function slices<T>(all: readonly T[], size: number): T[][] {
+/** Lines that a chain takes in a document: its declaration and its rules. */
+export function linesOf([, rules]: OwnChain): number {
+  return 1 + rules.length;
+}
+
+/** Lines that the removal of a chain takes. */
+export const LINES_OF_REMOVAL = 2;
+
+/** In their order, cut so that no part has more than `size` lines, unless one item alone has. */
+export function slices<T>(all: readonly T[], size: number, linesOfItem: (item: T) => number): T[][] {
   const out: T[][] = [];
-  for (let i = 0; i < all.length; i += size) out.push(all.slice(i, i + size));
+  let left = 0;
+  for (const item of all) {
+    const lines = linesOfItem(item);
+    if (lines > left || out.length === 0) {
+      out.push([]);
+      left = size;
+    }
+    out.at(-1)!.push(item);
+    left -= lines;
+  }
   return out;
 }
 
@@ -109,7 +132,7 @@ function difference(changes: Iterable<ServiceChange>): Difference {
     diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch);
     for (const [chain, rules] of after?.chains ?? []) {
       kept.add(chain);
-      if (!sameRules(before?.chains.get(chain), rules)) written.push([chain, rules]);
+      if (before?.chains.get(chain) !== fingerprint(rules)) written.push([chain, rules]);
     }
     for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) lost.push(chain);
   }
@@ -146,19 +169,13 @@ function dispatchText(dispatch: DispatchChanges, ctx: DeltaContext): Record<'fil
     for (const spec of added) out[table].rules.push(`-I ${chain} ${spec}`);
   }
   if (anew.size === 0) return out;
-  for (const { dispatch: all } of ctx.all()) {
-    for (const { chain: top, spec } of all) {
-      if (!anew.has(top)) continue;
-      const [table, chain] = splitTopChain(top);
-      out[table].rules.push(`-A ${chain} ${spec}`);
-    }
+  for (const { chain: top, spec } of ctx.dispatch()) {
+    if (!anew.has(top)) continue;
+    const [table, chain] = splitTopChain(top);
+    out[table].rules.push(`-A ${chain} ${spec}`);
   }
   if (anew.has('nat/KUBE-SERVICES')) out.nat.rules.push(...ctx.tail);
   return out;
-}
-
-function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a !== undefined && a.length === b.length && a.every((rule, i) => rule === b[i]);
 }
 
 function* nonEmpty(tables: Parameters<typeof renderRestore>[0]): Generator<string> {

@@ -1,9 +1,20 @@
 // Rules of all Services → restore documents, pure: everything, or the difference between two states.
+import { Turns } from '../../core/turns.ts';
 import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
 import { markText, type RuleOptions } from '../options.ts';
-import { type ChainText, chainText, leavesFirst, type OwnChain, removalText, slices, splitTopChain } from './delta.ts';
+import {
+  type ChainText,
+  chainText,
+  LINES_OF_REMOVAL,
+  leavesFirst,
+  linesOf,
+  type OwnChain,
+  removalText,
+  slices,
+  splitTopChain,
+} from './delta.ts';
 import { isServiceChain } from './names.ts';
-import type { ServiceRules } from './service-rules.ts';
+import type { DispatchRule, ServiceRules } from './service-rules.ts';
 
 type Table = 'filter' | 'nat';
 
@@ -59,53 +70,69 @@ const CANARY = 'KUBE-PROXY-CANARY';
 
 export type SavedRules = ReadonlyMap<string, SavedTable>;
 
+export interface FullContext {
+  readonly opts: RuleOptions;
+  readonly saved: SavedRules;
+  /** Of every Service; asked once all Services have been taken. */
+  readonly dispatch: () => Iterable<DispatchRule>;
+  /** So many lines about chains of Services fit into one document. */
+  readonly linesPerDocument: number;
+}
+
 /**
  * Everything: top-level chains, all Services, jumps from the built-in chains where `saved` has none, and the removal of
- * chains that `saved` has and no Service uses any more. When Services have more than `chainsPerDocument` chains, these
- * come first, in documents of that many, and the top-level chains that lead to them last: at each moment every Service
- * that worked before works. iptables-nft takes time with the square of the chains in one document. Each is made when it
- * is asked for: together they are some 15 MB with 5,000 Services.
+ * chains that `saved` has and no Service uses any more. When Services have more lines than fit into one document, their
+ * chains come first, in documents of that many, and the top-level chains that lead to them last: at each moment every
+ * Service that worked before works. Services are taken as they are needed, so that no more than a document is in memory.
  */
-export function* renderFull(
-  services: readonly ServiceRules[],
-  opts: RuleOptions,
-  saved: SavedRules,
-  chainsPerDocument = Number.POSITIVE_INFINITY,
-): Generator<string> {
-  const used = new Set<string>();
-  for (const service of services) for (const chain of service.chains.keys()) used.add(chain);
-  const unused = [...(saved.get('nat')?.chains ?? [])].filter((chain) => isServiceChain(chain) && !used.has(chain));
-  if (used.size <= chainsPerDocument && unused.length <= chainsPerDocument) {
-    yield renderTop(services, opts, saved, chainText(ownChains(services)), removalText(unused));
+export async function* renderFull(services: Iterable<ServiceRules>, ctx: FullContext): AsyncGenerator<string> {
+  const unused = new Set([...(ctx.saved.get('nat')?.chains ?? [])].filter(isServiceChain));
+  const size = ctx.linesPerDocument;
+  let own: OwnChain[] = [];
+  let lines = 0;
+  let isCut = false;
+  const turns = new Turns();
+  for (const { chains } of services) {
+    if (turns.isDue) await turns.next();
+    for (const chain of leavesFirst([...chains])) {
+      unused.delete(chain[0]);
+      if (own.length > 0 && lines + linesOf(chain) > size) {
+        if (!isCut) yield markOnly(ctx.opts);
+        isCut = true;
+        yield renderRestore([{ table: 'nat', ...chainText(own) }]);
+        [own, lines] = [[], 0];
+      }
+      own.push(chain);
+      lines += linesOf(chain);
+    }
+  }
+  if (!isCut && unused.size * LINES_OF_REMOVAL <= size) {
+    yield renderTop(ctx, chainText(own), removalText([...unused]));
     return;
   }
+  if (!isCut) yield markOnly(ctx.opts);
+  yield renderRestore([{ table: 'nat', ...chainText(own) }]);
   const nothing = { chains: [], rules: [] };
-  const markOnly = { table: 'nat' as const, chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] };
-  yield renderRestore([markOnly]); // what the chains of Services refer to
-  for (const some of slices(leavesFirst(ownChains(services)), chainsPerDocument)) {
-    yield renderRestore([{ table: 'nat', ...chainText(some) }]);
+  yield renderTop(ctx, nothing, nothing);
+  for (const some of slices([...unused], size, () => LINES_OF_REMOVAL)) {
+    yield renderRestore([{ table: 'nat', ...removalText(some) }]);
   }
-  yield renderTop(services, opts, saved, nothing, nothing);
-  for (const some of slices(unused, chainsPerDocument)) yield renderRestore([{ table: 'nat', ...removalText(some) }]);
+}
+
+/** What the chains of Services refer to. */
+function markOnly(opts: RuleOptions): string {
+  return renderRestore([{ table: 'nat', chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] }]);
 }
 
 /** Top-level chains with all that leads to Services, around what `own` and `removed` add to table nat. */
-function renderTop(
-  services: readonly ServiceRules[],
-  opts: RuleOptions,
-  saved: SavedRules,
-  own: ChainText,
-  removed: ChainText,
-): string {
+function renderTop({ opts, saved, dispatch }: FullContext, own: ChainText, removed: ChainText): string {
   const filter = { chains: [...TOP_CHAINS.filter, CANARY], rules: missingJumps('filter', saved) };
   const nat = { chains: [...TOP_CHAINS.nat, CANARY], rules: missingJumps('nat', saved) };
   addLocalnetGuard(filter, opts, saved);
   nat.rules.push(...masqueradeRules(opts));
-  for (const { dispatch } of services) {
-    for (const d of dispatch) {
-      const [table, chain] = splitTopChain(d.chain);
-      (table === 'filter' ? filter : nat).rules.push(`-A ${chain} ${d.spec}`);
-    }
+  for (const d of dispatch()) {
+    const [table, chain] = splitTopChain(d.chain);
+    (table === 'filter' ? filter : nat).rules.push(`-A ${chain} ${d.spec}`);
   }
   filter.rules.push(...forwardRules(opts));
   const rules = [...nat.rules, ...own.rules, ...removed.rules, ...nodePortJumps(opts)];
@@ -119,10 +146,6 @@ function renderTop(
 export function renderMangleCanary(saved: SavedRules): string {
   const isThere = saved.get('mangle')?.chains.has(CANARY) ?? false;
   return isThere ? '' : renderRestore([{ table: 'mangle', chains: [CANARY], rules: [] }]);
-}
-
-function ownChains(services: readonly ServiceRules[]): OwnChain[] {
-  return services.flatMap(({ chains }) => [...chains]);
 }
 
 export interface Landmark {

@@ -6,7 +6,7 @@ import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
 import type { NodeAddresses, RuleOptions } from '../options.ts';
-import type { ClusterFacts, RuleBackend, ServicePlan } from '../rule-backend.ts';
+import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
 import { renderDelta, type ServiceChange } from './delta.ts';
 import {
   type CleanupOptions,
@@ -17,16 +17,21 @@ import {
   renderFull,
   renderMangleCanary,
 } from './document.ts';
-import { renderService, type ServiceRules } from './service-rules.ts';
+import { packRules, unpackRules } from './kept-rules.ts';
+import { type DispatchRule, renderService, type ServiceRules } from './service-rules.ts';
 
 /** Above so many endpoints, comments of single endpoints are left out (upstream's large-cluster mode). */
 const LARGE_CLUSTER_ENDPOINTS = 1000;
 
 /**
- * 5,000 Services with 25,000 endpoints, iptables-nft 1.8.9: 15.6 s in one document, 2.2 s in documents of 1,500 chains.
- * Legacy iptables reads and writes the whole table in every run, so there one document is best.
+ * iptables-nft takes time with the square of the rules in one document, and each run has some 5 ms of its own. 5,000
+ * Services with 25,000 endpoints, iptables-nft 1.8.9: 15.6 s in one document, 3.7 s in documents of 1,500 chains, 1.8 s
+ * in documents of 1,200 lines. Legacy iptables reads and writes the whole table in every run, so there one is best.
  */
-const CHAINS_PER_DOCUMENT = 1500;
+const LINES_PER_DOCUMENT = 1_200;
+
+/** The only ones in which a full sync looks for rules. */
+const BUILT_IN_CHAINS: ReadonlySet<string> = new Set(['INPUT', 'FORWARD', 'OUTPUT', 'PREROUTING', 'POSTROUTING']);
 
 export type IptablesVariant = 'nft' | 'legacy';
 
@@ -42,9 +47,9 @@ export class IptablesBackend implements RuleBackend {
   #opts: RuleOptions;
   readonly #exec: Exec;
   readonly #addresses: (() => NodeAddresses) | undefined;
-  readonly #chainsPerDocument: number;
-  /** What the kernel holds after a sync that went well. */
-  readonly #rendered = new Map<string, ServiceRules>();
+  readonly #linesPerDocument: number;
+  /** What the kernel holds after a sync that went well, as `packRules` has it. */
+  readonly #kept = new Map<string, string>();
   /** Of the last full sync. */
   #landmarks: readonly Landmark[] = [];
   #largeCluster = false;
@@ -53,7 +58,7 @@ export class IptablesBackend implements RuleBackend {
     this.#opts = opts;
     this.#exec = deps.exec;
     this.#addresses = deps.addresses;
-    this.#chainsPerDocument = deps.variant === 'legacy' ? Number.POSITIVE_INFINITY : CHAINS_PER_DOCUMENT;
+    this.#linesPerDocument = deps.variant === 'legacy' ? Number.POSITIVE_INFINITY : LINES_PER_DOCUMENT;
   }
 
   get family(): IptablesFamily {
@@ -66,25 +71,19 @@ export class IptablesBackend implements RuleBackend {
     return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
   }
 
-  async writeAll(
-    services: ReadonlyMap<string, ServicePlan>,
-    { endpointCount }: ClusterFacts,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async writeAll(services: Services, { endpointCount }: ClusterFacts, signal: AbortSignal): Promise<void> {
     this.#largeCluster = endpointCount > LARGE_CLUSTER_ENDPOINTS;
     this.#opts = { ...this.#opts, ...this.#addresses?.() };
     const to = { family: this.family, signal };
-    const saved = await saveRules(this.#exec, to);
-    this.#rendered.clear();
-    const turns = new Turns();
-    for (const [key, plan] of services) {
-      if (turns.isDue) await turns.next();
-      this.#rendered.set(key, this.#render(plan));
-    }
-    const all = [...this.#rendered.values()];
-    for (const document of renderFull(all, this.#opts, saved, this.#chainsPerDocument)) {
-      await applyRestore(this.#exec, document, to);
-    }
+    const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS });
+    this.#kept.clear();
+    const documents = renderFull(this.#renderAll(services), {
+      opts: this.#opts,
+      saved,
+      dispatch: () => this.#dispatch(),
+      linesPerDocument: this.#linesPerDocument,
+    });
+    await this.#apply(documents, signal);
     this.#landmarks = landmarks(this.#opts, saved);
     // Nothing of ours depends on it, and a kernel without table mangle refuses it each time.
     await applyRestore(this.#exec, renderMangleCanary(saved), to).catch(() => {});
@@ -95,21 +94,48 @@ export class IptablesBackend implements RuleBackend {
     const turns = new Turns();
     for (const [key, plan] of changed) {
       if (turns.isDue) await turns.next();
+      const kept = this.#kept.get(key);
       const after = plan === undefined ? undefined : this.#render(plan);
-      changes.push({ before: this.#rendered.get(key), after });
-      if (after === undefined) this.#rendered.delete(key);
-      else this.#rendered.set(key, after);
+      changes.push({ before: kept === undefined ? undefined : unpackRules(kept), after });
+      if (after === undefined) this.#kept.delete(key);
+      else this.#kept.set(key, packRules(after));
     }
     const documents = renderDelta(changes, {
-      all: () => this.#rendered.values(),
+      dispatch: () => this.#dispatch(),
       tail: nodePortJumps(this.#opts),
-      chainsPerDocument: this.#chainsPerDocument,
+      linesPerDocument: this.#linesPerDocument,
     });
-    for (const document of documents) await applyRestore(this.#exec, document, { family: this.family, signal });
+    await this.#apply(documents, signal);
   }
 
   async isInPlace(signal: AbortSignal): Promise<boolean> {
     return areRulesInPlace(this.#exec, this.#landmarks, { family: this.family, signal });
+  }
+
+  /** One after the other; the next document is made while the tool works on one. */
+  async #apply(documents: Iterable<string> | AsyncIterable<string>, signal: AbortSignal): Promise<void> {
+    let running = Promise.resolve();
+    try {
+      for await (const document of documents) {
+        await running;
+        running = applyRestore(this.#exec, document, { family: this.family, signal });
+        running.catch(() => {}); // thrown by the next `await`, which comes later than the failure
+      }
+    } finally {
+      await running;
+    }
+  }
+
+  *#renderAll(services: Services): Generator<ServiceRules> {
+    for (const [key, plan] of services) {
+      const rules = this.#render(plan);
+      this.#kept.set(key, packRules(rules));
+      yield rules;
+    }
+  }
+
+  *#dispatch(): Generator<DispatchRule> {
+    for (const kept of this.#kept.values()) yield* unpackRules(kept).dispatch;
   }
 
   #render(plan: ServicePlan): ServiceRules {
