@@ -35,6 +35,8 @@ export class FakeRuntimeManager implements RuntimeManager {
   stopExitCode = 0;
   /** Where it is noted what containers use; without it none is resized. */
   actuated: ActuatedResources | undefined;
+  /** As garbage collection was told last. */
+  mayRemoveAll: ((podUid: string) => boolean) | undefined;
   /** Why running containers cannot be resized. */
   resizeError: string | undefined;
   readonly #pods = new Map<string, FakePod>();
@@ -199,8 +201,9 @@ export class FakeRuntimeManager implements RuntimeManager {
     if (fake !== undefined) this.#stopAll(fake);
   }
 
-  async collectGarbage(): Promise<void> {
+  async collectGarbage(opts: { mayRemoveAll(podUid: string): boolean }): Promise<void> {
     this.#begin('collectGarbage');
+    this.mayRemoveAll = opts.mayRemoveAll;
   }
 
   async removePod(uid: string): Promise<void> {

@@ -110,3 +110,30 @@ test('dead containers of an earlier agent go seconds after the start, later ones
   await ended;
   expect(clock.sleeping).toBe(0);
 });
+
+test('a full disk takes the containers of every pod that is over; else those of deleted and evicted ones go', async () => {
+  const ended: Omit<WorkerState, 'identity'> = {
+    phase: 'finished',
+    pod: undefined,
+    deleted: false,
+    evicted: false,
+    graceSeconds: 1,
+    restartRequested: false,
+    statusOverride: undefined,
+  };
+  const add = (uid: string, more: Partial<WorkerState>) =>
+    workers.set(uid, { ...ended, identity: { uid, name: uid, namespace: 'default' }, ...more });
+  add('runs', { phase: 'sync' });
+  add('over', {});
+  add('deleted', { deleted: true });
+  add('evicted', { phase: 'terminating', evicted: true });
+  const removed = () => [...workers.keys()].filter((uid) => runtime.mayRemoveAll?.(uid));
+  await housekeeping.removeDeadContainers(new AbortController().signal);
+  expect(removed()).toEqual(['over', 'deleted', 'evicted']);
+  const stop = new AbortController();
+  const running = housekeeping.run(stop.signal);
+  await clock.advance(5_000);
+  expect(removed()).toEqual(['evicted']); // the deleted one is forgotten by then, and with it all that it left
+  stop.abort();
+  await running;
+});

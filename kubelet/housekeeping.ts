@@ -13,6 +13,7 @@ import type { PodCgroups } from './pod-lifecycle.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
+import type { WorkerState } from './pod-worker-state.ts';
 import type { Allocations } from './resize/allocations.ts';
 import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
@@ -182,24 +183,35 @@ export class Housekeeping {
   }
 
   async #collectContainers(signal: AbortSignal): Promise<void> {
-    const { clock, runtime, workers, pods, sources } = this.#deps;
+    const { clock } = this.#deps;
     for (let pauseMs = FIRST_CONTAINER_GC_MS; ; pauseMs = CONTAINER_GC_MS) {
       await clock.sleep(pauseMs, signal);
       if (signal.aborted) return;
       try {
-        const allSourcesReady = sources.allReady;
-        const mayRemoveAll = (uid: string): boolean => {
-          const state = workers.state(uid);
-          if (state === undefined) return allSourcesReady && pods.get(uid) === undefined;
-          return state.evicted || (state.deleted && (state.phase === 'terminated' || state.phase === 'finished'));
-        };
-        await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, this.#deps.pleg.current, signal);
+        await this.#collectGarbage((state) => state.deleted, signal);
       } catch (err) {
         if (signal.aborted) return;
         this.#log.warn({ err }, 'container garbage collection failed');
         this.#deps.onGarbageFailure?.(err);
       }
     }
+  }
+
+  /** Containers of all pods that are over, of those as well whose logs could be asked for still: the disk is full. */
+  async removeDeadContainers(signal: AbortSignal): Promise<void> {
+    await this.#collectGarbage(() => true, signal);
+  }
+
+  /** `isDone`: whether nothing of a pod that has ended need be kept. */
+  async #collectGarbage(isDone: (state: WorkerState) => boolean, signal: AbortSignal): Promise<void> {
+    const { runtime, workers, pods, sources } = this.#deps;
+    const allSourcesReady = sources.allReady;
+    const mayRemoveAll = (uid: string): boolean => {
+      const state = workers.state(uid);
+      if (state === undefined) return allSourcesReady && pods.get(uid) === undefined;
+      return state.evicted || (isDone(state) && (state.phase === 'terminated' || state.phase === 'finished'));
+    };
+    await runtime.collectGarbage({ mayRemoveAll, allSourcesReady }, this.#deps.pleg.current, signal);
   }
 }
 

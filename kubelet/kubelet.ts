@@ -257,6 +257,11 @@ export class Kubelet {
     };
   };
 
+  /** Of pods that are over. @throws CriError when the runtime cannot be asked. */
+  async removeDeadContainers(signal: AbortSignal): Promise<void> {
+    await this.#housekeeping.removeDeadContainers(signal);
+  }
+
   podStatus(uid: string): PodStatus | undefined {
     return this.#statuses.get(uid);
   }

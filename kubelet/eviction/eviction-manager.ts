@@ -51,8 +51,10 @@ export interface EvictionDeps {
 const LOOK_MS = 500;
 /** Sizes of directories are costly to find out. Also how long nothing is tried after nothing helped. */
 const PATIENCE_MS = 10_000;
-/** How old what the runtime says about its file system may be in a mere look, ms. */
-const RUNTIME_FIGURES_MS = 30_000;
+/** How old what the runtime says about a file system of its own may be in a mere look, ms. */
+const IMAGE_FIGURES_MS = 1_000;
+/** When its images lie on the node's own file system, which is looked at anyway: only that may change, ms. */
+const SHARED_IMAGE_FIGURES_MS = 60_000;
 /** When a pod has to be chosen, ms. */
 const STORAGE_FIGURES_MS = 5_000;
 const HARD_GRACE_SECONDS = 1;
@@ -108,7 +110,7 @@ export class EvictionManager {
   async look(signal: AbortSignal): Promise<void> {
     this.#lookedMs = this.#deps.clock.monotonicMs();
     await this.#findImageFs();
-    const observations = await this.#observe(RUNTIME_FIGURES_MS);
+    const observations = await this.#observe(this.#hasImageFs === true ? IMAGE_FIGURES_MS : SHARED_IMAGE_FIGURES_MS);
     this.#update(observations);
     if (await this.#enforceLimits(signal)) return;
     const threshold = mostUrgent(this.#state.due.filter((t) => this.#mayActOn(t)));
@@ -120,7 +122,7 @@ export class EvictionManager {
     const isAboutDisk = this.#thresholds.some((t) => conditionOf(t.signal) === 'DiskPressure');
     if (!isAboutDisk && !this.#opts.enforcesLocalLimits) return;
     try {
-      this.#hasImageFs = (await this.#deps.usage.imageFs(RUNTIME_FIGURES_MS)).isDedicated;
+      this.#hasImageFs = (await this.#deps.usage.imageFs(IMAGE_FIGURES_MS)).isDedicated;
       this.#thresholds = withContainerFs(this.#thresholds, this.#hasImageFs);
       this.#failing.delete('image file system');
     } catch (err) {

@@ -43,7 +43,9 @@ export async function observe(use: ObservedUse, opts: ObserveOptions): Promise<O
       put(found, 'pid.available', { available: max - current, capacity: max });
     });
   }
-  if (wants('nodefs.')) await attempt('nodefs', async () => putFs(found, 'nodefs', await use.nodeFs()));
+  if (wants('nodefs.') || wants('imagefs.')) {
+    await attempt('nodefs', async () => putFs(found, 'nodefs', await use.nodeFs()));
+  }
   if (wants('imagefs.') || wants('containerfs.')) {
     await attempt('imagefs', async () => putImageFs(found, await use.imageFs(opts.maxAgeMs)));
   }
@@ -55,9 +57,16 @@ function memory(use: ReturnType<ObservedUse['allPodsMemory']>): Observation | un
   return { available: use.availableBytes, capacity: use.availableBytes + use.workingSetBytes };
 }
 
-function putImageFs(found: Map<Signal, Observation>, { imageFs, containerFs }: ImageFsUse): void {
+/** On the node's own file system there is as much left as was just seen there, which may be newer. */
+function putImageFs(found: Map<Signal, Observation>, { imageFs, containerFs, isDedicated }: ImageFsUse): void {
   putFs(found, 'imagefs', imageFs);
   putFs(found, 'containerfs', containerFs);
+  for (const figure of ['available', 'inodesFree'] as const) {
+    const seen = found.get(`nodefs.${figure}`);
+    if (isDedicated || seen === undefined) continue;
+    put(found, `imagefs.${figure}`, seen);
+    put(found, `containerfs.${figure}`, seen);
+  }
 }
 
 function putFs(found: Map<Signal, Observation>, name: 'nodefs' | 'imagefs' | 'containerfs', fs: FsUse): void {
