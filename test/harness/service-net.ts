@@ -5,8 +5,12 @@ import type { Exec } from '../../host/exec.ts';
 import { systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { createBridge, createVeth } from '../../host/netns.ts';
+import { HeldConnections } from './held-connections.ts';
 import { sysctlInNetns, TestNamespaces } from './netns.ts';
 import { ADDRESSES, ENDPOINT_PORT, type Family, type Place } from './service-matrix.ts';
+
+/** Of endpoints, for connections that stay open. */
+export const ECHO_PORT = 8081;
 
 export class ServiceNet implements AsyncDisposable {
   readonly #namespaces = new TestNamespaces('svc');
@@ -91,10 +95,13 @@ export class ServiceNet implements AsyncDisposable {
     await sysctl.set('net/ipv6/icmp/ratelimit', '0');
   }
 
-  /** Answers each connection with `NAME ADDRESS`, the address being the client's. Resolves when it listens. */
+  /**
+   * Answers each connection with `NAME ADDRESS`, the address being the client's; at ECHO_PORT with whatever it gets.
+   * Resolves when it listens.
+   */
   async #serve(place: 'endpoint' | 'remote'): Promise<void> {
     const name = place === 'endpoint' ? 'local' : 'remote';
-    const script = `require('net').createServer((s)=>{s.on('error',()=>{});s.end('${name} '+s.remoteAddress.replace('::ffff:',''))}).listen({port:${ENDPOINT_PORT},host:'::',backlog:511},()=>console.log('up'))`;
+    const script = `require('net').createServer((s)=>{s.on('error',()=>{});s.pipe(s)}).listen(${ECHO_PORT},'::');require('net').createServer((s)=>{s.on('error',()=>{});s.end('${name} '+s.remoteAddress.replace('::ffff:',''))}).listen({port:${ENDPOINT_PORT},host:'::',backlog:511},()=>console.log('up'))`;
     const child = this.#spawn(place, script);
     await new Promise<void>((resolve, reject) => {
       child.stdout!.once('data', () => resolve());
@@ -116,6 +123,11 @@ export class ServiceNet implements AsyncDisposable {
     const code = await new Promise((resolve) => child.once('close', resolve));
     if (code !== 0) throw new Error(`the client of ${place} ended with ${code}`);
     return JSON.parse(out) as string[][];
+  }
+
+  /** Opens connections that are used until they are closed. */
+  async hold(place: Place, targets: readonly Omit<Target, 'answers'>[], family: Family): Promise<HeldConnections> {
+    return await HeldConnections.open(this.netns(place), targets, family);
   }
 
   #spawn(place: Place | 'remote', script: string, args: readonly string[] = []): ChildProcess {
