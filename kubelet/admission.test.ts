@@ -48,6 +48,19 @@ describe('admission', () => {
     ['a static pod and a taint', pod({}, { 'kubernetes.io/config.source': 'file' }), [], tainted, undefined],
   ])('%s', (_, p, activePods, node, reason) => expect(admit({ pod: p, activePods, node })?.reason).toBe(reason));
 
+  test('a pod that needs what this node does not declare', () => {
+    const rule = { action: 'RestartAllContainers' as const, exitCodes: { operator: 'In' as const, values: [1] } };
+    const p = pod({ containers: [{ name: 'c', restartPolicyRules: [rule] }] });
+    const asked = (declaredFeatures: readonly string[]) =>
+      admit({ pod: p, activePods: [], node: NODE, declaredFeatures });
+    expect(asked([])).toEqual({
+      reason: 'PodFeatureUnsupported',
+      message: 'Pod requires node features that are not available: RestartAllContainersOnContainerExits',
+    });
+    expect(asked(['RestartAllContainersOnContainerExits'])).toBeUndefined();
+    expect(admit({ pod: p, activePods: [], node: NODE })).toBeUndefined(); // nobody is asked where nothing is declared
+  });
+
   test('what is said first, and of a critical pod what nobody could make room for', () => {
     const everything = {
       ...wanting({ cpu: '4', memory: '2Gi' }),

@@ -9,6 +9,7 @@ import { podQosClass } from '../api/qos.ts';
 import { firstUntolerated } from '../api/scheduling.ts';
 import { unenforcedAppArmor } from './apparmor-policy.ts';
 import { EVICTED } from './eviction/evicted-status.ts';
+import { requiredFeatures } from './node/declared-features.ts';
 import { type Misfit, misfits } from './node-fit.ts';
 import { isCriticalPod } from './pod-manager.ts';
 import type { WorkerPhase } from './pod-worker-state.ts';
@@ -26,6 +27,8 @@ export interface AdmissionInput {
   readonly allowedUnsafeSysctls?: readonly string[];
   /** Whether the host enforces AppArmor profiles; absent when that is not known. */
   readonly appArmorEnabled?: boolean;
+  /** What the node has declared; absent when nodes here declare nothing. */
+  readonly declaredFeatures?: readonly string[];
 }
 
 export interface Rejection {
@@ -49,6 +52,7 @@ export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseStrictGroups,
   refuseMisfits,
   refuseAppArmor,
+  refuseUndeclared,
 ];
 
 export function admit(input: AdmissionInput, handlers = ADMISSION_HANDLERS): Rejection | undefined {
@@ -121,6 +125,14 @@ function refuseAppArmor({ pod, appArmorEnabled }: AdmissionInput): Rejection | u
   if (appArmorEnabled === undefined || !isPending) return undefined;
   const message = unenforcedAppArmor(pod, appArmorEnabled);
   return message === undefined ? undefined : { reason: 'AppArmor', message };
+}
+
+function refuseUndeclared({ pod, declaredFeatures }: AdmissionInput): Rejection | undefined {
+  if (declaredFeatures === undefined) return undefined;
+  const missing = requiredFeatures(pod).filter((name) => !declaredFeatures.includes(name));
+  if (missing.length === 0) return undefined;
+  const message = `Pod requires node features that are not available: ${missing.join(', ')}`;
+  return { reason: 'PodFeatureUnsupported', message };
 }
 
 function refuseWithoutNode({ node }: AdmissionInput): Rejection | undefined {

@@ -42,6 +42,8 @@ export interface KubeletConfig {
   readonly nodeLeaseDurationSeconds: number;
   readonly nodeStatusMaxImages: number;
   readonly registerNode: boolean;
+  /** Node.status.declaredFeatures. Absent: nodes declare nothing, and pods are not asked what they need. */
+  readonly declaredFeatures?: readonly string[];
   readonly containerLogMaxSizeBytes: number;
   readonly containerLogMaxFiles: number;
   readonly containerLogMaxWorkers: number;
@@ -116,6 +118,12 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   nodeLeaseDurationSeconds: 40,
   nodeStatusMaxImages: 50,
   registerNode: true,
+  declaredFeatures: Object.freeze([
+    'ExtendWebSocketsToKubelet',
+    'InPlacePodLevelResourcesVerticalScaling',
+    'InPlacePodVerticalScalingInitContainers',
+    'RestartAllContainersOnContainerExits',
+  ]),
   containerLogMaxSizeBytes: 10 * 1024 * 1024,
   containerLogMaxFiles: 5,
   containerLogMaxWorkers: 1,

@@ -161,6 +161,7 @@ export class Kubelet {
       readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       allocations: this.#allocations,
+      ...(config.declaredFeatures === undefined ? {} : { declaredFeatures: config.declaredFeatures }),
       resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),

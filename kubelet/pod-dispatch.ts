@@ -27,6 +27,7 @@ export interface PodDispatchDeps {
   readonly readNode?: () => Promise<Node>;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly appArmorEnabled?: boolean;
+  readonly declaredFeatures?: readonly string[];
   /** What the node is short of; nothing when absent. */
   readonly pressure?: () => readonly string[];
   readonly allocations: Allocations;
@@ -182,7 +183,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
-    const { allowedUnsafeSysctls, appArmorEnabled, pressure } = this.#deps;
+    const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure } = this.#deps;
     return {
       pod,
       activePods: this.activePods().filter((other) => other.metadata?.uid !== pod.metadata?.uid),
@@ -190,6 +191,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       pressure: pressure?.() ?? [],
       allowedUnsafeSysctls,
       ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
+      ...(declaredFeatures === undefined ? {} : { declaredFeatures }),
     };
   }
 

@@ -282,6 +282,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     maxImages: settings.nodeStatusMaxImages,
     runtimeHandlers: health.status?.runtimeHandlers ?? [],
     runtimeFeatures: health.status?.features,
+    ...(settings.declaredFeatures === undefined ? {} : { declaredFeatures: settings.declaredFeatures }),
     pressure: { memory: false, disk: false, pid: false },
     notReady: [...health.runtimeErrors(), ...definedOnly(kubelet.plegError()), ...health.networkErrors()],
     volumesInUse: await csi.volumesInUse(),

@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net';
 import type { Taint } from '../../api/kinds.ts';
 import { formatQuantity, parseQuantity } from '../../api/quantity.ts';
 import type { ContainerGcPolicy, KubeletConfig } from '../../kubelet/config.ts';
+import { declaredFeatures } from '../../kubelet/node/declared-features.ts';
 import type { ApiSettings, NodeSettings, ProcessSettings, ProxySettings, ServerSettings } from './agent-config.ts';
 import { EVICTION_HARD } from './kubelet-fields.ts';
 import type { NodeletFields } from './network-settings.ts';
@@ -17,6 +18,7 @@ export function kubeletConfig(
   gates: ReadonlyMap<string, boolean>,
 ): KubeletConfig {
   const parallel = c.maxParallelImagePulls;
+  const declared = declaredFeatures(gates);
   return {
     nodeName,
     rootDir,
@@ -51,6 +53,7 @@ export function kubeletConfig(
     nodeLeaseDurationSeconds: c.nodeLeaseDurationSeconds,
     nodeStatusMaxImages: c.nodeStatusMaxImages,
     registerNode: c.registerNode,
+    ...(declared === undefined ? {} : { declaredFeatures: declared }),
     containerLogMaxSizeBytes: Number(parseQuantity(c.containerLogMaxSize).nanos / 1_000_000_000n),
     containerLogMaxFiles: c.containerLogMaxFiles,
     containerLogMaxWorkers: c.containerLogMaxWorkers,

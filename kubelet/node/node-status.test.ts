@@ -36,6 +36,15 @@ test('a condition of the network agent and foreign resources are kept', () => {
   expect(status.capacity?.['hugepages-1Gi']).toBeUndefined();
 });
 
+test('features are declared, and taken back', () => {
+  const declaredFeatures = ['ExtendWebSocketsToKubelet'];
+  const { status } = computeNodeStatus({}, factsOf({ declaredFeatures }), NOW);
+  expect(status).toMatchObject({ declaredFeatures });
+  for (const none of [{}, { declaredFeatures: [] }]) {
+    expect(computeNodeStatus(status, factsOf(none), NOW).status).not.toHaveProperty('declaredFeatures');
+  }
+});
+
 test('Ready goes and comes with reason, time and event', () => {
   const first = computeNodeStatus({}, factsOf(), NOW).status;
   const down = computeNodeStatus(first, factsOf({ notReady: ['a', 'b', 'a'] }), NOW + 60_000);

@@ -32,6 +32,8 @@ export interface NodeFacts {
   readonly maxImages: number;
   readonly runtimeHandlers: readonly RuntimeHandler[];
   readonly runtimeFeatures: RuntimeFeatures | undefined;
+  /** Sorted; undefined when nodes here declare nothing. */
+  readonly declaredFeatures?: readonly string[];
   readonly pressure: { readonly memory: boolean; readonly disk: boolean; readonly pid: boolean };
   /** Why the node is not ready; empty when it is. */
   readonly notReady: readonly string[];
@@ -42,6 +44,7 @@ export interface NodeFacts {
 /** Fields that v1.36 has beyond the v1.30 types. */
 interface NodeStatus136 extends NodeStatus {
   features?: { supplementalGroupsPolicy?: boolean };
+  declaredFeatures?: string[];
 }
 
 export interface ComputedStatus {
@@ -66,6 +69,8 @@ export function computeNodeStatus(old: NodeStatus, facts: NodeFacts, nowMs: numb
   else delete status.runtimeHandlers;
   if (facts.runtimeFeatures === undefined) delete status.features;
   else status.features = { supplementalGroupsPolicy: facts.runtimeFeatures.supplementalGroupsPolicy };
+  if (facts.declaredFeatures === undefined || facts.declaredFeatures.length === 0) delete status.declaredFeatures;
+  else status.declaredFeatures = [...facts.declaredFeatures];
   if (facts.volumesInUse !== undefined && facts.volumesInUse.length > 0) status.volumesInUse = [...facts.volumesInUse];
   else if (facts.volumesInUse !== undefined) delete status.volumesInUse;
   const { conditions, eventReasons } = computeConditions(old.conditions ?? [], facts, capacity, nowMs);
