@@ -22,10 +22,10 @@ export interface LogOptions {
 
 export function createLogger(opts: LogOptions): Logger {
   const destination = opts.destination ?? pino.destination({ dest: 2, sync: true });
-  const components = opts.components ?? [];
-  return pino(
+  const family = new LogFamily(opts.components ?? []);
+  const root = pino(
     {
-      ...(components.length === 0 ? {} : { onChild: levelsByComponent(components) }),
+      onChild: (child) => family.add(child),
       level: opts.level,
       base: null,
       timestamp: stdTimeFunctions.isoTime,
@@ -33,17 +33,49 @@ export function createLogger(opts: LogOptions): Logger {
     },
     destination,
   );
+  families.set(root, family);
+  return root;
 }
 
-/** The first pattern that matches counts, as in klog's vmodule. */
-function levelsByComponent(components: NonNullable<LogOptions['components']>): (child: Logger) => void {
-  const rules = components.map(({ pattern, level }) => ({ matches: globExpression(pattern), level }));
-  return (child) => {
-    const component = String(child.bindings().component ?? '');
-    const rule = rules.find(({ matches }) => matches.test(component));
-    if (rule !== undefined) child.level = rule.level;
-  };
+/** Changes the level of what `createLogger` made and of all its children, but those that have one of their own. */
+export function changeLevel(root: Logger, level: LogLevel): void {
+  root.level = level;
+  families.get(root)?.changeLevel(level);
 }
+
+/** Children take their level when they are made: to change it later, they have to be known. */
+class LogFamily {
+  readonly #rules: readonly { readonly matches: RegExp; readonly level: LogLevel }[];
+  #children: WeakRef<Logger>[] = [];
+  #tidyAt = 256;
+
+  constructor(components: NonNullable<LogOptions['components']>) {
+    this.#rules = components.map(({ pattern, level }) => ({ matches: globExpression(pattern), level }));
+  }
+
+  /** The first pattern that matches counts, as in klog's vmodule. */
+  add(child: Logger): void {
+    const component = String(child.bindings().component ?? '');
+    const rule = this.#rules.find(({ matches }) => matches.test(component));
+    if (rule !== undefined) {
+      child.level = rule.level;
+      return;
+    }
+    this.#children.push(new WeakRef(child));
+    if (this.#children.length < this.#tidyAt) return;
+    this.#children = this.#children.filter((ref) => ref.deref() !== undefined);
+    this.#tidyAt = this.#children.length * 2 + 256;
+  }
+
+  changeLevel(level: LogLevel): void {
+    for (const ref of this.#children) {
+      const child = ref.deref();
+      if (child !== undefined) child.level = level;
+    }
+  }
+}
+
+const families = new WeakMap<Logger, LogFamily>();
 
 function globExpression(glob: string): RegExp {
   const escaped = glob.replace(/[.+^${}()|[\]\\]/g, '\\$&');

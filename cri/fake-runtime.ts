@@ -106,6 +106,8 @@ export class FakeRuntime {
       this.#call('updateContainerResources', id, opts, () => this.state.update(id, linux)),
     reopenContainerLog: (id, opts) =>
       this.#call('reopenContainerLog', id, opts, () => void this.state.running('ReopenContainerLog', id)),
+    checkpointContainer: (id, _location, _timeoutSeconds, opts) =>
+      this.#call('checkpointContainer', id, opts, () => void this.state.running('CheckpointContainer', id)),
     execSync: (id, command, timeoutSeconds, opts) =>
       this.#call('execSync', id, opts, () => this.#execSync(id, command, timeoutSeconds, opts?.signal)),
     exec: (request, opts) =>

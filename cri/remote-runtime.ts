@@ -197,6 +197,17 @@ export class RemoteRuntime extends CriService implements RuntimeService {
     await this.call('ReopenContainerLog', 'reopen_container_log', { containerId }, opts);
   }
 
+  async checkpointContainer(
+    containerId: string,
+    location: string,
+    timeoutSeconds: number,
+    opts?: CriCallOptions,
+  ): Promise<void> {
+    const timeout = Math.max(timeoutSeconds, Math.trunc(this.timeoutMs / 1000));
+    const request = { containerId, location, timeout };
+    await this.call('CheckpointContainer', 'checkpoint_container', request, opts, timeout * 1000);
+  }
+
   async execSync(
     containerId: string,
     command: readonly string[],

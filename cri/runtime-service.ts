@@ -94,6 +94,16 @@ export interface RuntimeService {
     opts?: CriCallOptions,
   ): Promise<void>;
   reopenContainerLog(containerId: string, opts?: CriCallOptions): Promise<void>;
+  /**
+   * Writes the state of a running container to the file `location`. `timeoutSeconds` below the ordinary time of a call
+   * counts as that. @throws {CriError} UNIMPLEMENTED before containerd 2.0, and where no CRIU is installed.
+   */
+  checkpointContainer(
+    containerId: string,
+    location: string,
+    timeoutSeconds: number,
+    opts?: CriCallOptions,
+  ): Promise<void>;
 
   /** `timeoutSeconds` 0 means none. @throws {CriError} DEADLINE_EXCEEDED when the command took longer. */
   execSync(

@@ -8,6 +8,7 @@ import type { Handlers } from '../../kubelet/server/endpoints.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { loadServingCertificate } from '../../kubelet/server/serving-certificate.ts';
 import { serverAuth } from './server-auth.ts';
+import { nodeEndpoints } from './server-endpoints.ts';
 import type { AgentContext } from './shared.ts';
 
 /** No task when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
@@ -49,7 +50,10 @@ export async function createServer(
       runtime: parts.runtime,
       metrics: ctx.registry,
       ...serverAuth(ctx),
-      handlers: parts.handlers ?? {},
+      handlers: {
+        ...nodeEndpoints(ctx, { pods: parts.kubelet, runtime: parts.runtime }),
+        ...parts.handlers,
+      },
       healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
       clock: ctx.clock,
       log: ctx.log,

@@ -126,7 +126,7 @@ function waitingText(reason: string | undefined): string {
   return reason === 'ImagePullBackOff' ? ': trying and failing to pull image' : `: ${reason}`;
 }
 
-function hasContainer({ spec }: Pod, name: string): boolean {
+export function hasContainer({ spec }: Pod, name: string): boolean {
   const all = [...(spec?.containers ?? []), ...(spec?.initContainers ?? []), ...(spec?.ephemeralContainers ?? [])];
   return all.some((c) => c.name === name);
 }
