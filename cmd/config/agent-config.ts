@@ -3,6 +3,8 @@
 import type { Taint } from '../../api/kinds.ts';
 import type { InterfaceWishes } from '../../cni/external-interface.ts';
 import type { KubeletConfig } from '../../kubelet/config.ts';
+import type { EvictionSettings } from '../../kubelet/eviction/thresholds.ts';
+import type { AllocatableSettings } from '../../kubelet/resources/node-allocatable.ts';
 import type { TlsSettings } from '../../kubelet/server/tls-options.ts';
 import type { ConntrackSettings } from '../../proxy/conntrack-sysctls.ts';
 
@@ -56,6 +58,8 @@ export interface NodeSettings {
   readonly reserved: Readonly<Record<string, string>>;
   /** evictionHard, e.g. `memory.available` → `100Mi`, `nodefs.available` → `10%`. */
   readonly evictionHard: Readonly<Record<string, string>>;
+  readonly eviction: EvictionSettings;
+  readonly allocatable: AllocatableSettings;
   readonly certDir: string;
   /** --cloud-provider=external: the Node's addresses are the cloud controller manager's. */
   readonly externalCloud: boolean;

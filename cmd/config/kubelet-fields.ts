@@ -210,7 +210,7 @@ const runtimeFields = {
     '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',
   ),
   volumeStatsAggPeriod: field('later', duration(Number.NEGATIVE_INFINITY), MINUTE),
-  localStorageCapacityIsolation: field('later', bool, true),
+  localStorageCapacityIsolation: field('used', bool, true),
 } satisfies Fields;
 
 const resourceFields = {
@@ -283,11 +283,11 @@ const resourceFields = {
 
 const evictionFields = {
   evictionHard: optional('used', thresholds),
-  evictionSoft: optional('later', thresholds),
-  evictionSoftGracePeriod: optional('later', keyed(map(duration()), signals, 'eviction signal')),
-  evictionMinimumReclaim: optional('later', keyed(map(threshold), signals, 'eviction signal')),
-  evictionPressureTransitionPeriod: field('later', duration(), 5 * MINUTE),
-  evictionMaxPodGracePeriod: field('later', int(), 0),
+  evictionSoft: optional('used', thresholds),
+  evictionSoftGracePeriod: optional('used', keyed(map(duration()), signals, 'eviction signal')),
+  evictionMinimumReclaim: optional('used', keyed(map(threshold), signals, 'eviction signal')),
+  evictionPressureTransitionPeriod: field('used', duration(), 5 * MINUTE),
+  evictionMaxPodGracePeriod: field('used', int(), 0),
   mergeDefaultEvictionSettings: field('used', bool, false),
   kernelMemcgNotification: field(none('memory is watched all the time'), bool, false),
 } satisfies Fields;

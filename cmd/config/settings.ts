@@ -1,12 +1,12 @@
 // From the settled documents and the flags that stand alone to the objects that the parts are given.
 import { isIPv6 } from 'node:net';
 import type { Taint } from '../../api/kinds.ts';
-import { formatQuantity, parseQuantity } from '../../api/quantity.ts';
+import { parseQuantity } from '../../api/quantity.ts';
 import type { ContainerGcPolicy, KubeletConfig } from '../../kubelet/config.ts';
 import { declaredFeatures } from '../../kubelet/node/declared-features.ts';
 import type { ApiSettings, NodeSettings, ProcessSettings, ProxySettings, ServerSettings } from './agent-config.ts';
-import { EVICTION_HARD } from './kubelet-fields.ts';
 import type { NodeletFields } from './network-settings.ts';
+import { allocatableSettings, evictionHard, evictionSettings, reservedTogether } from './resource-settings.ts';
 import type { KubeletSettings, ProxyFileSettings } from './rules.ts';
 
 export function kubeletConfig(
@@ -104,29 +104,13 @@ export function nodeSettings(c: KubeletSettings, identity: NodeIdentity): NodeSe
     ...identity,
     taints: [...(c.registerWithTaints as readonly Taint[]), ...(identity.externalCloud ? [UNINITIALIZED] : [])],
     providerId: c.providerID === '' ? undefined : c.providerID,
-    reserved: addQuantities(c.kubeReserved, c.systemReserved),
+    reserved: reservedTogether(c),
     evictionHard: evictionHard(c),
+    eviction: evictionSettings(c),
+    allocatable: allocatableSettings(c),
     failCgroupV1: c.failCgroupV1,
     failSwapOn: c.failSwapOn,
   };
-}
-
-/** A file that names some thresholds switches the others off, unless it asks for the defaults to be kept. */
-function evictionHard(c: KubeletSettings): Readonly<Record<string, string>> {
-  if (c.evictionHard === undefined) return EVICTION_HARD;
-  return c.mergeDefaultEvictionSettings ? { ...EVICTION_HARD, ...c.evictionHard } : c.evictionHard;
-}
-
-function addQuantities(
-  a: Readonly<Record<string, string>>,
-  b: Readonly<Record<string, string>>,
-): Record<string, string> {
-  const sum: Record<string, string> = { ...a };
-  for (const [name, text] of Object.entries(b)) {
-    const [left, right] = [parseQuantity(a[name] ?? '0'), parseQuantity(text)];
-    sum[name] = formatQuantity({ nanos: left.nanos + right.nanos, format: right.format });
-  }
-  return sum;
 }
 
 export function serverSettings(c: KubeletSettings): ServerSettings {

@@ -18,16 +18,10 @@ import { type EndPod, PodEvictions } from './pod-evictions.ts';
 import { isRelieved, mostUrgent, NO_PRESSURE, nextPressure, type PressureState } from './pressure-state.ts';
 import { type PodUse, type PodUses, rankForEviction } from './ranking.ts';
 import { conditionOf, isMemory, type NodeReclaim, nodeReclaims, resourceOf, type Signal } from './signals.ts';
-import { type Threshold, withContainerFs } from './thresholds.ts';
+import { type EvictionSettings, type Threshold, type ThresholdSettings, withContainerFs } from './thresholds.ts';
 
-export interface EvictionOptions {
+export interface EvictionOptions extends Omit<EvictionSettings, keyof ThresholdSettings> {
   readonly thresholds: readonly Threshold[];
-  /** evictionPressureTransitionPeriod, ms. */
-  readonly transitionMs: number;
-  /** evictionMaxPodGracePeriod: what pods get for soft thresholds, s. */
-  readonly maxPodGraceSeconds: number;
-  /** localStorageCapacityIsolation: pods beyond their own limits of storage go as well. */
-  readonly enforcesLocalLimits: boolean;
 }
 
 export interface EvictionDeps {

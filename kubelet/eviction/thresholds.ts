@@ -27,6 +27,15 @@ export interface ThresholdSettings {
   readonly enforcesPods: boolean;
 }
 
+export interface EvictionSettings extends ThresholdSettings {
+  /** evictionPressureTransitionPeriod, ms. */
+  readonly transitionMs: number;
+  /** evictionMaxPodGracePeriod: what pods get for soft thresholds, s. */
+  readonly maxPodGraceSeconds: number;
+  /** localStorageCapacityIsolation: pods beyond their own limits of storage go as well. */
+  readonly enforcesLocalLimits: boolean;
+}
+
 /** @throws {AgentError} CONFIG_INVALID in the words of the kubelet. */
 export function parseThresholds(settings: ThresholdSettings): Threshold[] {
   const reclaim = parseValues(settings.minReclaim, parseReclaim);
