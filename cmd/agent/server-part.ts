@@ -58,6 +58,7 @@ export async function createServer(
       clock: ctx.clock,
       log: ctx.log,
     },
+        ...configzEndpoint(ctx.config.configz),
   );
   return { server: (signal) => server.run(signal) };
 }
@@ -69,6 +70,11 @@ async function readCa(file: string): Promise<string> {
     throw new AgentError(`authentication.x509.clientCAFile=${file}: ${errorMessage(cause)}`, {
       code: 'CONFIG_INVALID',
       cause,
+/** The configuration in effect; the name within is the one under which upstream registers it. */
+export function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
+  return { configz: ({ response }) => sendJson(response, JSON.stringify({ kubeletconfig })) };
+}
+
     });
   }
 }

@@ -257,7 +257,7 @@ const resourceFields = {
     ),
     ['pods'],
   ),
-  oomScoreAdj: field('later', int(-1000, 1000), -999, 'keepZero'),
+  oomScoreAdj: field('used', int(-1000, 1000), -999, 'keepZero'),
   singleProcessOOMKill: optional('used', bool),
   memoryThrottlingFactor: field(
     'later',
@@ -276,8 +276,8 @@ const resourceFields = {
       65_536,
     ),
   }),
-  maxOpenFiles: field('later', int(0, Number.MAX_SAFE_INTEGER), 1_000_000),
-  protectKernelDefaults: field('later', bool, false),
+  maxOpenFiles: field('used', int(0, Number.MAX_SAFE_INTEGER), 1_000_000),
+  protectKernelDefaults: field('used', bool, false),
   allowedUnsafeSysctls: optional('used', list(text)),
 } satisfies Fields;
 

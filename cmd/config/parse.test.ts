@@ -478,7 +478,7 @@ describe('the other sub-commands', () => {
       conntrack: { min: 0, maxPerCore: 32_768 },
     });
     expect([...config.parts]).toEqual(['proxy']);
-    expect(warnings).toEqual(['these settings are valid but do nothing yet: --profiling']);
+    expect(warnings).toEqual([]);
   });
 
   test("network takes flannel's flags and net-conf.json", async () => {

@@ -3,7 +3,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
-import { AgentError } from '../../core/errors.ts';
+import { AgentError, errnoOf } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
 import type { AgentConfig, LogSettings, NodeletSettings, Part } from './agent-config.ts';
 import { renderConfigz } from './configz.ts';
@@ -262,6 +262,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki',
     externalCloud: input.text('cloud-provider') === 'external',
   });
+  const { qps, burst } = proxy.clientConnection;
   const logging = logSettings(input, kubelet.logging, proxy.logging);
   return {
     parts,
@@ -282,7 +283,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
       logging: { ...kubelet.logging, format: logging.format, verbosity: logging.verbosity },
       featureGates: { ...kubelet.featureGates, ...input.value<Readonly<Record<string, boolean>>>('feature-gates') },
     }),
-    api: apiSettings(kubelet),
+    api: which === 'proxy' ? { ...apiSettings(kubelet), qps, burst } : apiSettings(kubelet),
     proxy: proxySettings(proxy, rangeOf(4, flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
     network,
     nodelet: nodeletSettings(nodelet),
@@ -363,7 +364,8 @@ async function kubeconfigOf(
   try {
     await input.deps.readFile(file);
   } catch (err) {
-    input.fault(`--${name}=${file}: ${unreadable(err)}`);
+    const isToCome = errnoOf(err) === 'ENOENT' && input.text('bootstrap-kubeconfig') !== undefined;
+    if (!isToCome) input.fault(`--${name}=${file}: ${unreadable(err)}`);
   }
   return file;
 }

@@ -1,5 +1,5 @@
 // KubeProxyConfiguration v1alpha1: every field, with upstream's default (pkg/proxy/apis/config/v1alpha1/defaults.go).
-import { type Fields, field, group, none, optional } from './field.ts';
+import { type Fields, field, group, none, optional, refused } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import { bool, duration, float, int, ip, isCidr, list, map, oneOf, scalar, stringType, text } from './values.ts';
 
@@ -27,20 +27,21 @@ export const proxyFields = {
     kubeconfig: field('used', text, ''),
     acceptContentTypes: field(json, text, ''),
     contentType: field(json, text, 'application/vnd.kubernetes.protobuf'),
+    /** Of the proxy alone; in the agent all parts share the kubelet's client. */
     qps: field(
-      'later',
+      'used',
       float('a number', () => true),
       5,
     ),
-    burst: field('later', int(0), 10),
+    burst: field('used', int(0), 10),
   }),
   logging: group(loggingFields),
   hostnameOverride: field('used', text, ''),
-  bindAddress: field('later', ip, '0.0.0.0'),
+  bindAddress: field(none('the addresses of the Node count'), ip, '0.0.0.0'),
   healthzBindAddress: field('used', address, '0.0.0.0:10256'),
   metricsBindAddress: field('used', address, '127.0.0.1:10249'),
-  bindAddressHardFail: field('later', bool, false),
-  enableProfiling: field('later', bool, false),
+  bindAddressHardFail: field(refused('a port that is taken is tried again until it is free'), bool, false),
+  enableProfiling: field(none('no profiles are served'), bool, false),
   showHiddenMetricsForVersion: field(none('no metric is hidden'), text, ''),
   mode: field('used', oneOf('iptables', 'nftables'), 'iptables'),
   iptables: group({
