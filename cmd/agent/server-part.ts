@@ -4,7 +4,7 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
-import type { Handlers } from '../../kubelet/server/endpoints.ts';
+import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { loadServingCertificate } from '../../kubelet/server/serving-certificate.ts';
 import { serverAuth } from './server-auth.ts';
