@@ -42,7 +42,7 @@ export type CertUsage =
   | 'crl sign';
 
 export interface Validity {
-  /** Wall time, ms. Certificates are made valid five minutes earlier, for peers whose clocks lag. */
+  /** Wall time, ms. Certificates are valid a little earlier (up to 5 min), for peers whose clocks lag. */
   readonly nowMs: number;
   readonly lifetimeMs: number;
 }
@@ -90,7 +90,7 @@ const KEY_USAGE_BIT: Readonly<Partial<Record<CertUsage, number>>> = {
 };
 
 export const YEAR_MS = 365 * 24 * 3600 * 1000;
-/** Go's signers allow for clocks that lag by this much. */
+/** Go's signers allow for clocks that lag by this much; here by a tenth of its life for what lives less than an hour. */
 const BACKDATE_MS = 5 * 60 * 1000;
 
 /** A self-signed CA. Ten years suit a cluster that nobody rotates. */
@@ -132,12 +132,13 @@ function issueCert(
   return { cert: issue(request, issuerOf(ca), validity), key: keys.pem };
 }
 
-/** A new key and a PEM CERTIFICATE REQUEST for it. */
+/** A PEM CERTIFICATE REQUEST for `keyPem`, or for a new key when none is given. */
 export function createCsr(
   subject: Subject,
   names: SubjectAltNames = {},
+  keyPem?: string,
 ): { readonly csr: string; readonly key: string } {
-  const keys = newKey();
+  const keys = keyPem === undefined ? newKey() : keyOf(keyPem);
   const san = encodeAltNames(names);
   const attributes =
     san === undefined
@@ -226,7 +227,10 @@ function issue(request: Issue, issuer: Issuer, validity: Validity): string {
     der.unsignedInteger(serial),
     algorithm,
     issuer.subject,
-    der.sequence(der.time(validity.nowMs - BACKDATE_MS), der.time(validity.nowMs + validity.lifetimeMs)),
+    der.sequence(
+      der.time(validity.nowMs - Math.min(BACKDATE_MS, validity.lifetimeMs / 10)),
+      der.time(validity.nowMs + validity.lifetimeMs),
+    ),
     request.subject,
     request.spki,
     der.explicit(3, der.sequence(...extensions(request, issuer))),
@@ -346,6 +350,11 @@ function newKey(): { readonly key: KeyObject; readonly spki: Uint8Array; readonl
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const pem = privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
   return { key: privateKey, spki: publicKey.export({ format: 'der', type: 'spki' }), pem };
+}
+
+function keyOf(pem: string): ReturnType<typeof newKey> {
+  const spki = createPublicKey(pem).export({ format: 'der', type: 'spki' });
+  return { key: createPrivateKey(pem), spki, pem };
 }
 
 function issuerOf(ca: KeyPair): Issuer {

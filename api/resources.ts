@@ -1,6 +1,7 @@
 // Which path serves a kind: the typed handles that clients, stores and the API server use to name a resource.
 import type { TokenReview } from 'kubernetes-types/authentication/v1.js';
 import type { SubjectAccessReview } from 'kubernetes-types/authorization/v1.js';
+import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.js';
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import type { Deployment, ReplicaSet } from './apps.ts';
 import type {
@@ -62,6 +63,13 @@ export const endpointSlices = resource<EndpointSlice>(
 );
 export const serviceCidrs = resource<ServiceCIDR>('networking.k8s.io', 'v1', 'servicecidrs', 'ServiceCIDR', false);
 export const leases = resource<Lease>('coordination.k8s.io', 'v1', 'leases', 'Lease', true);
+export const certificateSigningRequests = resource<CertificateSigningRequest>(
+  'certificates.k8s.io',
+  'v1',
+  'certificatesigningrequests',
+  'CertificateSigningRequest',
+  false,
+);
 export const runtimeClasses = resource<RuntimeClass>('node.k8s.io', 'v1', 'runtimeclasses', 'RuntimeClass', false);
 export const csiDrivers = resource<CSIDriver>('storage.k8s.io', 'v1', 'csidrivers', 'CSIDriver', false);
 export const volumeAttachments = resource<VolumeAttachment>(

@@ -40,12 +40,7 @@ export class Credentials {
 
   /** The same object as long as nothing changed. @throws {AgentError} CREDENTIALS_UNREADABLE, EXEC_CREDENTIAL_FAILED */
   async tls(): Promise<TlsMaterial> {
-    const exec = await this.#execCredential();
-    const next: TlsMaterial = {
-      ca: await this.#pem(this.#config.ca),
-      cert: exec?.clientCertificate ?? (await this.#pem(this.#config.clientCert)),
-      key: exec?.clientKey ?? (await this.#pem(this.#config.clientKey)),
-    };
+    const next: TlsMaterial = { ca: await this.#pem(this.#config.ca), ...(await this.#clientPair()) };
     const { ca, cert, key } = this.#tls;
     if (next.ca !== ca || next.cert !== cert || next.key !== key) this.#tls = next;
     return this.#tls;
@@ -62,6 +57,19 @@ export class Credentials {
   invalidate(): void {
     this.#files.clear();
     this.#exec = undefined;
+  }
+
+  async #clientPair(): Promise<Omit<TlsMaterial, 'ca'>> {
+    const { clientPair, clientCert, clientKey } = this.#config;
+    if (clientPair !== undefined) {
+      const pair = await clientPair();
+      return { cert: pair?.cert, key: pair?.key };
+    }
+    const exec = await this.#execCredential();
+    return {
+      cert: exec?.clientCertificate ?? (await this.#pem(clientCert)),
+      key: exec?.clientKey ?? (await this.#pem(clientKey)),
+    };
   }
 
   async #pem(source: PemSource | undefined): Promise<string | undefined> {

@@ -74,8 +74,9 @@ export function takeOver<T extends KubeObject>(
 ): T {
   const [was, now] = [current as StatusHolder, object as StatusHolder];
   const kept = current.metadata!;
-  const next: StatusHolder = subresource === 'status' ? { ...was } : { ...now };
-  if (subresource === 'status') next.status = now.status;
+  const isOfStatus = subresource === 'status' || subresource === 'approval';
+  const next: StatusHolder = isOfStatus ? { ...was } : { ...now };
+  if (isOfStatus) next.status = now.status;
   else next.status = was.status;
   if (next.status === undefined) delete next.status;
   const metadata = { ...object.metadata, name: kept.name!, uid: kept.uid!, resourceVersion: kept.resourceVersion! };
@@ -89,7 +90,7 @@ export function takeOver<T extends KubeObject>(
     if (kept[field] === undefined) delete metadata[field];
     else Object.assign(metadata, { [field]: kept[field] });
   }
-  const changed = counts && subresource !== 'status' && !jsonEqual(specOf(was), specOf(now));
+  const changed = counts && !isOfStatus && !jsonEqual(specOf(was), specOf(now));
   if (changed) metadata.generation = (kept.generation ?? 0) + 1;
   return { ...next, apiVersion: current.apiVersion, kind: current.kind, metadata } as KubeObject as T;
 }

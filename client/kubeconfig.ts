@@ -8,6 +8,12 @@ import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 /** PEM text given in the kubeconfig itself, or the absolute path of a file. */
 export type PemSource = { readonly data: string } | { readonly file: string };
 
+/** PEM texts that belong together. */
+export interface ClientPair {
+  readonly cert: string;
+  readonly key: string;
+}
+
 export interface ExecPlugin {
   readonly apiVersion: string;
   readonly command: string;
@@ -26,6 +32,11 @@ export interface ClientConfig {
   readonly tlsServerName?: string;
   readonly clientCert?: PemSource;
   readonly clientKey?: PemSource;
+  /**
+   * Certificate and key of now, for those that are renewed while we run: wins over the two above. Undefined: none is
+   * shown. What it returns must be the same object as long as nothing changed.
+   */
+  readonly clientPair?: () => ClientPair | undefined | Promise<ClientPair | undefined>;
   readonly token?: string;
   readonly tokenFile?: string;
   readonly exec?: ExecPlugin;

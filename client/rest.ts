@@ -68,6 +68,8 @@ export class RestClient implements ApiClient {
   readonly #transport: Transport;
   readonly #timeoutMs: number | undefined;
   readonly #watchOpenMs: number;
+  /** Ends each open watch. */
+  readonly #watches = new Set<() => void>();
 
   constructor(
     config: ClientConfig,
@@ -144,18 +146,26 @@ export class RestClient implements ApiClient {
     const limitMs = opts.timeoutSeconds === undefined ? undefined : opts.timeoutSeconds * 1000 + WATCH_GRACE_MS;
     using scope = linkedSignal(opts.signal, opts.timeoutMs ?? limitMs);
     const splitter = new LineSplitter();
+    const renew = { asked: false };
+    const end = () => {
+      renew.asked = true;
+      scope.abort();
+    };
+    this.#watches.add(end);
     try {
       const request = { method: 'GET', path: path + queryText(query), signal: scope.signal };
       const stream = await this.#openStream(request, scope);
       for await (const chunk of stream) {
         for (const line of splitter.push(chunk)) {
           yield decodeWatchEvent<T>(line);
-          if (opts.signal?.aborted) return;
+          if (opts.signal?.aborted || renew.asked) return;
         }
       }
     } catch (cause) {
-      if (opts.signal?.aborted) return;
+      if (opts.signal?.aborted || renew.asked) return;
       throw connectionError(scope.signal.aborted ? scope.signal.reason : cause, `WATCH ${path}`);
+    } finally {
+      this.#watches.delete(end);
     }
     if (splitter.pendingBytes > 0) {
       throw new AgentError(`WATCH ${path}: the stream ended in the middle of an event`, {
@@ -189,6 +199,15 @@ export class RestClient implements ApiClient {
       signal,
       timeoutMs,
     });
+  }
+
+  /**
+   * Our certificate is another one: the server is told who we are anew. Calls under way finish, watches end as if
+   * the server had ended them, so that whoever follows them goes on where they were.
+   */
+  renewConnections(): void {
+    this.#transport.renewConnections();
+    for (const end of this.#watches) end();
   }
 
   closeIdleConnections(): void {

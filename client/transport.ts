@@ -91,6 +91,12 @@ export class Transport {
     return this.#send(request, request.signal);
   }
 
+  /** Calls that come now make connections of their own; those that are under way finish. */
+  renewConnections(): void {
+    if (this.#agent !== undefined) retire(this.#agent);
+    this.#agent = undefined;
+  }
+
   /** Closes all connections, busy ones too: their calls fail. */
   closeConnections(): void {
     this.#agent?.destroy();
@@ -149,8 +155,8 @@ export class Transport {
     signal: AbortSignal,
     reuse: { happened: boolean },
   ): Promise<http.IncomingMessage> {
-    const token = await this.#credentials.token();
-    const tls = await this.#credentials.tls();
+    const token = await untilAborted(this.#credentials.token(), signal);
+    const tls = await untilAborted(this.#credentials.tls(), signal);
     const { method, body } = request;
     const headers: http.OutgoingHttpHeaders = {
       accept: request.accept ?? 'application/json',
@@ -201,6 +207,19 @@ export class Transport {
   #logWarnings(response: http.IncomingMessage): void {
     const { warning } = response.headers;
     if (warning !== undefined) this.#log.debug({ warning }, 'server warns');
+  }
+}
+
+/** Credentials may come from a plugin, or not be there yet: a call that is cancelled does not wait for them. */
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const stopped = Promise.withResolvers<never>();
+  const stop = () => stopped.reject(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await Promise.race([work, stopped.promise]);
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }
 

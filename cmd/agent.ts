@@ -73,7 +73,7 @@ export async function runAgent(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const ctx = await createContext(config, kubeconfig, log);
+  const ctx = await createContext(config, kubeconfig, log, signal);
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
@@ -94,7 +94,7 @@ async function cleanUp(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const ctx = await createContext(config, kubeconfig, log);
+  const ctx = await createContext(config, kubeconfig, log, signal);
   if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
 }

@@ -1,6 +1,7 @@
 // `nodelet apiserver`: the minimal API server, with its controllers and scheduler in the same process.
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { YEAR_MS } from '../api/pki.ts';
 import { ApiServer } from '../apiserver/apiserver.ts';
 import { ensureBootstrapRoles } from '../apiserver/auth/bootstrap-roles.ts';
 import { type ControllerContext, createStores } from '../apiserver/controllers/context.ts';
@@ -12,12 +13,14 @@ import { aborted } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
+import { parseGoDuration } from '../core/parse-duration.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { createExtensions } from './apiserver/extensions.ts';
+import { certificatesOptions, type SigningFlags } from './apiserver/signing.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
 
-export interface ApiserverFlags {
+export interface ApiserverFlags extends SigningFlags {
   readonly bindAddress: string;
   readonly advertiseAddress?: string;
   readonly securePort: number;
@@ -78,6 +81,9 @@ export function addCommand(program: Command): void {
     .option('--kubelet-client-certificate <file>', 'certificate towards kubelets, PEM')
     .option('--kubelet-client-key <file>', 'its key, PEM')
     .option('--kubelet-certificate-authority <file>', "CA of kubelets' serving certificates, PEM")
+    .option('--cluster-signing-cert-file <file>', 'CA that signs what nodes and users ask for, PEM')
+    .option('--cluster-signing-key-file <file>', 'its key, PEM; without both, signing requests wait for another signer')
+    .option('--cluster-signing-duration <duration>', 'longest life of what it signs, e.g. 8760h', goDuration, YEAR_MS)
     .option('--authorization-mode <modes>', 'Node, RBAC or AlwaysAllow, comma-separated', 'Node,RBAC')
     .option('--token-auth-file <file>', 'static tokens: token,user,uid,"group1,group2" per line')
     .option(
@@ -134,6 +140,7 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
     clock,
     log,
   };
+  const extensions = await createExtensions(flags, server, { clock, log, readFlagFile });
   const listable = [...server.registry.endpoints].filter((e) => e.conversion === undefined).map((e) => e.type);
   const controllers = new ControllerManager(context, {
     clusterCidr: flags.clusterCidr,
@@ -143,10 +150,10 @@ export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: A
     nodeStartupGracePeriodMs: flags.nodeMonitorGracePeriod * 1000 + STARTUP_EXTRA_MS,
     terminatedPodThreshold: TERMINATED_POD_THRESHOLD,
     rootCaPem: flags.rootCaFile === undefined ? clientCa : await readFlagFile('root-ca-file', flags.rootCaFile),
+    certificates: await certificatesOptions(flags, extensions.authorizer, readFlagFile),
     resources: listable,
   });
   const scheduler = new Scheduler(context);
-  const extensions = await createExtensions(flags, server, { clock, log, readFlagFile });
   await ensureBootstrapRoles(client);
   await server.start(extensions);
   const tasks: Record<string, Task> = {
@@ -189,6 +196,12 @@ export async function readFlagFile(flag: string, file: string): Promise<string> 
   } catch (cause) {
     throw new AgentError(`--${flag}=${file}: ${errorMessage(cause)}`, { code: 'CONFIG_INVALID', cause });
   }
+}
+
+function goDuration(text: string): number {
+  const ms = parseGoDuration(text);
+  if (ms !== undefined && ms >= 1000) return ms;
+  throw new InvalidArgumentError('expected a duration of at least 1s, such as 8760h or 90m.');
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {

@@ -276,6 +276,8 @@ export class Lab {
       'kubelet-client-certificate': files.kubeletClientCert,
       'kubelet-client-key': files.kubeletClientKey,
       'kubelet-certificate-authority': files.caCert,
+      'cluster-signing-cert-file': files.caCert,
+      'cluster-signing-key-file': files.caKey,
       'store-dir': files.store,
       'store-durability': 'normal', // a power cut ends the lab's nodes as well
       'authorization-mode': 'Node,RBAC',

@@ -1,6 +1,7 @@
 // All controllers together, as kube-controller-manager runs them.
 import type { ResourceType } from '../../api/resources.ts';
 import { runTasks } from '../../core/tasks.ts';
+import { CertificatesController, type CertificatesOptions } from './certificates.ts';
 import { type Controller, type ControllerContext, reflectorTasks } from './context.ts';
 import { DeploymentController } from './deployment.ts';
 import { DisruptionController } from './disruption.ts';
@@ -24,6 +25,7 @@ export interface ControllerManagerOptions {
   readonly terminatedPodThreshold: number;
   /** PEM bundle for the ConfigMap kube-root-ca.crt of every namespace. */
   readonly rootCaPem: string;
+  readonly certificates: CertificatesOptions;
   /** Every kind served that can be listed, watched and deleted. */
   readonly resources: readonly ResourceType[];
 }
@@ -49,6 +51,7 @@ export class ControllerManager {
       new DisruptionController(ctx),
       new PodGcController(ctx, { terminatedThreshold: opts.terminatedPodThreshold }),
       new ResourceQuotaController(ctx, opts.resources),
+      new CertificatesController(ctx, opts.certificates),
       new GarbageCollector(ctx, opts.resources),
     ];
   }

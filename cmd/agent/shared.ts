@@ -5,7 +5,6 @@ import { endpointSlices, nodes, services } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { ApiEventRecorder, type EventRecorder } from '../../client/event-recorder.ts';
 import { createInformer, type Informer } from '../../client/informer.ts';
-import { loadKubeconfig } from '../../client/kubeconfig.ts';
 import { logRecorder, NoApi } from '../../client/no-api.ts';
 import { RestClient } from '../../client/rest.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
@@ -19,6 +18,7 @@ import { compactService, compactSlice } from '../../proxy/compact.ts';
 import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
+import { createIdentity } from './identity-part.ts';
 import { apiRequestMetrics, eventLoopMetrics } from './metrics.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
@@ -58,23 +58,35 @@ export interface AgentContext {
   readonly tasks: () => Record<string, Task>;
 }
 
-/** @throws {AgentError} when the kubeconfig cannot be used. Without one the node stands alone. */
+/**
+ * Waits for the node's first certificate when it is asked for once; `signal` ends the wait.
+ * @throws {AgentError} when the kubeconfig cannot be used. Without one the node stands alone.
+ */
 export async function createContext(
   config: AgentConfig,
   kubeconfig: string | undefined,
   log: Logger,
+  signal: AbortSignal,
 ): Promise<AgentContext> {
   const clock = systemClock;
   const registry = new Registry();
   eventLoopMetrics(registry);
   const observe = apiRequestMetrics(registry);
-  const credentials = kubeconfig === undefined ? undefined : await loadKubeconfig(kubeconfig);
-  const standalone = credentials === undefined;
   const userAgent = `nodelet/${versionText()} (linux) kubernetes/${KUBERNETES_VERSION}`;
-  const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) =>
-    credentials === undefined
-      ? new NoApi()
-      : new RestClient(credentials, { userAgent, observe, ...opts }, { clock, log });
+  const deps = { clock, log };
+  const identity =
+    kubeconfig === undefined
+      ? undefined
+      : await createIdentity(config, kubeconfig, { userAgent, registry, ...deps }, signal);
+  const standalone = identity === undefined;
+  const restClients: RestClient[] = [];
+  const clientWith = (opts: { limit?: { qps: number; burst: number }; timeoutMs?: number }) => {
+    if (identity === undefined) return new NoApi();
+    const made = new RestClient(identity.credentials, { userAgent, observe, ...opts }, deps);
+    restClients.push(made);
+    return made;
+  };
+  identity?.follow(restClients);
   const { qps, burst, eventQps, eventBurst } = config.api;
   const timeoutMs = CALL_TIMEOUT_MS;
   const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
@@ -83,9 +95,10 @@ export async function createContext(
   const apiRecorder = new ApiEventRecorder(
     events,
     { component: 'kubelet', host: config.nodeName },
-    { clock, log, holdMs: EVENT_HOLD_MS, rush: startRush },
+    { ...deps, holdMs: EVENT_HOLD_MS, rush: startRush },
   );
   const running = new Map<string, Task>([['events', (signal) => apiRecorder.run(signal)]]);
+  if (identity?.task !== undefined) running.set('client certificate', identity.task);
   const informers = new Map<string, Informer<never>>();
   const shared = <T>(name: string, make: () => Informer<never>): T => {
     let informer = informers.get(name);
@@ -96,7 +109,6 @@ export async function createContext(
     }
     return informer as T;
   };
-  const deps = { clock, log };
   const ownNode = createInformer(client, nodes, { fieldSelector: `metadata.name=${config.nodeName}` }, deps);
   running.set('informer own node', (signal) => ownNode.run(signal));
   return {

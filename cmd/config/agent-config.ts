@@ -21,6 +21,9 @@ export interface AgentConfig {
   /** Undefined: no credential provider plugins. */
   readonly credentialProviders: { readonly configPath: string; readonly binDir: string } | undefined;
   readonly node: NodeSettings;
+  readonly identity: IdentitySettings;
+  /** In the order in which they end; none: pods are not waited for when the node goes down. */
+  readonly shutdown: readonly ShutdownGroup[];
   readonly server: ServerSettings;
   readonly process: ProcessSettings;
   /** The effective KubeletConfiguration v1beta1, for /configz. */
@@ -66,6 +69,26 @@ export interface NodeSettings {
   readonly failCgroupV1: boolean;
   /** Refuse to run on a host with swap. */
   readonly failSwapOn: boolean;
+}
+
+export interface IdentitySettings {
+  /** Credentials with which the first certificate is asked for; undefined: none is. */
+  readonly bootstrapKubeconfig: string | undefined;
+  /** Renew the client certificate. */
+  readonly rotateCertificates: boolean;
+  /** Have the serving certificate signed by the cluster, and renew it. */
+  readonly serverTlsBootstrap: boolean;
+  /** Read the files of the serving certificate again when they change. */
+  readonly reloadServingFiles: boolean;
+  /** A serving certificate may be for names alone. */
+  readonly namesSuffice: boolean;
+}
+
+/** Pods of this priority and more, below that of the next group. */
+export interface ShutdownGroup {
+  readonly priority: number;
+  /** How long they have to end. */
+  readonly seconds: number;
 }
 
 export interface ServerSettings {

@@ -171,6 +171,11 @@ const kubelet: readonly Flag[] = [
   ),
   own('config-dir', filePath, 'directory of *.conf files that are merged over --config in the order of their names'),
   KUBECONFIG,
+  own(
+    'bootstrap-kubeconfig',
+    filePath,
+    'credentials with which the first client certificate is asked for; --kubeconfig is written then',
+  ),
   HOSTNAME,
   own(
     'node-ip',
@@ -213,7 +218,6 @@ const kubelet: readonly Flag[] = [
     .filter((name) => !FILE_ONLY.has(name))
     .map((name) => kubeletSetting(kebab(name), name)),
   ...LOGGING,
-  ...ignored('bootstrap-kubeconfig', 'later'),
   ...ignored('runtime-cgroups', none('the cgroup of the runtime is not measured by itself')),
   ...ignored('lock-file', refused('run one agent for each --root-dir, as a service manager does')),
   ...ignored('exit-on-lock-contention', refused('it needs --lock-file, which is not supported'), bool),

@@ -116,8 +116,8 @@ const serverFields = {
   tlsCipherSuites: optional('used', list(text)),
   tlsCurvePreferences: optional('used', list(int(0))),
   tlsMinVersion: field('used', oneOf('VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'), ''),
-  rotateCertificates: field('later', bool, false),
-  serverTLSBootstrap: field('later', bool, false),
+  rotateCertificates: field('used', bool, false),
+  serverTLSBootstrap: field('used', bool, false),
   authentication: group({
     x509: group({ clientCAFile: optional('used', filePath) }),
     webhook: group({ enabled: field('used', bool, true), cacheTTL: field('used', duration(), 2 * MINUTE) }),

@@ -281,7 +281,6 @@ volumeStatsAggPeriod: 0s`),
       },
     );
     expect(warnings).toEqual([
-      'these settings are valid but do nothing yet: KubeletConfiguration.rotateCertificates',
       'these flags are deprecated and will be taken away: --read-only-port (set readOnlyPort in the file of --config), --containerd (leave it out)',
     ]);
   });

@@ -13,6 +13,7 @@ import { type ConfigKind, KINDS, nodeletFields } from './fields.ts';
 import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns, unreadable } from './files.ts';
 import type { Which } from './flag-table.ts';
 import { type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
+import { identitySettings, shutdownGroups } from './identity-settings.ts';
 import { EVICTION_HARD, kubeletFields, LEGACY_DEFAULTS } from './kubelet-fields.ts';
 import type { LogFields } from './logging-fields.ts';
 import { readNetConf } from './net-conf.ts';
@@ -273,6 +274,8 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     kubelet: kubeletSettings,
     credentialProviders: credentialProviders(input),
     node,
+    identity: identitySettings(kubelet, input.text('bootstrap-kubeconfig'), gates),
+    shutdown: shutdownGroups(kubelet, gates),
     server: serverSettings(kubelet),
     process: processSettings(kubelet, nodelet),
     configz: renderConfigz(kubelet, {
