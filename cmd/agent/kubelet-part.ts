@@ -266,10 +266,14 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     providerId: config.node.providerId,
     controllerManagedAttachDetach: true,
   };
+    ...(config.node.externalCloud && config.node.nodeIps.length > 0
+      ? { providedNodeIp: config.node.nodeIps.join(',') }
+      : {}),
   const facts = async (): Promise<NodeFacts> => ({
     nodeName: config.nodeName,
     addresses: await addressesOf(ctx),
     machine,
+    externalCloud: config.node.externalCloud,
     ephemeralStorageBytes: await fileSystemBytes(rootDir),
     maxPods: settings.maxPods,
     podsPerCore: settings.podsPerCore,
@@ -389,11 +393,7 @@ function handlerOf(classes: ReadonlyStore<RuntimeClass>, name: string): string {
 
 async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['addresses']> {
   try {
-    return await computeAddresses(config.nodeName, config.node.nodeIps, {
-      local: localAddresses().map((a) => a.address),
-      lookup: async (name) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
-      defaultRoute: (family) => defaultRouteAddress(family),
-    });
+    return await computeAddresses(config.nodeName, config.node.nodeIps, sources, config.node.externalCloud);
   } catch (err) {
     log.warn({ err }, 'node addresses not known, keeping those reported before');
     return undefined;
@@ -401,6 +401,11 @@ async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['ad
 }
 
 /** 2097152 → `2MB`, as cgroupfs calls its files. */
+  const sources = {
+    local: localAddresses().map((a) => a.address),
+    lookup: async (name: string) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
+    defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
+  };
 function hugepageSizeName(bytes: number): string {
   if (bytes >= 2 ** 30) return `${bytes / 2 ** 30}GB`;
   return bytes >= 2 ** 20 ? `${bytes / 2 ** 20}MB` : `${bytes / 2 ** 10}KB`;

@@ -33,12 +33,17 @@ export function parseNodeIps(flag: string): string[] {
   return ips;
 }
 
-/** @throws {AgentError} NODE_ADDRESS when a wanted address is not ours or none can be found. */
+/**
+ * `externalCloud`: without a wanted address the name alone is reported, until the cloud controller manager knows more.
+ * @throws {AgentError} NODE_ADDRESS when a wanted address is not ours or none can be found.
+ */
 export async function computeAddresses(
   hostname: string,
   nodeIps: readonly string[],
   sources: AddressSources,
+  externalCloud = false,
 ): Promise<NodeAddress[]> {
+  if (externalCloud && nodeIps.length === 0) return [{ type: 'Hostname', address: hostname }];
   for (const ip of nodeIps) if (!UNSPECIFIED.includes(ip)) checkNodeIp(ip, sources.local);
   const found = nodeIps.length === 2 ? [...nodeIps] : [await findOne(hostname, nodeIps[0], sources)];
   return [...found.map((address) => ({ type: 'InternalIP', address })), { type: 'Hostname', address: hostname }];

@@ -13,6 +13,8 @@ export interface NodeFacts {
   readonly nodeName: string;
   /** Undefined when none could be found: the addresses already reported then stay. */
   readonly addresses: readonly NodeAddress[] | undefined;
+  /** Addresses once reported are the cloud controller manager's. */
+  readonly externalCloud?: boolean;
   readonly machine: MachineInfo;
   /** Size of the file system of the root directory, bytes; undefined leaves the resource out. */
   readonly ephemeralStorageBytes: number | undefined;
@@ -63,7 +65,8 @@ export function computeNodeStatus(old: NodeStatus, facts: NodeFacts, nowMs: numb
     nodeInfo: computeNodeInfo(facts),
     images: computeImages(facts.images, facts.maxImages),
   };
-  if (facts.addresses !== undefined) status.addresses = [...facts.addresses];
+  const hasOthers = facts.externalCloud === true && (old.addresses?.length ?? 0) > 0;
+  if (facts.addresses !== undefined && !hasOthers) status.addresses = [...facts.addresses];
   if (facts.kubeletPort !== undefined) status.daemonEndpoints = { kubeletEndpoint: { Port: facts.kubeletPort } };
   if (facts.runtimeHandlers.length > 0) status.runtimeHandlers = computeRuntimeHandlers(facts.runtimeHandlers);
   else delete status.runtimeHandlers;

@@ -16,9 +16,12 @@ export interface NodeIdentity {
   readonly taints: readonly Taint[];
   readonly providerId: string | undefined;
   readonly controllerManagedAttachDetach: boolean;
+  /** `--node-ip` for the cloud controller manager, which sets the Node's addresses; undefined where there is none. */
+  readonly providedNodeIp?: string;
 }
 
 const ATTACH_DETACH_ANNOTATION = 'volumes.kubernetes.io/controller-managed-attach-detach';
+const PROVIDED_IP_ANNOTATION = 'alpha.kubernetes.io/provided-node-ip';
 
 /** Labels that registration brings in line on an existing Node; other `--node-labels` are not applied again. */
 const RECONCILED_LABELS = [
@@ -40,6 +43,10 @@ export function initialNode(identity: NodeIdentity): Node {
   const spec: NonNullable<Node['spec']> = {};
   if (identity.taints.length > 0) spec.taints = [...identity.taints];
   if (identity.providerId !== undefined && identity.providerId !== '') spec.providerID = identity.providerId;
+  const annotations = {
+    ...(identity.controllerManagedAttachDetach ? { [ATTACH_DETACH_ANNOTATION]: 'true' } : {}),
+    ...(identity.providedNodeIp === undefined ? {} : { [PROVIDED_IP_ANNOTATION]: identity.providedNodeIp }),
+  };
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -53,7 +60,7 @@ export function initialNode(identity: NodeIdentity): Node {
         'beta.kubernetes.io/arch': identity.architecture,
         ...identity.labels,
       },
-      ...(identity.controllerManagedAttachDetach ? { annotations: { [ATTACH_DETACH_ANNOTATION]: 'true' } } : {}),
+      ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
     },
     spec,
   };
@@ -81,6 +88,26 @@ export function reconcileNode(existing: Node, initial: Node): Node {
       allocatable: reconcileAmounts(existing.status?.allocatable, initial.status?.allocatable),
     },
   };
+}
+
+/** Labels repaired with every status, not only at registration. */
+const KEPT_LABELS = ['kubernetes.io/os', 'kubernetes.io/arch'];
+
+/** `node` with the labels and the annotation that go with every status; the same object when they are as they must be. */
+export function withKeptMetadata(node: Node, identity: NodeIdentity): Node {
+  const wanted = initialNode(identity).metadata!;
+  const labels = { ...node.metadata?.labels, ...pick(wanted.labels, KEPT_LABELS) };
+  const annotations = { ...node.metadata?.annotations };
+  delete annotations[PROVIDED_IP_ANNOTATION];
+  Object.assign(annotations, pick(wanted.annotations, [PROVIDED_IP_ANNOTATION]));
+  const isSame =
+    KEPT_LABELS.every((key) => labels[key] === node.metadata?.labels?.[key]) &&
+    annotations[PROVIDED_IP_ANNOTATION] === node.metadata?.annotations?.[PROVIDED_IP_ANNOTATION];
+  return isSame ? node : { ...node, metadata: { ...node.metadata, labels, annotations } };
+}
+
+function pick(from: Readonly<Record<string, string>> | undefined, keys: readonly string[]): Record<string, string> {
+  return Object.fromEntries(Object.entries(from ?? {}).filter(([key]) => keys.includes(key)));
 }
 
 /** A missing map is filled; huge pages follow the kernel, everything else is the status loop's matter. */

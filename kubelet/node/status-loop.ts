@@ -11,7 +11,7 @@ import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { SyncRunner } from '../../core/sync-runner.ts';
 import { computeNodeStatus, isStatusChanged, type NodeFacts } from './node-status.ts';
-import { initialNode, type NodeIdentity, nodePatch, registerOnce } from './registration.ts';
+import { initialNode, type NodeIdentity, nodePatch, registerOnce, withKeptMetadata } from './registration.ts';
 
 export interface StatusLoopOptions {
   readonly identity: NodeIdentity;
@@ -37,8 +37,6 @@ export interface StatusLoopDeps {
 const TRIES_PER_ROUND = 5;
 const REGISTER_FIRST_WAIT_MS = 100;
 const REGISTER_MAX_WAIT_MS = 7000;
-/** Labels repaired on every round, not only at registration. */
-const KEPT_LABELS = ['kubernetes.io/os', 'kubernetes.io/arch'];
 
 export class NodeStatusLoop {
   readonly #opts: StatusLoopOptions;
@@ -139,7 +137,7 @@ export class NodeStatusLoop {
     const node = cached ?? (await client.get(nodes, { name: nodeName }, call));
     const facts = await this.#deps.facts();
     const computed = computeNodeStatus(node.status ?? {}, facts, clock.now());
-    const changed = this.#withKeptLabels({ ...node, status: computed.status });
+    const changed = withKeptMetadata({ ...node, status: computed.status }, this.#opts.identity);
     this.#noticeSchedulability(node);
     const isChanged = isStatusChanged(node.status ?? {}, computed.status) || changed.metadata !== node.metadata;
     if (!isChanged && !this.#isReportDue()) return;
@@ -164,14 +162,6 @@ export class NodeStatusLoop {
     if (informed.metadata?.uid !== written.metadata?.uid) return undefined; // recreated: ask
     const [a, b] = [informed, written].map((n) => BigInt(n.metadata?.resourceVersion ?? '0'));
     return a! >= b! ? informed : written;
-  }
-
-  #withKeptLabels(node: Node): Node {
-    const wanted = initialNode(this.#opts.identity).metadata!.labels!;
-    const labels = node.metadata?.labels ?? {};
-    if (KEPT_LABELS.every((key) => labels[key] === wanted[key])) return node;
-    const repaired = { ...labels, ...Object.fromEntries(KEPT_LABELS.map((key) => [key, wanted[key]!])) };
-    return { ...node, metadata: { ...node.metadata, labels: repaired } };
   }
 
   #isReportDue(): boolean {
