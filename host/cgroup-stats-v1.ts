@@ -87,7 +87,6 @@ class V1Reader implements CgroupReader {
       // The kernel kills for a limit only what has run against it.
       oomKills: failures === 0 ? 0 : flatValue(memory.readOptional('memory.oom_control'), 'oom_kill'),
       threads: threads === '' ? undefined : numberIn(threads),
-      pids: this.pids(),
       io:
         blkio === undefined
           ? []

@@ -80,7 +80,6 @@ class V2Reader implements CgroupReader {
       failures: flatValue(events, 'max'),
       oomKills: flatValue(events, 'oom_kill'),
       threads: threads === '' ? undefined : numberIn(threads),
-      pids: this.pids(),
       io: parseIoStat(files.readOptional('io.stat')),
     };
   }

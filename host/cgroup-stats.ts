@@ -49,8 +49,6 @@ export interface CgroupDetails {
   readonly oomKills: number;
   /** Threads, as the pids controller counts; undefined without it. */
   readonly threads: number | undefined;
-  /** In this very group. */
-  readonly pids: readonly number[];
   readonly io: readonly DeviceIo[];
 }
 

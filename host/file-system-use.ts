@@ -95,3 +95,8 @@ export async function fileSize(file: string): Promise<TreeSize> {
     ? { usedBytes: 0, inodesUsed: 0 }
     : { usedBytes: stats.blocks * BLOCK_BYTES, inodesUsed: 1 };
 }
+
+/** Which file system `dir` is on. @throws as stat(2). */
+export async function deviceOf(dir: string): Promise<number> {
+  return (await stat(dir)).dev;
+}

@@ -35,6 +35,7 @@ import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import type { PodRules } from './sources/static-pod.ts';
+import type { RunningPod } from './stats/targets.ts';
 import { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
 
@@ -160,8 +161,8 @@ export class Kubelet {
       getNode: () => this.node(),
       readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
-      allocations: this.#allocations,
       ...(config.declaredFeatures === undefined ? {} : { declaredFeatures: config.declaredFeatures }),
+      allocations: this.#allocations,
       resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
@@ -276,6 +277,14 @@ export class Kubelet {
   onRuntimeChange(uid: string, listener: () => void): Disposable {
     return this.#cache.onChanged((changed) => {
       if (changed === uid) listener();
+    });
+  }
+
+  /** Pods of which the runtime has something, as it was when they were last looked at; from memory. */
+  runningPods(): RunningPod[] {
+    return this.#cache.uids().flatMap((uid) => {
+      const [pod, status] = [this.#pods.get(uid), this.#cache.get(uid)];
+      return pod === undefined || status === undefined ? [] : [{ pod, status }];
     });
   }
 

@@ -6,6 +6,7 @@ import type {
   NodeExpandVolumeResponse,
   NodeGetCapabilitiesResponse,
   NodeGetInfoResponse,
+  NodeGetVolumeStatsResponse,
   NodePublishVolumeRequest,
   NodeStageVolumeRequest,
 } from '../../../cri/gen/messages.ts';
@@ -24,6 +25,7 @@ const METHODS = Object.fromEntries(
     'NodeExpandVolume',
     'NodeGetCapabilities',
     'NodeGetInfo',
+    'NodeGetVolumeStats',
   ].map((name) => [name, methodOf('csi.v1.Node', name)]),
 );
 
@@ -84,6 +86,10 @@ export class CsiClient implements Disposable {
 
   expand(request: Init<NodeExpandVolumeRequest>, signal: AbortSignal): Promise<NodeExpandVolumeResponse> {
     return this.#call('NodeExpandVolume', request, signal);
+  }
+
+  volumeStats(volumeId: string, volumePath: string, signal: AbortSignal): Promise<NodeGetVolumeStatsResponse> {
+    return this.#call('NodeGetVolumeStats', { volumeId, volumePath }, signal);
   }
 
   #call<T>(name: string, request: object, signal: AbortSignal): Promise<T> {

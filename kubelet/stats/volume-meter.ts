@@ -1,0 +1,152 @@
+// Sizes of the pods' volumes. Walking a volume may take long: it is done by another process, for all pods that are due at
+// once, seldom, and nobody who only wants to look waits for more than the first time.
+import type { Pod, Volume } from '../../api/pod.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Exec } from '../../host/exec.ts';
+import { type FileSystemFigures, fileSystemFigures, treeSizes } from '../../host/file-system-use.ts';
+import type { MountedVolume } from '../volumes/volume-manager.ts';
+import { claimOf, type VolumeMeasure, volumeMeasure } from './volume-stats.ts';
+
+/** What a volume's server says; a figure that it does not know is undefined. */
+export interface ClaimFigures extends Partial<FileSystemFigures> {
+  /** Undefined when the driver does not say how its volumes are. */
+  readonly abnormal?: boolean;
+}
+
+export interface VolumeFigures extends ClaimFigures {
+  readonly name: string;
+  readonly claim: { readonly name: string; readonly namespace: string } | undefined;
+  /** Of the node's disk: part of the pod's ephemeral storage. */
+  readonly onDisk: boolean;
+}
+
+export interface PodVolumes {
+  /** Wall ms. */
+  readonly atMs: number;
+  readonly volumes: readonly VolumeFigures[];
+}
+
+export interface VolumeMeterDeps {
+  readonly exec: Exec;
+  readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
+  /** Figures of a volume that a driver serves; undefined when nobody knows any. */
+  readonly claimFigures: (volume: MountedVolume, podUid: string) => Promise<ClaimFigures | undefined>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Known extends PodVolumes {
+  readonly monotonicMs: number;
+}
+
+interface Due {
+  readonly volume: Volume;
+  readonly mount: MountedVolume;
+  readonly measure: VolumeMeasure;
+}
+
+/** A walk that takes longer is given up; what was known before stays, ms. */
+const WALK_TIMEOUT_MS = 120_000;
+
+export class VolumeMeter {
+  readonly #deps: VolumeMeterDeps;
+  readonly #log: Logger;
+  readonly #known = new Map<string, Known>();
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(deps: VolumeMeterDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'volume-meter' });
+  }
+
+  /** What is known of the pod, however old. */
+  known(podUid: string): PodVolumes | undefined {
+    return this.#known.get(podUid);
+  }
+
+  /**
+   * Measures the volumes of the pods whose figures are older than `maxAgeMs`. A volume that cannot be measured has no
+   * figures. @throws {AgentError} when the walk could not be made or did not end.
+   */
+  async measure(pods: readonly Pod[], maxAgeMs: number): Promise<void> {
+    const mine = this.#turn.then(() => this.#measure(pods, maxAgeMs));
+    this.#turn = mine.catch(() => {}); // told to the caller
+    await mine;
+  }
+
+  forgetAllBut(podUids: ReadonlySet<string>): void {
+    for (const uid of this.#known.keys()) if (!podUids.has(uid)) this.#known.delete(uid);
+  }
+
+  async #measure(pods: readonly Pod[], maxAgeMs: number): Promise<void> {
+    const { clock } = this.#deps;
+    const due = pods.filter((pod) => {
+      const known = this.#known.get(pod.metadata?.uid ?? '');
+      return known === undefined || clock.monotonicMs() - known.monotonicMs >= maxAgeMs;
+    });
+    if (due.length === 0) return;
+    const atMs = clock.now();
+    const monotonicMs = clock.monotonicMs();
+    const mounted = due.map((pod) => ({ pod, volumes: this.#mountedOf(pod) }));
+    const dirs = mounted.flatMap(({ volumes }) =>
+      volumes.filter((v) => v.measure.endsWith('tree')).map((v) => v.mount.hostPath),
+    );
+    const sizes = dirs.length === 0 ? new Map() : await treeSizes(this.#deps.exec, dirs, WALK_TIMEOUT_MS);
+    const fileSystems = new FileSystems();
+    for (const { pod, volumes } of mounted) {
+      const figures: VolumeFigures[] = [];
+      for (const volume of volumes) {
+        const found = await this.#figuresOf(pod, volume, sizes, fileSystems);
+        if (found !== undefined) figures.push(found);
+      }
+      this.#known.set(pod.metadata?.uid ?? '', { atMs, monotonicMs, volumes: figures });
+    }
+  }
+
+  #mountedOf(pod: Pod): Due[] {
+    const mounts = this.#deps.volumesOf(pod.metadata?.uid ?? '');
+    return (pod.spec?.volumes ?? []).flatMap((volume) => {
+      const mount = mounts?.get(volume.name);
+      const measure = volumeMeasure(volume);
+      return mount === undefined || measure === 'none' ? [] : [{ volume, mount, measure }];
+    });
+  }
+
+  async #figuresOf(
+    pod: Pod,
+    { volume, mount, measure }: Due,
+    sizes: ReadonlyMap<string, { usedBytes: number; inodesUsed: number }>,
+    fileSystems: FileSystems,
+  ): Promise<VolumeFigures | undefined> {
+    const about = { name: volume.name, claim: claimOf(pod, volume), onDisk: measure === 'disk tree' };
+    try {
+      if (measure === 'claim') {
+        const figures = await this.#deps.claimFigures(mount, pod.metadata?.uid ?? '');
+        return figures && { ...about, ...figures };
+      }
+      const whole = await fileSystems.of(mount.hostPath, measure === 'memory file system');
+      const size = measure === 'memory file system' ? whole : sizes.get(mount.hostPath);
+      return size && { ...about, ...whole, usedBytes: size.usedBytes, inodesUsed: size.inodesUsed };
+    } catch (err) {
+      this.#log.debug({ err, podUid: pod.metadata?.uid, volume: volume.name }, 'volume not measured');
+      return undefined;
+    }
+  }
+}
+
+/** Asks each file system once: the volumes of one kind lie side by side below the root directory. */
+class FileSystems {
+  readonly #asked = new Map<string, Promise<FileSystemFigures>>();
+
+  of(dir: string, isOne: boolean): Promise<FileSystemFigures> {
+    // …/pods/<uid>/volumes/<plugin>/<name>, …/volatile/<uid>/<plugin>/<name>: what differs comes after these words.
+    const key = isOne ? dir : (/^(.*?\/(?:pods|volatile)\/)/.exec(dir)?.[1] ?? dir);
+    let figures = this.#asked.get(key);
+    if (figures === undefined) {
+      figures = fileSystemFigures(dir);
+      this.#asked.set(key, figures);
+    }
+    return figures;
+  }
+}
