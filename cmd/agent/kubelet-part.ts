@@ -265,6 +265,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     taints: config.node.taints,
     providerId: config.node.providerId,
     controllerManagedAttachDetach: true,
+    ...(config.node.externalCloud && config.node.nodeIps.length > 0
+      ? { providedNodeIp: config.node.nodeIps.join(',') }
+      : {}),
   };
     ...(config.node.externalCloud && config.node.nodeIps.length > 0
       ? { providedNodeIp: config.node.nodeIps.join(',') }
@@ -272,6 +275,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const facts = async (): Promise<NodeFacts> => ({
     nodeName: config.nodeName,
     addresses: await addressesOf(ctx),
+    externalCloud: config.node.externalCloud,
     machine,
     externalCloud: config.node.externalCloud,
     ephemeralStorageBytes: await fileSystemBytes(rootDir),
@@ -392,6 +396,11 @@ function handlerOf(classes: ReadonlyStore<RuntimeClass>, name: string): string {
 }
 
 async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['addresses']> {
+  const sources = {
+    local: localAddresses().map((a) => a.address),
+    lookup: async (name: string) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
+    defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
+  };
   try {
     return await computeAddresses(config.nodeName, config.node.nodeIps, sources, config.node.externalCloud);
   } catch (err) {
