@@ -269,15 +269,11 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       ? { providedNodeIp: config.node.nodeIps.join(',') }
       : {}),
   };
-    ...(config.node.externalCloud && config.node.nodeIps.length > 0
-      ? { providedNodeIp: config.node.nodeIps.join(',') }
-      : {}),
   const facts = async (): Promise<NodeFacts> => ({
     nodeName: config.nodeName,
     addresses: await addressesOf(ctx),
     externalCloud: config.node.externalCloud,
     machine,
-    externalCloud: config.node.externalCloud,
     ephemeralStorageBytes: await fileSystemBytes(rootDir),
     maxPods: settings.maxPods,
     podsPerCore: settings.podsPerCore,
@@ -410,11 +406,6 @@ async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['ad
 }
 
 /** 2097152 → `2MB`, as cgroupfs calls its files. */
-  const sources = {
-    local: localAddresses().map((a) => a.address),
-    lookup: async (name: string) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
-    defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
-  };
 function hugepageSizeName(bytes: number): string {
   if (bytes >= 2 ** 30) return `${bytes / 2 ** 30}GB`;
   return bytes >= 2 ** 20 ? `${bytes / 2 ** 20}MB` : `${bytes / 2 ** 10}KB`;
