@@ -15,6 +15,11 @@ import {
 
 const TUNNEL_PREFIX = 'SPDY/3.1+';
 
+/** Whether a client wants a tunnel, with whatever protocols in it. */
+export function wantsTunnel(request: IncomingMessage): boolean {
+  return isWebSocketRequest(request) && offeredProtocols(request).some((p) => p.startsWith(TUNNEL_PREFIX));
+}
+
 /** The SPDY stream protocols that a client offers through a tunnel; empty when it offers no tunnel. */
 export function tunnelledProtocols(request: IncomingMessage): string[] {
   if (!isWebSocketRequest(request)) return [];

@@ -21,7 +21,12 @@ export function offeredProtocols(request: IncomingMessage): string[] {
     .filter((p) => p !== '');
 }
 
-/** Answers 101 with `protocol`. @throws {Error} when the handshake is malformed; nothing has been answered then. */
+/** The client's handshake is malformed, or the client is gone. Nothing has been answered. */
+export class HandshakeFailed extends Error {
+  override readonly name = 'HandshakeFailed';
+}
+
+/** Answers 101 with `protocol`. @throws {HandshakeFailed} */
 export function acceptWebSocket(
   request: IncomingMessage,
   socket: Duplex,
@@ -39,7 +44,11 @@ export function acceptWebSocket(
   const plain = Object.create(request, { headers: { value: headers } }) as IncomingMessage;
   return new Promise((resolve, reject) => {
     server.on('headers', (lines) => lines.push(`Sec-WebSocket-Protocol: ${protocol}`));
-    server.on('wsClientError', reject);
+    const fail = (err?: Error) => reject(new HandshakeFailed(err?.message ?? 'the client is gone', { cause: err }));
+    server.on('wsClientError', fail);
+    // ws says nothing when the client has hung up: who waited would wait for ever, with a session of the runtime.
+    if (socket.destroyed) fail();
+    socket.once('close', () => fail());
     server.handleUpgrade(plain, socket, head, resolve);
   });
 }

@@ -41,6 +41,7 @@ export async function createServer(
       tls: settings.tls,
       switches: settings.endpoints,
       streamIdleMs: settings.streamIdleMs,
+      translateWebSockets: ctx.config.featureGates.get('ExtendWebSocketsToKubelet') === true,
       splitLogStreams: ctx.config.featureGates.get('PodLogsQuerySplitStreams') === true,
       anonymous: settings.anonymous,
       ...(clientCa === undefined ? {} : { clientCa }),

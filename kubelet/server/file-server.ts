@@ -17,7 +17,7 @@ export async function serveFile(
   relative: string,
   { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
 ): Promise<void> {
-  const handle = await openBelow(root, relative);
+  const handle = await openBelow(root, relative.replace(/\/+$/, ''));
   if (handle === undefined) throw new HttpError(404, NOT_FOUND);
   await using _closed = { [Symbol.asyncDispose]: () => handle.close() };
   const stats = await handle.stat();

@@ -1,8 +1,8 @@
 // Answers of the node's HTTPS server that are not a success. They are plain text: kube-apiserver makes a Status of them.
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { errorMessage } from '../../core/errors.ts';
 import { isCriError } from '../../cri/errors.ts';
+import { rpcErrorText } from '../plugins/rpc-text.ts';
 
 export const NOT_FOUND_TEXT = '404: Page Not Found';
 
@@ -22,9 +22,11 @@ export class HttpError extends Error {
 /** Pure: what a failed request is answered with. A runtime's refusal keeps its meaning, the rest is 500. */
 export function asHttpError(err: unknown): HttpError {
   if (err instanceof HttpError) return err;
-  if (isCriError(err, 'NOT_FOUND')) return new HttpError(404, err.message);
-  if (isCriError(err, 'RESOURCE_EXHAUSTED')) return new HttpError(429, err.message, { 'Retry-After': '60' });
-  return new HttpError(500, errorMessage(err));
+  if (isCriError(err, 'NOT_FOUND')) return new HttpError(404, rpcErrorText(err));
+  if (isCriError(err, 'RESOURCE_EXHAUSTED')) {
+    return new HttpError(429, rpcErrorText(err), { 'Retry-After': '60' });
+  }
+  return new HttpError(500, rpcErrorText(err));
 }
 
 export function sendText(response: ServerResponse, code: number, text: string, headers = {}): void {

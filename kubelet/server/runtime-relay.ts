@@ -1,6 +1,6 @@
 // The way from a client's upgrade request to the runtime's streaming server, for each protocol that a client may speak.
 import type { Duplex } from 'node:stream';
-import { tunnelledProtocols, tunnelPortForward } from '../../api/streaming/port-forward.ts';
+import { tunnelPortForward, wantsTunnel } from '../../api/streaming/port-forward.ts';
 import {
   type ClientUpgrade,
   type DialSpdy,
@@ -15,6 +15,7 @@ import {
   UpgradeRefused,
   type UpgradeRequest,
 } from '../../api/streaming/upgrade-client.ts';
+import { HandshakeFailed } from '../../api/streaming/websocket.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { HttpError } from './http-error.ts';
@@ -30,22 +31,25 @@ export type RelayKind = 'passed' | 'translated';
 
 /** Pure: SPDY and the WebSocket protocols that runtimes know are passed on as they are. */
 export function relayKind(client: ClientUpgrade, session: RuntimeSession): RelayKind {
-  const needed =
-    session.streams === undefined ? tunnelledProtocols(client.request).length > 0 : wantsV5(client.request);
+  const needed = session.streams === undefined ? wantsTunnel(client.request) : wantsV5(client.request);
   return needed ? 'translated' : 'passed';
 }
 
 /** Resolves when the session is over. @throws {HttpError} with the runtime's own words when it refuses; nothing is answered then. */
-export async function relayToRuntime(client: ClientUpgrade, session: RuntimeSession): Promise<void> {
-  if (relayKind(client, session) === 'passed') {
+export async function relayToRuntime(client: ClientUpgrade, session: RuntimeSession, kind: RelayKind): Promise<void> {
+  if (kind === 'passed') {
     const { method = 'GET', rawHeaders } = client.request;
     const backend = await dial(session.url, { method, headers: copyHeaders(rawHeaders) }, client.socket);
     return spliceUpgrade(client.socket, client.head, backend);
   }
   const dialSpdy: DialSpdy = (protocols) =>
     dial(session.url, { method: 'POST', headers: spdyUpgradeHeaders(protocols) }, client.socket);
-  if (session.streams === undefined) return tunnelPortForward(client, dialSpdy);
-  return translateRemoteCommand(client, session.streams, dialSpdy);
+  try {
+    if (session.streams === undefined) await tunnelPortForward(client, dialSpdy);
+    else await translateRemoteCommand(client, session.streams, dialSpdy);
+  } catch (err) {
+    throw err instanceof HandshakeFailed ? new HttpError(400, err.message) : err;
+  }
 }
 
 /** @throws {HttpError} */

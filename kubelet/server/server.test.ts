@@ -291,7 +291,7 @@ test.each([
   ['/exec/default/web/other?output=1', 500, 'container not found ("other")'],
   ['/exec/default/web/uid-old/main?output=1', 500, 'container not found ("main")'],
   ['/exec/default/web/main?command=ls', 400, 'you must specify at least 1 of stdin, stdout, stderr'],
-  ['/portForward/default/web/uid-old', 404, 'pod not found'],
+  ['/portForward/default/web/uid-old?port=1', 404, 'pod not found'],
   ['/portForward/default/web?port=0', 400, 'unable to parse "0" as a port'],
 ])('an upgrade of %s is answered with %i before it happens', async (url, code, body) => {
   for (const headers of [SPDY, WEBSOCKET_V5]) {
@@ -324,7 +324,10 @@ test('a container that is not running, and a request that does not upgrade', asy
       throw new CriError('Exec', 'NOT_FOUND', 'container is gone');
     },
   });
-  expect(await answerOf(url, { method: 'POST', headers: SPDY })).toEqual({ code: 404, body: 'container is gone' });
+  expect(await answerOf(url, { method: 'POST', headers: SPDY })).toEqual({
+    code: 404,
+    body: 'rpc error: code = NotFound desc = container is gone',
+  });
 });
 
 test('a taken port is told as such', async () => {

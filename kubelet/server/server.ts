@@ -48,6 +48,8 @@ export interface KubeletServerOptions {
   readonly streamIdleMs?: number;
   /** Gate PodLogsQuerySplitStreams. */
   readonly splitLogStreams?: boolean;
+  /** Gate ExtendWebSocketsToKubelet; on by default. */
+  readonly translateWebSockets?: boolean;
 }
 
 export interface KubeletServerDeps {
@@ -63,13 +65,15 @@ export interface KubeletServerDeps {
   readonly authorizer?: KubeletAuthorizer;
   /** Endpoints of other parts; an endpoint that nobody brings is not found. */
   readonly handlers?: Handlers;
+  /** Told of every health check that is made for a caller. Must not throw. */
+  readonly onHealthCheck?: (name: string, ok: boolean) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 const STREAM_IDLE_MS = 4 * 3600 * 1000;
 const KEEP_ALIVE_MS = 90_000;
-/** Of requests, bodies included, ms; answers may take as long as they like. */
+/** Of requests, bodies included, ms; answers may take longer, but be silent no longer. */
 const REQUEST_MS = 4 * 3600 * 1000;
 /** Heads take no longer than this, ms: who sends them byte by byte holds a connection this long. */
 const HEAD_MS = 30_000;
@@ -126,7 +130,7 @@ export class KubeletServer {
   #dispatchers(deps: KubeletServerDeps): (gate: Gate | undefined) => Dispatcher {
     const { pods, runtime, metrics, clock } = deps;
     const { switches = ALL_ENDPOINTS, splitLogStreams = false, streamIdleMs = STREAM_IDLE_MS } = this.#options;
-    const checks = [pingCheck, ...(deps.healthChecks ?? [])];
+    const checks = [pingCheck, ...(deps.healthChecks ?? [])].map((check) => watched(check, deps.onHealthCheck));
     const handlers = {
       ...podEndpoints({ pods, runtime, metrics, checks, splitLogStreams, clock }),
       ...deps.handlers,
@@ -143,7 +147,7 @@ export class KubeletServer {
         gate,
         switches: { ...switches, readOnlyPort: gate === undefined },
         handlers,
-        streaming: { pods, runtime, websocketRequests },
+        streaming: { pods, runtime, websocketRequests, translates: this.#options.translateWebSockets ?? true },
         metrics: new HttpMetrics(serverMetrics, gate === undefined ? 'readonly' : 'readwrite'),
         streamIdleMs,
         log: this.#log,
@@ -176,6 +180,7 @@ export class KubeletServer {
   }
 
   #listenTo<S extends Server | PlainServer>(server: S, dispatcher: Dispatcher): S {
+    server.timeout = REQUEST_MS; // of a client that takes nothing any more, or a log that says nothing
     server.on('request', (request, response) => void dispatcher.serve(request, response));
     server.on('error', (err) => {
       // E.g. out of descriptors. A failure to listen is told by listen().
@@ -201,3 +206,13 @@ const HTTP_OPTIONS = {
   keepAlive: true,
   keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
 };
+
+/** The check, whose every answer `seen` is told of. */
+function watched(check: HealthCheck, seen: KubeletServerDeps['onHealthCheck']): HealthCheck {
+  const error = () => {
+    const fault = check.error();
+    seen?.(check.name, fault === undefined);
+    return fault;
+  };
+  return { name: check.name, error };
+}

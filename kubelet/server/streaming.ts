@@ -1,8 +1,11 @@
 // exec, attach and port-forward: the runtime is asked for the URL of a session, and the client's connection is handed on
 // to it. The runtime speaks SPDY and the older WebSocket protocols itself; the newer ones are translated here.
 // After pkg/kubelet/server/server.go getExec, getAttach, getPortForward.
+import type { IncomingMessage } from 'node:http';
 import type { Pod } from '../../api/pod.ts';
+import { tunnelledProtocols, wantsTunnel } from '../../api/streaming/port-forward.ts';
 import type { ClientUpgrade } from '../../api/streaming/remote-command.ts';
+import { isWebSocketRequest } from '../../api/streaming/websocket.ts';
 import type { Counter } from '../../core/metrics.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { HttpError } from './http-error.ts';
@@ -22,6 +25,8 @@ export interface StreamingDeps {
   readonly pods: ServedPods;
   readonly runtime: Pick<RuntimeService, 'exec' | 'attach' | 'portForward'>;
   readonly websocketRequests: Counter<'subresource'>;
+  /** Gate ExtendWebSocketsToKubelet: WebSockets that the runtime does not understand are translated here. */
+  readonly translates: boolean;
 }
 
 type StreamingRoute =
@@ -53,9 +58,14 @@ export function parseStreams(query: URLSearchParams): StreamSelection {
   return streams;
 }
 
-/** Port numbers of the old WebSocket form: repeated, or separated by commas. @throws {HttpError} 400 */
-export function parsePorts(query: URLSearchParams): number[] {
-  const texts = query.getAll('port').flatMap((p) => p.split(','));
+/**
+ * Port numbers of the old WebSocket form: repeated, or separated by commas. In SPDY, tunnelled or not, they are told
+ * with each stream. @throws {HttpError} 400
+ */
+export function parsePorts(query: URLSearchParams, required: boolean): number[] {
+  const given = query.getAll('port');
+  if (required && given.length === 0) throw new HttpError(400, 'query parameter "port" is required');
+  const texts = given.flatMap((p) => p.split(','));
   return texts.map((text) => {
     const port = Number(text);
     if (!/^\d+$/.test(text) || port < 1 || port > 65_535) {
@@ -72,11 +82,10 @@ export async function serveStream(
   query: URLSearchParams,
   deps: StreamingDeps,
 ): Promise<void> {
-  const session = await (await prepareSession(streamingRoute(route), query, deps))();
-  if (relayKind(client, session) === 'translated') {
-    deps.websocketRequests.inc({ subresource: route.endpoint.kind.toLowerCase() });
-  }
-  await relayToRuntime(client, session);
+  const session = await (await prepareSession(streamingRoute(route), query, deps, client.request))();
+  const kind = deps.translates ? relayKind(client, session) : 'passed';
+  if (kind === 'translated') deps.websocketRequests.inc({ subresource: route.endpoint.kind.toLowerCase() });
+  await relayToRuntime(client, session, kind);
 }
 
 /** A request that asks for no upgrade: told what is wrong with it first, as if it did. @throws {HttpError} always */
@@ -96,10 +105,15 @@ export interface RuntimeSession {
 async function prepareSession(
   route: StreamingRoute,
   query: URLSearchParams,
-  { pods, runtime }: StreamingDeps,
+  { pods, runtime, translates }: StreamingDeps,
+  request?: IncomingMessage,
 ): Promise<() => Promise<RuntimeSession>> {
   if (route.kind === 'portForward') {
-    const port = parsePorts(query);
+    const isTunnel = translates && request !== undefined && wantsTunnel(request);
+    if (isTunnel && tunnelledProtocols(request).length === 0) {
+      throw new HttpError(400, 'unable to upgrade: no tunneling spdy protocols provided');
+    }
+    const port = parsePorts(query, request !== undefined && isWebSocketRequest(request) && !isTunnel);
     const podSandboxId = await servedSandbox(pods, route.target);
     return async () => ({ url: await runtime.portForward({ podSandboxId, port }) });
   }
