@@ -10,7 +10,7 @@ export const KUBECONFIG = ['--kubeconfig=/kc'];
 export const STANDALONE = ['--parts=kubelet'];
 
 /** A disk with these files and a host called Host-A. */
-function disk(files: Readonly<Record<string, string>>): ParseDeps {
+export function disk(files: Readonly<Record<string, string>>): ParseDeps {
   const missing = (): Error => Object.assign(new Error('gone'), { code: 'ENOENT' });
   return {
     readFile: async (file) => {

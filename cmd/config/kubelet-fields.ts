@@ -63,9 +63,10 @@ function keyed<T>(type: ReturnType<typeof map<T>>, known: readonly string[], wha
     ...type,
     read: (value, path, report) => {
       const read = type.read(value, path, report);
-      for (const key of Object.keys(read ?? {}))
+      if (read === undefined) return undefined;
+      for (const key of Object.keys(read))
         if (!known.includes(key)) report(`${path}[${key}]`, `unknown ${what}; expected ${known.join(', ')}`);
-      return read;
+      return Object.fromEntries(Object.entries(read).filter(([key]) => known.includes(key)));
     },
   };
 }
@@ -81,6 +82,17 @@ const thresholds = keyed(map(threshold, '<'), signals, 'eviction signal');
 const quantityOrOff = scalar('a quantity such as 10Mi, or a negative one for no limit', (v) =>
   (typeof v === 'string' || typeof v === 'number') && isQuantity(v) ? String(v) : undefined,
 );
+/** More than any machine has: a list is counted one by one. */
+const MAX_CPU = 65_535;
+
+function isCpuList(text: string): boolean {
+  if (!/^(\d+(-\d+)?(,\d+(-\d+)?)*)?$/.test(text)) return false;
+  return text.split(',').every((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return first <= last && last <= MAX_CPU;
+  });
+}
+
 const memoryLimits: ReturnType<typeof map<string>> = {
   ...map(quantity),
   read: (value, path, report) => {
@@ -238,11 +250,7 @@ const resourceFields = {
   kubeReserved: field('used', reservation, {}),
   systemReservedCgroup: field('later', text, ''),
   kubeReservedCgroup: field('later', text, ''),
-  reservedSystemCPUs: field(
-    'later',
-    stringType('CPUs such as 0-1,4', (v) => /^(\d+(-\d+)?(,\d+(-\d+)?)*)?$/.test(v)),
-    '',
-  ),
+  reservedSystemCPUs: field('later', stringType('CPUs such as 0-1,4', isCpuList), ''),
   enforceNodeAllocatable: field(
     'later',
     list(

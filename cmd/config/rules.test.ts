@@ -46,6 +46,7 @@ describe('one value', () => {
       'enforceNodeAllocatable: [everything]',
       'enforceNodeAllocatable[0]: expected none, pods, system-reserved, system-reserved-compressible, kube-reserved or kube-reserved-compressible, got "everything"',
     ],
+    ['reservedSystemCPUs: 0-99999999', 'reservedSystemCPUs: expected CPUs such as 0-1,4, got "0-99999999"'],
     ['reservedSystemCPUs: all', 'reservedSystemCPUs: expected CPUs such as 0-1,4, got "all"'],
     [
       'userNamespaces: {idsPerPod: 65537}',
