@@ -1,14 +1,15 @@
 // The kubelet's HTTPS server beside its managers.
 import { readFile } from 'node:fs/promises';
+import { aborted } from '../../core/abort.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
-import { loadServingCertificate } from '../../kubelet/server/serving-certificate.ts';
 import { serverAuth } from './server-auth.ts';
 import { nodeEndpoints } from './server-endpoints.ts';
+import { createServingCertificates } from './serving-part.ts';
 import type { AgentContext } from './shared.ts';
 
 /** No task when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
@@ -16,18 +17,9 @@ export async function createServer(
   ctx: AgentContext,
   parts: { readonly kubelet: Kubelet; readonly runtime: RuntimeService; readonly handlers?: Handlers },
 ): Promise<Record<string, Task>> {
-  const { server: settings, node, nodeName } = ctx.config;
+  const { server: settings, nodeName } = ctx.config;
   if (!settings.enabled) return {};
-  const certificate = await loadServingCertificate(
-    {
-      tlsCertFile: settings.tlsCertFile,
-      tlsPrivateKeyFile: settings.tlsPrivateKeyFile,
-      certDir: node.certDir,
-      nodeName,
-      addresses: node.nodeIps,
-    },
-    ctx.clock,
-  );
+  const certificates = await createServingCertificates(ctx);
   const clientCa = settings.clientCaFile === undefined ? undefined : await readCa(settings.clientCaFile);
   const server = new KubeletServer(
     {
@@ -36,7 +28,7 @@ export async function createServer(
       port: settings.port,
       healthzAddress: settings.healthzAddress,
       healthzPort: settings.healthzPort,
-      certificate,
+      certificate: certificates.current(),
       readOnlyPort: settings.readOnlyPort,
       tls: settings.tls,
       switches: settings.endpoints,
@@ -53,15 +45,26 @@ export async function createServer(
       ...serverAuth(ctx),
       handlers: {
         ...nodeEndpoints(ctx, { pods: parts.kubelet, runtime: parts.runtime }),
+        ...configzEndpoint(ctx.config.configz),
         ...parts.handlers,
       },
       healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
       clock: ctx.clock,
       log: ctx.log,
     },
-        ...configzEndpoint(ctx.config.configz),
   );
-  return { server: (signal) => server.run(signal) };
+  return {
+    server: (signal) => server.run(signal),
+    'serving certificate': async (signal) => {
+      await certificates.run((pair) => server.setCertificate(pair), signal);
+      await aborted(signal); // one that never changes
+    },
+  };
+}
+
+/** The configuration in effect; the name within is the one under which upstream registers it. */
+export function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
+  return { configz: ({ response }) => sendJson(response, JSON.stringify({ kubeletconfig })) };
 }
 
 async function readCa(file: string): Promise<string> {
@@ -71,11 +74,6 @@ async function readCa(file: string): Promise<string> {
     throw new AgentError(`authentication.x509.clientCAFile=${file}: ${errorMessage(cause)}`, {
       code: 'CONFIG_INVALID',
       cause,
-/** The configuration in effect; the name within is the one under which upstream registers it. */
-export function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
-  return { configz: ({ response }) => sendJson(response, JSON.stringify({ kubeletconfig })) };
-}
-
     });
   }
 }

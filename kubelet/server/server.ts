@@ -4,6 +4,7 @@ import { createServer as createPlainServer, type Server as PlainServer } from 'n
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
 import type { KeyPair } from '../../api/pki.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -37,7 +38,8 @@ export interface KubeletServerOptions {
   readonly healthzAddress: string;
   /** 10248 by default; 0: off. */
   readonly healthzPort: number;
-  readonly certificate: KeyPair;
+  /** Undefined: there is none yet, and handshakes fail until `setCertificate`. */
+  readonly certificate: KeyPair | undefined;
   /** PEM bundle against which client certificates are verified; without it none are asked for. */
   readonly clientCa?: string;
   readonly tls?: TlsSettings;
@@ -154,13 +156,25 @@ export class KubeletServer {
       });
   }
 
-  #createServer(dispatcher: Dispatcher): Server {
-    const { certificate, clientCa, tls = DEFAULT_TLS } = this.#options;
-    const server = createServer({
-      cert: certificate.cert,
-      key: certificate.key,
-      ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
+  /** Connections that come from now on are shown `certificate`. */
+  setCertificate(certificate: KeyPair): void {
+    this.#server.setSecureContext(this.#secureContext(certificate));
+  }
+
+  #secureContext(certificate: KeyPair | undefined): SecureContextOptions {
+    const { clientCa, tls = DEFAULT_TLS } = this.#options;
+    return {
+      ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
+      ...(clientCa === undefined ? {} : { ca: clientCa }),
       ...tlsOptions(tls),
+    };
+  }
+
+  #createServer(dispatcher: Dispatcher): Server {
+    const { certificate, clientCa } = this.#options;
+    const server = createServer({
+      ...this.#secureContext(certificate),
+      ...(clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
       ALPNProtocols: ['http/1.1'],
       handshakeTimeout: HEAD_MS,
       ...HTTP_OPTIONS,
