@@ -48,6 +48,8 @@ export interface KubeletConfig {
   readonly containerLogMaxFiles: number;
   readonly containerLogMaxWorkers: number;
   readonly containerLogMonitorIntervalMs: number;
+  /** Negative: volumes are not measured. */
+  readonly volumeStatsAggPeriodMs: number;
   readonly imagePullCredentialsVerificationPolicy: VerificationPolicy;
   readonly preloadedImagesVerificationAllowlist: readonly string[];
   readonly imageMinimumGCAgeMs: number;
@@ -128,6 +130,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   containerLogMaxFiles: 5,
   containerLogMaxWorkers: 1,
   containerLogMonitorIntervalMs: 10_000,
+  volumeStatsAggPeriodMs: 60_000,
   imagePullCredentialsVerificationPolicy: 'NeverVerifyPreloadedImages',
   preloadedImagesVerificationAllowlist: Object.freeze([]),
   imageMinimumGCAgeMs: 120_000,

@@ -6,12 +6,14 @@ import type { Task } from '../../core/tasks.ts';
 import type { Mounter } from '../../host/mounts.ts';
 import type { PluginHandler } from '../../kubelet/plugins/plugin-handler.ts';
 import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
+import type { ClaimFigures } from '../../kubelet/stats/volume-meter.ts';
 import { ClaimVolumes } from '../../kubelet/volumes/claims/claim-volumes.ts';
 import { CsiAllocatable } from '../../kubelet/volumes/csi/csi-allocatable.ts';
 import { CsiAttachments } from '../../kubelet/volumes/csi/csi-attachments.ts';
 import { CSI_PLUGIN_TYPE, CsiDrivers } from '../../kubelet/volumes/csi/csi-drivers.ts';
 import { CsiNodeObject } from '../../kubelet/volumes/csi/csi-node.ts';
 import { CsiRecords } from '../../kubelet/volumes/csi/csi-records.ts';
+import { csiVolumeFigures } from '../../kubelet/volumes/csi/csi-stats.ts';
 import { CsiVolumes } from '../../kubelet/volumes/csi/csi-volumes.ts';
 import type { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import type { AgentContext } from './shared.ts';
@@ -21,6 +23,8 @@ const CSI_NODE_RETRY_MS = 5_000;
 
 export interface CsiPart extends Disposable {
   readonly claims: ClaimVolumes;
+  /** How full the volume published at `target` is, as its driver says. */
+  readonly volumeFigures: (target: string) => Promise<ClaimFigures | undefined>;
   /** For node.status.volumesInUse. */
   readonly volumesInUse: () => Promise<readonly string[] | undefined>;
   /** To be run once the Node is registered. */
@@ -105,6 +109,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
   };
   return {
     claims,
+    volumeFigures: (target) => csiVolumeFigures(target, drivers),
     volumesInUse: () => attachments.volumesInUse(),
     plugins,
     [Symbol.dispose]() {

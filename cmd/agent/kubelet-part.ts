@@ -52,6 +52,7 @@ import { runtimeCallMetrics } from './metrics.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
+import { createStatsPart } from './stats-part.ts';
 
 /** Sandboxes made at once: of their time, much is spent waiting for the kernel. */
 const SANDBOXES_PER_CPU = 4;
@@ -308,7 +309,19 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     },
     { client: ctx.heartbeats, clock, log },
   );
-  const server = await createServer(ctx, { kubelet, runtime });
+  const { handlers, slis } = createStatsPart(ctx, {
+    rootDir,
+    machine,
+    hierarchies,
+    runtime,
+    images,
+    runtimeName,
+    cgroups,
+    volumes,
+    csiFigures: csi.volumeFigures,
+    kubelet: () => kubelet,
+  });
+  const server = await createServer(ctx, { kubelet, runtime, handlers, slis });
 
   const conditions = {
     cgroupVersion: hierarchies.version,

@@ -5,6 +5,7 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
+import type { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { serverAuth } from './server-auth.ts';
@@ -15,7 +16,12 @@ import type { AgentContext } from './shared.ts';
 /** No task when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
 export async function createServer(
   ctx: AgentContext,
-  parts: { readonly kubelet: Kubelet; readonly runtime: RuntimeService; readonly handlers?: Handlers },
+  parts: {
+    readonly kubelet: Kubelet;
+    readonly runtime: RuntimeService;
+    readonly handlers?: Handlers;
+    readonly slis?: SliMetrics;
+  },
 ): Promise<Record<string, Task>> {
   const { server: settings, nodeName } = ctx.config;
   if (!settings.enabled) return {};
@@ -48,6 +54,7 @@ export async function createServer(
         ...configzEndpoint(ctx.config.configz),
         ...parts.handlers,
       },
+      onHealthCheck: (name, ok) => parts.slis?.observe(name, ok),
       healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
       clock: ctx.clock,
       log: ctx.log,

@@ -221,7 +221,7 @@ const runtimeFields = {
     filePath,
     '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',
   ),
-  volumeStatsAggPeriod: field('later', duration(Number.NEGATIVE_INFINITY), MINUTE),
+  volumeStatsAggPeriod: field('used', duration(Number.NEGATIVE_INFINITY), MINUTE),
   localStorageCapacityIsolation: field('used', bool, true),
 } satisfies Fields;
 

@@ -58,6 +58,7 @@ export function kubeletConfig(
     containerLogMaxFiles: c.containerLogMaxFiles,
     containerLogMaxWorkers: c.containerLogMaxWorkers,
     containerLogMonitorIntervalMs: c.containerLogMonitorInterval,
+    volumeStatsAggPeriodMs: c.volumeStatsAggPeriod,
     imagePullCredentialsVerificationPolicy: c.imagePullCredentialsVerificationPolicy || 'NeverVerifyPreloadedImages',
     preloadedImagesVerificationAllowlist: c.preloadedImagesVerificationAllowlist ?? [],
     imageMinimumGCAgeMs: c.imageMinimumGCAge,

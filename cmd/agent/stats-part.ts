@@ -1,0 +1,145 @@
+// What the node and its pods use, and the endpoints that show it.
+
+import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
+import { blockDeviceBytes } from '../../host/block-devices.ts';
+import type { CgroupHierarchies } from '../../host/cgroup.ts';
+import { cgroupSource } from '../../host/cgroup-source.ts';
+import { readCpuSockets } from '../../host/cpu-sockets.ts';
+import { fileSystemFigures, treeSizes } from '../../host/file-system-use.ts';
+import type { MachineInfo } from '../../host/machine.ts';
+import { cgroupOfProcess, findProcesses } from '../../host/process-facts.ts';
+import type { Kubelet } from '../../kubelet/kubelet.ts';
+import { figureEndpoints } from '../../kubelet/metrics/endpoints.ts';
+import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
+import { cgroupName, type PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import type { Handlers } from '../../kubelet/server/endpoints.ts';
+import { NodeStats } from '../../kubelet/stats/node-stats.ts';
+import { NodeUsage } from '../../kubelet/stats/node-usage.ts';
+import { CgroupSampler, type SystemGroup } from '../../kubelet/stats/sampler.ts';
+import { StorageMeter } from '../../kubelet/stats/storage-meter.ts';
+import { podTargets } from '../../kubelet/stats/targets.ts';
+import { type ClaimFigures, VolumeMeter } from '../../kubelet/stats/volume-meter.ts';
+import type { MountedVolume, VolumeManager } from '../../kubelet/volumes/volume-manager.ts';
+import { versionText } from '../version.ts';
+import type { AgentContext } from './shared.ts';
+
+export interface StatsPart {
+  readonly usage: NodeUsage;
+  readonly stats: NodeStats;
+  readonly handlers: Handlers;
+  readonly slis: SliMetrics;
+}
+
+export interface StatsPartDeps {
+  readonly rootDir: string;
+  readonly machine: MachineInfo;
+  readonly hierarchies: CgroupHierarchies;
+  readonly runtime: RuntimeService;
+  readonly images: ImageService;
+  readonly runtimeName: string;
+  readonly cgroups: PodCgroups;
+  readonly volumes: Pick<VolumeManager, 'volumesOf'>;
+  /** Figures of a CSI driver's volume; undefined when it has none. @throws when the driver fails. */
+  readonly csiFigures: (target: string) => Promise<ClaimFigures | undefined>;
+  readonly kubelet: () => Kubelet;
+}
+
+/** Where containerd and CRI-O keep their cgroup; found by the process when it is not configured. */
+const CONTROLLER = 'memory';
+
+export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPart {
+  const { config, clock, log, exec, registry } = ctx;
+  const { rootDir, machine, hierarchies, runtime, images, cgroups } = deps;
+  const { kubelet: settings } = config;
+  const source = cgroupSource(hierarchies);
+  const targets = () => podTargets(deps.kubelet().runningPods(), (pod) => cgroups.cgroupParentOf(pod));
+  const claimFigures = (volume: MountedVolume) => figuresOfClaim(volume, deps, (dirs) => treeSizes(exec, dirs, 30_000));
+  const volumes = new VolumeMeter({ exec, volumesOf: (uid) => deps.volumes.volumesOf(uid), claimFigures, clock, log });
+  const storage = new StorageMeter({ runtime, volumes, rootDir, podLogsDir: settings.podLogsDir, clock });
+  const podsCgroup = cgroupName(settings.cgroupDriver, settings.cgroupRoot, ['kubepods']);
+  const usage = new NodeUsage(
+    { rootDir, memoryBytes: machine.memoryBytes, podsCgroup },
+    { source, images, storage, targets, cgroupParentOf: (pod) => cgroups.cgroupParentOf(pod), clock },
+  );
+  const sampler = new CgroupSampler({ source, targets, groups: systemGroups(ctx, deps, podsCgroup), clock });
+  const stats = new NodeStats(
+    { nodeName: config.nodeName, memoryBytes: machine.memoryBytes, volumeAgeMs: settings.volumeStatsAggPeriodMs },
+    { sampler, usage, storage, volumes, clock, log },
+  );
+  const slis = new SliMetrics();
+  const cadvisor = {
+    machine: once(async () => ({ machine, ...(await readCpuSockets(machine.cores)), version: versionText() })),
+    pauseImage: once(() => pauseImageOf(runtime)),
+    directories: async () => [rootDir, ...(await imageDirs(images))],
+  };
+  const probes = registry;
+  return { usage, stats, slis, handlers: figureEndpoints({ stats, cadvisor, own: registry, probes, slis, log }) };
+}
+
+function systemGroups(ctx: AgentContext, deps: StatsPartDeps, podsCgroup: string): SystemGroup[] {
+  const { cgroupDriver, cgroupRoot } = ctx.config.kubelet;
+  const controller = deps.hierarchies.version === 1 ? CONTROLLER : undefined;
+  const qos = (level: string) => cgroupName(cgroupDriver, cgroupRoot, ['kubepods', level]);
+  const [own] = [cgroupOfProcess('self', controller)];
+  let runtime: string | undefined;
+  const runtimeCgroup = () => {
+    // Of several, nobody can say which one serves this node.
+    const pids = runtime === undefined ? findProcesses(deps.runtimeName) : [];
+    if (pids.length === 1) runtime = cgroupOfProcess(pids[0]!, controller);
+    return runtime;
+  };
+  return [
+    { name: 'kubelet', inSummary: true, cgroup: () => own, startedAtMs: ctx.clock.now() },
+    { name: 'runtime', inSummary: true, cgroup: runtimeCgroup },
+    { name: 'pods', inSummary: true, cgroup: () => podsCgroup },
+    { name: 'burstable', inSummary: false, cgroup: () => qos('burstable') },
+    { name: 'besteffort', inSummary: false, cgroup: () => qos('besteffort') },
+  ];
+}
+
+/** CSI drivers are asked; a directory of the node is a file system, or a part of one. */
+async function figuresOfClaim(
+  { hostPath, isBlock }: MountedVolume,
+  { csiFigures }: StatsPartDeps,
+  sizes: (dirs: readonly string[]) => ReturnType<typeof treeSizes>,
+): Promise<ClaimFigures | undefined> {
+  if (isBlock === true) {
+    const capacityBytes = await blockDeviceBytes(hostPath);
+    return capacityBytes === undefined ? undefined : { capacityBytes };
+  }
+  if (hostPath.includes('/kubernetes.io~csi/')) return await csiFigures(hostPath);
+  const size = (await sizes([hostPath])).get(hostPath);
+  return { ...(await fileSystemFigures(hostPath)), ...size };
+}
+
+/** The runtime tells its configuration to those who ask for everything. */
+async function pauseImageOf(runtime: RuntimeService): Promise<string> {
+  try {
+    const { info } = await runtime.status(true);
+    const config = JSON.parse(info.config ?? '{}') as { sandboxImage?: unknown };
+    return typeof config.sandboxImage === 'string' ? config.sandboxImage : 'pause';
+  } catch {
+    return 'pause'; // dashboards take rows without any image for cgroups of the system
+  }
+}
+
+async function imageDirs(images: ImageService): Promise<string[]> {
+  try {
+    const { image } = await images.imageFsInfo();
+    return image.flatMap((i) => i.fsId?.mountpoint || []);
+  } catch {
+    return []; // the runtime does not answer: the node's own file system is there nevertheless
+  }
+}
+
+/** `read`, once: again only after a failure. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let value: Promise<T> | undefined;
+  return () => {
+    value ??= read().catch((err: unknown) => {
+      value = undefined;
+      throw err;
+    });
+    return value;
+  };
+}
