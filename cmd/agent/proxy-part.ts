@@ -10,6 +10,7 @@ import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
+import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
 import { localhostNodePorts, type NodeFacts, nodeAddresses, ruleOptions } from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
@@ -20,8 +21,26 @@ const FULL_SYNC_MS = 3_600_000;
 
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
+  const { proxy, network } = ctx.config;
+  if (proxy.detectLocal.by === 'node-cidr') return { run: (s) => runOnNodeCidrs(ctx, s) };
+  return await makeProxy(ctx, { 4: proxy.clusterCidr, 6: network.clusterCidrV6 }, signal);
+}
+
+/** The kubelet part of this process may have yet to register the Node whose ranges are waited for. */
+async function runOnNodeCidrs(ctx: AgentContext, signal: AbortSignal): Promise<void> {
+  const ranges = await waitForNodeCidrs(ctx, signal);
+  if (ranges === undefined) return; // stopped before there were any
+  const proxy = await makeProxy(ctx, ranges, signal);
+  await runTasks(signal, { rules: (s) => proxy.run(s), nodeCidrs: (s) => watchNodeCidrs(ctx, ranges, s) });
+}
+
+async function makeProxy(
+  ctx: AgentContext,
+  podRanges: PodRanges,
+  signal: AbortSignal,
+): Promise<{ readonly run: Task }> {
   const { proxy: settings, nodeName } = ctx.config;
-  const facts = await nodeFacts(ctx);
+  const facts = await nodeFacts(ctx, podRanges);
   const failures = settings.mode === 'nftables' ? cleanupFailures(ctx.registry) : undefined;
   const backends: RuleBackend[] = [];
   for (const family of await servedFamilies(ctx, facts, signal)) {
@@ -146,14 +165,14 @@ async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */
-async function nodeFacts({ config }: AgentContext): Promise<NodeFacts> {
+async function nodeFacts({ config }: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
   const primary: string[] = [];
   for (const family of [4, 6] as const) {
     const configured = config.node.nodeIps.find((ip) => isIPv6(ip) === (family === 6));
     const ip = configured ?? (await defaultRouteAddress(family));
     if (ip !== undefined) primary.push(ip);
   }
-  return { own: ownAddresses(), primary, podRanges: { 4: config.proxy.clusterCidr, 6: config.network.clusterCidrV6 } };
+  return { own: ownAddresses(), primary, podRanges };
 }
 
 function ownAddresses(): readonly string[] {

@@ -31,6 +31,13 @@ test('each family has its own addresses, pod range and loopback', () => {
   expect(ruleOptions(6, settings, facts)).toMatchObject(of6);
 });
 
+test('the ranges of the Node tell local traffic as those of the cluster do', () => {
+  const byNode = { ...settings, detectLocal: { by: 'node-cidr' } } as ProxySettings;
+  const of = (family: 4 | 6) => ruleOptions(family, byNode, { ...facts, podRanges: { 4: '10.244.1.0/24', 6: '' } });
+  expect(of(4).localTraffic).toEqual({ by: 'cidr', cidr: '10.244.1.0/24' });
+  expect(of(6).localTraffic).toBeUndefined();
+});
+
 test('an interface tells local traffic of both families', () => {
   const byBridge = { ...settings, detectLocal: { by: 'interface', name: 'cni0' } } as ProxySettings;
   for (const family of [4, 6] as const)

@@ -10,7 +10,7 @@ export interface NodeFacts {
   readonly own: readonly string[];
   /** The address of each family that the node is known by: what `primary` among node port addresses means. */
   readonly primary: readonly string[];
-  /** The range of all pods of each family; '' when it is not known. */
+  /** The range of all pods, or of the node's own, of each family; '' when it is not known. */
   readonly podRanges: Readonly<Record<Family, string>>;
 }
 
@@ -63,7 +63,7 @@ function portRanges(
 }
 
 function localTraffic(detect: ProxySettings['detectLocal'], podRange: string): LocalTraffic | undefined {
-  if (detect.by !== 'cidr') return detect;
+  if (detect.by === 'interface' || detect.by === 'interface-prefix') return detect;
   return podRange === '' ? undefined : { by: 'cidr', cidr: podRange };
 }
 

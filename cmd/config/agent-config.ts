@@ -136,9 +136,10 @@ export interface ProxySettings {
   readonly clusterCidr: string;
   readonly masqueradeAll: boolean;
   readonly masqueradeBit: number;
-  /** What tells packets of the node's own pods; the range is clusterCidr. */
+  /** What tells packets of the node's own pods: the range clusterCidr, those of the Node object, or where they come in. */
   readonly detectLocal:
     | { readonly by: 'cidr' }
+    | { readonly by: 'node-cidr' }
     | { readonly by: 'interface'; readonly name: string }
     | { readonly by: 'interface-prefix'; readonly prefix: string };
   readonly conntrack: ConntrackSettings;

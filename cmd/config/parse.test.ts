@@ -418,10 +418,6 @@ describe('faults in files', () => {
       '/c: iptables.minSyncPeriod: expected at most iptables.syncPeriod',
     ],
     [
-      proxy('detectLocalMode: NodeCIDR'),
-      '/c: detectLocalMode: expected ClusterCIDR, BridgeInterface or InterfaceNamePrefix: NodeCIDR is not supported',
-    ],
-    [
       proxy('detectLocalMode: BridgeInterface'),
       'KubeProxyConfiguration.detectLocal.bridgeInterface: expected a name, as detectLocalMode is BridgeInterface',
     ],

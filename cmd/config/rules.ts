@@ -149,11 +149,6 @@ export function checkProxy(c: ProxyFileSettings, report: Report): void {
     report(`${section}.minSyncPeriod`, `expected at most ${section}.syncPeriod`);
   if (c.nodePortAddresses.includes('primary') && c.nodePortAddresses.length > 1)
     report('nodePortAddresses', 'expected primary to stand alone');
-  if (c.detectLocalMode === 'NodeCIDR')
-    report(
-      'detectLocalMode',
-      'expected ClusterCIDR, BridgeInterface or InterfaceNamePrefix: NodeCIDR is not supported',
-    );
   if (c.configSyncPeriod <= 0) report('configSyncPeriod', 'expected more than 0');
   if (c[section].syncPeriod <= 0) report(`${section}.syncPeriod`, 'expected more than 0');
   for (const name of [c.detectLocal.bridgeInterface, c.detectLocal.interfaceNamePrefix]) {

@@ -191,6 +191,7 @@ export function proxySettings(c: ProxyFileSettings, clusterCidr: string): ProxyS
 
 function detectLocal({ detectLocalMode, detectLocal: names }: ProxyFileSettings): ProxySettings['detectLocal'] {
   if (detectLocalMode === 'BridgeInterface') return { by: 'interface', name: names.bridgeInterface };
+  if (detectLocalMode === 'NodeCIDR') return { by: 'node-cidr' };
   if (detectLocalMode === 'InterfaceNamePrefix') return { by: 'interface-prefix', prefix: names.interfaceNamePrefix };
   return { by: 'cidr' };
 }
