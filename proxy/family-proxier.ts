@@ -10,7 +10,7 @@ import type { OnInvalid } from './invalid-input.ts';
 import { planPort } from './port-plan.ts';
 import type { RuleBackend, ServicePlan, Services } from './rule-backend.ts';
 import { ServiceChanges } from './service-changes.ts';
-import { type ServiceHealth, serviceHealthOf } from './service-health.ts';
+import { hasHealthCheck, type ServiceHealth, serviceHealthOf } from './service-health.ts';
 import { staleUdpFlows } from './stale-flows.ts';
 import type { NodeTopology } from './topology.ts';
 
@@ -177,7 +177,8 @@ export class FamilyProxier {
   }
 
   #updateHealthCheck(key: string): void {
-    const check = serviceHealthOf(this.services.current.get(key) ?? [], this.endpoints.current.get(key));
+    const ports = this.services.current.get(key) ?? [];
+    const check = hasHealthCheck(ports) ? serviceHealthOf(ports, this.endpoints.current.get(key)) : undefined;
     if (check === undefined) this.#healthChecks.delete(key);
     else this.#healthChecks.set(key, check);
   }

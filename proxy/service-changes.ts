@@ -7,6 +7,7 @@ import type { ServicePort as ApiServicePort, Service } from '../api/kinds.ts';
 import { objectKey } from '../api/meta.ts';
 import type { Logger } from '../core/log.ts';
 import { canonicalCidr, canonicalIp, isObjectName, isPort } from './address.ts';
+import { flatText } from './flat-text.ts';
 import { type OnInvalid, shown } from './invalid-input.ts';
 import { isProtocol, portId, type ServiceMap, type ServicePort } from './service-map.ts';
 
@@ -34,7 +35,7 @@ export class ServiceChanges {
   handle(key: string, service: Service | undefined): boolean {
     const ports = service === undefined ? [] : readServicePorts(service, this.#family, this.#onInvalid);
     if (isDeepStrictEqual(ports, this.#applied.get(key) ?? [])) this.#pending.delete(key);
-    else this.#pending.set(key, ports);
+    else this.#pending.set(flatText(key), ports);
     return this.#pending.size > 0;
   }
 
@@ -66,7 +67,7 @@ export class ServiceChanges {
 /** Pure but for `onInvalid`: the ports of `service` that rules of `family` can be made for. */
 export function readServicePorts(service: Service, family: IpVersion, onInvalid: OnInvalid): readonly ServicePort[] {
   const spec = service.spec;
-  const key = objectKey(service);
+  const key = flatText(objectKey(service));
   if (spec === undefined || spec.type === 'ExternalName') return [];
   if (service.metadata?.labels?.[SERVICE_PROXY_NAME_LABEL] !== undefined) return [];
   const clusterIp = clusterIpOf(spec, family);
@@ -107,7 +108,7 @@ function readPort(
   if (p.nodePort !== undefined && p.nodePort !== 0 && !isPort(p.nodePort)) return undefined;
   return {
     serviceKey,
-    nameString: name === '' ? serviceKey : `${serviceKey}:${name}`,
+    nameString: name === '' ? serviceKey : flatText(`${serviceKey}:${name}`),
     portId: portId(name, protocol),
     protocol,
     clusterIp,
@@ -158,9 +159,12 @@ function loadBalancerVips(service: Service, family: IpVersion): readonly string[
 
 function sourceRanges(texts: readonly string[], family: IpVersion): readonly string[] {
   const ranges = distinct(texts.map((t) => canonicalCidr(t, family)));
-  return ranges.some((r) => r.endsWith('/0')) ? [] : ranges;
+  return ranges.some((r) => r.endsWith('/0')) ? NONE : ranges;
 }
 
+/** Most Services have no such addresses, and there are many Services. */
+const NONE: readonly string[] = [];
+
 function distinct(values: readonly (string | undefined)[]): readonly string[] {
-  return [...new Set(values.filter((v) => v !== undefined))];
+  return values.length === 0 ? NONE : [...new Set(values.filter((v) => v !== undefined))];
 }

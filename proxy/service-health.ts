@@ -75,6 +75,11 @@ export class ServiceHealthServers implements AsyncDisposable {
   }
 }
 
+/** Few Services have one. */
+export function hasHealthCheck(ports: readonly ServicePort[]): boolean {
+  return ports.some((p) => p.healthCheckNodePort !== undefined);
+}
+
 /** What a Service's health check should tell; undefined when it has none. Pure. */
 export function serviceHealthOf(
   ports: readonly ServicePort[],

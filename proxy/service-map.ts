@@ -43,7 +43,9 @@ export interface Endpoint {
 export type ServiceMap = ReadonlyMap<string, readonly ServicePort[]>;
 
 /** By service key, then by `portId`; endpoints sorted by address. */
-export type EndpointMap = ReadonlyMap<string, ServiceEndpoints>;
+export interface EndpointMap {
+  get(key: string): ServiceEndpoints | undefined;
+}
 export type ServiceEndpoints = ReadonlyMap<string, readonly Endpoint[]>;
 
 /** Identity of a port inside a Service: the protocol belongs to it, so `dns` over TCP and over UDP never mix. */

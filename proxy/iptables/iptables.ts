@@ -5,6 +5,7 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
+import { OneAtATime } from '../one-at-a-time.ts';
 import type { NodeAddresses, RuleOptions } from '../options.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
 import { renderDelta, type ServiceChange } from './delta.ts';
@@ -114,15 +115,13 @@ export class IptablesBackend implements RuleBackend {
 
   /** One after the other; the next document is made while the tool works on one. */
   async #apply(documents: Iterable<string> | AsyncIterable<string>, signal: AbortSignal): Promise<void> {
-    let running = Promise.resolve();
+    const runs = new OneAtATime();
     try {
       for await (const document of documents) {
-        await running;
-        running = applyRestore(this.#exec, document, { family: this.family, signal });
-        running.catch(() => {}); // thrown by the next `await`, which comes later than the failure
+        await runs.start(() => applyRestore(this.#exec, document, { family: this.family, signal }));
       }
     } finally {
-      await running;
+      await runs.end();
     }
   }
 

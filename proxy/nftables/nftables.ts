@@ -9,8 +9,11 @@ import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyNft, checkNft } from '../../host/nft.ts';
 import { canonicalCidr } from '../address.ts';
-import type { ClusterFacts, RuleBackend, ServicePlan } from '../rule-backend.ts';
+import { fingerprint } from '../fingerprint.ts';
+import { OneAtATime } from '../one-at-a-time.ts';
+import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
 import { Elements } from './elements.ts';
+import { type KeptService, NOTHING_KEPT, packService, unpackService } from './kept-service.ts';
 import { canonicalRule } from './listing.ts';
 import { readTable, type TableState } from './read-table.ts';
 import { type Element, type NftService, renderService } from './service-rules.ts';
@@ -61,9 +64,9 @@ export class NftablesBackend implements RuleBackend {
   readonly #deps: NftablesDeps;
   readonly #exec: Exec;
   readonly #clock: Clock;
-  /** What the kernel holds after a sync that went well. */
-  readonly #rendered = new Map<string, NftService>();
-  readonly #elements = new Elements();
+  /** What the kernel holds after a sync that went well, as `packService` has it. */
+  readonly #kept = new Map<string, string>();
+  readonly #elements = new Elements((owner) => this.#keptOf(owner).elements);
   /** Chains that nothing leads to, with the monotonic ms at which they were emptied. */
   readonly #resting = new Map<string, number>();
   #isFirst = true;
@@ -104,23 +107,15 @@ export class NftablesBackend implements RuleBackend {
     return this.#hasUncleared;
   }
 
-  async writeAll(services: ReadonlyMap<string, ServicePlan>, _facts: ClusterFacts, signal: AbortSignal): Promise<void> {
+  async writeAll(services: Services, _facts: ClusterFacts, signal: AbortSignal): Promise<void> {
     const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
     this.#opts = { ...this.#opts, nodePortIps, nodeIps };
-    this.#rendered.clear();
+    this.#kept.clear();
     this.#elements.clear();
     this.#resting.clear();
     const there = await this.#writeFrame(signal);
     const used = new Set<string>();
-    const turns = new Turns();
-    for (const [key, plan] of services) {
-      if (turns.isDue) await turns.next();
-      const after = renderService(plan, this.#opts);
-      this.#rendered.set(key, after);
-      this.#elements.update([{ owner: key, before: [], after: after.elements }]);
-      for (const name of [...after.chains.keys(), ...after.affinitySets.keys()]) used.add(name);
-    }
-    const transaction = await this.#writeServices(this.#asListed(there), signal);
+    const transaction = await this.#writeServices(this.#asListed(services, there, used), signal);
     for (const name of there.chains.keys()) if (!used.has(name)) this.#retire(transaction, name);
     for (const name of there.affinitySets.keys()) if (!used.has(name)) transaction.deleteSet(name);
     const { removed, added } = await differenceOf(there, this.#elements.all());
@@ -134,12 +129,12 @@ export class NftablesBackend implements RuleBackend {
     await this.#deleteRested(signal);
     const changes = [...changed].map(([owner, plan]) => ({
       owner,
-      before: this.#rendered.get(owner) ?? NOTHING,
+      before: this.#keptOf(owner),
       after: plan === undefined ? NOTHING : renderService(plan, this.#opts),
     }));
     for (const { owner, after } of changes) {
-      if (after === NOTHING) this.#rendered.delete(owner);
-      else this.#rendered.set(owner, after);
+      if (after === NOTHING) this.#kept.delete(owner);
+      else this.#kept.set(owner, packService(after));
     }
     const head = this.#hasNewCidrs ? renderServiceCidrs(this.#opts) : [];
     this.#hasNewCidrs = false;
@@ -173,15 +168,14 @@ export class NftablesBackend implements RuleBackend {
 
   /** In turn, so that each call costs the same and all have been looked at after some. */
   #someElements(): Element[] {
-    const some: Element[] = [];
-    let at = 0;
-    for (const element of this.#elements.all()) {
-      if (at++ < this.#nextElement) continue;
-      some.push(element);
-      if (some.length === ELEMENTS_PER_LOOK) break;
-    }
-    this.#nextElement = some.length === ELEMENTS_PER_LOOK ? at : 0;
+    const some = [...this.#elements.all(this.#nextElement).take(ELEMENTS_PER_LOOK)];
+    this.#nextElement = some.length === ELEMENTS_PER_LOOK ? this.#nextElement + ELEMENTS_PER_LOOK : 0;
     return some;
+  }
+
+  #keptOf(owner: string): KeptService {
+    const kept = this.#kept.get(owner);
+    return kept === undefined ? NOTHING_KEPT : unpackService(kept);
   }
 
   /** Reads the table, and writes what stands in it whatever Services there are. Returns what there is of Services. */
@@ -201,12 +195,20 @@ export class NftablesBackend implements RuleBackend {
     return mustRebuild ? { ...there, chains: new Map(), affinitySets: new Map(), elements: new Map() } : there;
   }
 
-  *#asListed(there: TableState): Generator<ServiceWrite> {
+  /** Renders and remembers one Service after the other; `used` gets the names of their chains and sets. */
+  *#asListed(services: Services, there: TableState, used: Set<string>): Generator<ServiceWrite> {
     const isThere = (chain: string, rules: readonly string[]) => {
       const listed = there.chains.get(chain);
       return listed !== undefined && sameRules(listed, rules.map(canonicalRule));
     };
-    for (const after of this.#rendered.values()) yield { after, isThere, affinitySets: there.affinitySets };
+    for (const [key, plan] of services) {
+      const after = renderService(plan, this.#opts);
+      this.#kept.set(key, packService(after));
+      this.#elements.claim(key, after.elements);
+      for (const name of after.chains.keys()) used.add(name);
+      for (const name of after.affinitySets.keys()) used.add(name);
+      yield { after, isThere, affinitySets: there.affinitySets };
+    }
   }
 
   /**
@@ -222,14 +224,20 @@ export class NftablesBackend implements RuleBackend {
     let written = 0;
     const renewals: ServiceWrite[] = [];
     const turns = new Turns();
-    for (const write of writes) {
-      if (turns.isDue) await turns.next();
-      // Chains that are retired last may use the old set: it goes in the same transaction as they are emptied.
-      if (mustRenewSets(write)) renewals.push(write);
-      else if (this.#writeService(transaction, write) && ++written % SERVICES_PER_TRANSACTION === 0) {
-        await applyNft(this.#exec, transaction.render(), { signal });
-        transaction = new Transaction(this.#opts);
+    const runs = new OneAtATime();
+    try {
+      for (const write of writes) {
+        if (turns.isDue) await turns.next();
+        // Chains that are retired last may use the old set: it goes in the same transaction as they are emptied.
+        if (mustRenewSets(write)) renewals.push(write);
+        else if (this.#writeService(transaction, write) && ++written % SERVICES_PER_TRANSACTION === 0) {
+          const document = transaction.render();
+          await runs.start(() => applyNft(this.#exec, document, { signal }));
+          transaction = new Transaction(this.#opts);
+        }
       }
+    } finally {
+      await runs.end();
     }
     for (const write of renewals) this.#writeService(transaction, write);
     return transaction;
@@ -259,7 +267,7 @@ export class NftablesBackend implements RuleBackend {
     return hasWritten;
   }
 
-  #retireUnused(transaction: Transaction, before: NftService, after: NftService): void {
+  #retireUnused(transaction: Transaction, before: KeptService, after: NftService): void {
     for (const name of before.chains.keys()) if (!after.chains.has(name)) this.#retire(transaction, name);
     for (const name of before.affinitySets.keys()) if (!after.affinitySets.has(name)) transaction.deleteSet(name);
   }
@@ -302,10 +310,10 @@ function withoutNested(cidrs: readonly string[]): readonly string[] {
     .map(({ text }) => text);
 }
 
-function asRemembered({ before, after }: { before: NftService; after: NftService }): ServiceWrite {
+function asRemembered({ before, after }: { before: KeptService; after: NftService }): ServiceWrite {
   return {
     after,
-    isThere: (chain, rules) => sameRules(before.chains.get(chain), rules),
+    isThere: (chain, rules) => before.chains.get(chain) === fingerprint(rules),
     affinitySets: before.affinitySets,
   };
 }
@@ -315,8 +323,8 @@ function mustRenewSets({ after, affinitySets }: ServiceWrite): boolean {
   return false;
 }
 
-function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a !== undefined && a.length === b.length && a.every((rule, i) => rule === b[i]);
+function sameRules(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((rule, i) => rule === b[i]);
 }
 
 /** What has to be taken out of the kernel's containers and put into them. */
