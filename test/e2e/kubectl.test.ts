@@ -101,7 +101,9 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         // Each state lasts until the watch has shown it: a pod without anything to wait for is Running at once.
         const volumes = [{ name: 'late', configMap: { name: 'late' } }];
         const label = `watched-${namespace}`; // the other versions do the same at the same time
-        await kubectl.apply(pod('watched', SLEEP, { nodeSelector: { [label]: 'yes' }, volumes }));
+        const watched = pod('watched', SLEEP, { nodeSelector: { [label]: 'yes' }, volumes });
+        watched.spec!.containers[0]!.volumeMounts = [{ name: 'late', mountPath: '/late' }]; // else nobody waits for it
+        await kubectl.apply(watched);
         await watch.untilLine(/^watched\s+0\/1\s+Pending\s/);
         await kubectl.run('label', 'node', 'node-1', `${label}=yes`);
         await watch.untilLine(/^watched\s+0\/1\s+ContainerCreating\s/);

@@ -80,6 +80,8 @@ function namesAnotherLab(line: string, id: string): boolean {
   return (
     /\b(nodelet-[0-9a-f]{6}-|nodelet-lab-[0-9a-f]{6}|ndl-[0-9a-f]{6}|t-[a-z0-9]+-[0-9a-f]{6}-)/.test(line) ||
     line.includes('/nodelet-cd-') ||
+    // What the network plugins remember of the sandboxes of suites without a lab, whose network is `test-…`.
+    /^file \/var\/lib\/cni\/results\/(test-[0-9a-f]|cni-loopback-)/.test(line) ||
     // These stay as long as anything on the host needs them: another lab, another suite.
     ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns'].includes(line)
   );
