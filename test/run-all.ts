@@ -1,9 +1,12 @@
-// `npm test`: every suite, one after the other, and one closing line for all of them together. Suites on the real
-// system need root; without it only the unit tests run and the rest is counted as skipped, with the reason.
+// `npm test`: every suite, and one closing line for all of them together. Suites on the real system mostly wait, and do
+// not see each other: they run side by side once the unit tests, which need both cores, are over. They need root; without
+// it the tests are counted as skipped, with the reason.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 
 interface Counts {
   passed: number;
@@ -36,18 +39,23 @@ interface Report {
   }[];
 }
 
-const SUITES = ['unit', 'integration', 'e2e'] as const;
+type Suite = 'unit' | 'integration' | 'e2e';
+
+/** Suites that run side by side, each list one after the other. */
+const LANES: readonly (readonly Suite[])[] = [['e2e'], ['integration']];
 const root = path.resolve(import.meta.dirname, '..');
 
-async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Promise<SuiteResult> {
+async function runSuite(suite: Suite, reportDir: string): Promise<SuiteResult> {
   const report = path.join(reportDir, `${suite}.json`);
-  console.log(`\n=== ${suite} ===`);
+  console.log(`=== ${suite} ===`);
   const startMs = performance.now();
   const args = ['run', '--project', suite, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
     cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  tell(suite, child.stdout);
+  tell(suite, child.stderr);
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (c) => resolve(c ?? 1));
@@ -55,6 +63,11 @@ async function runSuite(suite: (typeof SUITES)[number], reportDir: string): Prom
   const counts = await readCounts(report, code);
   console.log(`=== ${suite}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
   return counts;
+}
+
+/** Each line with the name of its suite in front of it. */
+function tell(suite: Suite, output: Readable): void {
+  createInterface({ input: output }).on('line', (line) => console.log(line === '' ? '' : `${suite} | ${line}`));
 }
 
 /** A runner that died, or a file that did not even load, is a failure that no test counts. */
@@ -91,17 +104,22 @@ function format({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
 
-const reportDir = await mkdtemp(path.join(tmpdir(), 'nodelet-test-'));
-const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-const failures: string[] = [];
-try {
-  for (const suite of SUITES) {
+async function runLane(suites: readonly Suite[]): Promise<void> {
+  for (const suite of suites) {
     const counts = await runSuite(suite, reportDir);
     total.passed += counts.passed;
     total.failed += counts.failed;
     total.skipped += counts.skipped;
     failures.push(...counts.failures.map((line) => `${suite}: ${line}`));
   }
+}
+
+const reportDir = await mkdtemp(path.join(tmpdir(), 'nodelet-test-'));
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
+try {
+  await runLane(['unit']);
+  await Promise.all(LANES.map(runLane));
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }
