@@ -45,7 +45,7 @@ async function listen(): Promise<void> {
   server.on('session', (session) => sessions.add(session));
   server.on('stream', (stream) => {
     stream.on('error', () => {}); // clients go
-    answer(stream);
+    answer(stream as ServerHttp2Stream);
   });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
 }
