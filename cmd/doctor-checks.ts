@@ -3,45 +3,16 @@
 import path from 'node:path';
 import { errorMessage } from '../core/errors.ts';
 import { findCgroups } from '../host/cgroup.ts';
-import type { Exec } from '../host/exec.ts';
-
-export type Level = 'ok' | 'warn' | 'fail';
-
-export interface Finding {
-  readonly check: string;
-  /** fail: no node can run. warn: it runs, with a limit or after a setting. */
-  readonly level: Level;
-  readonly message: string;
-  /** The command, or the setting, that mends it. */
-  readonly remedy?: string;
-}
-
-/** What the container runtime says of itself. */
-export interface RuntimeFacts {
-  readonly name: string;
-  readonly version: string;
-  readonly apiVersion: string;
-  readonly ready: boolean;
-}
-
-/** The host as the checks see it. */
-export interface Host {
-  readonly uid: number;
-  readonly exec: Exec;
-  /** Undefined when there is no such file; rejects for anything else. */
-  readonly read: (file: string) => Promise<string | undefined>;
-  readonly exists: (file: string) => Promise<boolean>;
-  readonly programPath: readonly string[];
-  /** Rejects when the runtime does not answer. */
-  readonly askRuntime: (endpoint: string) => Promise<RuntimeFacts>;
-}
-
-export interface DoctorOptions {
-  readonly runtimeEndpoint: string;
-  readonly cniBinDir: string;
-}
-
-type Check = (host: Host, opts: DoctorOptions) => Promise<Finding[]>;
+import {
+  type Check,
+  type DoctorOptions,
+  type Finding,
+  finding,
+  type Host,
+  type Level,
+  type RuntimeFacts,
+} from './doctor-finding.ts';
+import { NODE_CHECKS } from './doctor-node-checks.ts';
 
 /** Every finding, in the order in which a person would mend them. */
 export async function examine(host: Host, opts: DoctorOptions): Promise<Finding[]> {
@@ -58,6 +29,7 @@ export async function examine(host: Host, opts: DoctorOptions): Promise<Finding[
     runtime,
     cniPlugins,
     swap,
+    ...NODE_CHECKS,
   ];
   const findings: Finding[] = [];
   for (const check of checks) findings.push(...(await run(check, host, opts)));
@@ -70,10 +42,6 @@ async function run(check: Check, host: Host, opts: DoctorOptions): Promise<Findi
   } catch (err) {
     return [{ check: check.name, level: 'fail', message: `could not be checked: ${errorMessage(err)}` }];
   }
-}
-
-function finding(check: string, level: Level, message: string, remedy?: string): Finding {
-  return { check, level, message, ...(remedy === undefined ? {} : { remedy }) };
 }
 
 /** Bits of CapEff in /proc/self/status (capabilities(7)) that pods cannot be made without. */
@@ -240,17 +208,29 @@ async function forwarding(host: Host): Promise<Finding[]> {
   ];
 }
 
-async function cgroups(host: Host): Promise<Finding[]> {
+/** By a default that can be changed it is a warning; by a configuration that is there, a failure. */
+function refusedBy({ configured }: DoctorOptions): Level {
+  return configured ? 'fail' : 'warn';
+}
+
+async function cgroups(host: Host, opts: DoctorOptions): Promise<Finding[]> {
   const { version, mounts } = findCgroups((await host.read('/proc/self/mountinfo')) ?? '');
-  if (version === 1)
+  if (version === 1) {
+    const missing = ['cpu', 'memory', 'pids'].filter((name) => !mounts.has(name));
+    if (missing.length > 0) {
+      const remedy = `mount -t cgroup -o ${missing[0]} cgroup /sys/fs/cgroup/${missing[0]}, each one`;
+      return [finding('cgroups', 'fail', `version 1 without the controllers ${missing.join(', ')}`, remedy)];
+    }
+    if (!opts.failCgroupV1) return [finding('cgroups', 'ok', 'version 1, as failCgroupV1: false allows')];
     return [
       finding(
         'cgroups',
-        'warn',
+        refusedBy(opts),
         'version 1, which the kubelet of v1.36 refuses by default',
         'boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false',
       ),
     ];
+  }
   const root = mounts.get('unified') ?? '/sys/fs/cgroup';
   const controllers = new Set(((await host.read(`${root}/cgroup.controllers`)) ?? '').trim().split(/\s+/));
   const missing = ['cpu', 'memory', 'pids'].filter((name) => !controllers.has(name));
@@ -265,7 +245,7 @@ async function cgroups(host: Host): Promise<Finding[]> {
   ];
 }
 
-async function runtime(host: Host, { runtimeEndpoint }: DoctorOptions): Promise<Finding[]> {
+async function runtime(host: Host, { runtimeEndpoint, cgroupDriver }: DoctorOptions): Promise<Finding[]> {
   const check = 'container runtime';
   const socket = runtimeEndpoint.replace(/^unix:\/\//, '');
   if (!(await host.exists(socket)))
@@ -295,7 +275,16 @@ async function runtime(host: Host, { runtimeEndpoint }: DoctorOptions): Promise<
     return [finding(check, 'fail', `${said}; CRI v1 is needed`, 'upgrade to containerd 1.6 or later')];
   if (!facts.ready)
     return [finding(check, 'fail', `${said}, but says that it is not ready`, 'journalctl -u containerd')];
-  return [finding(check, 'ok', said)];
+  return [finding(check, 'ok', said), driverFinding(facts, cgroupDriver)];
+}
+
+/** One manager for all cgroups of pods: two that disagree make trees the other does not know. */
+function driverFinding({ name, cgroupDriver: theirs }: RuntimeFacts, ours: string): Finding {
+  const check = 'cgroup driver';
+  if (theirs === undefined) return finding(check, 'ok', `${ours}; ${name} does not tell its own`);
+  if (theirs === ours) return finding(check, 'ok', `${ours}, as that of ${name}`);
+  const remedy = `set cgroupDriver: ${theirs} (KubeletConfiguration), or change SystemdCgroup in the runtime's configuration`;
+  return finding(check, 'warn', `${name} has ${theirs}, the configuration ${ours}; the runtime's is taken`, remedy);
 }
 
 async function cniPlugins(host: Host, { cniBinDir }: DoctorOptions): Promise<Finding[]> {
@@ -326,14 +315,15 @@ async function cniPlugins(host: Host, { cniBinDir }: DoctorOptions): Promise<Fin
   ];
 }
 
-async function swap(host: Host): Promise<Finding[]> {
+async function swap(host: Host, opts: DoctorOptions): Promise<Finding[]> {
   const areas = ((await host.read('/proc/swaps')) ?? '').trim().split('\n').slice(1);
   if (areas.length === 0) return [finding('swap', 'ok', 'is off')];
   const names = areas.map((line) => line.split(/\s+/)[0]).join(', ');
+  if (!opts.failSwapOn) return [finding('swap', 'ok', `is on (${names}), as failSwapOn: false allows`)];
   return [
     finding(
       'swap',
-      'warn',
+      refusedBy(opts),
       `is on (${names}), which the kubelet refuses by default`,
       'swapoff -a, or set failSwapOn: false',
     ),

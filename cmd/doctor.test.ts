@@ -1,8 +1,33 @@
 import { describe, expect, test } from 'vitest';
+import { createCa } from '../api/pki.ts';
 import { renderFindings } from './doctor.ts';
-import { type DoctorOptions, examine, type Finding, type Host } from './doctor-checks.ts';
+import { examine } from './doctor-checks.ts';
+import type { DoctorOptions, Finding, Host, RuntimeFacts } from './doctor-finding.ts';
+import { driverInInfo } from './doctor-host.ts';
 
-const OPTIONS: DoctorOptions = { runtimeEndpoint: 'unix:///run/c.sock', cniBinDir: '/opt/cni/bin' };
+const OPTIONS: DoctorOptions = {
+  runtimeEndpoint: 'unix:///run/c.sock',
+  cniBinDir: '/opt/cni/bin',
+  cgroupDriver: 'cgroupfs',
+  failSwapOn: true,
+  failCgroupV1: true,
+  kernelParameters: 'set',
+  ports: [
+    { port: 10_250, setting: 'port', needed: true },
+    { port: 10_256, setting: 'healthzBindAddress', needed: false },
+  ],
+  certDir: '/pki',
+  rootDir: '/var/lib/kubelet',
+  nodeName: undefined,
+  configured: false,
+};
+const RUNTIME: RuntimeFacts = {
+  name: 'containerd',
+  version: '2.1.4',
+  apiVersion: 'v1',
+  ready: true,
+  cgroupDriver: 'cgroupfs',
+};
 const PLUGINS = ['bridge', 'host-local', 'loopback', 'portmap'];
 const PROGRAMS = 'ip bridge iptables iptables-save iptables-restore mount umount nsenter unshare nft conntrack'.split(
   ' ',
@@ -16,11 +41,22 @@ const FILES: Readonly<Record<string, string>> = {
   '/proc/sys/net/bridge/bridge-nf-call-iptables': '1\n',
   '/proc/sys/net/ipv4/ip_forward': '1\n',
   '/proc/swaps': 'Filename Type Size Used Priority\n',
+  '/proc/sys/net/netfilter/nf_conntrack_count': '5\n',
+  '/proc/sys/net/netfilter/nf_conntrack_max': '1000\n',
   '/run/c.sock': '',
   ...Object.fromEntries(['mnt', 'net', 'pid', 'ipc', 'uts'].map((ns) => [`/proc/self/ns/${ns}`, ''])),
   ...Object.fromEntries(PLUGINS.map((name) => [`/opt/cni/bin/${name}`, ''])),
   ...Object.fromEntries(PROGRAMS.map((name) => [`/sbin/${name}`, ''])),
 };
+
+const DAY_MS = 86_400_000;
+const NOW = Date.parse('2026-06-15T12:00:00Z');
+
+/** A certificate that ends so many days from now. */
+function expiring(days: number): string {
+  const lifetimeMs = 30 * DAY_MS;
+  return createCa('node', { nowMs: NOW + days * DAY_MS - lifetimeMs, lifetimeMs }).cert;
+}
 
 interface Change {
   /** Files over those of a good host; undefined: not there. */
@@ -29,6 +65,12 @@ interface Change {
   /** The command whose words include this fails so. */
   readonly refuses?: readonly [string, string];
   readonly askRuntime?: Host['askRuntime'];
+  readonly options?: Partial<DoctorOptions>;
+  readonly ports?: Readonly<Record<number, string>>;
+  readonly free?: { readonly bytes: number; readonly inodes: number };
+  readonly hostname?: string;
+  /** What timedatectl says. */
+  readonly synchronized?: 'yes' | 'no' | '';
 }
 
 /** A host on which a node can run, but for `change`. */
@@ -42,15 +84,19 @@ function host(change: Change = {}): Host {
     exec: async (program, args) => {
       const [words, stderr] = change.refuses ?? ['', ''];
       const refused = words !== '' && [program, ...args].join(' ').includes(words);
-      return { code: refused ? 2 : 0, signal: undefined, stdout: '', stderr: refused ? stderr : '' };
+      const stdout = program === 'timedatectl' ? `${change.synchronized ?? 'yes'}\n` : '';
+      return { code: refused ? 2 : 0, signal: undefined, stdout, stderr: refused ? stderr : '' };
     },
-    askRuntime:
-      change.askRuntime ?? (async () => ({ name: 'containerd', version: '2.1.4', apiVersion: 'v1', ready: true })),
+    portHolder: async (port) => change.ports?.[port],
+    freeShares: async () => change.free ?? { bytes: 0.5, inodes: 0.5 },
+    hostname: change.hostname ?? 'node-1',
+    now: () => NOW,
+    askRuntime: change.askRuntime ?? (async () => RUNTIME),
   };
 }
 
 async function troubles(change: Change): Promise<Finding[]> {
-  return (await examine(host(change), OPTIONS)).filter((f) => f.level !== 'ok');
+  return (await examine(host(change), { ...OPTIONS, ...change.options })).filter((f) => f.level !== 'ok');
 }
 
 test('a good host has nothing to mend', async () => {
@@ -142,7 +188,7 @@ describe('each fault has its level, its words and what mends it', () => {
     ],
     [
       'runtime not ready',
-      { askRuntime: async () => ({ name: 'containerd', version: '1.7', apiVersion: 'v1', ready: false }) },
+      { askRuntime: async () => ({ ...RUNTIME, ready: false }) },
       { check: 'container runtime', level: 'fail' },
     ],
     [
@@ -150,6 +196,103 @@ describe('each fault has its level, its words and what mends it', () => {
       { files: { '/opt/cni/bin/portmap': undefined } },
       { check: 'CNI plugins', level: 'fail', message: 'portmap not found in /opt/cni/bin' },
     ],
+    [
+      'another cgroup driver',
+      { askRuntime: async () => ({ ...RUNTIME, cgroupDriver: 'systemd' }) },
+      {
+        check: 'cgroup driver',
+        level: 'warn',
+        message: "containerd has systemd, the configuration cgroupfs; the runtime's is taken",
+      },
+    ],
+    [
+      'cgroup v1 where it is refused for sure',
+      { files: { '/proc/self/mountinfo': v1Mounts }, options: { configured: true } },
+      { check: 'cgroups', level: 'fail' },
+    ],
+    [
+      'cgroup v1 without memory',
+      { files: { '/proc/self/mountinfo': v1Mounts.split('\n')[0]! } },
+      { check: 'cgroups', level: 'fail', message: 'version 1 without the controllers memory, pids' },
+    ],
+    [
+      'swap where it is refused for sure',
+      { files: { '/proc/swaps': 'Filename\n/dev/sda2 partition 1 0 -2\n' }, options: { configured: true } },
+      { check: 'swap', level: 'fail' },
+    ],
+    [
+      'no name for a node',
+      { hostname: 'my_host' },
+      { check: 'node name', level: 'fail', message: 'the host name "my_host" is no DNS name' },
+    ],
+    [
+      "the kubelet's port",
+      { ports: { 10250: 'kubelet (pid 7)' } },
+      {
+        check: 'port 10250',
+        level: 'fail',
+        message: 'is taken by kubelet (pid 7)',
+        remedy: "end it (ss -ltnp 'sport = :10250' shows it), or choose another port with port",
+      },
+    ],
+    ["the proxy's port", { ports: { 10256: 'kube-proxy (pid 8)' } }, { check: 'port 10256', level: 'warn' }],
+    [
+      'kernel parameters that are to be right already',
+      { files: { '/proc/sys/vm/overcommit_memory': '0\n' }, options: { kernelParameters: 'check' } },
+      {
+        check: 'kernel parameters',
+        level: 'fail',
+        message: 'vm.overcommit_memory differ, which protectKernelDefaults refuses',
+        remedy: 'sysctl -w vm.overcommit_memory=1',
+      },
+    ],
+    [
+      'kernel parameters that nobody sets',
+      { files: { '/proc/sys/kernel/panic': '0\n' }, options: { kernelParameters: 'leave' } },
+      { check: 'kernel parameters', level: 'warn' },
+    ],
+    [
+      'no connection tracking',
+      { files: { '/proc/sys/net/netfilter/nf_conntrack_max': undefined } },
+      { check: 'connection tracking', level: 'warn', remedy: 'modprobe nf_conntrack' },
+    ],
+    [
+      'a full table of connections',
+      { files: { '/proc/sys/net/netfilter/nf_conntrack_count': '950\n' } },
+      { check: 'connection tracking', level: 'warn', remedy: 'sysctl -w net.netfilter.nf_conntrack_max=2000' },
+    ],
+    [
+      'few inotify instances',
+      { files: { '/proc/sys/fs/inotify/max_user_instances': '64' } },
+      { check: 'file watches', level: 'warn', message: 'only 64 inotify instances for each user' },
+    ],
+    ['a clock of its own', { synchronized: 'no' }, { check: 'time', level: 'warn' }],
+    [
+      'an expired client certificate',
+      { files: { '/pki/kubelet-client-current.pem': expiring(-1) } },
+      {
+        check: 'certificate kubelet-client-current.pem',
+        level: 'fail',
+        message: `has expired ${new Date(NOW - DAY_MS).toISOString().slice(0, 10)}`,
+      },
+    ],
+    [
+      'an expired serving certificate',
+      { files: { '/pki/kubelet-server-current.pem': expiring(-1) } },
+      { check: 'certificate kubelet-server-current.pem', level: 'warn' },
+    ],
+    [
+      'a certificate near its end',
+      { files: { '/pki/kubelet-client-current.pem': expiring(3) } },
+      { check: 'certificate kubelet-client-current.pem', level: 'warn' },
+    ],
+    [
+      'a file that is no certificate',
+      { files: { '/pki/kubelet-client-current.pem': 'lost+found' } },
+      { check: 'certificate kubelet-client-current.pem', level: 'fail' },
+    ],
+    ['a full disk', { free: { bytes: 0.05, inodes: 0.5 } }, { check: 'disk', level: 'warn' }],
+    ['no inodes', { free: { bytes: 0.5, inodes: 0.01 } }, { check: 'disk', level: 'warn' }],
     [
       'swap',
       { files: { '/proc/swaps': 'Filename\n/dev/sda2 partition 1 0 -2\n' } },
@@ -170,6 +313,30 @@ describe('each fault has its level, its words and what mends it', () => {
     const [found] = await troubles({ files: Object.fromEntries(moved) as Record<string, string | undefined> });
     expect(found).toMatchObject({ check: 'CNI plugins', level: 'warn' });
   });
+});
+
+describe('what is as the configuration allows is fine', () => {
+  test.each<[string, Change]>([
+    ['swap', { files: { '/proc/swaps': 'Filename\n/dev/sda2 partition 1 0 -2\n' }, options: { failSwapOn: false } }],
+    ['cgroup v1', { files: { '/proc/self/mountinfo': v1Mounts }, options: { failCgroupV1: false } }],
+    ['a node that runs already', { ports: { 10250: 'nodelet (pid 9)' } }],
+    ['kernel parameters that the agent sets', { files: { '/proc/sys/vm/overcommit_memory': '0\n' } }],
+    ['no systemd to ask about time', { synchronized: '' }],
+    ['a certificate with time left', { files: { '/pki/kubelet-client-current.pem': expiring(100) } }],
+    ['a name for a host without a good one', { hostname: 'my_host', options: { nodeName: 'node-7' } }],
+  ])('%s', async (_name, change) => {
+    expect(await troubles(change)).toEqual([]);
+  });
+});
+
+test.each([
+  ['{"containerd": {"runtimes": {"runc": {"options": {"SystemdCgroup": true}}}}}', 'systemd'],
+  ['{"containerd": {"runtimes": {"runc": {"options": {}}}}}', 'cgroupfs'],
+  ['{"containerd": {"defaultRuntimeName": "kata", "runtimes": {"runc": {}}}}', undefined],
+  ['{"storage": 1}', undefined],
+  ['', undefined],
+])('the cgroup driver in the configuration of containerd: %s', (config, driver) => {
+  expect(driverInInfo({ config })).toBe(driver);
 });
 
 test('the text has the remedy under its finding, and a verdict', () => {

@@ -1,16 +1,22 @@
 // `nodelet doctor`: can this host be a node, and if not, what mends it.
-import { access, readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { systemClock } from '../core/clock.ts';
-import { errnoOf } from '../core/errors.ts';
-import { connectRuntime } from '../cri/remote-runtime.ts';
-import { systemExec } from '../host/exec.ts';
-import { examine, type Finding, type Host, type RuntimeFacts } from './doctor-checks.ts';
+import { AgentError } from '../core/errors.ts';
+import type { AgentConfig } from './config/agent-config.ts';
+import type { FlagTexts } from './config/flags.ts';
+import { parseAgentConfig, systemDeps } from './config/parse.ts';
+import { examine } from './doctor-checks.ts';
+import { type DoctorOptions, type Finding, finding } from './doctor-finding.ts';
+import { systemHost } from './doctor-host.ts';
 
 interface DoctorFlags {
   readonly output: string;
-  readonly containerRuntimeEndpoint: string;
-  readonly cniBinDir: string;
+  readonly config?: string;
+  readonly configDir?: string;
+  readonly containerRuntimeEndpoint?: string;
+  readonly cniBinDir?: string;
+  readonly certDir?: string;
+  readonly rootDir?: string;
+  readonly hostnameOverride?: string;
 }
 
 const MARKS = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const;
@@ -21,22 +27,78 @@ export function addCommand(program: Command): void {
     .description(
       'Check whether this host can be a node: what is missing, and the command that mends it. Changes nothing.',
     )
+    .option('--config <file>', 'check for the node that this file configures, and the file itself')
+    .option('--config-dir <dir>', 'drop-ins of that configuration')
     .option(
       '--container-runtime-endpoint <endpoint>',
-      'socket of the container runtime',
-      'unix:///run/containerd/containerd.sock',
+      'socket of the container runtime (default unix:///run/containerd/containerd.sock)',
     )
-    .option('--cni-bin-dir <dir>', 'directory of the CNI plugins', '/opt/cni/bin')
+    .option('--cni-bin-dir <dir>', 'directory of the CNI plugins (default /opt/cni/bin)')
+    .option('--cert-dir <dir>', 'directory of the certificates (default /var/lib/kubelet/pki)')
+    .option('--root-dir <dir>', 'directory of the pods (default /var/lib/kubelet)')
+    .option('--hostname-override <name>', 'name of the node (default: the host name)')
     .option('-o, --output <format>', 'json or text', 'text')
+    .addHelpText('after', '\nExits with 1 when a node could not run; what only limits a node is a warning.')
     .action(async (flags: DoctorFlags) => {
-      const findings = await examine(systemHost(), {
-        runtimeEndpoint: flags.containerRuntimeEndpoint,
-        cniBinDir: flags.cniBinDir,
-      });
+      const findings = await diagnose(flags);
       const canRun = findings.every((f) => f.level !== 'fail');
       console.log(flags.output === 'json' ? JSON.stringify({ canRun, findings }, null, 2) : renderFindings(findings));
       if (!canRun) process.exitCode = 1;
     });
+}
+
+async function diagnose(flags: DoctorFlags): Promise<Finding[]> {
+  const { config, faults } = await configuration(flags);
+  const opts = optionsOf(config, flags);
+  return [...faults, ...(await examine(systemHost(), opts))];
+}
+
+/** The configuration that is asked about; the defaults where it has faults, which are findings then. */
+async function configuration(flags: DoctorFlags): Promise<{ config: AgentConfig; faults: Finding[] }> {
+  const given: FlagTexts = Object.fromEntries(
+    Object.entries(flags)
+      .filter(([name]) => name !== 'output' && name !== 'cniBinDir')
+      .map(([name, value]) => [name, [value]]),
+  );
+  try {
+    return { config: (await parseAgentConfig('kubelet', given, systemDeps)).config, faults: [] };
+  } catch (err) {
+    if (!(err instanceof AgentError) || err.code !== 'CONFIG_INVALID') throw err;
+    const { config } = await parseAgentConfig('kubelet', { hostnameOverride: ['doctor'] }, systemDeps);
+    // The host name has a check of its own.
+    const faults = (err.details!.faults as readonly string[]).filter((fault) => !fault.includes('the host name'));
+    const remedy = 'mend it as it says; docs/configuration.md has every setting';
+    return { config, faults: faults.map((fault) => finding('configuration', 'fail', fault, remedy)) };
+  }
+}
+
+function optionsOf(
+  { kubelet, node, server, proxy, process: own, nodelet }: AgentConfig,
+  flags: DoctorFlags,
+): DoctorOptions {
+  const ports = [
+    { port: server.enabled ? server.port : 0, setting: 'port', needed: true },
+    { port: server.healthzPort, setting: 'healthzPort', needed: false },
+    { port: portOf(proxy.healthzAddress), setting: 'healthzBindAddress (KubeProxyConfiguration)', needed: false },
+    { port: portOf(proxy.metricsAddress), setting: 'metricsBindAddress (KubeProxyConfiguration)', needed: false },
+  ];
+  return {
+    runtimeEndpoint: kubelet.containerRuntimeEndpoint,
+    cniBinDir: flags.cniBinDir ?? nodelet.cniBinDir,
+    cgroupDriver: kubelet.cgroupDriver,
+    failSwapOn: node.failSwapOn,
+    failCgroupV1: node.failCgroupV1,
+    kernelParameters: own.kernelParameters,
+    ports: ports.filter(({ port }) => port !== 0),
+    certDir: node.certDir,
+    rootDir: kubelet.rootDir,
+    nodeName: flags.hostnameOverride,
+    configured: flags.config !== undefined || flags.configDir !== undefined,
+  };
+}
+
+function portOf(address: string | undefined): number {
+  return Number(address?.split(':').at(-1) ?? 0);
 }
 
 /** One line per check, the remedy on a line of its own, and a verdict. */
@@ -49,45 +111,4 @@ export function renderFindings(findings: readonly Finding[]): string {
   const count = (level: Finding['level']): number => findings.filter((f) => f.level === level).length;
   const verdict = count('fail') === 0 ? 'A node can run here' : 'A node cannot run here';
   return [...lines, '', `${verdict}: ${count('fail')} to mend, ${count('warn')} to look at.`].join('\n');
-}
-
-function systemHost(): Host {
-  return {
-    uid: process.getuid?.() ?? -1,
-    exec: systemExec,
-    programPath: (process.env.PATH ?? '').split(':').filter((dir) => dir !== ''),
-    read: async (file) => {
-      try {
-        return await readFile(file, 'utf8');
-      } catch (err) {
-        if (errnoOf(err) === 'ENOENT') return undefined;
-        throw err;
-      }
-    },
-    exists: async (file) => {
-      try {
-        await access(file);
-        return true;
-      } catch (err) {
-        if (errnoOf(err) === undefined) throw err;
-        return false;
-      }
-    },
-    askRuntime,
-  };
-}
-
-/** A healthy runtime answers in milliseconds; a person waits. */
-const RUNTIME_TIMEOUT_MS = 5000;
-
-async function askRuntime(endpoint: string): Promise<RuntimeFacts> {
-  const connection = connectRuntime({ endpoint, requestTimeoutMs: RUNTIME_TIMEOUT_MS }, () => {}, systemClock);
-  try {
-    const version = await connection.runtime.version();
-    const { status } = await connection.runtime.status(false);
-    const ready = status?.conditions.find((c) => c.type === 'RuntimeReady')?.status === true;
-    return { name: version.runtimeName, version: version.runtimeVersion, apiVersion: version.runtimeApiVersion, ready };
-  } finally {
-    connection.close();
-  }
 }
