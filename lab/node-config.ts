@@ -64,6 +64,8 @@ export function renderAgentConfig(input: NodeConfigInput): string {
     cgroupRoot: input.cgroupRoot,
     clusterDNS: [addresses.clusterDns],
     clusterDomain: 'cluster.local',
+    // The disk and the memory are the host's: how full they are is no reason to end pods of a lab.
+    evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'imagefs.available': '0%' },
     containerRuntimeEndpoint: `unix://${paths.containerdSocket}`,
     failCgroupV1: false,
     failSwapOn: false,

@@ -29,6 +29,8 @@ export interface ImagesPart {
   readonly pullRecords: PullRecords | undefined;
   readonly list: { readonly current: readonly Image[] };
   readonly tasks: Readonly<Record<string, Task>>;
+  /** All of them: the disk is full. Returns bytes. */
+  readonly removeUnused: (signal: AbortSignal) => Promise<number>;
 }
 
 export interface ImagesPartInput {
@@ -80,6 +82,7 @@ export async function createImagesPart(ctx: AgentContext, input: ImagesPartInput
     pullRecords,
     list,
     tasks: { images: (s) => list.run(s), 'image garbage collection': (s) => gc.run(s) },
+    removeUnused: (s) => gc.removeUnused(s),
   };
 }
 

@@ -45,6 +45,7 @@ import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { createCsiPart } from './csi-part.ts';
+import { createEvictionPart } from './eviction-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
@@ -242,6 +243,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     cgroups,
     allocations,
     appArmorEnabled: await appArmorEnabled(),
+    pressure: () => eviction.pressure(),
     networkError: () => health.networkErrors()[0],
     staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,
     runtimeName,
@@ -288,7 +290,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtimeHandlers: health.status?.runtimeHandlers ?? [],
     runtimeFeatures: health.status?.features,
     ...(settings.declaredFeatures === undefined ? {} : { declaredFeatures: settings.declaredFeatures }),
-    pressure: { memory: false, disk: false, pid: false },
+    pressure: eviction.pressure(),
     notReady: [...health.runtimeErrors(), ...definedOnly(kubelet.plegError()), ...health.networkErrors()],
     volumesInUse: await csi.volumesInUse(),
   });
@@ -309,7 +311,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     },
     { client: ctx.heartbeats, clock, log },
   );
-  const { handlers, slis } = createStatsPart(ctx, {
+  const { usage, handlers, slis } = createStatsPart(ctx, {
     rootDir,
     machine,
     hierarchies,
@@ -320,6 +322,12 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     volumes,
     csiFigures: csi.volumeFigures,
     kubelet: () => kubelet,
+  });
+  const eviction = createEvictionPart(ctx, {
+    usage,
+    kubelet: () => kubelet,
+    removeUnusedImages: imagesPart.removeUnused,
+    requestNodeStatus: () => status.request(),
   });
   const server = await createServer(ctx, { kubelet, runtime, handlers, slis });
 
@@ -354,6 +362,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         ...(ctx.standalone ? {} : apiTasks),
         'runtime health': (s) => health.run(s),
         ...imagesPart.tasks,
+        ...eviction.tasks,
         'log rotation': (s) => logRotation.run(s),
         pods: (s) => kubelet.run(s),
         ...server,

@@ -52,7 +52,6 @@ function managerOf(thresholds: Partial<ThresholdSettings>, more: Partial<Evictio
     },
     {
       usage,
-      containerMemory: async () => new Map(),
       activePods: () => pods,
       endPod: (pod, end) => {
         const name = pod.metadata!.name!;
@@ -124,8 +123,8 @@ describe('eviction', () => {
   test('its status says why, and that the pod is not to blame', async () => {
     add('a', GIB);
     usage.availableBytes = GIB / 2;
-    const manager = managerOf(HARD, { containerMemory: async () => new Map([['c', GIB]]) });
-    await manager.look(new AbortController().signal);
+    usage.containers.set('a', new Map([['c', GIB]]));
+    await managerOf(HARD).look(new AbortController().signal);
     const before: PodStatus = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] };
     const message =
       'The node was low on resource: memory. Threshold quantity: 1Gi, available: 512Mi. ' +

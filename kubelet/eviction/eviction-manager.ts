@@ -26,8 +26,6 @@ export interface EvictionOptions extends Omit<EvictionSettings, keyof ThresholdS
 
 export interface EvictionDeps {
   readonly usage: UsageSource;
-  /** Working sets of the pod's running containers, bytes by name; for messages alone. */
-  readonly containerMemory: (pod: Pod) => Promise<ContainerMemory>;
   /** Pods that hold resources here, with the resources that they were given. */
   readonly activePods: () => readonly Pod[];
   readonly endPod: EndPod;
@@ -235,7 +233,7 @@ export class EvictionManager {
         continue;
       }
       const use = uses.get(pod.metadata?.uid ?? '');
-      const containers = resource === 'memory' ? await this.#containerMemory(pod) : new Map<string, number>();
+      const containers = resource === 'memory' ? this.#containerMemory(pod) : new Map<string, number>();
       const { message, annotations } = evictionText(pod, use, containers, { resource, due, observations });
       const graceSeconds = threshold.isHard ? HARD_GRACE_SECONDS : this.#softGrace(pod);
       const how = { graceSeconds, isHard: threshold.isHard, message, annotations, disruption: message };
@@ -276,9 +274,9 @@ export class EvictionManager {
   }
 
   /** Only told: a pod goes all the same. */
-  async #containerMemory(pod: Pod): Promise<ContainerMemory> {
+  #containerMemory(pod: Pod): ContainerMemory {
     try {
-      return await this.#deps.containerMemory(pod);
+      return this.#deps.usage.containerMemory(pod);
     } catch (err) {
       this.#log.debug({ err, pod: nameOf(pod) }, 'what its containers use is not known');
       return new Map();

@@ -43,6 +43,7 @@ export class FakeUsage implements UsageSource {
   /** What a read throws, by method. */
   readonly failing = new Map<keyof UsageSource, Error>();
   readonly memory = new Map<string, number>();
+  readonly containers = new Map<string, ReadonlyMap<string, number>>();
   readonly processesOf = new Map<string, number>();
   readonly storage = new Map<string, PodStorage>();
 
@@ -58,6 +59,10 @@ export class FakeUsage implements UsageSource {
   podMemory(pod: Pod): MemoryUse | undefined {
     const used = this.memory.get(pod.metadata?.uid ?? '');
     return used === undefined ? undefined : memoryOf(used);
+  }
+
+  containerMemory(pod: Pod): ReadonlyMap<string, number> {
+    return this.containers.get(pod.metadata?.uid ?? '') ?? new Map();
   }
 
   podProcesses(pod: Pod): number | undefined {

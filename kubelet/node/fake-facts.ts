@@ -32,7 +32,7 @@ export function factsOf(more: Partial<NodeFacts> = {}): NodeFacts {
     maxImages: 50,
     runtimeHandlers: [],
     runtimeFeatures: undefined,
-    pressure: { memory: false, disk: false, pid: false },
+    pressure: [],
     notReady: [],
     volumesInUse: [],
     ...more,

@@ -60,7 +60,7 @@ test('Ready goes and comes with reason, time and event', () => {
 });
 
 test('pressure', () => {
-  const { status } = computeNodeStatus({}, factsOf({ pressure: { memory: true, disk: false, pid: false } }), NOW);
+  const { status } = computeNodeStatus({}, factsOf({ pressure: ['MemoryPressure'] }), NOW);
   expect(conditionOf(status, 'MemoryPressure')).toMatchObject({
     status: 'True',
     reason: 'KubeletHasInsufficientMemory',

@@ -36,7 +36,8 @@ export interface NodeFacts {
   readonly runtimeFeatures: RuntimeFeatures | undefined;
   /** Sorted; undefined when nodes here declare nothing. */
   readonly declaredFeatures?: readonly string[];
-  readonly pressure: { readonly memory: boolean; readonly disk: boolean; readonly pid: boolean };
+  /** What the node is short of: `MemoryPressure`, `DiskPressure`, `PIDPressure`. */
+  readonly pressure: readonly string[];
   /** Why the node is not ready; empty when it is. */
   readonly notReady: readonly string[];
   /** Sorted unique names; undefined while volumes are not reconstructed. */
@@ -184,19 +185,16 @@ interface Wording {
 const PRESSURES = [
   {
     type: 'MemoryPressure',
-    key: 'memory',
     yes: ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available', 'NodeHasInsufficientMemory'],
     no: ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available', 'NodeHasSufficientMemory'],
   },
   {
     type: 'DiskPressure',
-    key: 'disk',
     yes: ['KubeletHasDiskPressure', 'kubelet has disk pressure', 'NodeHasDiskPressure'],
     no: ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure', 'NodeHasNoDiskPressure'],
   },
   {
     type: 'PIDPressure',
-    key: 'pid',
     yes: ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available', 'NodeHasInsufficientPID'],
     no: ['KubeletHasSufficientPID', 'kubelet has sufficient PID available', 'NodeHasSufficientPID'],
   },
@@ -211,10 +209,11 @@ function computeConditions(
   const now = formatTime(nowMs);
   const eventReasons: string[] = [];
   const own = new Map<string, NodeCondition>();
-  for (const { type, key, yes, no } of PRESSURES) {
-    const [reason, message, event] = facts.pressure[key] ? yes : no;
+  for (const { type, yes, no } of PRESSURES) {
+    const isShort = facts.pressure.includes(type);
+    const [reason, message, event] = isShort ? yes : no;
     const wording: Wording = { reason, message, event };
-    const status = facts.pressure[key] ? 'True' : 'False';
+    const status = isShort ? 'True' : 'False';
     const before = old.find((c) => c.type === type);
     own.set(type, nextCondition(before, type, status, wording, now));
     if (before?.status !== status) eventReasons.push(event);

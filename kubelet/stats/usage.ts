@@ -62,6 +62,8 @@ export interface UsageSource {
   allPodsMemory(): MemoryUse | undefined;
   /** The pod's cgroup: containers, sandbox and files in memory. Undefined when it is not there (any more). */
   podMemory(pod: Pod): MemoryUse | undefined;
+  /** Working sets of the pod's running containers, bytes by name; those that are gone are left out. */
+  containerMemory(pod: Pod): ReadonlyMap<string, number>;
   /** Processes of the pod's containers; undefined when its cgroup is not there. */
   podProcesses(pod: Pod): number | undefined;
   /** Processes of the node, and how many there can be. */
