@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander';
 import type { Node } from '../api/kinds.ts';
+import { systemClock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
@@ -25,6 +26,7 @@ const DESCRIPTIONS: Readonly<Record<Which, string>> = {
   network: 'The pod network alone: what flanneld does, with its flags.',
 };
 
+const driver = () => import('./agent/cgroup-driver.ts');
 const kubeletPart = () => import('./agent/kubelet-part.ts');
 const networkPart = () => import('./agent/network-part.ts');
 const proxyPart = () => import('./agent/proxy-part.ts');
@@ -68,12 +70,13 @@ async function agentLogger({ format, verbosity, vmodule }: LogSettings): Promise
 
 /** Runs the parts that `config` names until `signal` aborts. */
 export async function runAgent(
-  config: AgentConfig,
+  given: AgentConfig,
   kubeconfig: string | undefined,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   const ctx = await createContext(config, kubeconfig, log, signal);
+  const config = given.parts.has('kubelet') ? await (await driver()).withRuntimeDriver(given, systemClock, log) : given;
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
