@@ -2,8 +2,13 @@
 // left out: a line that the kernel's tools refuse would hold up every other Service.
 import { cidrContains, formatCidr, formatIp, type IpAddress, type IpVersion, parseCidr, parseIp } from '../api/cidr.ts';
 
+const OCTET = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
+const CANONICAL_IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
+
 /** Canonical text of `text` when it is an address of `family`. Leading zeros of IPv4 octets are read as decimal. */
 export function canonicalIp(text: unknown, family: IpVersion): string | undefined {
+  // Nearly all are: a look is a tenth of the work of taking them apart.
+  if (typeof text === 'string' && CANONICAL_IPV4.test(text)) return family === 4 ? text : undefined;
   const ip = readIp(text);
   return ip?.version === family ? formatIp(ip) : undefined;
 }
@@ -24,7 +29,11 @@ const SPECIAL = ['0.0.0.0/32', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '
   parseCidr,
 );
 
+/** The first octets of the IPv4 ones among them, as `parseIp` need not be asked about others. */
+const SPECIAL_START = /^(0|127|169|22[4-9]|23\d)\./;
+
 export function isEndpointAddress(canonical: string): boolean {
+  if (!canonical.includes(':') && !SPECIAL_START.test(canonical)) return true;
   const ip = parseIp(canonical);
   return !SPECIAL.some((cidr) => cidrContains(cidr, ip));
 }

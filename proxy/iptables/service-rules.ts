@@ -56,6 +56,8 @@ interface ChainPlan extends PortPlan {
   readonly internalChain: string;
   readonly externalChain: string;
   readonly usesFw: boolean;
+  /** KUBE-SEP chains by address of the endpoint. */
+  readonly seps: ReadonlyMap<string, string>;
   /** `-m tcp -p tcp`. */
   readonly proto: string;
 }
@@ -73,6 +75,7 @@ function withChains(plan: PortPlan): ChainPlan {
     internalChain: `KUBE-${port.internalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
     externalChain: `KUBE-${port.externalPolicyLocal ? 'SVL' : 'SVC'}-${id}`,
     usesFw: usable.hasAny && port.loadBalancerVips.length > 0 && port.sourceRanges.length > 0,
+    seps: new Map(usable.reachable.map((e) => [e.address, endpointChain(port, e)])),
     proto: `-m ${proto} -p ${proto}`,
   };
 }
@@ -142,9 +145,9 @@ function renderChains(p: ChainPlan, ctx: RenderContext, out: Map<string, string[
   }
   if (p.usesExternal) out.set(p.ext, externalRules(p, ctx.opts));
   if (p.usesFw) out.set(p.fw, firewallRules(p, ctx.opts));
-  out.get(p.svc)?.push(...balancingRules(port, usable.cluster, ctx));
-  out.get(p.svl)?.push(...balancingRules(port, usable.local, ctx));
-  for (const e of usable.reachable) out.set(endpointChain(port, e), endpointRules(p, e, ctx));
+  out.get(p.svc)?.push(...balancingRules(p, usable.cluster, ctx));
+  out.get(p.svl)?.push(...balancingRules(p, usable.local, ctx));
+  for (const e of usable.reachable) out.set(p.seps.get(e.address)!, endpointRules(p, e, ctx));
 }
 
 function masqueradeMatch(opts: RuleOptions): string | undefined {
@@ -183,15 +186,15 @@ function firewallRules(p: ChainPlan, opts: RuleOptions): string[] {
   return rules;
 }
 
-function balancingRules(port: ServicePort, endpoints: readonly Endpoint[], ctx: RenderContext): string[] {
+function balancingRules({ port, seps }: ChainPlan, endpoints: readonly Endpoint[], ctx: RenderContext): string[] {
   const rules: string[] = [];
   const rule = (e: Endpoint, match: string) => {
     const note = ctx.endpointComments ? `${comment(`"${port.nameString} -> ${e.address}"`)} ` : '';
-    rules.push(`${note}${match}-j ${endpointChain(port, e)}`);
+    rules.push(`${note}${match}-j ${seps.get(e.address)!}`);
   };
   if (port.affinitySeconds !== undefined) {
     for (const e of endpoints) {
-      rule(e, `-m recent --name ${endpointChain(port, e)} --rcheck --seconds ${port.affinitySeconds} --reap `);
+      rule(e, `-m recent --name ${seps.get(e.address)!} --rcheck --seconds ${port.affinitySeconds} --reap `);
     }
   }
   for (const [i, e] of endpoints.entries()) {
@@ -203,7 +206,7 @@ function balancingRules(port: ServicePort, endpoints: readonly Endpoint[], ctx: 
 
 function endpointRules(p: ChainPlan, e: Endpoint, ctx: RenderContext): string[] {
   const note = ctx.endpointComments ? `${comment(p.port.nameString)} ` : '';
-  const remember = p.port.affinitySeconds === undefined ? '' : `-m recent --name ${endpointChain(p.port, e)} --set `;
+  const remember = p.port.affinitySeconds === undefined ? '' : `-m recent --name ${p.seps.get(e.address)!} --set `;
   return [
     `${note}-s ${e.ip} -j KUBE-MARK-MASQ`, // hairpin: the answer must not go straight back to itself
     `${note}${remember}${p.proto} -j DNAT --to-destination ${e.address}`,
