@@ -48,6 +48,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       healthzPort: 0,
       cgroupRoot: containerd.cgroupParent,
       containerRuntimeEndpoint: containerd.endpoint,
+      evictionHard: { 'nodefs.available': '0%' }, // the disk is the host's
       failCgroupV1: false,
       failSwapOn: false,
       imageGCHighThresholdPercent: 100,
