@@ -29,6 +29,7 @@ wanted=(
   runc:runc
   containernetworking-plugins:/usr/lib/cni/bridge
   iptables:iptables-restore
+  nftables:nft # for --proxy-mode nftables
   iproute2:ip
   kmod:modprobe
   conntrack:conntrack
@@ -42,7 +43,6 @@ wanted=(
 )
 if [ "$purpose" = test ]; then
   wanted+=(
-    nftables:nft
     socat:socat
     curl:curl
     procps:ps
