@@ -273,3 +273,58 @@ test('the end of a log for a termination message: lines and bytes are bounded, t
   expect((await tailLog(file, 80, 1 << 20)).split('\n')).toHaveLength(81);
   expect(await tailLog(file, 80, 8)).toBe('line 99\n');
 });
+
+describe('whatever is in the file', () => {
+  /** The format's rules, slowly: the whole file at once. */
+  function expected(content: Buffer, timestamps: boolean): string {
+    const lines = content.toString('latin1').split('\n');
+    let out = '';
+    let continued = false;
+    for (const line of lines) {
+      const m = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z (?:stdout|stderr) ([^ ]*) (.*)$/s.exec(line);
+      const tag = m?.[3]?.split(':')[0];
+      if (m === null || (tag !== 'F' && tag !== 'P')) continue;
+      if (timestamps && !continued) out += `${m[1]}.${(m[2] ?? '').padEnd(9, '0').slice(0, 9)}Z `;
+      out += tag === 'F' ? `${m[4]}\n` : m[4];
+      continued = tag === 'P';
+    }
+    return out;
+  }
+
+  test('it reads as the rules say, however long its lines are', async () => {
+    const random = seeded(20_261_121);
+    for (let round = 0; round < 60; round++) {
+      const lines = Array.from({ length: 1 + random(40) }, () => randomLine(random));
+      const content = Buffer.from(`2026-01-01T00:00:00Z stdout F first\n${lines.join('\n')}`, 'latin1');
+      const file = path.join(dir, `random-${round}.log`);
+      writeFileSync(file, content);
+      for (const timestamps of [false, true]) {
+        const chunks: Buffer[] = [];
+        const sink = async (chunk: Uint8Array) => void chunks.push(Buffer.from(chunk));
+        await streamContainerLog(file, { timestamps }, sink, { signal: new AbortController().signal });
+        expect(Buffer.concat(chunks).toString('latin1') === expected(content, timestamps), `round ${round}`).toBe(true);
+      }
+    }
+  });
+
+  function randomLine(random: (below: number) => number): string {
+    const text = (length: number) => String.fromCharCode(...Array.from({ length }, () => 32 + random(224)));
+    const lengths = [0, 1, 20, 200, 16_384, 70_000];
+    const length = lengths[random(random(8) === 0 ? lengths.length : 4)]!;
+    const time = `2026-01-01T00:00:00${['', '.5', '.123456789'][random(3)]}Z`;
+    const stream = ['stdout', 'stderr', 'stdin'][random(20) === 0 ? 2 : random(2)];
+    const tag = ['F', 'P', 'F:more', 'X', ''][random(20) === 0 ? 3 + random(2) : random(3)];
+    const entry = `${time} ${stream} ${tag} ${text(length)}`;
+    if (random(15) === 0) return text(random(60));
+    return random(15) === 0 ? entry.slice(0, random(40)) : entry;
+  }
+});
+
+/** Small numbers in a fixed order (Lehmer). */
+function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % below;
+  };
+}

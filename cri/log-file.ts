@@ -1,9 +1,9 @@
 // One file of a container log, read block by block: from the end to find where a tail begins, else forwards.
 import { type FileHandle, open } from 'node:fs/promises';
 import { errnoOf } from '../core/errors.ts';
+import { BLOCK_BYTES, lendBlock, returnBlock } from './blocks.ts';
 import type { LogLineWriter } from './log-format.ts';
 
-const BLOCK_BYTES = 64 * 1024;
 /** The runtime cuts lines at 16 KiB; a longer one was not written by it, and its middle is dropped. */
 const MAX_LINE_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
@@ -11,7 +11,6 @@ const NEWLINE = 0x0a;
 export class LogFile implements AsyncDisposable {
   readonly #handle: FileHandle;
   readonly inode: bigint;
-  readonly #block = Buffer.allocUnsafe(BLOCK_BYTES);
   #position = 0;
   #endAt = Number.POSITIVE_INFINITY;
   /** The beginning of a line whose end has not been read yet. */
@@ -43,42 +42,65 @@ export class LogFile implements AsyncDisposable {
     this.#position = size;
     if (lines <= 0) return;
     // The tail begins after the newline that ends the entry before it. The last byte ends the last entry: not counted.
+    const block = lendBlock();
+    try {
+      this.#position = await this.#startOfTail(lines, size - 1, block);
+    } finally {
+      returnBlock(block);
+    }
+  }
+
+  async #startOfTail(lines: number, before: number, block: Buffer): Promise<number> {
     let wanted = lines;
-    for (let end = size - 1; end > 0; ) {
+    for (let end = before; end > 0; ) {
       const start = Math.max(0, end - BLOCK_BYTES);
-      const { bytesRead } = await this.#handle.read(this.#block, 0, end - start, start);
-      for (let at = bytesRead; at > 0 && wanted > 0; ) {
-        at = this.#block.lastIndexOf(NEWLINE, at - 1);
+      const { bytesRead } = await this.#handle.read(block, 0, end - start, start);
+      for (let at = bytesRead; at > 0; ) {
+        at = block.lastIndexOf(NEWLINE, at - 1);
         if (at < 0) break;
-        if (--wanted > 0) continue;
-        this.#position = start + at + 1;
-        return;
+        if (--wanted === 0) return start + at + 1;
       }
       end = start;
     }
-    this.#position = 0;
+    return 0;
   }
 
   /** Reads what there is now. False when there was nothing new. */
   async readTo(writer: LogLineWriter, signal: AbortSignal): Promise<boolean> {
+    // The beginning of a line that is still to be ended stands before what is read next.
+    let block = this.#blockAfter(this.#partial.length);
+    let held = this.#partial.copy(block);
     let any = false;
-    while (!signal.aborted && !writer.full) {
-      const wanted = Math.min(BLOCK_BYTES, this.#endAt - this.#position);
-      const { bytesRead } = await this.#handle.read(this.#block, 0, wanted, this.#position);
-      if (bytesRead === 0) return any;
-      any = true;
-      this.#position += bytesRead;
-      const lastNewline = this.#block.lastIndexOf(NEWLINE, bytesRead - 1);
-      if (lastNewline < 0) {
-        if (this.#partial.length < MAX_LINE_BYTES)
-          this.#partial = Buffer.concat([this.#partial, this.#block.subarray(0, bytesRead)]);
-        continue;
+    try {
+      while (!signal.aborted && !writer.full) {
+        const wanted = Math.min(block.length - held, this.#endAt - this.#position);
+        const { bytesRead } = await this.#handle.read(block, held, wanted, this.#position);
+        if (bytesRead === 0) return any;
+        any = true;
+        this.#position += bytesRead;
+        const end = held + bytesRead;
+        const lineEnd = block.lastIndexOf(NEWLINE, end - 1) + 1;
+        if (lineEnd > 0) {
+          await writer.lines(block.subarray(0, lineEnd));
+          held = block.copy(block, 0, lineEnd, end);
+        } else {
+          held = Math.min(end, MAX_LINE_BYTES);
+          if (held < block.length) continue;
+          const larger = this.#blockAfter(held);
+          block.copy(larger);
+          block = larger;
+        }
       }
-      const whole = Buffer.concat([this.#partial, this.#block.subarray(0, lastNewline + 1)]);
-      this.#partial = Buffer.from(this.#block.subarray(lastNewline + 1, bytesRead));
-      await writer.lines(whole);
+      return any;
+    } finally {
+      this.#partial = Buffer.from(block.subarray(0, held));
+      returnBlock(block);
     }
-    return any;
+  }
+
+  /** Room to read something behind `held` bytes. */
+  #blockAfter(held: number): Buffer {
+    return held < BLOCK_BYTES / 2 ? lendBlock() : Buffer.allocUnsafeSlow(held + BLOCK_BYTES);
   }
 
   /** Writes what stands after the last newline. For a file to which nothing more will be appended. */

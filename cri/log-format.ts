@@ -1,6 +1,7 @@
 // The lines of a container log: `<RFC 3339 time> <stdout|stderr> <tags> <text>`, the first tag P for a part of a longer
 // line and F for its end (kubernetes/cri-client pkg/logs).
 import { AgentError } from '../core/errors.ts';
+import { lendBlock, returnBlock } from './blocks.ts';
 
 export interface LogLine {
   readonly timestamp: string;
@@ -21,13 +22,15 @@ export interface LogLineOptions {
   readonly stream?: 'stdout' | 'stderr';
 }
 
-/** Takes a chunk; resolves when it has room for the next. */
+/** Takes a chunk, whose bytes are another's once it has resolved; resolves when it has room for the next. */
 export type LogSink = (chunk: Uint8Array) => Promise<void>;
 
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
-const LINE_END = Buffer.from('\n');
+const OPEN_BRACE = 0x7b;
 const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/;
+/** What a line may get in front beside its text, bytes: a time. */
+const MAX_PREFIX_BYTES = 64;
 /** How much of a foreign line is shown in the error about it. */
 const SHOWN_BYTES = 100;
 
@@ -73,26 +76,37 @@ export class LogLineWriter {
 
   /** Whole lines, each with its newline. @throws {AgentError} LOG_FORMAT when the first is not of a container log. */
   async lines(block: Buffer): Promise<void> {
-    const out: Buffer[] = [];
-    for (let begin = 0; begin < block.length; ) {
-      const newline = block.indexOf(NEWLINE, begin);
-      const end = newline < 0 ? block.length : newline;
-      const line = block.subarray(begin, end);
-      if (!this.#render(line, out) && !this.#recognised && line.length > 0) throw unsupported(line);
-      begin = end + 1;
+    const out = new Output((bytes) => this.#write(bytes));
+    try {
+      for (let begin = 0; begin < block.length && !this.full; ) {
+        const newline = block.indexOf(NEWLINE, begin);
+        const end = newline < 0 ? block.length : newline;
+        const line = block.subarray(begin, end);
+        const roomBytes = roomFor(line);
+        if (!out.hasRoom(roomBytes)) await out.makeRoom(roomBytes);
+        if (!this.#render(line, out) && !this.#recognised && line.length > 0) throw unsupported(line);
+        begin = end + 1;
+      }
+      await out.flush();
+    } finally {
+      out.end();
     }
-    await this.#write(out);
   }
 
-  /** What stands after the last newline when nothing more will come. */
+  /** What stands after the last newline when nothing more will come. Like a line, but what is not one is no error. */
   async rest(partial: Buffer): Promise<void> {
-    const out: Buffer[] = [];
-    this.#render(partial, out);
-    await this.#write(out);
+    const out = new Output((bytes) => this.#write(bytes));
+    try {
+      await out.makeRoom(roomFor(partial));
+      this.#render(partial, out);
+      await out.flush();
+    } finally {
+      out.end();
+    }
   }
 
   /** False for what is not an entry: it is left out, as upstream does. */
-  #render(line: Buffer, out: Buffer[]): boolean {
+  #render(line: Buffer, out: Output): boolean {
     const cri = this.#isDocker ? undefined : parseLogLine(line);
     // The first line that is one decides which of the two formats the log has.
     const docker = cri === undefined && (this.#isDocker || !this.#recognised) ? parseDockerLine(line) : undefined;
@@ -103,19 +117,62 @@ export class LogLineWriter {
     const { sinceMs, stream, timestamps } = this.#opts;
     if (stream !== undefined && entry.stream !== stream) return true;
     if (sinceMs !== undefined && Date.parse(entry.timestamp) < sinceMs) return true;
-    if (timestamps && !this.#continued) out.push(Buffer.from(`${formatLogTime(entry.timestamp)} `));
-    out.push(docker?.text ?? line.subarray(entry.textStart));
-    if (entry.complete) out.push(LINE_END);
+    if (timestamps && !this.#continued) out.text(`${formatLogTime(entry.timestamp)} `);
+    if (docker === undefined) out.bytes(line, entry.textStart);
+    else out.bytes(docker.text, 0);
+    if (entry.complete) out.text('\n');
     this.#continued = !entry.complete;
     return true;
   }
 
-  async #write(out: readonly Buffer[]): Promise<void> {
-    if (out.length === 0) return;
-    const bytes = Buffer.concat(out);
+  async #write(bytes: Buffer): Promise<void> {
     const chunk = bytes.length > this.#leftBytes ? bytes.subarray(0, this.#leftBytes) : bytes;
     this.#leftBytes -= chunk.length;
     if (chunk.length > 0) await this.#sink(chunk);
+  }
+}
+
+/** What a line may become: JSON is decoded, and each byte that is no UTF-8 turns into three. */
+function roomFor(line: Buffer): number {
+  return (line[0] === OPEN_BRACE ? 3 * line.length : line.length) + MAX_PREFIX_BYTES;
+}
+
+/** What is gathered for the sink, in one block that is written over and over. */
+class Output {
+  #block = lendBlock();
+  #used = 0;
+  readonly #write: (bytes: Buffer) => Promise<void>;
+
+  constructor(write: (bytes: Buffer) => Promise<void>) {
+    this.#write = write;
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.#used + bytes <= this.#block.length;
+  }
+
+  async makeRoom(bytes: number): Promise<void> {
+    await this.flush();
+    if (bytes <= this.#block.length) return;
+    returnBlock(this.#block);
+    this.#block = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  text(text: string): void {
+    this.#used += this.#block.write(text, this.#used, 'latin1');
+  }
+
+  bytes(bytes: Buffer, from: number): void {
+    this.#used += bytes.copy(this.#block, this.#used, from);
+  }
+
+  async flush(): Promise<void> {
+    if (this.#used > 0) await this.#write(this.#block.subarray(0, this.#used));
+    this.#used = 0;
+  }
+
+  end(): void {
+    returnBlock(this.#block);
   }
 }
 

@@ -53,17 +53,28 @@ export function acceptWebSocket(
   });
 }
 
+/** Behind this much, a chunk goes as several messages. */
+const MESSAGE_BYTES = 64 * 1024;
+
 /**
- * Sends each chunk as one binary message, behind `channel` when one is given, and is done with it when it has gone to
- * the kernel. Ending it leaves the WebSocket open.
+ * Sends chunks as binary messages, each behind `channel` when one is given, and is done with one when it has gone to the
+ * kernel. Ending it leaves the WebSocket open.
  */
 export function messageWriter(ws: WebSocket, channel?: number): Writable {
-  const prefix = channel === undefined ? undefined : Buffer.of(channel);
-  return new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      ws.send(prefix === undefined ? chunk : Buffer.concat([prefix, chunk]), { binary: true }, done);
-    },
-  });
+  if (channel === undefined) {
+    return new Writable({ write: (chunk: Buffer, _encoding, done) => ws.send(chunk, { binary: true }, done) });
+  }
+  // One buffer for all: a gigabyte of output must not become a gigabyte of garbage.
+  let message: Buffer | undefined;
+  const send = (chunk: Buffer, done: (err?: Error | null) => void): void => {
+    message ??= Buffer.allocUnsafeSlow(1 + MESSAGE_BYTES);
+    message[0] = channel;
+    const copied = chunk.copy(message, 1);
+    const rest = chunk.subarray(copied);
+    const next = (err?: Error | null) => (err || rest.length === 0 ? done(err) : send(rest, done));
+    ws.send(message.subarray(0, 1 + copied), { binary: true }, next);
+  };
+  return new Writable({ write: (chunk: Buffer, _encoding, done) => send(chunk, done) });
 }
 
 /** Hands every message to `sink`; while it returns false, none is read until `resume` is called. */

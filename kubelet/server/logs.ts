@@ -1,5 +1,4 @@
 // /containerLogs: the log of one run of a container, streamed from the runtime's file with the client's pace.
-import { once } from 'node:events';
 import { realpath } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import type { Pod } from '../../api/pod.ts';
@@ -45,13 +44,20 @@ export async function serveLogs(
   const file = await logFileOf(containerId, deps.runtime);
 
   using gone = linkedSignal();
-  response.once('close', () => gone.abort());
+  let written = (): void => {};
+  response.once('close', () => {
+    gone.abort();
+    written();
+  });
   response.writeHead(200, { 'Content-Type': 'text/plain' });
   response.flushHeaders(); // a follower of a silent container wants to know that it is connected
-  const sink = async (chunk: Uint8Array): Promise<void> => {
-    if (response.write(chunk) || gone.signal.aborted) return;
-    await once(response, 'drain', { signal: gone.signal }).catch(() => {}); // rejects only when the client is gone
-  };
+  // The chunk's buffer is used again: each has to have gone to the kernel, or its client away.
+  const sink = (chunk: Uint8Array): Promise<void> =>
+    new Promise((resolve) => {
+      written = resolve;
+      if (gone.signal.aborted) resolve();
+      else response.write(chunk, () => resolve());
+    });
   const control = {
     signal: gone.signal,
     ...(options.follow ? { ended: containerEnded(pod, containerId, deps, gone.signal) } : {}),
