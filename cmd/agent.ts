@@ -29,6 +29,7 @@ const DESCRIPTIONS: Readonly<Record<Which, string>> = {
 const driver = () => import('./agent/cgroup-driver.ts');
 const kubeletPart = () => import('./agent/kubelet-part.ts');
 const networkPart = () => import('./agent/network-part.ts');
+const utilChains = () => import('../kubelet/node/util-chains.ts');
 const proxyPart = () => import('./agent/proxy-part.ts');
 
 export function addCommand(program: Command): void {
@@ -75,13 +76,16 @@ export async function runAgent(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const ctx = await createContext(config, kubeconfig, log, signal);
   const config = given.parts.has('kubelet') ? await (await driver()).withRuntimeDriver(given, systemClock, log) : given;
+  const ctx = await createContext(config, kubeconfig, log, signal);
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
   const tasks: Record<string, Task> = {
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
+    ...(kubelet === undefined || !config.kubelet.makeIptablesUtilChains
+      ? {}
+      : { utilChains: async (s) => (await utilChains()).keepUtilChains(ctx, s) }),
     ...(network === undefined ? {} : { network: (s) => network.run(s) }),
     ...(proxy === undefined ? {} : { proxy: (s) => proxy.run(s) }),
   };
@@ -90,7 +94,7 @@ export async function runAgent(
   await runTasks(signal, { ...ctx.tasks(), ...tasks });
 }
 
-/** Removes from the host what the proxy and the pod network put there. Pods lose their network; nothing else is touched. */
+/** Removes from the host's network what the agent put there. Pods lose their network; nothing else is touched. */
 async function cleanUp(
   config: AgentConfig,
   kubeconfig: string | undefined,
@@ -100,6 +104,7 @@ async function cleanUp(
   const ctx = await createContext(config, kubeconfig, log, signal);
   if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
+  if (config.parts.has('kubelet')) await (await utilChains()).removeUtilChains(ctx.exec, signal);
 }
 
 /** Tells whoever started us that we are up: once our Node is Ready as of this run where we have one; else at once. */

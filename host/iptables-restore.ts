@@ -81,6 +81,21 @@ export async function areRulesInPlace(
   });
 }
 
+/**
+ * Whether there is an iptables of the family that works, asked as upstream does: by a chain that is always there. Exit code
+ * 4 is a lock held by another, or a kernel in trouble.
+ */
+export async function isIptablesUsable(exec: Exec, family: IptablesFamily, signal: AbortSignal): Promise<boolean> {
+  const program = family === 6 ? 'ip6tables' : 'iptables';
+  try {
+    const { code } = await exec(program, ['-w', '5', '-t', 'nat', '-S', 'POSTROUTING'], { signal });
+    return code === 0 || code === 4;
+  } catch (err) {
+    if (signal.aborted) throw err;
+    return false; // there is no such program
+  }
+}
+
 export interface SavedTable {
   readonly chains: ReadonlySet<string>;
   /** As `iptables-save` prints them, `-A CHAIN …`. */

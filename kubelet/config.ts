@@ -24,6 +24,8 @@ export interface KubeletConfig {
   readonly cgroupRoot: string;
   readonly cgroupsPerQOS: boolean;
   readonly cpuCFSQuota: boolean;
+  /** The kubelet's own chains in iptables. */
+  readonly makeIptablesUtilChains: boolean;
   readonly cpuCFSQuotaPeriodUs: number;
   readonly serializeImagePulls: boolean;
   /** No limit when absent and pulls are not serialized. */
@@ -106,6 +108,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   cgroupRoot: '/',
   cgroupsPerQOS: true,
   cpuCFSQuota: true,
+  makeIptablesUtilChains: true,
   cpuCFSQuotaPeriodUs: 100_000,
   serializeImagePulls: true,
   registryPullQPS: 5,

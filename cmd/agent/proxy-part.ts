@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
 import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
+import { isIptablesUsable } from '../../host/iptables-restore.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
 import { cleanupFailures } from '../../proxy/metrics.ts';
@@ -117,7 +118,7 @@ async function createBackend(
 /** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
 async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
   if (!facts.primary.some(isIPv6)) return [4];
-  return ctx.config.proxy.mode === 'nftables' || (await hasIptables(ctx, 6, signal)) ? [4, 6] : [4];
+  return ctx.config.proxy.mode === 'nftables' || (await isIptablesUsable(ctx.exec, 6, signal)) ? [4, 6] : [4];
 }
 
 /** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
@@ -138,20 +139,8 @@ export async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal
 /** Of both families: an earlier run, or kube-proxy before us, may have served IPv6. A host without its tools has none. */
 async function cleanupBothIptables(ctx: AgentContext, keepShared: boolean, signal: AbortSignal): Promise<void> {
   for (const family of [4, 6] as const) {
-    if (await hasIptables(ctx, family, signal)) await cleanupIptables(ctx.exec, family, { keepShared }, signal);
-  }
-}
-
-/** As upstream asks: by a chain that is always there. Exit code 4 is a lock held by another, or a kernel in trouble. */
-async function hasIptables({ exec, log }: AgentContext, family: 4 | 6, signal: AbortSignal): Promise<boolean> {
-  const program = family === 6 ? 'ip6tables' : 'iptables';
-  try {
-    const { code } = await exec(program, ['-w', '5', '-t', 'nat', '-S', 'POSTROUTING'], { signal });
-    return code === 0 || code === 4;
-  } catch (err) {
-    if (signal.aborted) throw err;
-    log.debug({ cause: errorMessage(err) }, `no ${program} here, so no rules of it`);
-    return false;
+    if (await isIptablesUsable(ctx.exec, family, signal))
+      await cleanupIptables(ctx.exec, family, { keepShared }, signal);
   }
 }
 

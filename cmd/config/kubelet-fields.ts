@@ -310,7 +310,7 @@ const otherFields = {
     oneOf('promiscuous-bridge', 'hairpin-veth', 'none'),
     'promiscuous-bridge',
   ),
-  makeIPTablesUtilChains: field('later', bool, true),
+  makeIPTablesUtilChains: field('used', bool, true),
   iptablesMasqueradeBit: field(none('nor has it upstream: the proxy has its own'), int(0, 31), 14, 'keepZero'),
   iptablesDropBit: field(none('nor has it upstream: nothing is marked for dropping'), int(0, 31), 15, 'keepZero'),
   shutdownGracePeriod: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),

@@ -37,6 +37,7 @@ export function kubeletConfig(
     cgroupRoot: c.cgroupRoot || '/',
     cgroupsPerQOS: c.cgroupsPerQOS,
     cpuCFSQuota: c.cpuCFSQuota,
+    makeIptablesUtilChains: c.makeIPTablesUtilChains,
     cpuCFSQuotaPeriodUs: Math.round(c.cpuCFSQuotaPeriod * 1000),
     serializeImagePulls: c.serializeImagePulls ?? (parallel ?? 1) < 2,
     ...(parallel === undefined ? {} : { maxParallelImagePulls: parallel }),

@@ -52,6 +52,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       failCgroupV1: false,
       failSwapOn: false,
       imageGCHighThresholdPercent: 100,
+      makeIPTablesUtilChains: false, // this node has the host's own network
       podLogsDir: path.join(containerd.dir, 'pods'),
       staticPodPath: manifests,
     };
