@@ -11,7 +11,7 @@ import { parseAgentConfig } from './parse.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const RUNS = 6;
+const RUNS = 3;
 
 function paths(fields: Fields, prefix: readonly string[] = []): (readonly string[])[] {
   return Object.entries(fields).flatMap(([name, f]) => [

@@ -191,6 +191,11 @@ describe('one value against another, or a feature gate', () => {
       'reservedMemory',
       'expected memory of NUMA node 0 once',
     ],
+    [
+      'allowedUnsafeSysctls: [kernel.msgmax, net.*, vm.swappiness]',
+      'allowedUnsafeSysctls',
+      'the sysctls "vm.swappiness" are not known to be namespaced; expected kernel.sem, kernel.shm*, kernel.msg*, fs.mqueue.* or net.*',
+    ],
     ['runOnce: true', 'runOnce', 'cannot be set: running once was taken away upstream as well'],
     [
       'enableControllerAttachDetach: false',

@@ -11,6 +11,9 @@ import { absolutePath, type Report, shown } from './values.ts';
 export type KubeletSettings = Settled<typeof kubeletFields>;
 export type ProxyFileSettings = Settled<typeof proxyFields>;
 
+/** Of a pod alone: others would change the whole host. A name, or a prefix that ends in `*`. */
+const NAMESPACED_SYSCTL = /^(kernel\.sem|kernel\.(shm|msg)[\w.-]*\*?|fs\.mqueue\.[\w.-]*\*?|net\.[\w.-]*\*?)$/;
+
 type Gates = ReadonlyMap<string, boolean>;
 
 export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): void {
@@ -24,7 +27,6 @@ export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): 
   if ((c.maxParallelImagePulls ?? 0) > 1 && c.serializeImagePulls === true)
     report('maxParallelImagePulls', 'expected serializeImagePulls: false with more than one parallel pull');
   if (c.systemCgroups !== '' && c.cgroupRoot === '') report('systemCgroups', 'expected cgroupRoot to be set as well');
-  if (c.runOnce) report('runOnce', 'expected false: running once is not supported any more');
   if ((c.tlsCertFile ?? '') === '' && (c.tlsPrivateKeyFile ?? '') !== '')
     report('tlsCertFile', 'expected a path, as tlsPrivateKeyFile is set');
   if ((c.tlsCertFile ?? '') !== '' && (c.tlsPrivateKeyFile ?? '') === '')
@@ -45,6 +47,12 @@ export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): 
     );
   if (!/^(1\.35)?$/.test(c.showHiddenMetricsForVersion))
     report('showHiddenMetricsForVersion', 'expected the previous minor release, 1.35, or nothing');
+  for (const sysctl of c.allowedUnsafeSysctls ?? [])
+    if (!NAMESPACED_SYSCTL.test(sysctl.replaceAll('/', '.')))
+      report(
+        'allowedUnsafeSysctls',
+        `the sysctls ${shown(sysctl)} are not known to be namespaced; expected kernel.sem, kernel.shm*, kernel.msg*, fs.mqueue.* or net.*`,
+      );
   checkImageVerification(c, gates, report);
   checkEviction(c, report);
   if (c.reservedSystemCPUs !== '' && (c.systemReservedCgroup !== '' || c.kubeReservedCgroup !== ''))
