@@ -23,3 +23,10 @@ test('saved rules are told apart by table and chain', () => {
   expect(hasJump(saved.get('nat'), 'OUTPUT', 'X')).toBe(true);
   expect(hasJump(saved.get('filter'), 'OUTPUT', 'X')).toBe(false);
 });
+
+test('of a large ruleset, only the rules of chains that are asked for are kept, and all chain names', () => {
+  const text = '*nat\n:OUTPUT ACCEPT [1:2]\n:X - [0:0]\n-A OUTPUT -j X\n-A X -j ACCEPT\n-A OUTPUTS -j X\nCOMMIT';
+  const saved = parseSave(text, new Set(['OUTPUT']));
+  expect(saved.get('nat')!.rules).toEqual(['-A OUTPUT -j X']);
+  expect([...saved.get('nat')!.chains]).toEqual(['OUTPUT', 'X']);
+});

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { FakeIptables } from '../../host/fake-iptables.ts';
-import { renderDelta, type ServiceChange } from './delta.ts';
+import { renderDelta, type ServiceChange, slices } from './delta.ts';
 import { packRules, unpackRules } from './kept-rules.ts';
 import type { ServiceRules } from './service-rules.ts';
 
@@ -86,4 +86,10 @@ test('a top-level chain that loses many rules is written anew, its last rule las
 test('nothing changed: nothing to run', () => {
   const same = { before: kept(1), after: rules(1) };
   expect([...renderDelta([same], contextOf([], 1000))]).toEqual([]);
+});
+
+test('parts are as long as they may be, and one item that is longer is a part of its own', () => {
+  const parts = (all: readonly number[], size: number) => slices(all, size, (lines) => lines);
+  expect(parts([], 5)).toEqual([]);
+  expect(parts([2, 3, 1, 9, 1, 4, 1], 5)).toEqual([[2, 3], [1], [9], [1, 4], [1]]);
 });
