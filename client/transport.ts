@@ -32,7 +32,7 @@ export interface TransportOptions {
 }
 
 /** Told of every request once its answer has begun; `status` is undefined when none came. */
-export type RequestObserver = (method: string, status: number | undefined, host: string) => void;
+export type RequestObserver = (method: string, status: number | undefined, host: string, tookSeconds: number) => void;
 
 /** Probes start after this silence; with Linux's 10 probes at 1 s a dead peer is noticed after 25 s. */
 const TCP_KEEPALIVE_MS = 15_000;
@@ -125,12 +125,14 @@ export class Transport {
 
   async #observed(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
     const { observe } = this.#opts;
+    const startMs = this.#clock.monotonicMs();
+    const tookSeconds = () => (this.#clock.monotonicMs() - startMs) / 1000;
     try {
       const response = await this.#attempt(request, signal);
-      observe?.(request.method, response.statusCode!, this.#url.host);
+      observe?.(request.method, response.statusCode!, this.#url.host, tookSeconds());
       return response;
     } catch (err) {
-      observe?.(request.method, undefined, this.#url.host);
+      observe?.(request.method, undefined, this.#url.host, tookSeconds());
       throw err;
     }
   }

@@ -19,6 +19,7 @@ import type { KubeletConfig } from './config.ts';
 import type { EndPod } from './eviction/pod-evictions.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { RunningLog } from './logs/log-rotation.ts';
+import type { KubeletObserver } from './metrics/observer.ts';
 import { MirrorPods } from './mirror-pods.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
@@ -28,6 +29,7 @@ import { KubeletPodLifecycle, type PodCgroups } from './pod-lifecycle.ts';
 import { isStaticPod, PodManager } from './pod-manager.ts';
 import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
+import type { WorkerState } from './pod-worker-state.ts';
 import { ReasonCache } from './reason-cache.ts';
 import { Allocations } from './resize/allocations.ts';
 import { ResizeConditions } from './resize/resize-conditions.ts';
@@ -72,6 +74,7 @@ export interface KubeletDeps {
   /** Read only when there are static pods. */
   readonly staticPodRules?: () => Promise<PodRules>;
   readonly startRush?: Pick<Rush, 'isOn' | 'over'>;
+  readonly observer?: KubeletObserver;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -101,6 +104,7 @@ export class Kubelet {
 
   constructor(config: KubeletConfig, deps: KubeletDeps) {
     const { clock, log, runtime, volumes, probes, events } = deps;
+    const observed = deps.observer === undefined ? {} : { observer: deps.observer };
     this.#deps = deps;
     this.#config = config;
     this.#cache = new PodCache({ runtime, clock });
@@ -112,10 +116,14 @@ export class Kubelet {
       mayBeRunning: (uid) => this.#workers.mayBeRunning(uid),
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
       ...(deps.startRush === undefined ? {} : { rush: deps.startRush }),
+      ...observed,
       clock,
       log,
     });
-    this.#statuses.onStored((uid, status) => probes.updatePodStatus(uid, status));
+    this.#statuses.onStored((uid, status) => {
+      probes.updatePodStatus(uid, status);
+      deps.observer?.podStatus(uid, status);
+    });
     this.#mirrors = new MirrorPods({
       client: deps.client,
       pods: this.#pods,
@@ -147,7 +155,9 @@ export class Kubelet {
     this.#workers = new PodWorkers(config, {
       lifecycle,
       nothingRuns: (uid) => this.#nothingRuns(uid),
-      onFinished: () => {
+      ...observed,
+      onFinished: (uid) => {
+        deps.observer?.podGone(uid);
         this.#dispatch.podEnded();
         this.#housekeeping.request();
       },
@@ -155,6 +165,7 @@ export class Kubelet {
       log,
     });
     this.#dispatch = new PodDispatch({
+      ...observed,
       pods: this.#pods,
       workers: this.#workers,
       statuses: this.#statuses,
@@ -178,6 +189,7 @@ export class Kubelet {
       this.#dispatch.retryResizes();
     }); // cannot fail
     this.#pleg = new Pleg({
+      ...observed,
       runtime,
       events: deps.runtimeEvents,
       cache: this.#cache,
@@ -286,6 +298,23 @@ export class Kubelet {
       const [pod, status] = [this.#pods.get(uid), this.#cache.get(uid)];
       return pod === undefined || status === undefined ? [] : [{ pod, status }];
     });
+  }
+
+  // What is counted at a scrape (metrics/pod-gauges.ts).
+  desiredPods(): readonly Pod[] {
+    return this.#pods.list();
+  }
+
+  mirrorPodCount(): number {
+    return this.#pods.mirrors().length;
+  }
+
+  workerStates(): readonly WorkerState[] {
+    return this.#workers.states();
+  }
+
+  runtimeStatuses(): readonly PodRuntimeStatus[] {
+    return this.#cache.uids().flatMap((uid) => this.#cache.get(uid) ?? []);
   }
 
   /** Images that containers have mounted as volumes, by the name they were asked for. */

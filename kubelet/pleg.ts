@@ -11,6 +11,7 @@ import type { Logger } from '../core/log.ts';
 import { runTasks } from '../core/tasks.ts';
 import { isCriError } from '../cri/errors.ts';
 import type { RuntimeEvent, RuntimeService } from '../cri/runtime-service.ts';
+import type { KubeletObserver } from './metrics/observer.ts';
 import { differsFromList, type KnownInstance, type PodCache } from './pod-cache.ts';
 import type { PodRuntimeStatus, RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
@@ -25,6 +26,7 @@ export interface PlegDeps {
   readonly onPodChanged: (podUid: string) => void;
   /** After each relist. Must not throw. */
   readonly onListed?: (pods: readonly RuntimePod[]) => void;
+  readonly observer?: Pick<KubeletObserver, 'relisted'>;
 }
 
 const RELIST_WITH_EVENTS_MS = 60_000;
@@ -49,6 +51,7 @@ export class Pleg {
   /** Also before the first list. */
   #listFailed = true;
   #relistWanted = false;
+  #relistStartMs: number | undefined;
   #wake: (() => void) | undefined;
   #unknownTimer: Disposable | undefined;
   #pods: readonly RuntimePod[] = [];
@@ -203,9 +206,13 @@ export class Pleg {
   }
 
   async #relist(signal: AbortSignal): Promise<void> {
-    const { cache, clock } = this.#deps;
+    const { cache, clock, observer } = this.#deps;
     const seq = cache.beginList();
+    const [startMs, beforeMs] = [clock.monotonicMs(), this.#relistStartMs];
+    this.#relistStartMs = startMs;
     const pods = await this.#deps.runtime.listPods(signal);
+    const sinceSeconds = beforeMs === undefined ? undefined : (startMs - beforeMs) / 1000;
+    observer?.relisted((clock.monotonicMs() - startMs) / 1000, sinceSeconds);
     this.#pods = pods;
     this.#listedAtMs = clock.monotonicMs();
     this.#unknown.clear();

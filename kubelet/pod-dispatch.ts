@@ -6,6 +6,7 @@ import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { type AdmissionInput, admit, isActive, type Rejection, rejectedStatus } from './admission.ts';
+import type { KubeletObserver } from './metrics/observer.ts';
 import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
@@ -34,6 +35,7 @@ export interface PodDispatchDeps {
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
   readonly allPodsKnown: () => boolean;
+  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected'>;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -115,6 +117,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #add(pod: Pod): void {
+    this.#deps.observer?.podSeen(pod);
     this.#deps.pods.set(pod);
     if (isStaticPod(pod) && this.#predecessorRuns(pod)) this.#hold(pod, false, () => this.#predecessorRuns(pod));
     else this.#start(pod);
@@ -199,6 +202,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     const { statuses, events, clock } = this.#deps;
     const { reason, message } = rejection;
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'pod refused');
+    this.#deps.observer?.podRejected(reason);
     this.#rejected.add(pod.metadata?.uid ?? '');
     events.event(podReference(pod), 'Warning', reason, message);
     statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));

@@ -8,6 +8,7 @@ import { aborted, type LinkedSignal, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { DueQueue } from '../core/due-queue.ts';
 import type { Logger } from '../core/log.ts';
+import type { KubeletObserver, PodWork } from './metrics/observer.ts';
 import type { PodIdentity } from './pod-cache.ts';
 import {
   afterWork,
@@ -52,6 +53,7 @@ export interface PodWorkersDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random?: () => number;
+  readonly observer?: Pick<KubeletObserver, 'podWorked' | 'podWorkerStarted'>;
 }
 
 /** Thrown by work that is expected to go well sooner than the usual error delay. */
@@ -66,6 +68,9 @@ export class RetrySoon extends Error {
 
 interface Worker {
   state: WorkerState;
+  readonly madeAtMs: number;
+  /** What the next work is for, in upstream's words. */
+  reason: PodWork;
   /** An update or event came while work ran. */
   dirty: boolean;
   work: { readonly done: Promise<void>; readonly cancel: LinkedSignal } | undefined;
@@ -102,12 +107,14 @@ export class PodWorkers {
     const worker = this.#workers.get(uid);
     if (worker === undefined) {
       const { state } = startWorker(update, this.#deps.nothingRuns(uid));
-      this.#workers.set(uid, { state, dirty: false, work: undefined });
+      const madeAtMs = this.#deps.clock.monotonicMs();
+      this.#workers.set(uid, { state, madeAtMs, reason: 'create', dirty: false, work: undefined });
       this.poke(uid);
       return;
     }
     const { state, work, cancel } = applyUpdate(worker.state, update);
     worker.state = state;
+    if (work && worker.reason === 'sync') worker.reason = 'update';
     if (cancel) worker.work?.cancel.abort(new DOMException('the pod is to end, or to end sooner', 'AbortError'));
     if (work) this.poke(uid);
   }
@@ -126,6 +133,10 @@ export class PodWorkers {
 
   uids(): string[] {
     return [...this.#workers.keys()];
+  }
+
+  states(): WorkerState[] {
+    return [...this.#workers.values()].map((w) => w.state);
   }
 
   /** Containers of the pod may be running: it has a worker that has not stopped them all. */
@@ -196,7 +207,7 @@ export class PodWorkers {
         using cancel = linkedSignal(signal);
         worker.work = { done: finished.promise, cancel };
         const { phase } = worker.state;
-        const delayMs = await this.#perform(worker, cancel.signal);
+        const delayMs = await this.#observed(worker, cancel.signal);
         if (worker.state.phase !== phase) {
           worker.dirty = true;
           for (const look of this.#watchers) look();
@@ -211,6 +222,17 @@ export class PodWorkers {
     if (worker.state.phase !== 'finished') return;
     this.#due.delete(uid);
     this.#deps.onFinished(uid);
+  }
+
+  async #observed(worker: Worker, signal: AbortSignal): Promise<number> {
+    const { observer, clock } = this.#deps;
+    const { reason } = worker;
+    const startMs = clock.monotonicMs();
+    if (reason === 'create') observer?.podWorkerStarted((startMs - worker.madeAtMs) / 1000);
+    worker.reason = 'sync';
+    const delayMs = await this.#perform(worker, signal);
+    observer?.podWorked(reason, (clock.monotonicMs() - startMs) / 1000);
+    return delayMs;
   }
 
   /** Does the work of the present state once. Returns ms until it should be done again if nothing changes. */

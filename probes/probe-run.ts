@@ -31,16 +31,26 @@ const TITLES: Readonly<Record<ProbeKind, string>> = {
   startup: 'Startup',
 };
 
+/** Told of every probe that was made, its repetitions counted in. Must not throw. */
+export type ObserveProbe = (
+  kind: ProbeKind,
+  target: ProbeTarget,
+  result: 'success' | 'failure' | undefined,
+  tookSeconds: number,
+) => void;
+
 export class ProbeRunner {
   readonly #attempt: Attempt;
   readonly #report: ReportProbe;
+  readonly #observe: ObserveProbe | undefined;
   /** Attempts that are going on: with a listener each on one long-lived signal a probe would cost more. */
   readonly #running = new Set<AbortController>();
   #stopped = false;
 
-  constructor(attempt: Attempt, report: ReportProbe) {
+  constructor(attempt: Attempt, report: ReportProbe, observe?: ObserveProbe) {
     this.#attempt = attempt;
     this.#report = report;
+    this.#observe = observe;
   }
 
   /** Ends the attempts that are going on; what comes of them does not count. */
@@ -51,6 +61,13 @@ export class ProbeRunner {
 
   /** 'success' or 'failure'; undefined when the probe could not be made: the result is discarded. */
   async run(kind: ProbeKind, target: ProbeTarget): Promise<'success' | 'failure' | undefined> {
+    const startMs = performance.now();
+    const result = await this.#run(kind, target);
+    if (!this.#stopped) this.#observe?.(kind, target, result, (performance.now() - startMs) / 1000);
+    return result;
+  }
+
+  async #run(kind: ProbeKind, target: ProbeTarget): Promise<'success' | 'failure' | undefined> {
     const { pod, container } = target;
     const title = TITLES[kind];
     for (let attempt = 1; ; attempt++) {

@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import { DueQueue } from '../core/due-queue.ts';
 import type { Logger } from '../core/log.ts';
 import type { ProbeChange, ProbeKind, ProbeManager, ProbeVerdict } from './probe-manager.ts';
-import { type Attempt, ProbeRunner, type ReportProbe } from './probe-run.ts';
+import { type Attempt, type ObserveProbe, ProbeRunner, type ReportProbe } from './probe-run.ts';
 import { ProbeWorker, workerKey } from './probe-worker.ts';
 import { probedContainers } from './target.ts';
 import { Verdicts } from './verdicts.ts';
@@ -15,6 +15,9 @@ import { Verdicts } from './verdicts.ts';
 export interface ProberDeps {
   readonly attempt: Attempt;
   readonly report: ReportProbe;
+  readonly observe?: ObserveProbe;
+  /** The pod's probes have ended for good. Must not throw. */
+  readonly onRemoved?: (podUid: string) => void;
   readonly clock: Clock;
   readonly log: Logger;
   readonly random?: () => number;
@@ -41,6 +44,7 @@ export class Prober implements ProbeManager {
   readonly #pods = new Map<string, ProbedPod>();
   readonly #workers = new Map<string, ProbeWorker>();
   readonly #verdicts = new Verdicts();
+  readonly #onRemoved: ProberDeps['onRemoved'];
   readonly #runner: ProbeRunner;
   readonly #due: DueQueue<ProbeWorker>;
   #stopped = false;
@@ -51,7 +55,8 @@ export class Prober implements ProbeManager {
     this.#random = deps.random ?? Math.random;
     this.#startedMonotonicMs = deps.clock.monotonicMs();
     this.#startedWallMs = deps.clock.now();
-    this.#runner = new ProbeRunner(deps.attempt, deps.report);
+    this.#onRemoved = deps.onRemoved;
+    this.#runner = new ProbeRunner(deps.attempt, deps.report, deps.observe);
     this.#due = new DueQueue(deps.clock, (worker) => this.#onDue(worker));
   }
 
@@ -108,6 +113,7 @@ export class Prober implements ProbeManager {
     for (const worker of [...entry.workers]) this.#endWorker(entry, worker);
     this.#pods.delete(podUid);
     this.#verdicts.removePod(podUid);
+    this.#onRemoved?.(podUid);
   }
 
   #endWorker(entry: ProbedPod, worker: ProbeWorker): void {

@@ -10,7 +10,7 @@ import type { Image } from '../../cri/gen/messages.ts';
 import type { ImageEvents, ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { fileSystemUse } from '../../host/machine.ts';
 import type { CredentialProviders } from '../../kubelet/images/credential-providers.ts';
-import { ImageGc } from '../../kubelet/images/image-gc.ts';
+import { ImageGc, type ImageGcDeps } from '../../kubelet/images/image-gc.ts';
 import { ImageList } from '../../kubelet/images/image-list.ts';
 import { NodeKeyring } from '../../kubelet/images/node-keyring.ts';
 import { PullRecords } from '../../kubelet/images/pull-records.ts';
@@ -41,6 +41,7 @@ export interface ImagesPartInput {
   readonly tokens: TokenManager;
   /** Images that containers have mounted. */
   readonly mountedImages: () => readonly string[];
+  readonly onImageRemoved?: ImageGcDeps['onRemoved'];
 }
 
 /** @throws {AgentError} CONFIG_INVALID for plugins that cannot be used as configured. */
@@ -67,6 +68,7 @@ export async function createImagesPart(ctx: AgentContext, input: ImagesPartInput
       alsoInUse: async (signal) => [...(await sandboxImages(runtime, signal)), ...input.mountedImages()],
       fileSystem: fileSystemUse,
       onCollected: async (ids, startedAtMs) => await pullRecords?.prune(ids, startedAtMs),
+      ...(input.onImageRemoved === undefined ? {} : { onRemoved: input.onImageRemoved }),
       recorder,
       node: nodeReference(config.nodeName),
       clock,

@@ -19,6 +19,7 @@ import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { observedCgroups } from '../../host/observed-cgroups.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
@@ -50,6 +51,7 @@ import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
+import { createObservers, observedSandboxes } from './observers.ts';
 import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
@@ -91,6 +93,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const runtimeName = version.runtimeName;
   await prepareKernel(ctx);
 
+  const observed = createObservers(ctx);
+  const { observer } = observed;
   const objects = new ObjectCache({ client, clock, log });
   const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
   const mounter = systemMounter(ctx.exec);
@@ -113,6 +117,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       claims: csi.claims,
       fieldFacts: () => ({ podIps: [], hostIps: hostIps(), nodeAllocatable: nodeAllocatable() }),
       mounter,
+      observer,
       events: recorder,
       clock,
       log,
@@ -128,7 +133,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       podPidsLimit: settings.podPidsLimit,
       allPods: allPodsLimits(machine, reserved),
     },
-    { fs: new CgroupFs(hierarchies), log },
+    { fs: observedCgroups(new CgroupFs(hierarchies), observed.cgroups), log },
   );
   await cgroups.ensureTree();
   const allocations = new Allocations(rootDir, { clock, log });
@@ -147,6 +152,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     images,
     tokens,
     mountedImages: () => kubelet.mountedImages(),
+    onImageRemoved: (why) => observer.imageRemoved(why),
   });
   const kubeRuntime = new KubeRuntime(
     {
@@ -183,7 +189,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       },
     },
     {
-      runtime: pacedStarts(runtime, {
+      runtime: pacedStarts(observedSandboxes(runtime, ctx.registry), {
         rush: ctx.startRush,
         sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
         clock,
@@ -208,6 +214,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
       resizing: { actuated: allocations, podCgroups: cgroups },
       volumesOf: (uid) => volumes.volumesOf(uid),
+      observer,
       tailLog,
       bindMount: (source, target) => mounter.bind(source, target),
       unmount: (target) => mounter.unmount(target),
@@ -215,6 +222,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   );
 
   const prober = new Prober({
+    ...observed.probes,
     attempt: createAttempt(execThrough(runtime)),
     report: (pod, container, reason, message) => {
       const spec = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].find(
@@ -232,6 +240,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtime: kubeRuntime,
     runtimeEvents: runtime,
     startRush: ctx.startRush,
+    observer,
     volumes,
     probes: prober,
     events: recorder,
@@ -321,6 +330,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     cgroups,
     volumes,
     csiFigures: csi.volumeFigures,
+    probes: observed.probeRegistry,
     kubelet: () => kubelet,
   });
   const eviction = createEvictionPart(ctx, {

@@ -26,12 +26,13 @@ test('calls of the runtime are counted and timed under upstream names and bucket
 test('requests to the API server are counted by method and answer', async () => {
   const registry = new Registry();
   const observe = apiRequestMetrics(registry);
-  observe('GET', 200, '10.0.0.1:6443');
-  observe('GET', 200, '10.0.0.1:6443');
-  observe('PATCH', undefined, '10.0.0.1:6443');
+  observe('GET', 200, '10.0.0.1:6443', 0.003);
+  observe('GET', 200, '10.0.0.1:6443', 0.3);
+  observe('PATCH', undefined, '10.0.0.1:6443', 1);
   const lines = (await registry.metrics()).split('\n');
   expect(lines).toContain('rest_client_requests_total{code="200",method="GET",host="10.0.0.1:6443"} 2');
   expect(lines).toContain('rest_client_requests_total{code="<error>",method="PATCH",host="10.0.0.1:6443"} 1');
+  expect(lines).toContain('rest_client_request_duration_seconds_bucket{le="0.25",verb="GET",host="10.0.0.1:6443"} 1');
 });
 
 test('a blocked event loop shows in the next scrape, and only there', async () => {

@@ -31,6 +31,9 @@ export function runtimeCallMetrics(registry: Registry): CallObserver {
   };
 }
 
+/** client-go's, seconds. */
+const REQUEST_BUCKETS_S = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60];
+
 /** Every request to the API server, also those that are repeated because it asked for it. */
 export function apiRequestMetrics(registry: Registry): RequestObserver {
   const total = new Counter({
@@ -39,7 +42,17 @@ export function apiRequestMetrics(registry: Registry): RequestObserver {
     labelNames: ['code', 'method', 'host'],
     registers: [registry],
   });
-  return (method, status, host) => total.inc({ code: status ?? '<error>', method, host });
+  const duration = new Histogram({
+    name: 'rest_client_request_duration_seconds',
+    help: 'Time until the answer to a request begins, seconds, by verb and host.',
+    labelNames: ['verb', 'host'],
+    buckets: REQUEST_BUCKETS_S,
+    registers: [registry],
+  });
+  return (method, status, host, tookSeconds) => {
+    total.inc({ code: status ?? '<error>', method, host });
+    duration.observe({ verb: method, host }, tookSeconds);
+  };
 }
 
 /** How often the event loop is looked at, ms: a timer inside Node.js, without a turn of the loop. */

@@ -20,6 +20,7 @@ import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
 import { createIdentity } from './identity-part.ts';
 import { apiRequestMetrics, eventLoopMetrics } from './metrics.ts';
+import { buildMetrics, processMetrics } from './process-metrics.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
 const EVENT_HOLD_MS = 500;
@@ -71,6 +72,8 @@ export async function createContext(
   const clock = systemClock;
   const registry = new Registry();
   eventLoopMetrics(registry);
+  processMetrics(registry);
+  buildMetrics(registry, config.featureGates);
   const observe = apiRequestMetrics(registry);
   const userAgent = `nodelet/${versionText()} (linux) kubernetes/${KUBERNETES_VERSION}`;
   const deps = { clock, log };

@@ -1,5 +1,6 @@
 // What the node and its pods use, and the endpoints that show it.
 
+import { Gauge, type Registry } from '../../core/metrics.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { blockDeviceBytes } from '../../host/block-devices.ts';
 import type { CgroupHierarchies } from '../../host/cgroup.ts';
@@ -10,7 +11,9 @@ import type { MachineInfo } from '../../host/machine.ts';
 import { cgroupOfProcess, findProcesses } from '../../host/process-facts.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { figureEndpoints } from '../../kubelet/metrics/endpoints.ts';
+import { registerPodGauges } from '../../kubelet/metrics/pod-gauges.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
+import { registerVolumeGauges } from '../../kubelet/metrics/volume-gauges.ts';
 import { cgroupName, type PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import type { Handlers } from '../../kubelet/server/endpoints.ts';
 import { NodeStats } from '../../kubelet/stats/node-stats.ts';
@@ -42,6 +45,7 @@ export interface StatsPartDeps {
   /** Figures of a CSI driver's volume; undefined when it has none. @throws when the driver fails. */
   readonly csiFigures: (target: string) => Promise<ClaimFigures | undefined>;
   readonly kubelet: () => Kubelet;
+  readonly probes: Registry;
 }
 
 /** Where containerd and CRI-O keep their cgroup; found by the process when it is not configured. */
@@ -72,8 +76,35 @@ export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPa
     pauseImage: once(() => pauseImageOf(runtime)),
     directories: async () => [rootDir, ...(await imageDirs(images))],
   };
-  const probes = registry;
-  return { usage, stats, slis, handlers: figureEndpoints({ stats, cadvisor, own: registry, probes, slis, log }) };
+  registerPodGauges(registry, deps.kubelet);
+  registerVolumeGauges(registry, {
+    pods: () => deps.kubelet().desiredPods(),
+    volumes: (pods) => stats.volumes(pods),
+    mounted: (uid) => new Set(deps.volumes.volumesOf(uid)?.keys()),
+  });
+  registerNodeGauges(registry, config.nodeName, hierarchies.version);
+  const handlers = figureEndpoints({ stats, cadvisor, own: registry, probes: deps.probes, slis, log });
+  return { usage, stats, slis, handlers };
+}
+
+function registerNodeGauges(registry: Registry, nodeName: string, cgroupVersion: number): void {
+  const registers = [registry];
+  const node = new Gauge({
+    name: 'kubelet_node_name',
+    help: 'The node; the value is 1',
+    labelNames: ['node'],
+    registers,
+  });
+  node.set({ node: nodeName }, 1);
+  const cgroups = new Gauge({ name: 'kubelet_cgroup_version', help: 'Version of cgroups on the host', registers });
+  cgroups.set(cgroupVersion);
+  const provider = new Gauge({
+    name: 'kubelet_metrics_provider',
+    help: 'Where figures of containers come from; the value is 1',
+    labelNames: ['provider'],
+    registers,
+  });
+  provider.set({ provider: 'cadvisor' }, 1); // read from cgroups, under cadvisor's names
 }
 
 function systemGroups(ctx: AgentContext, deps: StatsPartDeps, podsCgroup: string): SystemGroup[] {

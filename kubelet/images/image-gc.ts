@@ -36,6 +36,8 @@ export interface ImageGcDeps {
   readonly fileSystem: (mountpoint: string) => Promise<FileSystemUse>;
   /** Told after each pass which images are left, and the wall time at which the pass began. */
   readonly onCollected?: (imageIds: readonly string[], startedAtMs: number) => Promise<void>;
+  /** Told of each image that was removed. Must not throw. */
+  readonly onRemoved?: (why: 'age' | 'space') => void;
   readonly recorder: EventRecorder;
   readonly node: ObjectReference;
   readonly clock: Clock;
@@ -181,6 +183,7 @@ export class ImageGc {
     try {
       await this.#deps.images.removeImage({ image: record.id }, { signal });
       this.#log.info({ imageId: record.id, sizeBytes: record.sizeBytes, why }, 'image removed');
+      this.#deps.onRemoved?.(why);
       this.#records = new Map([...this.#records].filter(([id]) => id !== record.id));
       return undefined;
     } catch (err) {

@@ -11,6 +11,7 @@ import type { Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { ImageService, Init } from '../../cri/runtime-service.ts';
 import type { CredentialSource } from '../images/pull-access.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
+import type { KubeletObserver } from '../metrics/observer.ts';
 import { applyDefaultTag, defaultPullPolicy } from './image-ref.ts';
 import { Slots, TokenBucket } from './pull-limits.ts';
 import { authConfigOf, type CredentialLookup, type RegistryCredential } from './registry-auth.ts';
@@ -56,6 +57,7 @@ export class ImagePuller {
   readonly #recorder: EventRecorder;
   readonly #clock: Clock;
   readonly #records: PullRecorder | undefined;
+  readonly #observer: Pick<KubeletObserver, 'imagePulled'> | undefined;
   readonly #slots: Slots;
   readonly #rate: TokenBucket;
   readonly #backoff: KeyedBackoff<string>;
@@ -70,12 +72,14 @@ export class ImagePuller {
       recorder: EventRecorder;
       clock: Clock;
       pullRecords?: PullRecorder | undefined;
+      observer?: Pick<KubeletObserver, 'imagePulled'> | undefined;
     },
   ) {
     this.#images = deps.images;
     this.#recorder = deps.recorder;
     this.#clock = deps.clock;
     this.#records = deps.pullRecords;
+    this.#observer = deps.observer;
     this.#slots = new Slots(Math.max(1, opts.maxParallelPulls));
     this.#rate = new TokenBucket({ ratePerSecond: opts.pullsPerSecond, burst: opts.pullBurst }, deps);
     this.#backoff = new KeyedBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS }, deps);
@@ -171,6 +175,8 @@ export class ImagePuller {
       const [alone, all] = [took(pulled.startMs), took(startMs)];
       const status = await this.#lookUp(input.pod, image, pulled.imageRef, input.signal);
       const local = 'error' in status ? undefined : status.image;
+      const tookSeconds = (this.#clock.monotonicMs() - pulled.startMs) / 1000;
+      this.#observer?.imagePulled(input.pod.metadata?.uid ?? '', tookSeconds, local?.size);
       const text = `Successfully pulled image "${image}" in ${alone} (${all} including waiting). Image size: ${local?.size ?? 0} bytes.`;
       this.#recorder.event(about, 'Normal', 'Pulled', text);
       this.#backoff.delete(key);

@@ -7,6 +7,7 @@ import type { Logger } from '../../core/log.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import type { ContainerGcPolicy } from '../config.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
+import type { KubeletObserver } from '../metrics/observer.ts';
 import type { ActuatedResources } from '../resize/allocations.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import type { ImagePullerOptions } from './image-puller.ts';
@@ -75,6 +76,7 @@ export interface RuntimeDeps {
   /** What resizing needs; without it running containers keep what they were started with. */
   readonly resizing?: { readonly actuated: ActuatedResources; readonly podCgroups: ResizablePodCgroups };
   readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
+  readonly observer?: Pick<KubeletObserver, 'containerStarted' | 'imagePulled'>;
   /** The last lines of a container's log (cri/container-log.ts), without stamps: at most `maxLines` and `maxBytes`. */
   readonly tailLog: (logFile: string, maxLines: number, maxBytes: number) => Promise<string>;
   /** Bind-mounts `source`, which is never followed further, onto `target`; and undoes it. For sub-paths only. */

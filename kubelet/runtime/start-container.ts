@@ -102,9 +102,11 @@ export class ContainerStarter {
           : await this.#resume(ctx, container, about, resumed);
       this.#deps.recorder.event(about, 'Normal', 'Started', 'Container started');
       await this.#afterStart(ctx, container, about, started);
+      this.#deps.observer?.containerStarted(ctx.pod, container.name);
       return undefined;
     } catch (err) {
       if (!(err instanceof StartStepError)) throw err;
+      this.#deps.observer?.containerStarted(ctx.pod, container.name, err.failure.reason);
       return { container: container.name, ...err.failure };
     } finally {
       await settled(prepared);

@@ -16,6 +16,7 @@ import { DueQueue } from '../../core/due-queue.ts';
 import { KeyedWorker } from '../../core/keyed-worker.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Rush } from '../../core/rush.ts';
+import type { KubeletObserver } from '../metrics/observer.ts';
 import { finishedStatus } from './finish-status.ts';
 import { type ProbedField, withContainerField } from './readiness.ts';
 import { illegalTransition, isStatusEqual, mergeStatus } from './status-merge.ts';
@@ -30,6 +31,7 @@ export interface StatusWriterDeps {
   readonly isTerminationRequested: (uid: string) => boolean;
   /** While it is on, changes on the way to readiness are folded for longer. */
   readonly rush?: Pick<Rush, 'isOn' | 'over'>;
+  readonly observer?: Pick<KubeletObserver, 'statusWritten'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -38,6 +40,8 @@ interface Held {
   readonly uid: string;
   status: PodStatus;
   version: number;
+  /** Monotonic ms of the newest change. */
+  changedAtMs: number;
   sentVersion: number;
   /** The worker is done: nothing of the pod is left on this node. */
   finished: boolean;
@@ -161,6 +165,7 @@ export class StatusWriter {
       uid,
       status,
       version: 0,
+      changedAtMs: 0,
       sentVersion: 0,
       finished: false,
       answer: undefined,
@@ -169,6 +174,7 @@ export class StatusWriter {
     const urgent = becomesFinished || this.#isUrgent(uid, before?.status ?? pod.status, status);
     held.status = status;
     held.version++;
+    held.changedAtMs = this.#deps.clock.monotonicMs();
     held.finished ||= finished;
     this.#held.set(uid, held);
     for (const listener of this.#listeners) listener(uid, status);
@@ -212,9 +218,11 @@ export class StatusWriter {
     const copy = this.#deps.getPod(uid);
     if (held === undefined || copy === undefined) return;
     const pod = this.#newest(held, copy);
-    const { version } = held;
+    const { version, changedAtMs } = held;
     try {
       const written = await this.#patch(held, pod, signal);
+      const { observer, clock } = this.#deps;
+      if (held.sentVersion !== version) observer?.statusWritten((clock.monotonicMs() - changedAtMs) / 1000);
       held.sentVersion = version;
       if (canBeDeleted(held, written, copy)) await this.#delete(held, written, signal);
       held.failures = 0;

@@ -10,6 +10,7 @@ import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type Mounter, type MountPoint, mountsUnder } from '../../host/mounts.ts';
 import { removeTree } from '../../host/remove-tree.ts';
+import type { KubeletObserver } from '../metrics/observer.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { writeAtomically } from './atomic-writer.ts';
 import type { ClaimVolumes } from './claims/claim-volumes.ts';
@@ -23,6 +24,7 @@ import type { TokenManager } from './token-manager.ts';
 import { AttachLimitError, VolumeStepError } from './volume-error.ts';
 import type { MountedVolume, VolumeManager } from './volume-manager.ts';
 import { type PluginDir, VolumePaths } from './volume-paths.ts';
+import { volumePlugin } from './volume-plugin.ts';
 
 export interface LocalVolumesOptions {
   /** The kubelet's root directory; canonical, since mount points are compared by path. */
@@ -38,6 +40,7 @@ export interface LocalVolumesDeps {
   readonly claims?: Pick<ClaimVolumes, 'serves' | 'startRound' | 'setUp' | 'unmountPod' | 'releaseDisks'>;
   readonly fieldFacts: PayloadDeps['fieldFacts'];
   readonly mounter: Mounter;
+  readonly observer?: Pick<KubeletObserver, 'volumeOperation'>;
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly log: Logger;
@@ -80,7 +83,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await Promise.all(
       usedVolumes(pod).map(async (volume) => {
         try {
-          const result = await this.#trySetUp(pod, volume, round, signal);
+          const result = await this.#observed(volume, () => this.#trySetUp(pod, volume, round, signal));
           this.#backoff.succeeded(uid, volume.name);
           if (result !== undefined) mounted.set(volume.name, result);
         } catch (err) {
@@ -164,6 +167,19 @@ export class LocalVolumes implements VolumeManager, Disposable {
   #stopRetrying(podUid: string): void {
     this.#retries.delete(podUid);
     this.#backoff.forgetPod(podUid);
+  }
+
+  async #observed<T>(volume: Volume, work: () => Promise<T>): Promise<T> {
+    const { clock, observer } = this.#deps;
+    const startMs = clock.monotonicMs();
+    let ok = false;
+    try {
+      const result = await work();
+      ok = true;
+      return result;
+    } finally {
+      observer?.volumeOperation(volumePlugin(volume), 'volume_mount', (clock.monotonicMs() - startMs) / 1000, ok);
+    }
   }
 
   /** Drivers are left alone until the next try is due; what this node can see by itself is looked at each time. */

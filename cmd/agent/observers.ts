@@ -1,0 +1,79 @@
+// Whoever counts and times what the kubelet does.
+import { Counter, Histogram, type Registry } from '../../core/metrics.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
+import type { CgroupObserver } from '../../host/observed-cgroups.ts';
+import { DEFAULT_BUCKETS_S, KubeletMetrics } from '../../kubelet/metrics/kubelet-metrics.ts';
+import { ProbeMetrics } from '../../kubelet/metrics/probe-metrics.ts';
+import type { ProberDeps } from '../../probes/prober.ts';
+import type { AgentContext } from './shared.ts';
+
+export interface Observers {
+  readonly observer: KubeletMetrics;
+  readonly cgroups: CgroupObserver;
+  readonly probes: Pick<ProberDeps, 'observe' | 'onRemoved'>;
+  /** Of /metrics/probes. */
+  readonly probeRegistry: Registry;
+}
+
+export function createObservers({ registry, clock }: Pick<AgentContext, 'registry' | 'clock'>): Observers {
+  const probes = new ProbeMetrics();
+  const cgroupSeconds = new Histogram({
+    name: 'kubelet_cgroup_manager_duration_seconds',
+    help: 'Time that changes of cgroups took, seconds',
+    labelNames: ['operation_type'],
+    buckets: DEFAULT_BUCKETS_S,
+    registers: [registry],
+  });
+  return {
+    observer: new KubeletMetrics(registry, clock),
+    cgroups: (operation_type, tookSeconds) => cgroupSeconds.observe({ operation_type }, tookSeconds),
+    probes: {
+      observe: (kind, { pod, container }, result, tookSeconds) =>
+        probes.observe(kind, pod, container.name, result, tookSeconds),
+      onRemoved: (podUid) => probes.forget(podUid),
+    },
+    probeRegistry: probes.registry,
+  };
+}
+
+/** `runtime`, whose sandboxes are counted and timed; upstream counts each as a pod that was started. */
+export function observedSandboxes(runtime: RuntimeService, registry: Registry): RuntimeService {
+  const registers = [registry];
+  const counter = (name: string, help: string) => new Counter({ name, help, registers });
+  const labelNames = ['runtime_handler'] as const;
+  const duration = new Histogram({
+    name: 'kubelet_run_podsandbox_duration_seconds',
+    help: 'Time to make a sandbox, seconds',
+    labelNames,
+    buckets: DEFAULT_BUCKETS_S,
+    registers,
+  });
+  const errors = new Counter({
+    name: 'kubelet_run_podsandbox_errors_total',
+    help: 'Sandboxes that could not be made',
+    labelNames,
+    registers,
+  });
+  const started = counter('kubelet_started_pods_total', 'Starts of pods, also those that failed');
+  const failed = counter('kubelet_started_pods_errors_total', 'Starts of pods that failed');
+  const runPodSandbox: RuntimeService['runPodSandbox'] = async (config, handler, opts) => {
+    const startMs = performance.now();
+    started.inc();
+    try {
+      return await runtime.runPodSandbox(config, handler, opts);
+    } catch (err) {
+      errors.inc({ runtime_handler: handler });
+      failed.inc();
+      throw err;
+    } finally {
+      duration.observe({ runtime_handler: handler }, (performance.now() - startMs) / 1000);
+    }
+  };
+  return new Proxy(runtime, {
+    get(target, name) {
+      if (name === 'runPodSandbox') return runPodSandbox;
+      const member: unknown = Reflect.get(target, name, target);
+      return typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
+}
