@@ -1,5 +1,6 @@
 // iptables rules in bulk: one process for the whole change, all or nothing per table.
 import { AgentError } from '../core/errors.ts';
+import { Turns } from '../core/turns.ts';
 import type { Exec } from './exec.ts';
 
 export type IptablesFamily = 4 | 6;
@@ -124,33 +125,43 @@ export async function saveRules(
       retryable: true,
     });
   }
-  return parseSave(r.stdout, opts.rulesOf);
+  const steps = parseInSteps(r.stdout, opts.rulesOf);
+  const turns = new Turns();
+  for (let step = steps.next(); ; step = steps.next()) {
+    if (step.done) return step.value;
+    if (turns.isDue) await turns.next();
+  }
 }
 
 /** Pure: the output of `iptables-save`; of rules, those of the chains `rulesOf`, or all. */
 export function parseSave(text: string, rulesOf?: ReadonlySet<string>): ReadonlyMap<string, SavedTable> {
+  const steps = parseInSteps(text, rulesOf);
+  for (let step = steps.next(); ; step = steps.next()) if (step.done) return step.value;
+}
+
+/** A whole ruleset has more than 100,000 lines: each step reads some, and lines that are not wanted are not cut out. */
+const LINES_PER_STEP = 1_000;
+
+function* parseInSteps(
+  text: string,
+  rulesOf: ReadonlySet<string> | undefined,
+): Generator<void, ReadonlyMap<string, SavedTable>> {
   const tables = new Map<string, { chains: Set<string>; rules: string[] }>();
   let table: { chains: Set<string>; rules: string[] } | undefined;
-  for (const line of linesOf(text)) {
-    if (line.startsWith('*')) {
+  let end = 0;
+  for (let at = 0, lines = 0; at < text.length; at = end + 1) {
+    end = text.indexOf('\n', at);
+    if (end < 0) end = text.length;
+    if (++lines % LINES_PER_STEP === 0) yield;
+    if (text.startsWith('*', at)) {
       table = { chains: new Set(), rules: [] };
-      tables.set(line.slice(1).trim(), table);
-    } else if (line.startsWith(':')) table?.chains.add(line.slice(1, line.indexOf(' ')));
-    else if (line.startsWith('-A ') && (rulesOf?.has(line.slice(3, line.indexOf(' ', 3))) ?? true)) {
-      table?.rules.push(copyOf(line));
+      tables.set(text.slice(at + 1, end).trim(), table);
+    } else if (text.startsWith(':', at)) table?.chains.add(text.slice(at + 1, text.indexOf(' ', at)));
+    else if (text.startsWith('-A ', at) && (rulesOf?.has(text.slice(at + 3, text.indexOf(' ', at + 3))) ?? true)) {
+      table?.rules.push(copyOf(text.slice(at, end)));
     }
   }
   return tables;
-}
-
-/** Not split(): a whole ruleset has more than 100,000 lines. */
-function* linesOf(text: string): Generator<string> {
-  let at = 0;
-  while (at < text.length) {
-    const end = text.indexOf('\n', at);
-    yield text.slice(at, end < 0 ? text.length : end);
-    at = end < 0 ? text.length : end + 1;
-  }
 }
 
 /** A part of a text keeps the whole of it in memory, 12 MB with 5,000 Services; a copy does not. */
