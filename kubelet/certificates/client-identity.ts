@@ -34,8 +34,11 @@ export class ClientIdentity {
     const first = Promise.withResolvers<void>();
     this.#first = first.promise;
     manager.onChange(() => {
-      this.#isPending = false;
-      first.resolve();
+      if (this.#isPending) {
+        this.#isPending = false;
+        first.resolve(); // nobody has a connection yet
+        return;
+      }
       deps.log.info('client certificate changed, API connections are made anew');
       deps.renewConnections();
     });

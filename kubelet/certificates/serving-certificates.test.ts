@@ -41,7 +41,6 @@ test('files that change are used, pairs that do not fit are not', async () => {
   const [first, second, third] = [pairOf('first'), pairOf('second'), pairOf('third')];
   const { source, ended } = await start(first);
   await put('tls.crt', second.cert); // with the key of the first: in the middle of a change
-  await new Promise((resolve) => setTimeout(resolve, 300));
   expect(source.current()).toEqual(first);
   await put('tls.key', second.key);
   await vi.waitFor(() => expect(used).toEqual([second]), 10_000);
