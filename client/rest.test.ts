@@ -420,3 +420,39 @@ describe('watch', () => {
     expect.assertions(1);
   });
 });
+
+test('after a renewal calls show the new certificate, and watches end as if the server had ended them', async () => {
+  const seen: string[] = [];
+  const url = await secure(
+    (req, res) => {
+      seen.push((req.socket as TLSSocket).getPeerCertificate().subject?.CN?.toString() ?? 'nobody');
+      res.writeHead(200, { 'content-type': 'application/json' });
+      if (req.url?.includes('watch=') !== true) res.end('{}');
+      else res.write(`${JSON.stringify({ type: 'ADDED', object: { metadata: { name: 'a' } } })}\n`);
+    },
+    { requestCert: true, rejectUnauthorized: false },
+  );
+  const [first, second] = [await authority.client('first'), await authority.client('second')];
+  let pair: KeyPair | undefined = first;
+  const config = { server: url, ca: { data: authority.caPem }, insecureSkipTlsVerify: false, user: 'u' };
+  const client = new RestClient(
+    { ...config, clientPair: () => pair },
+    { userAgent: 'test' },
+    { clock: systemClock, log: silentLog },
+  );
+  clients.push(client);
+  const events: string[] = [];
+  const watch = (async () => {
+    for await (const event of client.watch(pods, {})) {
+      events.push(event.type);
+      pair = second;
+      client.renewConnections();
+    }
+  })();
+  await watch;
+  expect(events).toEqual(['ADDED']);
+  await client.get(pods, { name: 'x', namespace: 'y' });
+  pair = undefined;
+  await client.get(pods, { name: 'x', namespace: 'y' });
+  expect(seen).toEqual(['first', 'second', 'nobody']);
+});

@@ -1,11 +1,13 @@
 // A node that kubeadm has set up: it gets its certificate with a bootstrap token, and renews both of its certificates
 // while everything goes on. Certificates live half a minute here.
+import { X509Certificate } from 'node:crypto';
 import { readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { connect } from 'node:tls';
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { createCsr } from '../../api/pki.ts';
 import { labMissing } from '../harness/cluster.ts';
 import { FaultNode, NODE, until } from '../harness/fault-node.ts';
 import { bootstrapTokenSecret, layKubeadmFiles, readOnNode } from '../harness/kubeadm-files.ts';
@@ -16,6 +18,22 @@ import { unitCommand } from '../harness/systemd-unit.ts';
 const missing = labMissing();
 const DEPLOY = path.resolve(import.meta.dirname, '../../deploy/kubeadm');
 const ROTATION_MS = 90_000;
+
+/** What `kubectl create` is given to get a user's certificate. */
+function userRequest(user: string, organizations = ['people']): object {
+  const request = Buffer.from(createCsr({ commonName: user, organizations }).csr).toString('base64');
+  return {
+    apiVersion: 'certificates.k8s.io/v1',
+    kind: 'CertificateSigningRequest',
+    metadata: { name: user },
+    spec: {
+      request,
+      signerName: 'kubernetes.io/kube-apiserver-client',
+      usages: ['client auth'],
+      expirationSeconds: 600,
+    },
+  };
+}
 
 describe.skipIf(missing !== undefined)('a node of kubeadm', () => {
   let node: FaultNode;
@@ -129,6 +147,55 @@ describe.skipIf(missing !== undefined)('a node of kubeadm', () => {
     );
     expect(restarts).toBe('0 0');
     expect(await node.agentRuns()).toBe(true);
+  });
+
+  test('people approve and deny what users ask for, with kubectl', async () => {
+    await kubectl.apply(userRequest('alice'));
+    await kubectl.apply(userRequest('mallory'));
+    expect(await kubectl.run('certificate', 'approve', 'alice')).toContain('alice approved');
+    expect(await kubectl.run('certificate', 'deny', 'mallory')).toContain('mallory denied');
+    const issued = await kubectl.until('csr/alice', '{.status.certificate}', /./);
+    const leaf = new X509Certificate(Buffer.from(issued, 'base64'));
+    expect(leaf.subject).toBe('O=people\nCN=alice');
+    expect(await kubectl.run('get', 'csr', 'mallory', '--no-headers')).toMatch(
+      /^mallory +\S+ +kubernetes\.io\/kube-apiserver-client +kubernetes-admin +10m +Denied\n$/,
+    );
+    expect(await kubectl.refused(undefined, 'certificate', 'approve', 'mallory')).toMatch(/is already Denied/);
+  });
+
+  test('only who may approve for a signer does', async () => {
+    await kubectl.apply(userRequest('bob'));
+    const may = {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests/approval'],
+      verbs: ['*'],
+    };
+    const read = {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests'],
+      verbs: ['get', 'list'],
+    };
+    const approve = {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['signers'],
+      resourceNames: ['kubernetes.io/*'],
+      verbs: ['approve'],
+    };
+    const role = (rules: object[]) => ({
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: { name: 'approver' },
+      rules,
+    });
+    await kubectl.apply(role([may, read]));
+    await kubectl.run('create', 'clusterrolebinding', 'approver', '--clusterrole=approver', '--user=carol');
+    const asCarol = ['certificate', 'approve', 'bob', '--as=carol'];
+    expect(await kubectl.refused(undefined, ...asCarol)).toMatch(/not permitted to approve requests with signerName/);
+    await kubectl.apply(role([may, read, approve]));
+    await kubectl.run(...asCarol);
+    await kubectl.until('csr/bob', '{.status.certificate}', /./);
+    const masters = userRequest('eve', ['system:masters']);
+    expect(await kubectl.refused(JSON.stringify(masters), 'create', '-f', '-')).toMatch(/system:masters/);
   });
 
   test('is killed and started again without the bootstrap kubeconfig, as kubeadm leaves it', async () => {
