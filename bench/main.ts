@@ -31,15 +31,35 @@ program
   .action(async (options) => (await import('./probes.ts')).probes(options, stopSignal()));
 
 program
-  .command('steady')
-  .description('Requests, runtime calls and disk writes of an agent whose pods do nothing.')
+  .command('idle')
+  .description('Requests, runtime calls, disk writes, CPU time and memory of an agent whose pods do nothing.')
   .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
   .option('--port <port>', 'port of the API server', Number, 6443)
   .option('--pods <n>', 'idle pods', Number, 60)
   .option('--seconds <n>', 'how long to watch', Number, 120)
   .option('--settle-seconds <n>', 'from the last pod being Ready until then', Number, 20)
   .option('--no-save', 'do not append to bench/results/')
-  .action(async (options) => (await import('./steady.ts')).steady(options, stopSignal()));
+  .action(async (options) => (await import('./idle.ts')).idle(options, stopSignal()));
+
+program
+  .command('soak')
+  .description('Pods that come and go for a long time: what grows in the agent, and what stays when all have gone.')
+  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
+  .option('--port <port>', 'port of the API server', Number, 6443)
+  .option('--pods <n>', 'pods at any time', Number, 110)
+  .option('--rate <n>', 'pods replaced per second', Number, 2)
+  .option('--minutes <n>', 'how long', Number, 20)
+  .option('--warm-minutes <n>', 'growth counts from then on', Number, 5)
+  .option('--no-save', 'do not append to bench/results/')
+  .option('--trace', 'print each sample')
+  .action(async (options) => (await import('./soak.ts')).soak(options, stopSignal()));
+
+program
+  .command('scrape')
+  .description('Event-loop time of one scrape of all endpoints, over cgroups made for it.')
+  .option('--pods <n>', 'pods of one container', Number, 110)
+  .option('--rounds <n>', 'scrapes', Number, 5)
+  .action(async (options) => (await import('./scrape.ts')).scrape(options, stopSignal()));
 
 program
   .command('service-sync')

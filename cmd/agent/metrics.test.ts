@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Registry } from '../../core/metrics.ts';
-import { apiRequestMetrics, eventLoopMetrics, runtimeCallMetrics } from './metrics.ts';
+import { activeResourceMetrics, apiRequestMetrics, eventLoopMetrics, runtimeCallMetrics } from './metrics.ts';
 
 test('calls of the runtime are counted and timed under upstream names and buckets', async () => {
   const registry = new Registry();
@@ -49,4 +49,16 @@ test('a blocked event loop shows in the next scrape, and only there', async () =
   while (performance.now() < endMs);
   expect(await lag()).toBeGreaterThan(0.1);
   expect(await registry.metrics()).toMatch(/^nodejs_eventloop_lag_p99_seconds /m);
+});
+
+test('what the event loop has to do is counted by kind, anew each time', async () => {
+  const registry = new Registry();
+  activeResourceMetrics(registry);
+  const timers = async () =>
+    Number(/^nodejs_active_resources\{type="Timeout"\} (\d+)/m.exec(await registry.metrics())?.[1] ?? 0);
+  const before = await timers();
+  const armed = Array.from({ length: 100 }, () => globalThis.setTimeout(() => {}, 60_000));
+  expect(await timers()).toBeGreaterThan(before + 90); // the test runner has some of its own
+  for (const timer of armed) clearTimeout(timer);
+  expect(await timers()).toBeLessThan(before + 10);
 });

@@ -77,3 +77,17 @@ export function eventLoopMetrics(registry: Registry): void {
   );
   const max = gauge('nodejs_eventloop_lag_max_seconds', 'The maximum recorded event loop delay.');
 }
+
+/** What keeps the event loop busy or waiting, by kind: timers, sockets, file system calls. A leak shows here first. */
+export function activeResourceMetrics(registry: Registry): void {
+  const gauge: Gauge<'type'> = new Gauge({
+    name: 'nodejs_active_resources',
+    help: 'Number of active resources that are currently keeping the event loop alive, grouped by async resource type.',
+    labelNames: ['type'],
+    registers: [registry],
+    collect: () => {
+      gauge.reset();
+      for (const type of process.getActiveResourcesInfo()) gauge.inc({ type });
+    },
+  });
+}

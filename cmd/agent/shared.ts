@@ -19,7 +19,7 @@ import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { KUBERNETES_VERSION, versionText } from '../version.ts';
 import { createIdentity } from './identity-part.ts';
-import { apiRequestMetrics, eventLoopMetrics } from './metrics.ts';
+import { activeResourceMetrics, apiRequestMetrics, eventLoopMetrics } from './metrics.ts';
 import { buildMetrics, processMetrics } from './process-metrics.ts';
 
 /** Longer than a pod takes to start or end: its Events reach the API server when its status has. */
@@ -72,6 +72,7 @@ export async function createContext(
   const clock = systemClock;
   const registry = new Registry();
   eventLoopMetrics(registry);
+  activeResourceMetrics(registry);
   processMetrics(registry);
   buildMetrics(registry, config.featureGates);
   const observe = apiRequestMetrics(registry);

@@ -12,6 +12,8 @@ export interface Traffic {
   /** Handed to a block device's file system, bytes. */
   readonly diskBytes: number;
   readonly cpuSeconds: number;
+  /** How late timers were since the time before that somebody asked, 99th percentile, ms. */
+  readonly loopP99Ms: number;
 }
 
 export async function readTraffic(client: RestClient, pid: number): Promise<Traffic> {
@@ -23,6 +25,7 @@ export async function readTraffic(client: RestClient, pid: number): Promise<Traf
     cri: counters(text, 'kubelet_runtime_operations_total', 'operation_type'),
     diskBytes: Number(/^write_bytes: (\d+)/m.exec(io)?.[1]),
     cpuSeconds: await cpuSecondsOf(pid),
+    loopP99Ms: Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(text)?.[1]) * 1000,
   };
 }
 

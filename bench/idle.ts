@@ -1,16 +1,17 @@
 // What a node full of idle pods does although nothing happens: requests to the API server, calls of the runtime, bytes
-// written to disk, CPU time. Only heartbeats should be left, to the API server (Lease, Node) and of the runtime (Status),
+// written to disk, CPU time; the memory that it holds, and how long it needs to be Ready when it starts again. Only heartbeats should be left, to the API server (Lease, Node) and of the runtime (Status),
 // and what is looked at once a minute: its pods and containers, dead ones, images.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RestClient } from '../client/rest.ts';
+import { increase, readTraffic } from './idle/traffic.ts';
+import { WriteWatcher } from './idle/write-watcher.ts';
 import { BenchLab, NODE } from './pod-start/bench-lab.ts';
 import { benchPod, createPod, PodWatcher, waitForServiceAccount } from './pod-start/system.ts';
+import { memoryOf } from './process-facts.ts';
 import { appendResult } from './results.ts';
 import { formatTable } from './stats.ts';
-import { increase, readTraffic } from './steady/traffic.ts';
-import { WriteWatcher } from './steady/write-watcher.ts';
 
-export interface SteadyOptions {
+export interface IdleOptions {
   readonly dir: string;
   readonly port: number;
   readonly pods: number;
@@ -20,7 +21,7 @@ export interface SteadyOptions {
 }
 
 /** @throws what a part of the lab throws; the lab is taken down in any case. */
-export async function steady(opts: SteadyOptions, signal: AbortSignal): Promise<void> {
+export async function idle(opts: IdleOptions, signal: AbortSignal): Promise<void> {
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   note('bringing up a lab with one node …');
   await using lab = await BenchLab.start(opts.dir, opts.port, signal);
@@ -39,9 +40,11 @@ export async function steady(opts: SteadyOptions, signal: AbortSignal): Promise<
       );
       await sleep(opts.settleSeconds * 1000, undefined, { signal });
       note(`watching for ${opts.seconds} s …`);
-      const result = { options: shown(opts), ...(await measure(opts, lab, client, writes, signal)) };
+      const measured = await measure(opts, lab, client, writes, signal);
+      note('restarting the agent …');
+      const result = { options: shown(opts), ...measured, restartMs: await lab.restartAgent(signal) };
       console.log(table(result));
-      if (opts.save) note(`appended to ${await appendResult('steady', result)}`);
+      if (opts.save) note(`appended to ${await appendResult('idle', result)}`);
     };
     await Promise.race([work(), watches.then(() => signal.throwIfAborted())]);
   } finally {
@@ -53,13 +56,25 @@ export async function steady(opts: SteadyOptions, signal: AbortSignal): Promise<
 
 type Counts = Readonly<Record<string, number>>;
 
+/** Counts are per minute. */
+interface Idle {
+  readonly api: Counts;
+  readonly writes: Counts;
+  readonly cri: Counts;
+  readonly diskBytes: number;
+  readonly cpuPercent: number;
+  readonly rssMB: number;
+  /** How late timers were, 99th percentile while watched, ms. */
+  readonly loopP99Ms: number;
+}
+
 async function measure(
-  opts: SteadyOptions,
+  opts: IdleOptions,
   lab: BenchLab,
   client: RestClient,
   writes: WriteWatcher,
   signal: AbortSignal,
-): Promise<{ api: Counts; writes: Counts; cri: Counts; diskBytes: number; cpuPercent: number }> {
+): Promise<Idle> {
   const pid = await lab.agentPid();
   await readTraffic(client, pid); // the agent asks the server who we are, and remembers it
   const before = await readTraffic(client, pid);
@@ -75,14 +90,16 @@ async function measure(
     cri: perMinute(increase(before.cri, after.cri)),
     diskBytes: ((after.diskBytes - before.diskBytes) * 60) / opts.seconds,
     cpuPercent: ((after.cpuSeconds - before.cpuSeconds) / opts.seconds) * 100,
+    rssMB: (await memoryOf(pid)).rssMB,
+    loopP99Ms: after.loopP99Ms,
   };
 }
 
-function shown({ pods, seconds, settleSeconds }: SteadyOptions) {
+function shown({ pods, seconds, settleSeconds }: IdleOptions) {
   return { pods, seconds, settleSeconds };
 }
 
-function table(r: Awaited<ReturnType<typeof measure>> & { readonly options: { readonly pods: number } }): string {
+function table(r: Idle & { readonly restartMs: number; readonly options: { readonly pods: number } }): string {
   const rows = (title: string, counts: Counts): string[][] =>
     Object.entries(counts)
       .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -94,5 +111,8 @@ function table(r: Awaited<ReturnType<typeof measure>> & { readonly options: { re
     ...rows('CRI call', r.cri),
     ['disk, bytes written', r.diskBytes.toFixed(0)],
     ['CPU, % of one core', r.cpuPercent.toFixed(2)],
+    ['RSS, MB', r.rssMB.toFixed(0)],
+    ['event loop delay, p99, ms', r.loopP99Ms.toFixed(1)],
+    ['agent restarted → Ready, ms', r.restartMs.toFixed(0)],
   ]);
 }
