@@ -7,6 +7,8 @@ export interface SubnetLease {
   readonly subnet: string;
   readonly publicIp: string;
   readonly backendType: string;
+  /** When the subnet was claimed, on a scale of its source that nodes cannot set themselves: the earlier, the less. */
+  readonly since: number;
   /** Parsed `backend-data` or `backend-v6-data`; null for backends without data. */
   readonly backendData: unknown;
 }

@@ -386,6 +386,7 @@ function toLease({ kv, subnets, attributes: a }: Entry, version: 4 | 6): SubnetL
     nodeName: kv.key.slice(kv.key.lastIndexOf('/') + 1),
     subnet,
     publicIp,
+    since: kv.createRevision,
     backendType: a.backendType,
     backendData,
   };

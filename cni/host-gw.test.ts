@@ -9,6 +9,7 @@ const peer: SubnetLease = {
   nodeName: 'b',
   subnet: '10.244.2.0/24',
   publicIp: '192.0.2.2',
+  since: 0,
   backendType: 'host-gw',
   backendData: null,
 };

@@ -3,12 +3,14 @@ import type { SubnetLease } from './backend.ts';
 import { choosePeers } from './peers.ts';
 
 const own = { network: '10.244.0.0/16', subnet: '10.244.1.0/24', ip: '192.0.2.1' };
-const lease = (nodeName: string, subnet: string, publicIp: string): SubnetLease => ({
+const lease = (nodeName: string, subnet: string, publicIp: string, fields: Partial<SubnetLease> = {}): SubnetLease => ({
   nodeName,
   subnet,
   publicIp,
+  since: 0,
   backendType: 'vxlan',
   backendData: null,
+  ...fields,
 });
 
 test('a peer cannot take the traffic of this node, of another peer, or of the tunnel itself', () => {
@@ -27,4 +29,27 @@ test('a peer cannot take the traffic of this node, of another peer, or of the tu
     "e: its address 192.0.2.1 is this node's own",
     'f: its address 10.244.2.9 lies in the pod network',
   ]);
+});
+
+test('a node that comes later, whatever it is called, does not get the subnet of another', () => {
+  const victim = lease('b', '10.244.2.0/24', '192.0.2.2', { since: 1_000 });
+  const hostile = lease('a', '10.244.2.0/24', '192.0.2.66', { since: 2_000 });
+  for (const leases of [
+    [victim, hostile],
+    [hostile, victim],
+  ]) {
+    const { peers, refused } = choosePeers(leases, own);
+    expect(peers).toEqual([victim]);
+    expect(refused).toEqual(['a: its subnet 10.244.2.0/24 overlaps that of node b']);
+  }
+});
+
+test('a node that publishes the MAC of another does not get its packets', () => {
+  const data = (VtepMAC: string) => ({ backendData: { VNI: 1, VtepMAC } });
+  const victim = lease('b', '10.244.2.0/24', '192.0.2.2', { since: 1_000, ...data('02:00:00:00:00:0b') });
+  const hostile = lease('a', '10.244.3.0/24', '192.0.2.66', { since: 2_000, ...data('02:00:00:00:00:0B') });
+  expect(choosePeers([hostile, victim], own)).toEqual({
+    peers: [victim],
+    refused: ['a: its MAC 02:00:00:00:00:0b is that of node b'],
+  });
 });

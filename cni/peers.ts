@@ -10,7 +10,11 @@ export interface PeerChoice {
   readonly refused: readonly string[];
 }
 
-/** Pure. Of peers that claim the same addresses, the one whose node sorts first is kept: the same one on every node. */
+/**
+ * Pure. Of peers that claim the same addresses, or the same VTEP's MAC, the one whose claim is the oldest is kept: the same
+ * one on every node, and none that came later can push it aside. Where Nodes are the source, subnets are what the control
+ * plane assigned; a Node's annotations speak for its own subnet alone.
+ */
 export function choosePeers(
   leases: readonly SubnetLease[],
   own: { readonly network: string; readonly subnet: string; readonly ip: string },
@@ -19,27 +23,38 @@ export function choosePeers(
   const mine = parseCidr(own.subnet);
   const peers: SubnetLease[] = [];
   const refused: string[] = [];
-  const claimed: { readonly cidr: Cidr; readonly nodeName: string }[] = [];
-  for (const lease of [...leases].sort((a, b) => (a.nodeName < b.nodeName ? -1 : 1))) {
-    const cidr = parseCidr(lease.subnet);
+  const claimed: { readonly cidr: Cidr; readonly mac: string | undefined; readonly nodeName: string }[] = [];
+  for (const lease of leases.toSorted(byClaim)) {
+    const { subnet, publicIp, nodeName } = lease;
+    const cidr = parseCidr(subnet);
+    const mac = vtepMac(lease);
     const rival = claimed.find((c) => cidrsOverlap(c.cidr, cidr));
-    const why = cidrsOverlap(mine, cidr)
-      ? `its subnet ${lease.subnet} overlaps this node's ${own.subnet}`
-      : rival !== undefined
-        ? `its subnet ${lease.subnet} overlaps that of node ${rival.nodeName}`
-        : lease.publicIp === own.ip
-          ? `its address ${lease.publicIp} is this node's own`
-          : cidrContains(network, parseIp(lease.publicIp))
-            ? `its address ${lease.publicIp} lies in the pod network`
-            : undefined;
+    const twin = mac === undefined ? undefined : claimed.find((c) => c.mac === mac);
+    let why: string | undefined;
+    if (cidrsOverlap(mine, cidr)) why = `its subnet ${subnet} overlaps this node's ${own.subnet}`;
+    else if (rival !== undefined) why = `its subnet ${subnet} overlaps that of node ${rival.nodeName}`;
+    else if (twin !== undefined) why = `its MAC ${mac} is that of node ${twin.nodeName}`;
+    else if (publicIp === own.ip) why = `its address ${publicIp} is this node's own`;
+    else if (cidrContains(network, parseIp(publicIp))) why = `its address ${publicIp} lies in the pod network`;
     if (why !== undefined) {
-      refused.push(`${lease.nodeName}: ${why}`);
+      refused.push(`${nodeName}: ${why}`);
       continue;
     }
-    claimed.push({ cidr, nodeName: lease.nodeName });
+    claimed.push({ cidr, mac, nodeName });
     peers.push(lease);
   }
   return { peers, refused };
+}
+
+function byClaim(a: SubnetLease, b: SubnetLease): number {
+  if (a.since !== b.since) return a.since < b.since ? -1 : 1;
+  return a.nodeName < b.nodeName ? -1 : 1;
+}
+
+/** The FDB has one way for each MAC: who publishes another's would draw that one's packets. */
+function vtepMac({ backendData }: SubnetLease): string | undefined {
+  const mac = (backendData as { readonly VtepMAC?: unknown } | null | undefined)?.VtepMAC;
+  return typeof mac === 'string' ? mac.toLowerCase() : undefined;
 }
 
 /** IPv4 first. */

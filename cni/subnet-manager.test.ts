@@ -6,6 +6,7 @@ const MAC = 'c6:d2:32:6f:8f:44';
 const peer: Node = {
   metadata: {
     name: 'b',
+    creationTimestamp: '2026-05-01T00:00:00Z',
     annotations: {
       [annotation.managed]: 'true',
       [annotation.backendType]: 'vxlan',
@@ -25,6 +26,7 @@ test('a lease that flanneld wrote is read', () => {
     nodeName: 'b',
     subnet: '10.244.2.0/24',
     publicIp: '192.0.2.2',
+    since: Date.parse('2026-05-01T00:00:00Z'),
     backendType: 'vxlan',
     backendData: { VNI: 1, VtepMAC: MAC },
   });

@@ -75,7 +75,9 @@ export function readLease(node: Node, network: string, names: AnnotationNames = 
     const data = a[version === 4 ? names.backendData : names.backendV6Data];
     const backendData: unknown = JSON.parse(data ?? 'null');
     const backendType = a[names.backendType] ?? '';
-    return { nodeName: node.metadata?.name ?? '', subnet, publicIp: formatIp(ip), backendType, backendData };
+    const since = Date.parse(node.metadata?.creationTimestamp ?? '') || Number.POSITIVE_INFINITY;
+    const nodeName = node.metadata?.name ?? '';
+    return { nodeName, subnet, publicIp: formatIp(ip), since, backendType, backendData };
   } catch {
     return undefined; // unreadable address or JSON: the node publishes again when it is mended
   }

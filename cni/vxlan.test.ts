@@ -106,5 +106,7 @@ test.each([
   ],
   ['no data', { backendType: 'vxlan', backendData: null }],
 ])('a peer with %s is left out', (_what, fields) => {
-  expect(readPeer({ nodeName: 'b', subnet: '10.244.2.0/24', publicIp: '192.0.2.2', ...fields }, 1)).toBeUndefined();
+  expect(
+    readPeer({ nodeName: 'b', subnet: '10.244.2.0/24', publicIp: '192.0.2.2', since: 0, ...fields }, 1),
+  ).toBeUndefined();
 });
