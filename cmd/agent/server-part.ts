@@ -49,11 +49,11 @@ export async function createServer(
       runtime: parts.runtime,
       metrics: ctx.registry,
       ...serverAuth(ctx),
-      handlers: {
+      handlers: servedBy(ctx.config.featureGates, {
         ...nodeEndpoints(ctx, { pods: parts.kubelet, runtime: parts.runtime }),
         ...configzEndpoint(ctx.config.configz),
         ...parts.handlers,
-      },
+      }),
       onHealthCheck: (name, ok) => parts.slis?.observe(name, ok),
       healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
       clock: ctx.clock,
@@ -67,6 +67,14 @@ export async function createServer(
       await aborted(signal); // one that never changes
     },
   };
+}
+
+/** Endpoints that a feature gate can take away. */
+const GATED = { checkpoint: 'ContainerCheckpoint', statusz: 'ComponentStatusz', flagz: 'ComponentFlagz' } as const;
+
+export function servedBy(gates: ReadonlyMap<string, boolean>, handlers: Handlers): Handlers {
+  const off = Object.entries(GATED).filter(([, gate]) => gates.get(gate) === false);
+  return { ...handlers, ...Object.fromEntries(off.map(([kind]) => [kind, undefined])) };
 }
 
 /** The configuration in effect; the name within is the one under which upstream registers it. */

@@ -156,15 +156,26 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
 
 /** Gates that something in this program looks at; all others are known, told and without effect. */
 export const ACTED_ON: ReadonlySet<string> = new Set([
+  'AllowDNSOnlyNodeCSR',
+  'ComponentFlagz',
+  'ComponentStatusz',
+  'ContainerCheckpoint',
   'CustomCPUCFSQuotaPeriod',
+  'ExtendWebSocketsToKubelet',
   'GracefulNodeShutdown',
   'GracefulNodeShutdownBasedOnPodPriority',
+  'InPlacePodLevelResourcesVerticalScaling',
+  'InPlacePodVerticalScalingInitContainers',
   'KubeletCrashLoopBackOffMax',
   'KubeletEnsureSecretPulledImages',
   'KubeletInUserNamespace',
   'LoggingAlphaOptions',
   'MemoryQoS',
+  'NodeDeclaredFeatures',
+  'PodLogsQuerySplitStreams',
   'ReduceDefaultCrashLoopBackOffDecay',
+  'ReloadKubeletServerCertificateFile',
+  'RestartAllContainersOnContainerExits',
   'RotateKubeletServerCertificate',
 ]);
 

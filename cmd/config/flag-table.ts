@@ -296,6 +296,7 @@ const proxyPaths: Readonly<Record<string, string>> = {
   'config-sync-period': 'configSyncPeriod',
   'logging-format': 'logging.format',
   'log-flush-frequency': 'logging.flushFrequency',
+  vmodule: 'logging.vmodule',
 };
 
 const CLEANUP = own(
@@ -357,6 +358,7 @@ const network: readonly Flag[] = [
   own('iptables-forward-rules', bool, 'accept what is forwarded from and to pods (default true)'),
   own('set-node-network-unavailable', bool, "set the Node's condition NetworkUnavailable (default true)"),
   own('kube-annotation-prefix', text, 'prefix of the annotations (default flannel.alpha.coreos.com)'),
+  setting('KubeProxyConfiguration', 'vmodule', 'logging.vmodule'),
   own('iface', list(text), 'interface (name or address) that carries what goes to other nodes; may be repeated'),
   own('iface-regex', list(text), 'expression that an address or a name of that interface matches; may be repeated'),
   own('iface-can-reach', text, 'the interface is the one by which this address is reached'),

@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { faultsOf, kubelet, parse, STANDALONE } from './fake-command-line.ts';
 import { ACTED_ON, GATES } from './feature-gates.ts';
@@ -36,8 +38,17 @@ test('a beta or alpha gate with its default is not worth a word', async () => {
   expect(warnings).toEqual([]);
 });
 
-test('every gate that is acted on is known', () => {
+test('every gate that is acted on is known, and looked at somewhere', async () => {
   expect([...ACTED_ON].filter((name) => !GATES.has(name))).toEqual([]);
+  const root = path.resolve(import.meta.dirname, '..', '..');
+  let sources = '';
+  for (const room of ['cmd', 'kubelet']) {
+    for (const name of await readdir(path.join(root, room), { recursive: true })) {
+      const isSource = name.endsWith('.ts') && !name.endsWith('.test.ts') && !name.endsWith('feature-gates.ts');
+      if (isSource) sources += await readFile(path.join(root, room, name), 'utf8');
+    }
+  }
+  expect([...ACTED_ON].filter((name) => !sources.includes(`'${name}'`))).toEqual([]);
 });
 
 test('the gate for shorter back-off counts, and a period that is set counts more', async () => {
