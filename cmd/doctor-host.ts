@@ -107,12 +107,15 @@ async function portHolder(port: number): Promise<string | undefined> {
   return `${(await isNodelet(pid)) ? 'nodelet' : name} (pid ${pid})`;
 }
 
+/** Options of Node.js come before the program, its own after. */
+const PROGRAM_WORDS = 20;
+
 /** Whether a process is this program, however it was installed. */
 async function isNodelet(pid: string): Promise<boolean> {
   try {
     const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0');
     const exe = await readlink(`/proc/${pid}/exe`);
-    return [exe, ...words.slice(0, 3)].some((word) => /(^|\/)nodelet(\.[cm]?[jt]s)?$/.test(word));
+    return [exe, ...words.slice(0, PROGRAM_WORDS)].some((word) => /(^|\/)nodelet(\.[cm]?[jt]s)?$/.test(word));
   } catch {
     return false; // it has ended
   }

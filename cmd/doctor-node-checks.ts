@@ -30,7 +30,7 @@ async function ports(host: Host, opts: DoctorOptions): Promise<Finding[]> {
   for (const { port, setting, needed } of opts.ports) {
     const holder = await host.portHolder(port);
     if (holder === undefined || holder.startsWith('nodelet ')) continue; // free, or a node runs already
-    const remedy = `end it (ss -ltnp 'sport = :${port}' shows it), or choose another port with ${setting}`;
+    const remedy = `end it (ss -ltnp 'sport = :${port}' shows it), or choose another one: ${setting}`;
     found.push(finding(`port ${port}`, needed ? 'fail' : 'warn', `is taken by ${holder}`, remedy));
   }
   return found.length > 0 ? found : [finding('ports', 'ok', `${opts.ports.map((p) => p.port).join(', ')} can be had`)];

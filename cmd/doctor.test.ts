@@ -232,7 +232,7 @@ describe('each fault has its level, its words and what mends it', () => {
         check: 'port 10250',
         level: 'fail',
         message: 'is taken by kubelet (pid 7)',
-        remedy: "end it (ss -ltnp 'sport = :10250' shows it), or choose another port with port",
+        remedy: "end it (ss -ltnp 'sport = :10250' shows it), or choose another one: port",
       },
     ],
     ["the proxy's port", { ports: { 10256: 'kube-proxy (pid 8)' } }, { check: 'port 10256', level: 'warn' }],

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { createCa, issueClientCert } from '../../api/pki.ts';
+import type { Finding } from '../../cmd/doctor-finding.ts';
 import { systemClock } from '../../core/clock.ts';
 import { freePort, NODELET } from '../harness/cluster.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
@@ -153,6 +154,40 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     });
     expect(lines.filter((line) => !/^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w-]+\] "/.test(line))).toEqual([]);
     expect(lines.join('\n')).toContain('--pods-per-core (set podsPerCore in the file of --config)');
+  }, 120_000);
+
+  /** What `nodelet doctor` finds for the configuration of this node, by check. */
+  async function doctor(): Promise<{ code: number; canRun: boolean; found: Map<string, Finding> }> {
+    const flags = args.filter((word) => /^--(config|config-dir|cert-dir|root-dir|hostname-override)=/.test(word));
+    const child = spawn(NODELET, ['doctor', ...flags, '-o', 'json'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+    });
+    const [code] = (await once(child, 'close')) as [number];
+    const { canRun, findings } = JSON.parse(text) as { canRun: boolean; findings: Finding[] };
+    return { code, canRun, found: new Map(findings.map((one) => [one.check, one])) };
+  }
+
+  test('the doctor looks at the host for this configuration', async () => {
+    start();
+    await until('/configz', () => answer(`https://127.0.0.1:${port}/configz`));
+    const running = await doctor();
+    expect(running.code).toBe(running.canRun ? 0 : 1);
+    expect(running.found.get('container runtime')).toMatchObject({ level: 'ok' });
+    expect(running.found.get('cgroup driver')).toMatchObject({ level: 'ok' });
+    expect(running.found.get(`port ${port}`)).toBeUndefined(); // a node that runs has its ports itself
+    expect(running.found.get('node name')).toMatchObject({ message: 'set' });
+    agent!.kill('SIGKILL');
+    await once(agent!, 'exit');
+
+    const other = http.createServer().listen(port, '127.0.0.1');
+    await once(other, 'listening');
+    const taken = await doctor();
+    other.close();
+    expect(taken).toMatchObject({ code: 1, canRun: false });
+    expect(taken.found.get(`port ${port}`)).toMatchObject({ level: 'fail' });
+    expect(taken.found.get(`port ${port}`)?.message).toContain(`(pid ${process.pid})`);
   }, 120_000);
 
   test('a setting that is refused ends it before anything is done, with its place and reason', async () => {
