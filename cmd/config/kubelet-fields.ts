@@ -340,5 +340,6 @@ export const kubeletFields = {
 export const LEGACY_DEFAULTS: Readonly<Record<string, unknown>> = {
   authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
   authorization: { mode: 'AlwaysAllow' },
+  readOnlyPort: 10_255,
   evictionHard: {},
 };

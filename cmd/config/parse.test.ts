@@ -85,6 +85,7 @@ describe('defaults', () => {
       authorizationMode: 'AlwaysAllow',
     });
     expect(config.node.evictionHard).toEqual({});
+    expect(config.server.readOnlyPort).toBe(10_255);
   });
 
   test('drop-ins alone are merged over the old defaults', async () => {
@@ -291,6 +292,7 @@ describe('faults in flags', () => {
     [['--max-pods=x'], '--max-pods=x: expected a whole number of at least 0'],
     [['--port=70000'], '--port=70000: expected a whole number from 0 to 65535'],
     [['--sync-frequency=5'], '--sync-frequency=5: expected a duration such as 10s or 1m30s'],
+    [['--register-node=yes'], '--register-node=yes: expected true or false'],
     [['--register-node=maybe'], '--register-node=maybe: expected true or false'],
     [['--cgroup-driver=upstart'], '--cgroup-driver=upstart: expected cgroupfs or systemd'],
     [['--v=-1'], '--v=-1: expected a whole number of at least 0'],

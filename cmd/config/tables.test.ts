@@ -24,6 +24,11 @@ test('no sub-command has a flag twice', () => {
   }
 });
 
+test('the agent has every flag of the kubelet', () => {
+  const flags = new Map(FLAGS.agent.map((flag) => [flag.name, flag]));
+  for (const flag of FLAGS.kubelet) expect(flags.get(flag.name)).toBe(flag);
+});
+
 test.each([
   [
     'agent',

@@ -162,6 +162,14 @@ describe('drop-ins', () => {
   });
 });
 
+test('yes and no are booleans, as in the YAML that upstream reads', async () => {
+  const files = { '/c': kubelet('failSwapOn: no\nregisterNode: Off\nprotectKernelDefaults: yes') };
+  const { config } = await parse([...STANDALONE, '--config=/c'], files);
+  expect(config.node.failSwapOn).toBe(false);
+  expect(config.kubelet.registerNode).toBe(false);
+  expect(config.process.kernelParameters).toBe('check');
+});
+
 describe('/configz', () => {
   test('holds every field in effect, in the form of a file', async () => {
     const { config } = await parse([...ARGS, '--max-pods=7', '--feature-gates=MemoryQoS=true'], FILES, 'kubelet');

@@ -62,11 +62,23 @@ export function parseBool(text: string): boolean | undefined {
   return FALSE.has(text) ? false : undefined;
 }
 
+/** What YAML 1.1, which upstream reads, takes for booleans, and 1.2 for texts. */
+const OLD_WORDS: ReadonlyMap<unknown, boolean> = new Map(
+  [
+    ['yes', 'no'],
+    ['Yes', 'No'],
+    ['YES', 'NO'],
+    ['on', 'off'],
+    ['On', 'Off'],
+    ['ON', 'OFF'],
+  ].flatMap(([on, off]) => [[on, true] as const, [off, false] as const]),
+);
+
 export const bool: ValueType<boolean> = {
   ...scalar(
     'true or false',
-    (v) => (typeof v === 'boolean' ? v : undefined),
-    (text) => parseBool(text) ?? text,
+    (v) => (typeof v === 'boolean' ? v : OLD_WORDS.get(v)),
+    (text) => parseBool(text) ?? [text], // no boolean in any form: flags do not take the old words
   ),
   isSwitch: true,
 };
