@@ -52,6 +52,8 @@ export interface KubeletServerOptions {
   readonly splitLogStreams?: boolean;
   /** Gate ExtendWebSocketsToKubelet; on by default. */
   readonly translateWebSockets?: boolean;
+  /** How long a TLS handshake or the head of a request may take, ms; 30 s by default. */
+  readonly headMs?: number;
 }
 
 export interface KubeletServerDeps {
@@ -171,13 +173,13 @@ export class KubeletServer {
   }
 
   #createServer(dispatcher: Dispatcher): Server {
-    const { certificate, clientCa } = this.#options;
+    const { certificate, clientCa, headMs = HEAD_MS } = this.#options;
     const server = createServer({
       ...this.#secureContext(certificate),
       ...(clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
       ALPNProtocols: ['http/1.1'],
-      handshakeTimeout: HEAD_MS,
-      ...HTTP_OPTIONS,
+      handshakeTimeout: headMs,
+      ...httpOptions(headMs),
       shouldUpgradeCallback: dispatcher.takesUpgrade,
     });
     server.on('upgrade', (request, socket, head) => {
@@ -190,7 +192,7 @@ export class KubeletServer {
   }
 
   #createReadOnly(dispatcher: Dispatcher): PlainServer {
-    return this.#listenTo(createPlainServer(HTTP_OPTIONS), dispatcher);
+    return this.#listenTo(createPlainServer(httpOptions(HEAD_MS)), dispatcher);
   }
 
   #listenTo<S extends Server | PlainServer>(server: S, dispatcher: Dispatcher): S {
@@ -211,15 +213,18 @@ export class KubeletServer {
   }
 }
 
-const HTTP_OPTIONS = {
-  keepAliveTimeout: KEEP_ALIVE_MS,
-  requestTimeout: REQUEST_MS,
-  headersTimeout: HEAD_MS,
-  maxHeaderSize: MAX_HEAD_BYTES,
-  noDelay: true,
-  keepAlive: true,
-  keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
-};
+function httpOptions(headMs: number) {
+  return {
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_MS,
+    headersTimeout: headMs,
+    connectionsCheckingInterval: headMs,
+    maxHeaderSize: MAX_HEAD_BYTES,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+  };
+}
 
 /** The check, whose every answer `seen` is told of. */
 function watched(check: HealthCheck, seen: KubeletServerDeps['onHealthCheck']): HealthCheck {
