@@ -87,13 +87,7 @@ class V1Reader implements CgroupReader {
       // The kernel kills for a limit only what has run against it.
       oomKills: failures === 0 ? 0 : flatValue(memory.readOptional('memory.oom_control'), 'oom_kill'),
       threads: threads === '' ? undefined : numberIn(threads),
-      io:
-        blkio === undefined
-          ? []
-          : parseBlkio(
-              blkio.readOptional('blkio.throttle.io_service_bytes_recursive'),
-              blkio.readOptional('blkio.throttle.io_serviced_recursive'),
-            ),
+      io: blkio === undefined ? [] : ioOf(blkio),
     };
   }
 
@@ -131,6 +125,12 @@ class V1Reader implements CgroupReader {
   }
 }
 
+/** The second file is not looked at where the first one says that there is nothing to see. */
+function ioOf(blkio: GroupFiles): DeviceIo[] {
+  const bytes = blkio.readOptional('blkio.throttle.io_service_bytes_recursive');
+  return isIdle(bytes) ? [] : parseBlkio(bytes, blkio.readOptional('blkio.throttle.io_serviced_recursive'));
+}
+
 function numberIn(text: string): number {
   return Number.parseInt(text, 10) || 0;
 }
@@ -154,8 +154,16 @@ export function memoryOfV1(stat: string, usageBytes: number): MemoryFigures {
   };
 }
 
-/** Pure: `8:0 Read 4096` lines of bytes and of operations. */
+/** v1 lists every device of the machine in every group: most groups have used none of them. */
+const NO_IO = 'Total 0\n';
+
+function isIdle(bytes: string): boolean {
+  return bytes === '' || bytes === NO_IO || bytes.endsWith(`\n${NO_IO}`);
+}
+
+/** Pure: `8:0 Read 4096` lines of bytes and of operations. Devices that were not used are left out. */
 export function parseBlkio(bytes: string, operations: string): DeviceIo[] {
+  if (bytes === '' || bytes.endsWith(`\n${NO_IO}`) || bytes === NO_IO) return [];
   const devices = new Map<string, { -readonly [K in keyof DeviceIo]: DeviceIo[K] }>();
   const take = (text: string, read: 'readBytes' | 'reads', write: 'writeBytes' | 'writes') => {
     for (const line of text.split('\n')) {
@@ -173,5 +181,5 @@ export function parseBlkio(bytes: string, operations: string): DeviceIo[] {
   };
   take(bytes, 'readBytes', 'writeBytes');
   take(operations, 'reads', 'writes');
-  return [...devices.values()];
+  return [...devices.values()].filter((d) => d.reads + d.writes > 0);
 }

@@ -27,6 +27,7 @@ export interface LiveSample {
 }
 
 export interface DetailSample extends CgroupDetails {
+  readonly monotonicMs: number;
   /** Undefined without a CPU quota. */
   readonly throttling: CpuThrottling | undefined;
 }

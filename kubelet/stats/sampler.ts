@@ -56,7 +56,7 @@ export interface SamplerDeps {
 
 /** Longest time without giving way, ms. */
 const SLICE_MS = 4;
-/** Open files and sockets may be this old, ms. */
+/** Open files and sockets may be this old, and the details of sandboxes, ms. */
 const SLOW_AGE_MS = 60_000;
 /** So may limits, ms. */
 const SPEC_AGE_MS = 30_000;
@@ -97,7 +97,7 @@ export class CgroupSampler {
     const gone = new Set<Row>();
     const slow = { left: SLOW_PER_LOOK };
     let sliceMs = startMs;
-    for (const { row, network } of rowsOf(sample)) {
+    for (const { row, network, isSandbox } of rowsOf(sample)) {
       try {
         if (stale.use || row.use === undefined) row.sample(clock.now(), clock.monotonicMs());
         if (clock.monotonicMs() - row.specReadMs >= SPEC_AGE_MS) {
@@ -105,7 +105,8 @@ export class CgroupSampler {
           row.specReadMs = clock.monotonicMs();
         }
         if (depth !== 'use' && (stale.live || row.live === undefined)) this.#readLive(row, network);
-        if (depth === 'details' && (stale.details || row.details === undefined)) this.#readDetails(row, slow);
+        if (depth === 'details' && (row.details === undefined || (stale.details && !this.#isIdle(row, isSandbox))))
+          this.#readDetails(row, slow);
       } catch (err) {
         if (row === sample.root || !isGone(err)) throw err;
         gone.add(row);
@@ -131,6 +132,11 @@ export class CgroupSampler {
     };
   }
 
+  /** The process of a sandbox does nothing: it is looked at as closely only now and then. */
+  #isIdle({ details }: Row, isSandbox: boolean): boolean {
+    return isSandbox && this.#deps.clock.monotonicMs() - (details?.monotonicMs ?? 0) < SLOW_AGE_MS;
+  }
+
   #readDetails(row: Row, slow: { left: number }): void {
     const { clock } = this.#deps;
     const pids = row.live?.pids ?? [];
@@ -145,6 +151,7 @@ export class CgroupSampler {
       };
     }
     row.details = {
+      monotonicMs: clock.monotonicMs(),
       ...row.reader.details(),
       throttling: row.spec?.cpuQuotaUs === undefined ? undefined : row.reader.throttling(),
     };
@@ -202,14 +209,16 @@ export class CgroupSampler {
 /** Whose interfaces a row shows: this process's, those of the group's first process, or none. */
 type NetworkOf = 'self' | 'first process' | undefined;
 
-function* rowsOf(sample: Sample): Generator<{ row: Row; network: NetworkOf }> {
-  yield { row: sample.root, network: 'self' };
-  for (const { row } of sample.groups) yield { row, network: undefined };
+function* rowsOf(sample: Sample): Generator<{ row: Row; network: NetworkOf; isSandbox: boolean }> {
+  yield { row: sample.root, network: 'self', isSandbox: false };
+  for (const { row } of sample.groups) yield { row, network: undefined, isSandbox: false };
   for (const { target, row, sandbox, containers } of sample.pods) {
-    if (row !== undefined) yield { row, network: undefined };
+    if (row !== undefined) yield { row, network: undefined, isSandbox: false };
     // The agent runs in the host's namespace, whose many interfaces need to be read only once.
-    if (sandbox !== undefined) yield { row: sandbox.row, network: target.hostNetwork ? undefined : 'first process' };
-    for (const container of containers) yield { row: container.row, network: undefined };
+    if (sandbox !== undefined) {
+      yield { row: sandbox.row, network: target.hostNetwork ? undefined : 'first process', isSandbox: true };
+    }
+    for (const container of containers) yield { row: container.row, network: undefined, isSandbox: false };
   }
 }
 
