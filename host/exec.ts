@@ -13,6 +13,8 @@ export interface ExecOptions {
   readonly cwd?: string;
   /** Bytes of stdout and of stderr that are kept; more is read and dropped. Default 1 MiB. */
   readonly maxOutputBytes?: number;
+  /** Gets stdout as it comes, so that a long one need not be in memory; the result then has what was not handed over. */
+  readonly onStdout?: (chunk: Buffer) => void;
 }
 
 export interface ExecResult {
@@ -37,7 +39,9 @@ export const systemExec: Exec = async (program, args, opts = {}) => {
   const kill = () => child.kill('SIGKILL');
   limit.signal.addEventListener('abort', kill, { once: true });
   if (limit.signal.aborted) kill();
-  const stdout = collect(child.stdout, maxBytes);
+  const { onStdout } = opts;
+  const stdout = onStdout === undefined ? collect(child.stdout, maxBytes) : () => '';
+  if (onStdout !== undefined) child.stdout.on('data', onStdout);
   const stderr = collect(child.stderr, maxBytes);
   child.stdin.on('error', () => {}); // EPIPE: the program ended without reading; its exit code tells
   child.stdin.end(opts.input ?? '');

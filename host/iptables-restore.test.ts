@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { applyRestore, hasJump, parseSave, renderRestore } from './iptables-restore.ts';
+import type { Exec } from './exec.ts';
+import { applyRestore, hasJump, parseSave, renderRestore, saveRules } from './iptables-restore.ts';
 
 test('the error names the refused line', async () => {
   const payload = renderRestore([{ table: 'nat', chains: ['A'], rules: ['-A A -j NOPE'] }]);
@@ -29,4 +30,17 @@ test('of a large ruleset, only the rules of chains that are asked for are kept, 
   const saved = parseSave(text, new Set(['OUTPUT']));
   expect(saved.get('nat')!.rules).toEqual(['-A OUTPUT -j X']);
   expect([...saved.get('nat')!.chains]).toEqual(['OUTPUT', 'X']);
+});
+
+test('a ruleset is read as it comes, wherever it is cut', async () => {
+  const text = '*nat\n:OUTPUT ACCEPT [1:2]\n:X - [0:0]\n-A OUTPUT -m comment --comment "für Übung" -j X\nCOMMIT\n';
+  const bytes = Buffer.from(text);
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const exec: Exec = async (_program, _args, opts) => {
+      opts?.onStdout?.(bytes.subarray(0, cut));
+      opts?.onStdout?.(bytes.subarray(cut));
+      return { code: 0, signal: undefined, stdout: '', stderr: '' };
+    };
+    expect(await saveRules(exec)).toEqual(parseSave(text));
+  }
 });

@@ -17,6 +17,7 @@ import {
   renderCleanup,
   renderFull,
   renderMangleCanary,
+  type SavedRules,
 } from './document.ts';
 import { packRules, unpackRules } from './kept-rules.ts';
 import { type DispatchRule, renderService, type ServiceRules } from './service-rules.ts';
@@ -25,11 +26,14 @@ import { type DispatchRule, renderService, type ServiceRules } from './service-r
 const LARGE_CLUSTER_ENDPOINTS = 1000;
 
 /**
- * iptables-nft takes time with the square of the rules in one document, and each run has some 5 ms of its own. 5,000
- * Services with 25,000 endpoints, iptables-nft 1.8.9: 15.6 s in one document, 3.7 s in documents of 1,500 chains, 1.8 s
- * in documents of 1,200 lines. Legacy iptables reads and writes the whole table in every run, so there one is best.
+ * iptables-nft takes time with the square of the lines in a document, and each run some 5 ms, when rules lead to Services
+ * already 6 ms for each thousand of them: the kernel validates all that can be reached. 5,000 Services with 25,000
+ * endpoints, iptables-nft 1.8.9: 1.3 s of CPU time in documents of 1,500 lines at first, and again over rules that are
+ * there 4.6 s, in documents of 5,000 lines 2.6 s. In one document they took 15.6 s.
  */
-const LINES_PER_DOCUMENT = 1_200;
+const LINES_PER_DOCUMENT = 1_500;
+const LINES_WITH_MANY_SERVICES = 5_000;
+const MANY_SERVICES = 500;
 
 /** The only ones in which a full sync looks for rules. */
 const BUILT_IN_CHAINS: ReadonlySet<string> = new Set(['INPUT', 'FORWARD', 'OUTPUT', 'PREROUTING', 'POSTROUTING']);
@@ -48,7 +52,7 @@ export class IptablesBackend implements RuleBackend {
   #opts: RuleOptions;
   readonly #exec: Exec;
   readonly #addresses: (() => NodeAddresses) | undefined;
-  readonly #linesPerDocument: number;
+  readonly #variant: IptablesVariant;
   /** What the kernel holds after a sync that went well, as `packRules` has it. */
   readonly #kept = new Map<string, string>();
   /** Of the last full sync. */
@@ -59,7 +63,7 @@ export class IptablesBackend implements RuleBackend {
     this.#opts = opts;
     this.#exec = deps.exec;
     this.#addresses = deps.addresses;
-    this.#linesPerDocument = deps.variant === 'legacy' ? Number.POSITIVE_INFINITY : LINES_PER_DOCUMENT;
+    this.#variant = deps.variant ?? 'nft';
   }
 
   get family(): IptablesFamily {
@@ -82,7 +86,7 @@ export class IptablesBackend implements RuleBackend {
       opts: this.#opts,
       saved,
       dispatch: () => this.#dispatch(),
-      linesPerDocument: this.#linesPerDocument,
+      linesPerDocument: this.#linesPerDocument(countServices(saved)),
     });
     await this.#apply(documents, signal);
     this.#landmarks = landmarks(this.#opts, saved);
@@ -104,13 +108,19 @@ export class IptablesBackend implements RuleBackend {
     const documents = renderDelta(changes, {
       dispatch: () => this.#dispatch(),
       tail: nodePortJumps(this.#opts),
-      linesPerDocument: this.#linesPerDocument,
+      linesPerDocument: this.#linesPerDocument(this.#kept.size),
     });
     await this.#apply(documents, signal);
   }
 
   async isInPlace(signal: AbortSignal): Promise<boolean> {
     return areRulesInPlace(this.#exec, this.#landmarks, { family: this.family, signal });
+  }
+
+  /** Legacy iptables reads and writes the whole table in every run, so there one document is best. */
+  #linesPerDocument(servicesInKernel: number): number {
+    if (this.#variant === 'legacy') return Number.POSITIVE_INFINITY;
+    return servicesInKernel > MANY_SERVICES ? LINES_WITH_MANY_SERVICES : LINES_PER_DOCUMENT;
   }
 
   /** One after the other; the next document is made while the tool works on one. */
@@ -140,6 +150,12 @@ export class IptablesBackend implements RuleBackend {
   #render(plan: ServicePlan): ServiceRules {
     return renderService(plan, { opts: this.#opts, endpointComments: !this.#largeCluster });
   }
+}
+
+function countServices(saved: SavedRules): number {
+  let count = 0;
+  for (const chain of saved.get('nat')?.chains ?? []) if (chain.startsWith('KUBE-SVC-')) count++;
+  return count;
 }
 
 /** Which of the two programs answers to `iptables` here. @throws {AgentError} IPTABLES_MISSING. */
