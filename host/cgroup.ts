@@ -18,7 +18,26 @@ export interface CgroupLimits {
   /** −1 lifts the limit. */
   readonly pids?: number;
   /** Bytes by page size as the kernel names it (`2MB`, `1GB`). Sizes the kernel does not have are skipped. */
-  readonly hugetlbBytes?: Readonly<Record<string, number>>;
+  readonly hugetlbBytes?: Readonly<Record<string, number | bigint>>;
+}
+
+/** Who makes and limits cgroups: we ourselves, or systemd when asked. All throw {AgentError} CGROUP_… */
+export interface CgroupTree {
+  readonly hierarchies: CgroupHierarchies;
+  /** Makes the group with its ancestors where missing and writes its limits. Idempotent. */
+  ensure(name: string, limits: CgroupLimits): Promise<void>;
+  /** False when it was there in every hierarchy. */
+  make(name: string): Promise<boolean>;
+  /** Of a group that is there. */
+  setLimits(name: string, limits: CgroupLimits): Promise<void>;
+  /** With all below it, after ending what runs there. Not there is success. */
+  remove(name: string): Promise<void>;
+  /** Bytes; −1: no limit. */
+  readMemory(name: string): Promise<{ readonly usageBytes: number; readonly limitBytes: number }>;
+  /** µs per period (−1: no limit), and v1 shares or v2 weight: to be compared, not to be written. */
+  readCpu(name: string): Promise<{ readonly quotaUs: number; readonly share: number }>;
+  /** Names of the groups directly below. */
+  children(name: string): Promise<string[]>;
 }
 
 export interface CgroupHierarchies {
@@ -79,7 +98,7 @@ export interface FileWrite {
 export function renderLimits(hierarchies: CgroupHierarchies, name: string, limits: CgroupLimits): FileWrite[] {
   const writes: FileWrite[] = [];
   const v2 = hierarchies.version === 2;
-  const put = (controller: string, file: string, value: string | number, optional = false) => {
+  const put = (controller: string, file: string, value: string | number | bigint, optional = false) => {
     const mount = hierarchies.mounts.get(v2 ? 'unified' : controller);
     if (mount !== undefined) writes.push({ file: path.join(mount, name, file), value: String(value), optional });
   };
@@ -124,7 +143,7 @@ function limitOf(text: string): number {
   return limit > Number.MAX_SAFE_INTEGER ? -1 : limit;
 }
 
-export class CgroupFs {
+export class CgroupFs implements CgroupTree {
   readonly hierarchies: CgroupHierarchies;
   /** v2: parents whose subtree_control has been written by this process. */
   readonly #delegated = new Set<string>();
@@ -153,6 +172,17 @@ export class CgroupFs {
     } catch (err) {
       throw cgroupError(name, err);
     }
+  }
+
+  /** In every hierarchy that is ours to write in; in v2 with its controllers. */
+  async exists(name: string): Promise<boolean> {
+    const found = await Promise.all(
+      this.#mountsToCreate().map(async (mount) => {
+        const entries = await readdir(path.join(mount, name)).catch((): string[] => []);
+        return this.hierarchies.version === 1 ? entries.length > 0 : entries.includes('memory.max');
+      }),
+    );
+    return found.every(Boolean);
   }
 
   /** Writes limits of a group that is there. @throws {AgentError} as `ensure`. */

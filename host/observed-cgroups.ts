@@ -1,5 +1,5 @@
 // Times the changes that are made to cgroups.
-import type { CgroupFs } from './cgroup.ts';
+import type { CgroupTree } from './cgroup.ts';
 
 /** `operation` as upstream's metric of the cgroup manager names it. */
 export type CgroupObserver = (operation: 'create' | 'update' | 'destroy', tookSeconds: number) => void;
@@ -7,7 +7,7 @@ export type CgroupObserver = (operation: 'create' | 'update' | 'destroy', tookSe
 const OPERATIONS = { make: 'create', setLimits: 'update', remove: 'destroy' } as const;
 
 /** `fs`, whose changes `observe` is told of once they have ended, however they ended. */
-export function observedCgroups(fs: CgroupFs, observe: CgroupObserver): CgroupFs {
+export function observedCgroups(fs: CgroupTree, observe: CgroupObserver): CgroupTree {
   return new Proxy(fs, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);

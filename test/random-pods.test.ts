@@ -110,7 +110,6 @@ describe.each(['valid', 'odd', 'hostile'] as const)('a random pod that is %s', (
         podCgroupLimits(pod, {
           ...{ cgroupsPerQos: true, driver: 'cgroupfs', root: '/', cpuCfsQuota: true, cpuPeriodUs: 100_000 },
           podPidsLimit: -1,
-          allPods: { memoryBytes: 2 ** 33, cpuMillis: 2000 },
         }),
       );
       for (const value of Object.values(limits ?? {})) {

@@ -86,7 +86,6 @@ export class Floor implements AsyncDisposable {
         cpuCfsQuota: true,
         cpuPeriodUs: 100_000,
         podPidsLimit: -1,
-        allPods: { memoryBytes: 2 ** 33, cpuMillis: 1000 },
       },
       { fs: new CgroupFs(hierarchies), log: silentLog },
     );

@@ -15,11 +15,10 @@ import { tailLog } from '../../cri/container-log.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { appArmorEnabled } from '../../host/apparmor.ts';
-import { CgroupFs, detectCgroups } from '../../host/cgroup.ts';
+import { detectCgroups } from '../../host/cgroup.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
-import { observedCgroups } from '../../host/observed-cgroups.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
@@ -31,7 +30,6 @@ import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
-import { PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
@@ -45,6 +43,7 @@ import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
+import { createCgroupsPart, hugepageSizeName } from './cgroups-part.ts';
 import { createCsiPart } from './csi-part.ts';
 import { createEvictionPart } from './eviction-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
@@ -52,7 +51,7 @@ import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { createObservers, observedSandboxes } from './observers.ts';
-import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
+import { allocatableMemory, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createStatsPart } from './stats-part.ts';
@@ -123,19 +122,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       log,
     },
   );
-  const cgroups = new PodCgroups(
-    {
-      cgroupsPerQos: settings.cgroupsPerQOS,
-      driver: settings.cgroupDriver,
-      root: settings.cgroupRoot,
-      cpuCfsQuota: settings.cpuCFSQuota,
-      cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
-      podPidsLimit: settings.podPidsLimit,
-      allPods: allPodsLimits(machine, reserved),
-    },
-    { fs: observedCgroups(new CgroupFs(hierarchies), observed.cgroups), log },
-  );
-  await cgroups.ensureTree();
+  const cgroupsPart = await createCgroupsPart(ctx, { machine, hierarchies, observe: observed.cgroups });
+  const { cgroups } = cgroupsPart;
   const allocations = new Allocations(rootDir, { clock, log });
 
   const idsPerPod = settings.userNamespaceIdsPerPod;
@@ -345,7 +333,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     cgroupVersion: hierarchies.version,
     swapBytes: machine.swapBytes,
     kernelVersion: machine.kernelVersion,
-    enforcesAllocatable: settings.cgroupsPerQOS,
   };
   const apiTasks: Record<string, Task> = {
     'runtime classes': (s) => classes.run(s),
@@ -373,6 +360,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         'runtime health': (s) => health.run(s),
         ...imagesPart.tasks,
         ...eviction.tasks,
+        'node cgroups': cgroupsPart.task,
         'log rotation': (s) => logRotation.run(s),
         pods: (s) => kubelet.run(s),
         ...server,
@@ -435,12 +423,6 @@ async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['ad
     log.warn({ err }, 'node addresses not known, keeping those reported before');
     return undefined;
   }
-}
-
-/** 2097152 → `2MB`, as cgroupfs calls its files. */
-function hugepageSizeName(bytes: number): string {
-  if (bytes >= 2 ** 30) return `${bytes / 2 ** 30}GB`;
-  return bytes >= 2 ** 20 ? `${bytes / 2 ** 20}MB` : `${bytes / 2 ** 10}KB`;
 }
 
 async function registeredOrStopped(status: NodeStatusLoop, signal: AbortSignal): Promise<void> {

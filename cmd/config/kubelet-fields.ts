@@ -93,6 +93,8 @@ function isCpuList(text: string): boolean {
   });
 }
 
+const noManagers = refused('CPUs, memory and devices are not tied to containers or NUMA nodes');
+
 const memoryLimits: ReturnType<typeof map<string>> = {
   ...map(quantity),
   read: (value, path, report) => {
@@ -232,27 +234,34 @@ const resourceFields = {
   cgroupDriver: field('used', oneOf('cgroupfs', 'systemd'), 'cgroupfs'),
   cgroupsPerQOS: field('used', bool, true),
   cgroupRoot: field('used', text, ''),
-  kubeletCgroups: field('later', text, ''),
-  systemCgroups: field('later', text, ''),
+  kubeletCgroups: field(none('the agent stays in the cgroup that its service manager gives it'), text, ''),
+  systemCgroups: field(refused('processes of the host are left in their cgroups'), text, ''),
   failCgroupV1: field('used', bool, true),
   cpuCFSQuota: field('used', bool, true),
   cpuCFSQuotaPeriod: field('used', duration(1, SECOND, ' from 1ms to 1s'), 100),
-  cpuManagerPolicy: field('later', oneOf('none', 'static'), 'none'),
-  cpuManagerPolicyOptions: optional('later', map(text)),
-  cpuManagerReconcilePeriod: field('later', duration(), 10 * SECOND),
-  memoryManagerPolicy: field('later', oneOf('None', 'Static'), 'None'),
-  reservedMemory: optional('later', list(record({ numaNode: int(0), limits: memoryLimits }, ['limits']))),
-  topologyManagerPolicy: field('later', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
-  topologyManagerScope: field('later', oneOf('container', 'pod'), 'container'),
-  topologyManagerPolicyOptions: optional('later', map(text)),
+  cpuManagerPolicy: field(noManagers, oneOf('none', 'static'), 'none'),
+  cpuManagerPolicyOptions: optional(noManagers, map(text)),
+  cpuManagerReconcilePeriod: field(none('it counts with cpuManagerPolicy: static alone'), duration(), 10 * SECOND),
+  memoryManagerPolicy: field(noManagers, oneOf('None', 'Static'), 'None'),
+  reservedMemory: optional(
+    none('it counts with memoryManagerPolicy: Static alone'),
+    list(record({ numaNode: int(0), limits: memoryLimits }, ['limits'])),
+  ),
+  topologyManagerPolicy: field(noManagers, oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
+  topologyManagerScope: field(
+    none('it counts with a topologyManagerPolicy alone'),
+    oneOf('container', 'pod'),
+    'container',
+  ),
+  topologyManagerPolicyOptions: optional(none('they count with a topologyManagerPolicy alone'), map(text)),
   qosReserved: optional(refused('memory is not kept for QoS classes (alpha upstream, gate QOSReserved)'), map(text)),
   systemReserved: field('used', reservation, {}),
   kubeReserved: field('used', reservation, {}),
-  systemReservedCgroup: field('later', text, ''),
-  kubeReservedCgroup: field('later', text, ''),
-  reservedSystemCPUs: field('later', stringType('CPUs such as 0-1,4', isCpuList), ''),
+  systemReservedCgroup: field('used', text, ''),
+  kubeReservedCgroup: field('used', text, ''),
+  reservedSystemCPUs: field('used', stringType('CPUs such as 0-1,4', isCpuList), ''),
   enforceNodeAllocatable: field(
-    'later',
+    'used',
     list(
       oneOf(
         'none',
@@ -268,13 +277,17 @@ const resourceFields = {
   oomScoreAdj: field('used', int(-1000, 1000), -999, 'keepZero'),
   singleProcessOOMKill: optional('used', bool),
   memoryThrottlingFactor: field(
-    'later',
+    none('it counts with the feature gate MemoryQoS alone, which changes nothing here'),
     float('a number above 0 and at most 1', (v) => v > 0 && v <= 1),
     0.9,
   ),
-  memoryReservationPolicy: field('later', oneOf('None', 'TieredReservation'), 'None'),
+  memoryReservationPolicy: field(
+    refused('memory is not protected for pods (alpha upstream, gate MemoryQoS)'),
+    oneOf('None', 'TieredReservation'),
+    'None',
+  ),
   failSwapOn: field('used', bool, true),
-  memorySwap: group({ swapBehavior: field('later', oneOf('NoSwap', 'LimitedSwap'), '') }),
+  memorySwap: group({ swapBehavior: field('used', oneOf('NoSwap', 'LimitedSwap'), '') }),
   userNamespaces: group({
     idsPerPod: field(
       'used',

@@ -1,17 +1,11 @@
 import { expect, test } from 'vitest';
 import { type HostConditions, startEvents } from './start-events.ts';
 
-const GOOD: HostConditions = { cgroupVersion: 2, swapBytes: 0, kernelVersion: '6.1.0-18', enforcesAllocatable: false };
+const GOOD: HostConditions = { cgroupVersion: 2, swapBytes: 0, kernelVersion: '6.1.0-18' };
 const texts = (more: Partial<HostConditions>) =>
   startEvents({ ...GOOD, ...more }).map((e) => `${e.type} ${e.reason} ${e.message}`);
 
 test('a host in order needs no word', () => expect(texts({})).toEqual([]));
-
-test('limits on all pods together are told when they have been set', () => {
-  expect(texts({ enforcesAllocatable: true })).toEqual([
-    'Normal NodeAllocatableEnforced Updated Node Allocatable limit across pods',
-  ]);
-});
 
 test('cgroup v1 is warned of', () => {
   expect(texts({ cgroupVersion: 1 })).toEqual([

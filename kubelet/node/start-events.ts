@@ -7,8 +7,6 @@ export interface HostConditions {
   readonly swapBytes: number;
   /** As uname says it: `6.1.0-18-amd64`. */
   readonly kernelVersion: string;
-  /** The limits on all pods together have been set. */
-  readonly enforcesAllocatable: boolean;
 }
 
 export interface NodeEvent {
@@ -30,10 +28,6 @@ export function startEvents(host: HostConditions): NodeEvent[] {
     const message =
       'The tmpfs noswap option is not supported. Memory-backed volumes (e.g. secrets, emptyDirs, etc.) might be swapped to disk and should no longer be considered secure.';
     events.push({ type: 'Warning', reason: 'PossibleMemoryBackedVolumesOnDisk', message });
-  }
-  if (host.enforcesAllocatable) {
-    const message = 'Updated Node Allocatable limit across pods';
-    events.push({ type: 'Normal', reason: 'NodeAllocatableEnforced', message });
   }
   return events;
 }

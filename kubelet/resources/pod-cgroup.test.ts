@@ -2,14 +2,16 @@ import { expect, test } from 'vitest';
 import type { Pod, ResourceRequirements } from '../../api/pod.ts';
 import { silentLog } from '../../core/log.ts';
 import type { CgroupFs, CgroupLimits } from '../../host/cgroup.ts';
+import { millisToShares } from './node-allocatable.ts';
 import {
   cgroupName,
+  expandSlice,
   millisToQuotaUs,
-  millisToShares,
   type PodCgroupOptions,
   PodCgroups,
   podCgroupLimits,
   podCgroupParts,
+  podUidOf,
 } from './pod-cgroup.ts';
 
 const opts: PodCgroupOptions = {
@@ -19,7 +21,6 @@ const opts: PodCgroupOptions = {
   cpuCfsQuota: true,
   cpuPeriodUs: 100_000,
   podPidsLimit: 0,
-  allPods: { memoryBytes: 1 << 30, cpuMillis: 2000 },
 };
 
 function podOf(...containers: ResourceRequirements[]): Pod {
@@ -168,4 +169,36 @@ test('the burstable level weighs what its pods ask for together, written when th
   expect(shares()).toBe(1280);
   await cgroups.removePodCgroup('a');
   expect(shares()).toBe(256);
+});
+
+test('huge pages: what a pod asks for, and none of the sizes that it does not ask for', () => {
+  const sizes = { ...opts, hugepageSizes: ['2MB', '1GB'] };
+  const pages = { 'hugepages-2Mi': '4Mi', memory: '1Mi', cpu: '1' };
+  expect(podCgroupLimits(podOf({ requests: pages, limits: pages }), sizes).hugetlbBytes).toEqual({
+    '2MB': 4 << 20,
+    '1GB': 0,
+  });
+  expect(podCgroupLimits(podOf({}), sizes).hugetlbBytes).toEqual({ '2MB': 0, '1GB': 0 });
+});
+
+test('the QoS classes leave huge pages to their pods', async () => {
+  const groups = new FakeGroups();
+  const fs = groups as unknown as CgroupFs;
+  await new PodCgroups({ ...opts, hugepageSizes: ['2MB'] }, { fs, log: silentLog }).ensureTree();
+  expect(groups.groups.get('/kubepods/besteffort')).toEqual({ cpuShares: 2, hugetlbBytes: { '2MB': 2n ** 62n } });
+});
+
+test.each([
+  ['poda-1', 'a-1'],
+  ['kubepods-burstable-poda_1.slice', 'a-1'],
+  ['kubepods-pod1f.slice', '1f'],
+  ['burstable', undefined],
+  ['kubepods-besteffort.slice', undefined],
+])('the pod of group %s: %s', (group, uid) => {
+  expect(podUidOf(group)).toBe(uid);
+});
+
+test('the way to a slice is in its name', () => {
+  expect(expandSlice('system.slice')).toBe('/system.slice');
+  expect(expandSlice('/runtime-kube.slice')).toBe('/runtime.slice/runtime-kube.slice');
 });

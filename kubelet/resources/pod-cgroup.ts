@@ -6,7 +6,8 @@ import { podQosClass, type QosClass } from '../../api/qos.ts';
 import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import { type CgroupFs, type CgroupLimits, sharesToWeight } from '../../host/cgroup.ts';
+import { type CgroupLimits, type CgroupTree, sharesToWeight } from '../../host/cgroup.ts';
+import { millisToShares } from './node-allocatable.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
@@ -21,18 +22,14 @@ export interface PodCgroupOptions {
   readonly cpuPeriodUs: number;
   /** podPidsLimit; 0 or less: none. */
   readonly podPidsLimit: number;
-  /** What all pods together may use: capacity less reservations. */
-  readonly allPods: { readonly memoryBytes: number; readonly cpuMillis: number };
+  /** Huge pages of the host as the kernel names them (`2MB`): of each size a pod may use what it asked for. */
+  readonly hugepageSizes?: readonly string[];
 }
 
 const MIN_SHARES = 2;
-const MAX_SHARES = 262_144;
 const MIN_QUOTA_US = 1000;
-
-/** 0 → the minimum of 2; 1000 → 1024. */
-export function millisToShares(millis: number): number {
-  return Math.min(Math.max(Math.floor((millis * 1024) / 1000), MIN_SHARES), MAX_SHARES);
-}
+/** What groups of pods may have of huge pages: their pods are limited. */
+const NO_HUGETLB_LIMIT = 2n ** 62n;
 
 /** 0 when there is no limit. */
 export function millisToQuotaUs(millis: number, periodUs: number): number {
@@ -55,11 +52,29 @@ export function cgroupName(driver: CgroupDriver, root: string, parts: readonly s
   return `${base}/${slices.join('/')}`;
 }
 
+/** The uid in the name of a pod's group, in the words of either driver; undefined for other groups. */
+export function podUidOf(group: string): string | undefined {
+  const last = group.endsWith('.slice') ? group.slice(0, -'.slice'.length).split('-').at(-1)! : group;
+  return last.startsWith('pod') ? last.slice('pod'.length).replaceAll('_', '-') : undefined;
+}
+
+/** The whole way to a slice, which its name spells: `a-b.slice` → `/a.slice/a-b.slice`. */
+export function expandSlice(slice: string): string {
+  const parts = slice
+    .replace(/^.*\//, '')
+    .replace(/\.slice$/, '')
+    .split('-');
+  return parts.map((_, i) => `/${parts.slice(0, i + 1).join('-')}.slice`).join('');
+}
+
 /** Pure: what the pod's own cgroup is limited to. */
 export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits {
-  const pids = opts.podPidsLimit > 0 ? { pids: opts.podPidsLimit } : {};
+  const others = {
+    ...(opts.podPidsLimit > 0 ? { pids: opts.podPidsLimit } : {}),
+    ...hugetlbOf(opts, (size) => hugepageRequest(pod, size)),
+  };
   const qos = podQosClass(pod);
-  if (qos === 'BestEffort') return { cpuShares: MIN_SHARES, ...pids };
+  if (qos === 'BestEffort') return { cpuShares: MIN_SHARES, ...others };
   const limits = podLimits(pod);
   const cpuLimit = isPodLimited(pod, 'cpu') ? limits.get('cpu') : undefined;
   const memoryLimit = isPodLimited(pod, 'memory') ? limits.get('memory') : undefined;
@@ -68,8 +83,23 @@ export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits 
     cpuShares: millisToShares(cpuMillisOf(pod)),
     ...(quotaUs > 0 ? { cpuQuotaUs: opts.cpuCfsQuota ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
     ...(memoryLimit === undefined ? {} : { memoryBytes: quantityValue(memoryLimit) }),
-    ...pids,
+    ...others,
   };
+}
+
+/** Written for every size of the host: what is not given is not to be had. */
+function hugetlbOf(
+  { hugepageSizes = [] }: PodCgroupOptions,
+  bytesOf: (size: string) => number | bigint,
+): Pick<CgroupLimits, 'hugetlbBytes'> {
+  if (hugepageSizes.length === 0) return {};
+  return { hugetlbBytes: Object.fromEntries(hugepageSizes.map((size) => [size, bytesOf(size)])) };
+}
+
+/** `hugepages-2Mi` is what the kernel calls `2MB`. */
+function hugepageRequest(pod: Pod, size: string): number {
+  const asked = podRequests(pod).get(`hugepages-${size.replace(/B$/, 'i')}`);
+  return asked === undefined ? 0 : quantityValue(asked);
 }
 
 function cpuMillisOf(pod: Pod): number {
@@ -79,7 +109,7 @@ function cpuMillisOf(pod: Pod): number {
 
 export class PodCgroups {
   readonly #opts: PodCgroupOptions;
-  readonly #fs: CgroupFs | undefined;
+  readonly #fs: CgroupTree | undefined;
   readonly #log: Logger;
   #isWritable = true;
   /** By uid: what this process has given a pod's cgroup, so that a pod that did not change costs no write. */
@@ -92,26 +122,27 @@ export class PodCgroups {
   #burstableWrite: Promise<void> = Promise.resolve();
 
   /** Without `fs` (no cgroup file system) no cgroups are made and pods run below the runtime's default parent. */
-  constructor(opts: PodCgroupOptions, deps: { fs: CgroupFs | undefined; log: Logger }) {
+  constructor(opts: PodCgroupOptions, deps: { fs: CgroupTree | undefined; log: Logger }) {
     this.#opts = opts;
     this.#fs = deps.fs;
     this.#log = deps.log.child({ component: 'pod-cgroups' });
   }
 
   /**
-   * Makes the QoS tree. Where the tree may not be written (an unprivileged container) this is said once, and pods run
+   * Makes the QoS tree; what all pods together may use is set by another (node-cgroups.ts). Where the tree may not be written (an unprivileged container) this is said once, and pods run
    * without cgroups of their own. @throws {AgentError} CGROUP_WRITE_FAILED
    */
   async ensureTree(): Promise<void> {
     const fs = this.#managed();
     if (fs === undefined) return;
-    const { memoryBytes, cpuMillis } = this.#opts.allPods;
+    const hugetlb = hugetlbOf(this.#opts, () => NO_HUGETLB_LIMIT);
     try {
-      await fs.ensure(this.#name(['kubepods']), { memoryBytes, cpuShares: millisToShares(cpuMillis) });
+      await fs.make(this.#name(['kubepods']));
       // One with pods of a former agent keeps its weight until they have been seen.
       const burstable = this.#name(['kubepods', 'burstable']);
-      if (await fs.make(burstable)) await fs.setLimits(burstable, { cpuShares: MIN_SHARES });
-      await fs.ensure(this.#name(['kubepods', 'besteffort']), { cpuShares: MIN_SHARES });
+      const isNew = await fs.make(burstable);
+      await fs.setLimits(burstable, { ...(isNew ? { cpuShares: MIN_SHARES } : {}), ...hugetlb });
+      await fs.ensure(this.#name(['kubepods', 'besteffort']), { cpuShares: MIN_SHARES, ...hugetlb });
     } catch (err) {
       if (!isAgentError(err, 'CGROUP_READ_ONLY')) throw err;
       this.#isWritable = false;
@@ -164,7 +195,7 @@ export class PodCgroups {
   }
 
   /** A limit below what is used would be refused (v1), or kill (v2); a container that ended may have left files. */
-  async #aboveUsage(fs: CgroupFs, name: string, limits: CgroupLimits): Promise<CgroupLimits> {
+  async #aboveUsage(fs: CgroupTree, name: string, limits: CgroupLimits): Promise<CgroupLimits> {
     const { memoryBytes, ...others } = limits;
     if (memoryBytes === undefined || (await fs.readMemory(name)).usageBytes < memoryBytes) return limits;
     return others;
@@ -196,7 +227,7 @@ export class PodCgroups {
     if (fs === undefined) return [];
     const levels = [['kubepods'], ['kubepods', 'burstable'], ['kubepods', 'besteffort']];
     const names = await Promise.all(levels.map((parts) => fs.children(this.#name(parts))));
-    return names.flat().flatMap((name) => (name.startsWith('pod') ? [name.slice('pod'.length)] : []));
+    return names.flat().flatMap((name) => podUidOf(name) ?? []);
   }
 
   /** Gives the burstable level the shares of all its pods' requests together, when it has others. */
@@ -217,10 +248,19 @@ export class PodCgroups {
     await written;
   }
 
-  /** The file system while we are to write in it ourselves: systemd's slices belong to systemd. */
-  #managed(): CgroupFs | undefined {
-    const isOurs = this.#opts.cgroupsPerQos && this.#opts.driver === 'cgroupfs' && this.#isWritable;
-    return isOurs ? this.#fs : undefined;
+  /** Undefined where no cgroups are to be made, or none can be. */
+  #managed(): CgroupTree | undefined {
+    return this.#opts.cgroupsPerQos && this.#isWritable ? this.#fs : undefined;
+  }
+
+  /** The agent makes the cgroups of pods: it is to, and it can. */
+  get isManaging(): boolean {
+    return this.#managed() !== undefined;
+  }
+
+  /** Of a group below the root, in the words of the driver: `['kubepods', 'burstable']`. */
+  nameOf(parts: readonly string[]): string {
+    return this.#name(parts);
   }
 
   #name(parts: readonly string[]): string {

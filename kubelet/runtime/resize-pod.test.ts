@@ -21,7 +21,6 @@ const POD_OPTIONS: PodCgroupOptions = {
   cpuCfsQuota: true,
   cpuPeriodUs: 100_000,
   podPidsLimit: 0,
-  allPods: { memoryBytes: 1 << 30, cpuMillis: 2000 },
 };
 
 const guaranteed = (cpu: string, memory: string): ResourceRequirements => ({

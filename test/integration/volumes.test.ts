@@ -291,7 +291,6 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
       cpuCfsQuota: true,
       cpuPeriodUs: 100_000,
       podPidsLimit: 100,
-      allPods: { memoryBytes: 1 << 30, cpuMillis: 2000 },
     } as const;
     const cgroups = new PodCgroups(opts, { fs, log: silentLog });
     const pod = podOf({});

@@ -1,0 +1,87 @@
+// The cgroups of pods and of the node, wired: who makes them, and what they are limited to.
+import { aborted } from '../../core/abort.ts';
+import type { Task } from '../../core/tasks.ts';
+import { CgroupFs, type CgroupHierarchies, type CgroupTree } from '../../host/cgroup.ts';
+import type { MachineInfo } from '../../host/machine.ts';
+import { type CgroupObserver, observedCgroups } from '../../host/observed-cgroups.ts';
+import { processCounts } from '../../host/process-facts.ts';
+import { allPodsLimits, reservedCgroups } from '../../kubelet/resources/node-allocatable.ts';
+import { NodeCgroups } from '../../kubelet/resources/node-cgroups.ts';
+import { expandSlice, PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
+import { nodeReference } from '../../kubelet/runtime/runtime-deps.ts';
+import type { AgentContext } from './shared.ts';
+
+export interface CgroupsPartInput {
+  readonly machine: MachineInfo;
+  readonly hierarchies: CgroupHierarchies;
+  readonly observe: CgroupObserver;
+}
+
+export interface CgroupsPart {
+  readonly cgroups: PodCgroups;
+  readonly task: Task;
+}
+
+/** Makes the groups of the QoS classes. @throws {AgentError} RESERVED_CGROUP_FAILED, CGROUP_WRITE_FAILED, DBUS_UNREACHABLE */
+export async function createCgroupsPart(
+  ctx: AgentContext,
+  { machine, hierarchies, observe }: CgroupsPartInput,
+): Promise<CgroupsPart> {
+  const { config, clock, log, recorder } = ctx;
+  const { kubelet: settings, node } = config;
+  const driver = settings.cgroupDriver;
+  const fs = new CgroupFs(hierarchies);
+  const tree = observedCgroups(driver === 'systemd' ? await systemdTree(fs) : fs, observe);
+  const hugepageSizes = machine.hugePages.map((h) => hugepageSizeName(h.pageBytes));
+  const cgroups = new PodCgroups(
+    {
+      cgroupsPerQos: settings.cgroupsPerQOS,
+      driver,
+      root: settings.cgroupRoot,
+      cpuCfsQuota: settings.cpuCFSQuota,
+      cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
+      podPidsLimit: settings.podPidsLimit,
+      hugepageSizes,
+    },
+    { fs: tree, log },
+  );
+  await cgroups.ensureTree();
+  const capacity = {
+    cpuMillis: machine.cores * 1000,
+    memoryBytes: machine.memoryBytes,
+    pids: processCounts().max,
+    hugetlbBytes: Object.fromEntries(
+      machine.hugePages.map(({ pageBytes, count }) => [hugepageSizeName(pageBytes), pageBytes * count]),
+    ),
+  };
+  const nodeCgroups = new NodeCgroups(
+    {
+      podsCgroup: cgroups.isManaging ? cgroups.nameOf(['kubepods']) : undefined,
+      podsLimits: allPodsLimits(capacity, node.allocatable),
+      reserved: reservedCgroups(node.allocatable, hugepageSizes).map((r) => ({
+        ...r,
+        cgroup: driver === 'systemd' ? expandSlice(r.cgroup) : r.cgroup,
+      })),
+    },
+    { tree, fs, events: recorder, node: nodeReference(config.nodeName), clock, log },
+  );
+  await nodeCgroups.enforceReserved();
+  const task = async (signal: AbortSignal) => {
+    await nodeCgroups.run(signal);
+    await aborted(signal); // set once; it ends with the others
+  };
+  return { cgroups, task };
+}
+
+/** 2097152 → `2MB`, as cgroupfs calls its files. */
+export function hugepageSizeName(bytes: number): string {
+  if (bytes >= 2 ** 30) return `${bytes / 2 ** 30}GB`;
+  return bytes >= 2 ** 20 ? `${bytes / 2 ** 20}MB` : `${bytes / 2 ** 10}KB`;
+}
+
+/** Loaded only where systemd is to manage them. */
+async function systemdTree(fs: CgroupFs): Promise<CgroupTree> {
+  const { SystemdCgroups } = await import('../../host/cgroup-systemd.ts');
+  const { DBusConnection } = await import('../../host/dbus.ts');
+  return new SystemdCgroups(fs, () => DBusConnection.open());
+}
