@@ -170,7 +170,6 @@ export const ACTED_ON: ReadonlySet<string> = new Set([
   'KubeletEnsureSecretPulledImages',
   'KubeletInUserNamespace',
   'LoggingAlphaOptions',
-  'MemoryQoS',
   'NodeDeclaredFeatures',
   'PodLogsQuerySplitStreams',
   'ReduceDefaultCrashLoopBackOffDecay',

@@ -33,7 +33,7 @@ test('gates that are on for good, and those that change nothing, are told', asyn
 test('a beta or alpha gate with its default is not worth a word', async () => {
   const { warnings } = await parse([
     ...STANDALONE,
-    '--feature-gates=HPAScaleToZero=false,EnvFiles=true,MemoryQoS=true',
+    '--feature-gates=HPAScaleToZero=false,EnvFiles=true,KubeletInUserNamespace=true',
   ]);
   expect(warnings).toEqual([]);
 });
