@@ -4,7 +4,8 @@ import { expect } from 'vitest';
 import { AgentError } from '../../core/errors.ts';
 import type { Which } from './flag-table.ts';
 import { addAgentOptions, type FlagTexts } from './flags.ts';
-import { type ParseDeps, type ParsedConfig, parseAgentConfig } from './parse.ts';
+import type { ParseDeps } from './input.ts';
+import { type ParsedConfig, parseAgentConfig } from './parse.ts';
 
 export const KUBECONFIG = ['--kubeconfig=/kc'];
 export const STANDALONE = ['--parts=kubelet'];
