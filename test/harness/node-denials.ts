@@ -1,0 +1,12 @@
+// What a lab's API server refused its nodes: with our own agent each line is a defect of the agent, since the lab's Node
+// authorizer and NodeRestriction allow what those of Kubernetes do.
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+
+const DENIED = 'node asked for what it may not have';
+
+/** One line per refusal since the lab came up. */
+export async function nodeDenials(labDir: string): Promise<string[]> {
+  const log = await readFile(path.join(labDir, 'apiserver.log'), 'utf8');
+  return log.split('\n').filter((line) => line.includes(DENIED));
+}
