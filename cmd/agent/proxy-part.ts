@@ -23,7 +23,10 @@ const FULL_SYNC_MS = 3_600_000;
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy, network } = ctx.config;
-  if (proxy.detectLocal.by === 'node-cidr') return { run: (s) => runOnNodeCidrs(ctx, s) };
+  if (proxy.detectLocal.by === 'node-cidr') {
+    for (const informer of [ctx.services, ctx.endpointSlices]) informer(); // now, so that they run together with the parts
+    return { run: (s) => runOnNodeCidrs(ctx, s) };
+  }
   return await makeProxy(ctx, { 4: proxy.clusterCidr, 6: network.clusterCidrV6 }, signal);
 }
 
