@@ -1,9 +1,10 @@
 // Where packets go under the documents that upstream writes for the worked examples.
 import { describe, expect, test } from 'vitest';
 import { expected } from '../iptables/fake-upstream-documents.ts';
-import { type Connection, trace, type Way } from './evaluate.ts';
+import { trace } from './evaluate.ts';
 import { hostFacts } from './host-facts.ts';
 import { parseIptablesSave } from './iptables-save.ts';
+import type { Connection, Way } from './way.ts';
 
 /** The jumps from the built-in chains, in the order in which they come to stand. */
 const JUMPS = `*filter

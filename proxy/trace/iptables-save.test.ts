@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Connection, trace } from './evaluate.ts';
+import { trace } from './evaluate.ts';
 import { frontendsOfRules, frontendsOfService } from './frontends.ts';
 import { hostFacts } from './host-facts.ts';
 import { parseIptablesSave } from './iptables-save.ts';
 import { formatReport, reportTrace, type TraceReport } from './report.ts';
+import type { Connection } from './way.ts';
 
 const facts = hostFacts(
   [

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Connection, trace } from './evaluate.ts';
+import { trace } from './evaluate.ts';
 import { hostFacts } from './host-facts.ts';
 import { parseNftJson } from './nft-json.ts';
+import type { Connection } from './way.ts';
 
 type Json = Record<string, unknown>;
 

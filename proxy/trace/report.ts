@@ -1,7 +1,8 @@
 // What `nodelet proxy trace` says, as data (its JSON form, which programs rely on) and as text for a terminal. Pure.
-import type { Hop, Trace, Way } from './evaluate.ts';
+
 import type { FrontendKind } from './frontends.ts';
 import type { Protocol } from './ruleset.ts';
+import type { Hop, Trace, Way } from './way.ts';
 
 export type PlaceName = 'node' | 'pod' | 'outside';
 

@@ -1,7 +1,8 @@
 // What the tracer says about the matrix of Services, in the words of its model.
-import { type Trace, trace } from '../../proxy/trace/evaluate.ts';
+import { trace } from '../../proxy/trace/evaluate.ts';
 import type { HostFacts } from '../../proxy/trace/host-facts.ts';
 import type { Ruleset } from '../../proxy/trace/ruleset.ts';
+import type { Trace } from '../../proxy/trace/way.ts';
 import {
   ADDRESSES,
   ENDPOINT_PORT,
