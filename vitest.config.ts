@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-// Three suites: unit tests stand beside the code and need nothing; integration and e2e need root, containerd and
-// kernel features, and say so when they skip. Suites on the real system run one file after the other: two cores.
+// Four suites: unit tests stand beside the code and need nothing; integration and e2e need root, containerd and kernel
+// features, vm needs qemu, and all say so when they skip. Suites on the real system run one file after the other: two cores.
 export default defineConfig({
   test: {
     projects: [
@@ -31,6 +31,17 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 180_000,
+        },
+      },
+      {
+        // A machine in software emulation: whatever happens inside takes ten times as long.
+        test: {
+          name: 'vm',
+          include: ['test/vm/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
+          globalSetup: ['test/vm/global-setup.ts'],
         },
       },
     ],

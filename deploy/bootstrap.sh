@@ -50,6 +50,16 @@ if [ "$purpose" = test ]; then
     openssl:openssl
   )
 fi
+# Only the tests in a virtual machine need these: without them those tests are skipped.
+machine=()
+if [ "$purpose" = test ] && [ "$(uname -m)" = x86_64 ]; then
+  machine+=(
+    qemu-system-x86:qemu-system-x86_64
+    debootstrap:debootstrap
+    debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
+    e2fsprogs:mkfs.ext4
+  )
+fi
 
 present() {
   case $1 in
@@ -62,6 +72,10 @@ missing=()
 for entry in "${wanted[@]}"; do
   present "${entry#*:}" || missing+=("${entry%%:*}")
 done
+missing_machine=()
+for entry in "${machine[@]}"; do
+  present "${entry#*:}" || missing_machine+=("${entry%%:*}")
+done
 # kubectl: Debian ships it as kubernetes-client; Ubuntu does not, so there it is only recommended.
 if ! command -v kubectl >/dev/null 2>&1 && command -v apt-cache >/dev/null 2>&1; then
   want_kubectl=yes
@@ -69,18 +83,26 @@ else
   want_kubectl=no
 fi
 
+updated=no
 if [ ${#missing[@]} -gt 0 ] || [ "$want_kubectl" = yes ]; then
   command -v apt-get >/dev/null 2>&1 || fail "missing: ${missing[*]:-kubectl}; install them with your package manager (only apt is known here)"
   [ "$(id -u)" = 0 ] || fail "installing ${missing[*]:-kubectl} needs root: run 'sudo npm $purpose'"
   try_thrice apt-get -qq update || fail "apt-get update failed; check the network and /etc/apt/sources.list"
+  updated=yes
   if [ "$want_kubectl" = yes ] && apt-cache show kubernetes-client >/dev/null 2>&1; then
     missing+=(kubernetes-client)
   fi
 fi
+install() {
+  say "installing system packages: $*"
+  DEBIAN_FRONTEND=noninteractive try_thrice apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
 if [ ${#missing[@]} -gt 0 ]; then
-  say "installing system packages: ${missing[*]}"
-  DEBIAN_FRONTEND=noninteractive try_thrice apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
-    fail "apt-get could not install: ${missing[*]}"
+  install "${missing[@]}" || fail "apt-get could not install: ${missing[*]}"
+fi
+if [ ${#missing_machine[@]} -gt 0 ] && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+  { [ "$updated" = yes ] || try_thrice apt-get -qq update; } && install "${missing_machine[@]}" ||
+    say "apt-get could not install: ${missing_machine[*]}; the tests in a virtual machine will be skipped"
 fi
 command -v kubectl >/dev/null 2>&1 || say "kubectl is not installed and this release has no package for it; the cluster works without"
 

@@ -102,7 +102,7 @@ async function aptOptions(suite: DebianSuite, base: string): Promise<string[]> {
 }
 
 /** The archive of Debian itself (not its security updates) in the host's own sources. */
-async function hostMirror(): Promise<Mirror> {
+export async function hostMirror(): Promise<Mirror> {
   const dir = '/etc/apt/sources.list.d';
   const files = ['/etc/apt/sources.list', ...(await readdir(dir)).map((file) => path.join(dir, file))];
   for (const file of files) {

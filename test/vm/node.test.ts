@@ -1,0 +1,74 @@
+// A host as nodes have them: systemd, cgroup v2 with systemd as its manager, every capability; a kernel of its own that
+// restarts and goes off. Reached over the network alone, like a node in a rack.
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Node } from '../../api/kinds.ts';
+import type { Pod } from '../../api/pod.ts';
+import { pod } from '../harness/manifests.ts';
+import { describeCgroups } from './cgroup-rules.ts';
+import { describePower } from './power-rules.ts';
+import { describePressure, EVICTION } from './pressure-rules.ts';
+import { VmNode } from './vm-node.ts';
+
+const missing = inject('vmMissing');
+
+describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
+  let vm: VmNode;
+  beforeAll(async () => {
+    vm = await VmNode.start({
+      name: 'vm-1',
+      kubelet: { podPidsLimit: 200, systemReserved: { cpu: '200m', memory: '128Mi' }, ...EVICTION },
+    });
+  });
+  afterAll(async () => {
+    await vm?.[Symbol.asyncDispose]();
+  });
+
+  test('the machine is what the node says it is', async () => {
+    const node = await vm.kubectl.json<Node>('get', 'node', vm.name);
+    const info = node.status?.nodeInfo;
+    expect(info?.kernelVersion).toBe((await vm.script('uname -r')).trim());
+    expect(info?.machineID).toBe((await vm.script('cat /etc/machine-id')).trim());
+    expect(node.status?.capacity?.cpu).toBe('2');
+    expect(await vm.script('stat -fc %T /sys/fs/cgroup')).toBe('cgroup2fs\n');
+  });
+
+  describe('over the network', () => {
+    const web = (name: string) => {
+      return pod(name, ['sh', '-c', 'trap "exit 0" TERM; echo here I am; httpd -f -p 8080 -h /etc & wait']);
+    };
+    let here: Pod;
+    beforeAll(async () => {
+      [here] = (await vm.startPods([web('here')])) as [Pod];
+    });
+    afterAll(async () => {
+      await vm.run('delete', 'pod', '--all', '--wait');
+    });
+
+    test('kubectl exec, logs and port-forward reach a pod on the machine', async () => {
+      const { kubectl } = vm;
+      expect(await vm.run('exec', 'here', '--', 'hostname')).toBe('here\n');
+      expect(await vm.run('logs', 'here')).toBe('here I am\n');
+      await using forward = kubectl.follow('port-forward', 'pod/here', ':8080');
+      const port = /:(\d+) ->/.exec(await forward.untilLine(/Forwarding from 127/))![1];
+      expect(await (await fetch(`http://127.0.0.1:${port}/hostname`)).text()).toBe('here\n');
+    });
+
+    test('pods there and pods of a node with cgroup v1 reach each other through VXLAN', async () => {
+      const { kubectl } = vm;
+      const elsewhere = web('there');
+      elsewhere.spec!.nodeName = 'node-1';
+      await kubectl.apply(elsewhere);
+      const [there] = (await vm.untilPodsReady(['there'])) as [Pod];
+      const get = (from: string, to: Pod) => {
+        const script = `printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w 30 ${to.status?.podIP} 8080`;
+        return vm.run('exec', from, '--', 'sh', '-c', script);
+      };
+      expect(await get('here', there)).toMatch(/there\n$/);
+      expect(await get('there', here)).toMatch(/here\n$/);
+    });
+  });
+
+  describeCgroups(() => vm);
+  describePressure(() => vm);
+  describePower(() => vm);
+});

@@ -1,0 +1,43 @@
+// A node whose memory runs short, with the kernel's figures of cgroup v2.
+import { expect, test } from 'vitest';
+import type { Pod } from '../../api/pod.ts';
+import { pod } from '../harness/manifests.ts';
+import type { VmNode } from './vm-node.ts';
+
+const CHANGE_MS = 180_000;
+
+/** For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. */
+export const EVICTION = {
+  evictionHard: { 'memory.available': '400Mi' },
+  evictionPressureTransitionPeriod: '5s',
+};
+
+/** Fills memory in small steps, far beyond what the machine has. */
+function hog(): Pod {
+  const script =
+    'i=0; while :; do i=$((i+1)); dd if=/dev/zero of=/memory/$i bs=1M count=16 2>/dev/null; sleep 0.2; done';
+  const made = pod('hog', ['sh', '-c', script], { volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }] });
+  made.spec!.containers[0]!.volumeMounts = [{ name: 'memory', mountPath: '/memory' }];
+  return made;
+}
+
+/** To be called within a describe block. */
+export function describePressure(node: () => VmNode): void {
+  test('when memory runs short the pod that took it is evicted, and another one stays', async () => {
+    const { kubectl, name } = node();
+    const pressure = '{.status.conditions[?(@.type=="MemoryPressure")].status}';
+    const modest = pod('modest');
+    modest.spec!.containers[0]!.resources = { requests: { memory: '64Mi' } };
+    const [before] = await node().startPods([modest]);
+    await kubectl.apply({ ...hog(), spec: { ...hog().spec!, nodeName: name } });
+    await kubectl.until(`node/${name}`, pressure, /^True$/, CHANGE_MS);
+    await kubectl.until('pod/hog', '{.status.reason}', /^Evicted$/, CHANGE_MS);
+    const { status } = await kubectl.json<Pod>('get', 'pod', 'hog');
+    expect(status?.phase).toBe('Failed');
+    expect(status?.message).toMatch(/^The node was low on resource: memory\. Threshold quantity: 400Mi/);
+    await kubectl.until(`node/${name}`, pressure, /^False$/, CHANGE_MS);
+    const after = await kubectl.json<Pod>('get', 'pod', 'modest');
+    expect(after.status?.containerStatuses).toEqual(before!.status?.containerStatuses);
+    await node().run('delete', 'pod', 'hog', 'modest', '--wait');
+  });
+}
