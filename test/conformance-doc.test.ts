@@ -10,7 +10,7 @@ interface Row {
   readonly proofs: string;
 }
 
-const DOCUMENTS = ['docs/conformance.md', 'docs/network.md'];
+const DOCUMENTS = ['docs/conformance.md', 'docs/network.md', 'docs/security.md'];
 
 /** The rows of every table of `document` that names tests. */
 async function readRows(document: string): Promise<Row[]> {
@@ -23,7 +23,7 @@ async function readRows(document: string): Promise<Row[]> {
     const cells = line.match(/^\| (.*) \| (.*) \|$/);
     if (cells === null) continue;
     const isHead = lines[i + 1]?.startsWith('|---') ?? false;
-    if (isHead) namesTests = ['rules', 'event'].includes(cells[1]!);
+    if (isHead) namesTests = ['rules', 'event', 'threat'].includes(cells[1]!);
     else if (namesTests && section !== 'Not done') rows.push({ section, rules: cells[1]!, proofs: cells[2]! });
   }
   return rows;

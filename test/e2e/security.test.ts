@@ -109,6 +109,13 @@ describe.skipIf(missing !== undefined)('a node that knows secrets', () => {
     expect(wrong).toEqual([]);
   });
 
+  test("where plugins register and pods' files lie, nobody but root may write", async () => {
+    for (const below of ['', 'pods', 'plugins_registry']) {
+      const { mode, uid } = await lstat(path.join(node.paths.kubeletRoot, below));
+      expect(`${below} of ${uid}: ${(mode & 0o022).toString(8)}`).toBe(`${below} of 0: 0`);
+    }
+  });
+
   test('neither the arguments nor the environment of the agent hold any, and it leaves no core', async () => {
     const proc = `/proc/${node.agentPid}`;
     const told = `${await readFile(`${proc}/cmdline`, 'utf8')}${await readFile(`${proc}/environ`, 'utf8')}`;
