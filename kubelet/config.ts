@@ -60,6 +60,8 @@ export interface KubeletConfig {
   readonly imageGCHighThresholdPercent: number;
   readonly imageGCLowThresholdPercent: number;
   readonly containerGc: ContainerGcPolicy;
+  /** memorySwap.swapBehavior is LimitedSwap: burstable containers may use some of the node's swap. */
+  readonly limitedSwap: boolean;
   /** An OOM kill ends one process, not the container. Absent: true on cgroup v1, false on v2. */
   readonly singleProcessOomKill?: boolean;
   readonly staticPods: StaticPodSettings;
@@ -99,6 +101,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   runtimeRequestTimeoutMs: 120_000,
   syncFrequencyMs: 60_000,
   maxPods: 110,
+  limitedSwap: false,
   podsPerCore: 0,
   podPidsLimit: -1,
   clusterDomain: '',

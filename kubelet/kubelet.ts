@@ -33,6 +33,7 @@ import type { WorkerState } from './pod-worker-state.ts';
 import { ReasonCache } from './reason-cache.ts';
 import { Allocations } from './resize/allocations.ts';
 import { ResizeConditions } from './resize/resize-conditions.ts';
+import type { SwapSettings } from './resources/swap.ts';
 import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
@@ -65,6 +66,8 @@ export interface KubeletDeps {
   readonly appArmorEnabled?: boolean;
   /** Conditions of the node that it is short of something: what may be admitted depends on them. */
   readonly pressure?: () => readonly string[];
+  /** Absent where containers cannot have a limit of swap. */
+  readonly swap?: SwapSettings;
   /** Makes a pod's directories; in the real file system when absent. */
   readonly ensurePodDirs?: (podUid: string) => Promise<void>;
   /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
@@ -178,6 +181,7 @@ export class Kubelet {
       allPodsKnown: () => this.#sources.allReady,
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
       ...(deps.pressure === undefined ? {} : { pressure: deps.pressure }),
+      ...(deps.swap === undefined ? {} : { swap: deps.swap }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,

@@ -15,6 +15,7 @@ import type { Allocations } from './resize/allocations.ts';
 import { refuseResize } from './resize/resize-admission.ts';
 import type { ResizeConditions } from './resize/resize-conditions.ts';
 import { ResizeQueue } from './resize/resize-queue.ts';
+import { type SwapSettings, swapResizeRefusal } from './resources/swap.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import { readyVerdict } from './status/conditions.ts';
 import type { StatusWriter } from './status/status-writer.ts';
@@ -31,6 +32,8 @@ export interface PodDispatchDeps {
   readonly declaredFeatures?: readonly string[];
   /** What the node is short of; nothing when absent. */
   readonly pressure?: () => readonly string[];
+  /** Absent where containers cannot have a limit of swap. */
+  readonly swap?: SwapSettings;
   readonly allocations: Allocations;
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
@@ -66,7 +69,12 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#log = deps.log.child({ component: 'pods' });
     this.#resizes = new ResizeQueue({
       getPod: (uid) => (deps.workers.isTerminationRequested(uid) ? undefined : deps.pods.get(uid)),
-      refuse: (pod) => refuseResize(this.#admissionInput(pod, deps.getNode())),
+      refuse: (pod) => {
+        const refusal = refuseResize(this.#admissionInput(pod, deps.getNode()));
+        if (refusal !== undefined) return refusal;
+        const message = swapResizeRefusal(pod, deps.allocations.apply(pod), deps.swap);
+        return message === undefined ? undefined : { reason: 'Infeasible', message };
+      },
       allPodsKnown: deps.allPodsKnown,
       onChanged: (uid) => {
         if (uid !== this.#updating) deps.workers.poke(uid);

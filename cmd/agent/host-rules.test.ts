@@ -2,7 +2,12 @@ import { expect, test } from 'vitest';
 import { isAgentError } from '../../core/errors.ts';
 import { type HostFacts, type HostRules, refuseUnfitHost } from './host-rules.ts';
 
-const LENIENT: HostRules = { failCgroupV1: false, failSwapOn: false, singleProcessOomKill: undefined };
+const LENIENT: HostRules = {
+  failCgroupV1: false,
+  failSwapOn: false,
+  singleProcessOomKill: undefined,
+  limitedSwap: false,
+};
 const v1: HostFacts = { cgroupVersion: 1, swapBytes: 0 };
 const v2: HostFacts = { cgroupVersion: 2, swapBytes: 0 };
 
@@ -13,6 +18,8 @@ test.each<[string, HostFacts, Partial<HostRules>, string | undefined]>([
   ['swap', { ...v2, swapBytes: 1 }, { failSwapOn: true }, 'SWAP_ON'],
   ['swap, where that is allowed', { ...v2, swapBytes: 1 }, {}, undefined],
   ['OOM kills of whole containers on cgroup v1', v1, { singleProcessOomKill: false }, 'CONFIG_INVALID'],
+  ['limited swap on cgroup v1', v1, { limitedSwap: true }, 'CONFIG_INVALID'],
+  ['limited swap on cgroup v2', v2, { limitedSwap: true }, undefined],
   ['OOM kills of one process on cgroup v1', v1, { singleProcessOomKill: true }, undefined],
   ['OOM kills of whole containers on cgroup v2', v2, { singleProcessOomKill: false }, undefined],
   ['OOM kills of one process on cgroup v2', v2, { singleProcessOomKill: true }, undefined],

@@ -11,6 +11,7 @@ export interface HostRules {
   readonly failSwapOn: boolean;
   /** Undefined: as is usual for the cgroup version. */
   readonly singleProcessOomKill: boolean | undefined;
+  readonly limitedSwap: boolean;
 }
 
 /** @throws {AgentError} CGROUP_V1, SWAP_ON, or CONFIG_INVALID for what cgroup v1 cannot do. */
@@ -25,6 +26,12 @@ export function refuseUnfitHost(host: HostFacts, rules: HostRules): void {
     throw new AgentError('running with swap on is not supported', {
       code: 'SWAP_ON',
       hint: 'switch it off (swapoff -a), or set failSwapOn: false in the KubeletConfiguration',
+    });
+  }
+  if (host.cgroupVersion === 1 && rules.limitedSwap) {
+    throw new AgentError('swap feature is enabled and LimitedSwap but it is only supported with cgroupv2', {
+      code: 'CONFIG_INVALID',
+      hint: 'set memorySwap.swapBehavior: NoSwap in the KubeletConfiguration, or move the host to cgroup v2',
     });
   }
   // Only the kernel's memory.oom.group, which v1 has not, ends all processes of a container together.

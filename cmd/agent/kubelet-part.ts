@@ -16,6 +16,7 @@ import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { appArmorEnabled } from '../../host/apparmor.ts';
 import { detectCgroups } from '../../host/cgroup.ts';
+import { canLimitSwap } from '../../host/cgroup-swap.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
@@ -30,6 +31,7 @@ import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
+import type { SwapSettings } from '../../kubelet/resources/swap.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
@@ -75,8 +77,17 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const hierarchies = await detectCgroups();
   refuseUnfitHost(
     { cgroupVersion: hierarchies.version, swapBytes: machine.swapBytes },
-    { ...config.node, singleProcessOomKill: settings.singleProcessOomKill },
+    { ...config.node, singleProcessOomKill: settings.singleProcessOomKill, limitedSwap: settings.limitedSwap },
   );
+  const swap: { swap?: SwapSettings } = (await canLimitSwap(hierarchies))
+    ? {
+        swap: {
+          limited: settings.limitedSwap,
+          nodeMemoryBytes: machine.memoryBytes,
+          nodeSwapBytes: machine.swapBytes,
+        },
+      }
+    : {};
   const reserved = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
 
   const { runtime, images, close } = connectRuntime(
@@ -168,6 +179,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
         cgroupVersion: hierarchies.version,
         singleProcessOomKill: settings.singleProcessOomKill ?? hierarchies.version === 1,
+        ...swap,
         hugepageSizes: machine.hugePages.map((h) => hugepageSizeName(h.pageBytes)),
       },
       security: {
@@ -241,6 +253,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     allocations,
     appArmorEnabled: await appArmorEnabled(),
     pressure: () => eviction.pressure(),
+    ...swap,
     networkError: () => health.networkErrors()[0],
     staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,
     runtimeName,

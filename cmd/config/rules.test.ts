@@ -203,11 +203,6 @@ describe('one value against another, or a feature gate', () => {
         'cannot be set: CPUs, memory and devices are not tied to containers or NUMA nodes',
       ],
     ),
-    [
-      'memorySwap: {swapBehavior: LimitedSwap}',
-      'memorySwap.swapBehavior',
-      'cannot be LimitedSwap: containers get no swap here; expected NoSwap',
-    ],
     ['tracing: {samplingRatePerMillion: 1}', 'tracing', 'cannot be set: no traces are exported'],
     ['runOnce: true', 'runOnce', 'cannot be set: running once was taken away upstream as well'],
     [

@@ -38,8 +38,6 @@ export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): 
     report('enableSystemLogQuery', 'expected enableSystemLogHandler: true as well');
   if (c.serverTLSBootstrap && gates.get('RotateKubeletServerCertificate') === false)
     report('serverTLSBootstrap', 'expected the feature gate RotateKubeletServerCertificate to be on');
-  if (c.memorySwap.swapBehavior === 'LimitedSwap')
-    report('memorySwap.swapBehavior', 'cannot be LimitedSwap: containers get no swap here; expected NoSwap');
   if (c.memoryReservationPolicy === 'TieredReservation' && gates.get('MemoryQoS') !== true)
     report('memoryReservationPolicy', 'expected the feature gate MemoryQoS to be on');
   if (c.crashLoopBackOff.maxContainerRestartPeriod !== undefined && gates.get('KubeletCrashLoopBackOffMax') === false)

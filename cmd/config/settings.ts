@@ -29,6 +29,7 @@ export function kubeletConfig(
     syncFrequencyMs: c.syncFrequency,
     maxPods: c.maxPods,
     podsPerCore: c.podsPerCore,
+    limitedSwap: c.memorySwap.swapBehavior === 'LimitedSwap',
     podPidsLimit: Math.max(c.podPidsLimit, -1),
     clusterDomain: c.clusterDomain,
     clusterDNS: c.clusterDNS,

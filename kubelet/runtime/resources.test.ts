@@ -72,8 +72,20 @@ test.each<[string, ReturnType<typeof resources>, object]>([
   ],
   [
     'cgroup v2',
-    resources(undefined, { cgroupVersion: 2, singleProcessOomKill: false }),
+    resources(undefined, {
+      cgroupVersion: 2,
+      singleProcessOomKill: false,
+      swap: { limited: false, nodeMemoryBytes: GiB, nodeSwapBytes: GiB },
+    }),
     { unified: { 'memory.oom.group': '1', 'memory.swap.max': '0' } },
+  ],
+  [
+    'limited swap',
+    resources(
+      { requests: { memory: '256Mi' } },
+      { cgroupVersion: 2, swap: { limited: true, nodeMemoryBytes: GiB, nodeSwapBytes: 2 * GiB } },
+    ),
+    { unified: { 'memory.swap.max': String(GiB / 2) } },
   ],
 ])('%s', (_, got, want) => {
   expect(got).toMatchObject(want);

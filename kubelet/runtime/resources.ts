@@ -6,6 +6,7 @@ import { podQosClass } from '../../api/qos.ts';
 import { type Quantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { type SwapSettings, swapLimitBytes } from '../resources/swap.ts';
 import type { AnyContainer } from './labels.ts';
 import { isSidecar } from './restart-policy.ts';
 
@@ -27,6 +28,8 @@ export interface ResourceSettings {
   readonly cgroupVersion: 1 | 2;
   /** singleProcessOOMKill: false lets an OOM kill take the whole container (cgroup v2). */
   readonly singleProcessOomKill: boolean;
+  /** Absent where the kernel cannot limit swap (cgroup v1, or v2 without memory.swap.max). */
+  readonly swap?: SwapSettings;
   /** E.g. `2MB`, `1GB`: every size the host has gets a limit, 0 unless asked for. */
   readonly hugepageSizes: readonly string[];
 }
@@ -53,7 +56,7 @@ export function containerResources(
     ...linuxResources(requests, limits, settings),
     oomScoreAdj: oomScoreAdj(pod, container, settings.memoryCapacityBytes),
     hugepageLimits: settings.hugepageSizes.map((pageSize) => ({ pageSize, limit: hugepageLimit(limits, pageSize) })),
-    unified: unifiedSettings(settings),
+    unified: unifiedSettings(pod, container, settings),
   };
 }
 
@@ -105,10 +108,13 @@ function hugepageLimit(limits: ResourceAmounts, pageSize: string): number {
   return bytes(limits, `hugepages-${pageSize.replace(/B$/, 'i')}`);
 }
 
-function unifiedSettings(settings: ResourceSettings): Record<string, string> {
+function unifiedSettings(pod: Pod, container: AnyContainer, settings: ResourceSettings): Record<string, string> {
   if (settings.cgroupVersion === 1) return {};
-  const swap = { 'memory.swap.max': '0' }; // NoSwap, the default swap behaviour
-  return settings.singleProcessOomKill ? swap : { 'memory.oom.group': '1', ...swap };
+  const { swap, singleProcessOomKill } = settings;
+  return {
+    ...(singleProcessOomKill ? {} : { 'memory.oom.group': '1' }),
+    ...(swap === undefined ? {} : { 'memory.swap.max': String(swapLimitBytes(pod, container, swap)) }),
+  };
 }
 
 /**
