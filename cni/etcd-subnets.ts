@@ -6,15 +6,11 @@ import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { SubnetLease } from './backend.ts';
-import type { EtcdKv, KeyEvent, KeyValue } from './etcd/kv.ts';
-import {
-  type LeaseAttributes,
-  leaseName,
-  parseAttributes,
-  parseLeaseName,
-  renderAttributes,
-} from './etcd/lease-record.ts';
-import { type NetConf, parseNetConf, type SubnetPlan } from './net-conf.ts';
+import type { EtcdKv, KeyEvent } from './etcd/kv.ts';
+import { cidrsOf, type LeaseEntry, overlap, readEntry, renderEntryValue, toLease } from './etcd/lease-entry.ts';
+import { leaseName } from './etcd/lease-record.ts';
+import { netConfKey, tellNetConfChange } from './etcd/stored-net-conf.ts';
+import type { NetConf, SubnetPlan } from './net-conf.ts';
 import { chooseSubnet, isPlanned } from './subnet-allocator.ts';
 import { macOf } from './subnet-manager.ts';
 import type { Announcement, OwnSubnets, SubnetSource } from './subnet-source.ts';
@@ -52,12 +48,6 @@ interface HeldLease {
   readonly expiresMs: number;
 }
 
-interface Entry {
-  readonly kv: KeyValue;
-  readonly subnets: OwnSubnets;
-  readonly attributes: LeaseAttributes | undefined;
-}
-
 export class EtcdSubnets implements SubnetSource {
   readonly #opts: EtcdSubnetOptions;
   readonly #kv: EtcdKv;
@@ -66,7 +56,7 @@ export class EtcdSubnets implements SubnetSource {
   readonly #random: () => number;
   readonly #dir: string;
   #held: HeldLease | undefined;
-  #entries = new Map<string, Entry>();
+  #entries = new Map<string, LeaseEntry>();
   /** Wakes the renewal when there is another lease to renew. */
   #leaseChanged = Promise.withResolvers<void>();
 
@@ -102,7 +92,7 @@ export class EtcdSubnets implements SubnetSource {
     if (this.#held !== undefined) return this.#held.subnets;
     for (let attempt = 1; ; attempt++) {
       await this.#list(signal);
-      const held = await this.#tryAcquire(renderValue(await announce()), previous, signal);
+      const held = await this.#tryAcquire(renderEntryValue(await announce()), previous, signal);
       if (held !== undefined) {
         this.#hold(held);
         this.#log.info({ key: held.key, reserved: held.leaseId === '0' }, 'subnet leased');
@@ -119,7 +109,7 @@ export class EtcdSubnets implements SubnetSource {
 
   async publish(announcement: Announcement, signal: AbortSignal): Promise<void> {
     const held = this.#held;
-    const value = renderValue(announcement);
+    const value = renderEntryValue(announcement);
     if (held === undefined || held.value === value) return;
     const there = await this.#kv.get(held.key, signal);
     if (there === undefined || !(await this.#kv.replace(there, value, there.leaseId, signal))) {
@@ -157,7 +147,7 @@ export class EtcdSubnets implements SubnetSource {
   }
 
   /** Takes a lease of an earlier run over. A key without a TTL is a reservation and stays one. */
-  async #adopt({ kv, subnets }: Entry, value: string, signal: AbortSignal): Promise<HeldLease | undefined> {
+  async #adopt({ kv, subnets }: LeaseEntry, value: string, signal: AbortSignal): Promise<HeldLease | undefined> {
     if (kv.leaseId === '0') {
       const kept = kv.value === value || (await this.#kv.replace(kv, value, '0', signal));
       return kept ? { key: kv.key, subnets, value, leaseId: '0', expiresMs: Number.POSITIVE_INFINITY } : undefined;
@@ -187,7 +177,7 @@ export class EtcdSubnets implements SubnetSource {
    * Keys differ when only one family of two is the same, or when lengths differ, so "nobody has the key" is not enough:
    * of leases that overlap the one made first stays. flanneld looks at the key alone.
    */
-  #isFirst(own: Entry): boolean {
+  #isFirst(own: LeaseEntry): boolean {
     return ![...this.#entries.values()].some(
       (e) => e.kv.createRevision < own.kv.createRevision && overlap(e.subnets, own.subnets),
     );
@@ -291,47 +281,26 @@ export class EtcdSubnets implements SubnetSource {
 
   #apply(event: KeyEvent, changed: () => void): void {
     const key = event.type === 'put' ? event.entry.key : event.key;
-    if (key === `${this.#opts.prefix}/config`) {
-      if (event.type === 'put') this.#compareConf(event.entry.value);
+    const { prefix, conf } = this.#opts;
+    if (key === netConfKey(prefix)) {
+      if (event.type === 'put') tellNetConfChange(event.entry.value, prefix, conf, this.#log);
       return;
     }
-    const entry = event.type === 'put' ? this.#read(event.entry) : undefined;
+    const entry = event.type === 'put' ? readEntry(event.entry, this.#dir) : undefined;
     if (entry === undefined) this.#entries.delete(key);
     else this.#entries.set(key, entry);
     if (event.type === 'delete' && key === this.#held?.key) this.#lost(key, changed);
   }
 
-  /** Another configuration is taken at the next start: changing the network under running pods would cut them off. */
-  #compareConf(text: string): void {
-    try {
-      const conf = parseNetConf(text, `${this.#opts.prefix}/config`);
-      if (showConf(conf) === showConf(this.#opts.conf)) return;
-      this.#log.error(
-        'the network configuration in etcd changed: this node goes on with the old one until it restarts',
-      );
-    } catch (err) {
-      this.#log.error(
-        { reason: errorMessage(err) },
-        'the network configuration in etcd cannot be used, the old one stays',
-      );
-    }
-  }
-
   /** Reads all leases. Returns the revision they are of. */
   async #list(signal: AbortSignal): Promise<number> {
     const { revision, entries } = await this.#kv.list(this.#dir, signal);
-    const read = entries.map((kv) => this.#read(kv)).filter((e) => e !== undefined);
+    const read = entries.map((kv) => readEntry(kv, this.#dir)).filter((e) => e !== undefined);
     this.#entries = new Map(read.map((e) => [e.kv.key, e]));
     return revision;
   }
 
-  #read(kv: KeyValue): Entry | undefined {
-    if (!kv.key.startsWith(this.#dir)) return undefined;
-    const subnets = parseLeaseName(kv.key.slice(this.#dir.length));
-    return subnets === undefined ? undefined : { kv, subnets, attributes: parseAttributes(kv.value) };
-  }
-
-  #isOwn({ kv, attributes }: Entry): boolean {
+  #isOwn({ kv, attributes }: LeaseEntry): boolean {
     if (kv.key === this.#held?.key) return true;
     const { v4, v6 } = this.#opts.publicIps;
     return this.#opts.conf.v4 === undefined ? attributes?.publicIpv6 === v6 : attributes?.publicIp === v4;
@@ -343,63 +312,4 @@ export class EtcdSubnets implements SubnetSource {
       plan === undefined ? subnet === undefined : subnet !== undefined && isPlanned(plan, parseCidr(subnet));
     return fits(this.#opts.conf.v4, subnets.v4) && fits(this.#opts.conf.v6, subnets.v6);
   }
-}
-
-/** Waits for the configuration in etcd; undefined when `signal` aborts first. A faulty one is told and awaited anew. */
-export async function waitForNetConf(
-  kv: EtcdKv,
-  prefix: string,
-  deps: { readonly clock: Clock; readonly log: Logger },
-  signal: AbortSignal,
-): Promise<NetConf | undefined> {
-  const backoff = new Backoff({ initialMs: 1_000, maxMs: 30_000 });
-  while (!signal.aborted) {
-    try {
-      const entry = await kv.get(`${prefix}/config`, signal);
-      if (entry !== undefined) return parseNetConf(entry.value, `${prefix}/config`);
-      deps.log.warn({ key: `${prefix}/config` }, 'there is no network configuration in etcd yet');
-    } catch (err) {
-      if (signal.aborted) return undefined;
-      deps.log.error({ err }, 'cannot read the network configuration from etcd, will retry');
-    }
-    await deps.clock.sleep(backoff.next(), signal);
-  }
-  return undefined;
-}
-
-function renderValue({ backendType, v4, v6 }: Announcement): string {
-  return renderAttributes({
-    publicIp: v4?.publicIp,
-    publicIpv6: v6?.publicIp,
-    backendType,
-    backendData: v4?.backendData,
-    backendV6Data: v6?.backendData,
-  });
-}
-
-function toLease({ kv, subnets, attributes: a }: Entry, version: 4 | 6): SubnetLease | undefined {
-  const subnet = version === 4 ? subnets.v4 : subnets.v6;
-  const publicIp = version === 4 ? a?.publicIp : a?.publicIpv6;
-  if (a === undefined || subnet === undefined || publicIp === undefined) return undefined;
-  const backendData = version === 4 ? a.backendData : a.backendV6Data;
-  return {
-    nodeName: kv.key.slice(kv.key.lastIndexOf('/') + 1),
-    subnet,
-    publicIp,
-    since: kv.createRevision,
-    backendType: a.backendType,
-    backendData,
-  };
-}
-
-function cidrsOf({ v4, v6 }: OwnSubnets): Cidr[] {
-  return [v4, v6].filter((s) => s !== undefined).map(parseCidr);
-}
-
-function overlap(a: OwnSubnets, b: OwnSubnets): boolean {
-  return cidrsOf(a).some((x) => cidrsOf(b).some((y) => cidrsOverlap(x, y)));
-}
-
-function showConf(conf: NetConf): string {
-  return JSON.stringify(conf, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
 }

@@ -2,7 +2,8 @@
 
 import { formatCidr, isIp } from '../../api/cidr.ts';
 import type { Node } from '../../api/kinds.ts';
-import { EtcdSubnets, waitForNetConf } from '../../cni/etcd-subnets.ts';
+import { waitForNetConf } from '../../cni/etcd/stored-net-conf.ts';
+import { EtcdSubnets } from '../../cni/etcd-subnets.ts';
 import { chooseInterface, type ExternalChoice, readHostRouting } from '../../cni/external-interface.ts';
 import { DEFAULT_IPAM_DIRS } from '../../cni/ipam-leaks.ts';
 import { KubeSubnets } from '../../cni/kube-subnets.ts';
