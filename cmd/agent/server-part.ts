@@ -7,13 +7,14 @@ import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import type { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
+import { HealthzServer } from '../../kubelet/server/healthz-server.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { serverAuth } from './server-auth.ts';
 import { nodeEndpoints } from './server-endpoints.ts';
 import { createServingCertificates } from './serving-part.ts';
 import type { AgentContext } from './shared.ts';
 
-/** No task when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
+/** The health port alone when the server is switched off. @throws {AgentError} for certificates that cannot be read. */
 export async function createServer(
   ctx: AgentContext,
   parts: {
@@ -24,7 +25,7 @@ export async function createServer(
   },
 ): Promise<Record<string, Task>> {
   const { server: settings, nodeName } = ctx.config;
-  if (!settings.enabled) return {};
+  if (!settings.enabled) return healthPortAlone(ctx);
   const certificates = await createServingCertificates(ctx);
   const clientCa = settings.clientCaFile === undefined ? undefined : await readCa(settings.clientCaFile);
   const server = new KubeletServer(
@@ -67,6 +68,18 @@ export async function createServer(
       await aborted(signal); // one that never changes
     },
   };
+}
+
+/** Whoever supervises the agent asks there, also where enableServer is false. */
+export function healthPortAlone({
+  config,
+  clock,
+  log,
+}: Pick<AgentContext, 'config' | 'clock' | 'log'>): Record<string, Task> {
+  const { healthzAddress: address, healthzPort: port } = config.server;
+  if (port === 0) return {};
+  const healthz = new HealthzServer({ address, port }, { clock, log });
+  return { healthz: (signal) => healthz.run(signal) };
 }
 
 /** Endpoints that a feature gate can take away. */
