@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createLogger, type LogOptions, levelOfVerbosity } from './log.ts';
+import { changeLevel, createLogger, type LogOptions, levelOfVerbosity } from './log.ts';
 import { textLine } from './text-log.ts';
 
 function logger(opts: Omit<LogOptions, 'destination'>) {
@@ -63,4 +63,25 @@ test('every line of the logger can be written so', () => {
   log.child({ component: 'volumes' }).error({ err: new Error('boom'), attempt: 2 }, 'mount failed');
   expect(written).toHaveLength(1);
   expect(written[0]).toMatch(/^E.* volumes\] "mount failed" err="boom" attempt=2\n$/);
+});
+
+test('a changed level holds for children that are there already, and for theirs', () => {
+  const { lines, log } = logger({ level: 'info' });
+  const child = log.child({ component: 'a' });
+  const grandchild = child.child({ pod: 'p' });
+  for (const one of [log, child, grandchild]) one.debug('before');
+  changeLevel(log, 'debug');
+  for (const one of [log, child, grandchild, log.child({ component: 'new' })]) one.debug('after');
+  changeLevel(log, 'info');
+  grandchild.debug('at the end');
+  expect(lines.map((line) => line.msg)).toEqual(['after', 'after', 'after', 'after']);
+});
+
+test('a component with a level of its own keeps it when the others change', () => {
+  const { lines, log } = logger({ level: 'info', components: [{ pattern: 'quiet*', level: 'error' }] });
+  const child = log.child({ component: 'quiet-one' });
+  changeLevel(log, 'trace');
+  child.warn('unheard');
+  child.error('heard');
+  expect(lines.map((line) => line.msg)).toEqual(['heard']);
 });

@@ -4,8 +4,8 @@ import { expect, test } from 'vitest';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const ROOMS = ['api', 'apiserver', 'client', 'cmd', 'cni', 'core', 'cri', 'host', 'kubelet', 'lab', 'probes', 'proxy'];
-/** Codes of other systems: errno and WebSocket/gRPC names look alike, and no AgentError carries them. */
-const FOREIGN = /^(E[A-Z]{2,}|ERR_[A-Z_]+)$/;
+/** Codes of other systems: errno and names of WebSocket and gRPC look alike, and no AgentError carries them. */
+const FOREIGN = /^(E[A-Z]{2,}|ERR_[A-Z_]+|UNKNOWN|INTERNAL|UNAVAILABLE)$/;
 
 /** Every code in the sources, with the file that has it. */
 async function codesInSources(): Promise<Map<string, string>> {
