@@ -245,7 +245,8 @@ async function cgroups(host: Host, opts: DoctorOptions): Promise<Finding[]> {
   ];
 }
 
-async function runtime(host: Host, { runtimeEndpoint, cgroupDriver }: DoctorOptions): Promise<Finding[]> {
+async function runtime(host: Host, opts: DoctorOptions): Promise<Finding[]> {
+  const { runtimeEndpoint } = opts;
   const check = 'container runtime';
   const socket = runtimeEndpoint.replace(/^unix:\/\//, '');
   if (!(await host.exists(socket)))
@@ -275,16 +276,19 @@ async function runtime(host: Host, { runtimeEndpoint, cgroupDriver }: DoctorOpti
     return [finding(check, 'fail', `${said}; CRI v1 is needed`, 'upgrade to containerd 1.6 or later')];
   if (!facts.ready)
     return [finding(check, 'fail', `${said}, but says that it is not ready`, 'journalctl -u containerd')];
-  return [finding(check, 'ok', said), driverFinding(facts, cgroupDriver)];
+  return [finding(check, 'ok', said), driverFinding(facts, opts)];
 }
 
-/** One manager for all cgroups of pods: two that disagree make trees the other does not know. */
-function driverFinding({ name, cgroupDriver: theirs }: RuntimeFacts, ours: string): Finding {
+/** One manager for all cgroups of pods: with two that disagree no sandbox starts. */
+function driverFinding({ name, cgroupDriver: theirs, driverIsTaken }: RuntimeFacts, opts: DoctorOptions): Finding {
   const check = 'cgroup driver';
+  const ours = opts.cgroupDriver;
   if (theirs === undefined) return finding(check, 'ok', `${ours}; ${name} does not tell its own`);
   if (theirs === ours) return finding(check, 'ok', `${ours}, as that of ${name}`);
+  if (driverIsTaken)
+    return finding(check, 'ok', `${theirs}, which ${name} tells; the configured ${ours} does not count`);
   const remedy = `set cgroupDriver: ${theirs} (KubeletConfiguration), or change SystemdCgroup in the runtime's configuration`;
-  return finding(check, 'warn', `${name} has ${theirs}, the configuration ${ours}; the runtime's is taken`, remedy);
+  return finding(check, refusedBy(opts), `${name} has ${theirs}, the configuration ${ours}`, remedy);
 }
 
 async function cniPlugins(host: Host, { cniBinDir }: DoctorOptions): Promise<Finding[]> {

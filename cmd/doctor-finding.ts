@@ -20,6 +20,8 @@ export interface RuntimeFacts {
   readonly ready: boolean;
   /** Who makes the runtime's cgroups; undefined where it does not say. */
   readonly cgroupDriver: 'systemd' | 'cgroupfs' | undefined;
+  /** The agent can ask for it too, and takes it whatever is configured. */
+  readonly driverIsTaken: boolean;
 }
 
 /** The host as the checks see it. */

@@ -54,11 +54,19 @@ async function askRuntime(endpoint: string): Promise<RuntimeFacts> {
       version: version.runtimeVersion,
       apiVersion: version.runtimeApiVersion,
       ready,
-      cgroupDriver: (await driverByCall(runtime)) ?? driverInInfo(info),
+      ...(await driverOf(runtime, info)),
     };
   } finally {
     connection.close();
   }
+}
+
+async function driverOf(
+  runtime: RuntimeService,
+  info: Readonly<Record<string, string>>,
+): Promise<Pick<RuntimeFacts, 'cgroupDriver' | 'driverIsTaken'>> {
+  const told = await driverByCall(runtime);
+  return { cgroupDriver: told ?? driverInInfo(info), driverIsTaken: told !== undefined };
 }
 
 /** Undefined where the runtime is older than the call (containerd before 2.0). */

@@ -27,6 +27,7 @@ const RUNTIME: RuntimeFacts = {
   apiVersion: 'v1',
   ready: true,
   cgroupDriver: 'cgroupfs',
+  driverIsTaken: false,
 };
 const PLUGINS = ['bridge', 'host-local', 'loopback', 'portmap'];
 const PROGRAMS = 'ip bridge iptables iptables-save iptables-restore mount umount nsenter unshare nft conntrack'.split(
@@ -202,8 +203,13 @@ describe('each fault has its level, its words and what mends it', () => {
       {
         check: 'cgroup driver',
         level: 'warn',
-        message: "containerd has systemd, the configuration cgroupfs; the runtime's is taken",
+        message: 'containerd has systemd, the configuration cgroupfs',
       },
+    ],
+    [
+      'another cgroup driver than is configured',
+      { askRuntime: async () => ({ ...RUNTIME, cgroupDriver: 'systemd' }), options: { configured: true } },
+      { check: 'cgroup driver', level: 'fail' },
     ],
     [
       'cgroup v1 where it is refused for sure',
@@ -319,6 +325,10 @@ describe('what is as the configuration allows is fine', () => {
   test.each<[string, Change]>([
     ['swap', { files: { '/proc/swaps': 'Filename\n/dev/sda2 partition 1 0 -2\n' }, options: { failSwapOn: false } }],
     ['cgroup v1', { files: { '/proc/self/mountinfo': v1Mounts }, options: { failCgroupV1: false } }],
+    [
+      'a cgroup driver that the runtime tells',
+      { askRuntime: async () => ({ ...RUNTIME, cgroupDriver: 'systemd', driverIsTaken: true }) },
+    ],
     ['a node that runs already', { ports: { 10250: 'nodelet (pid 9)' } }],
     ['kernel parameters that the agent sets', { files: { '/proc/sys/vm/overcommit_memory': '0\n' } }],
     ['no systemd to ask about time', { synchronized: '' }],

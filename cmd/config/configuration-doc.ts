@@ -106,6 +106,7 @@ function gateSection(): string {
 All ${GATES.size} gates of v1.36 are known, since components share their configuration; \`AllAlpha\` and \`AllBeta\` set those of
 a stage. An unknown gate, a locked one with another value, and one that needs another which is off are faults. These are
 looked at here; the features of all other gates are always as by default, and setting one of them is told at start.
+\`KUBE_FEATURE_…\` in the environment is about client-go, which is not in here, and has no effect.
 
 | gate | stage | default | |
 |---|---|---|---|

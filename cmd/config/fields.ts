@@ -1,5 +1,5 @@
 // The kinds of documents a configuration file may hold, and NodeletConfiguration: what has no upstream name.
-import { type Fields, field } from './field.ts';
+import { type Fields, field, none } from './field.ts';
 import { kubeletFields } from './kubelet-fields.ts';
 import { clusterCidr, proxyFields } from './proxy-fields.ts';
 import { absolutePath, bool, filePath, int, list, oneOf, text } from './values.ts';
@@ -7,7 +7,11 @@ import { absolutePath, bool, filePath, int, list, oneOf, text } from './values.t
 export const nodeletFields = {
   /** Range of all pods, for the proxy and the pod network. */
   clusterCIDR: field('used', clusterCidr, ''),
-  cniBinDir: field('used', absolutePath, '/opt/cni/bin'),
+  cniBinDir: field(
+    none('the runtime calls the plugins; nodelet doctor looks for them there'),
+    absolutePath,
+    '/opt/cni/bin',
+  ),
   cniConfDir: field('used', absolutePath, '/etc/cni/net.d'),
   containerLogsDir: field('used', absolutePath, '/var/log/containers'),
   /** set: as the kubelet does, unless protectKernelDefaults says to check only; leave: neither. */
