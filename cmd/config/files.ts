@@ -76,9 +76,11 @@ async function readDocuments(file: string, where: string, access: FileAccess, fa
 
 function parseDocuments(source: string, where: string, file: string, fault: Fault): ConfigDocument[] {
   const result: ConfigDocument[] = [];
+  let isEmpty = true;
   for (const document of parseAllDocuments(source)) {
     const [error] = document.errors;
     if (error !== undefined) {
+      isEmpty = false;
       fault(`${where}: ${error.message.split('\n')[0]!.replace(/:$/, '')}`);
       continue;
     }
@@ -86,16 +88,18 @@ function parseDocuments(source: string, where: string, file: string, fault: Faul
     try {
       content = document.toJS();
     } catch (err) {
+      isEmpty = false;
       fault(`${where}: ${errorMessage(err)}`); // an alias that points nowhere, or too many of them
       continue;
     }
-    if (content === null) continue; // nothing between two separators
+    if (content === null) continue; // nothing between two separators, or comments
+    isEmpty = false;
     const read = readDocument(content, where, file, fault);
     if (read === undefined) continue;
     if (result.some((other) => other.kind === read.kind)) fault(`${where}: holds ${read.kind} twice`);
     else result.push(read);
   }
-  if (source.trim() === '') fault(`${where}: is empty; expected a document of kind KubeletConfiguration`);
+  if (isEmpty) fault(`${where}: is empty; expected a document of kind KubeletConfiguration`);
   return result;
 }
 

@@ -374,6 +374,7 @@ describe('faults in flags', () => {
 describe('faults in files', () => {
   test.each([
     ['', '--config=/c: is empty; expected a document of kind KubeletConfiguration'],
+    ['# maxPods: 1\n---\n', '--config=/c: is empty; expected a document of kind KubeletConfiguration'],
     ['{', /^--config=\/c: .+ at line 1/],
     [
       'maxPods: 1',
