@@ -1,6 +1,16 @@
 // etcd v3 over gRPC. Imported only where subnets are leased in etcd: the gRPC library costs memory.
 import { readFile } from 'node:fs/promises';
-import { Client, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientOptions,
+  credentials,
+  status as grpcStatus,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { WireReader } from '../../api/protobuf-wire.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
@@ -41,30 +51,55 @@ export async function connectEtcd(opts: EtcdOptions): Promise<EtcdKv> {
       hint: 'mend --etcd-endpoints',
     });
   }
-  const read = (file: string | undefined) => (file === undefined ? null : readFile(file));
-  let creds = credentials.createInsecure();
-  if (tls) {
-    try {
-      const [ca, key, cert] = await Promise.all([read(opts.caFile), read(opts.keyFile), read(opts.certFile)]);
-      creds = credentials.createSsl(ca, key, cert);
-    } catch (cause) {
-      throw new AgentError(`the certificates for etcd cannot be read: ${errorMessage(cause)}`, {
-        code: 'ETCD_FAILED',
-        cause,
-      });
-    }
-  }
-  const clients = urls.map(
-    (u) =>
-      new Client(u.host.includes(':') ? u.host : `${u.host}:2379`, creds, {
-        'grpc.enable_http_proxy': 0,
-        'grpc.max_receive_message_length': 64 << 20, // thousands of leases in one list
-        'grpc.max_reconnect_backoff_ms': 3_000,
-        'grpc.keepalive_time_ms': 30_000, // a watch on a member that was cut off must end
-        'grpc.keepalive_timeout_ms': 10_000,
-      }),
-  );
+  const files = tls ? await readCertificates(opts) : undefined;
+  const clients = urls.map((url) => {
+    const { creds, options } = files === undefined ? PLAIN : secured(url, files);
+    return new Client(url.host.includes(':') ? url.host : `${url.host}:2379`, creds, {
+      'grpc.enable_http_proxy': 0,
+      'grpc.max_receive_message_length': 64 << 20, // thousands of leases in one list
+      'grpc.max_reconnect_backoff_ms': 3_000,
+      'grpc.keepalive_time_ms': 30_000, // a watch on a member that was cut off must end
+      'grpc.keepalive_timeout_ms': 10_000,
+      ...options,
+    });
+  });
   return new EtcdClient(clients, opts);
+}
+
+interface Security {
+  readonly creds: ChannelCredentials;
+  readonly options: ClientOptions;
+}
+
+const PLAIN: Security = { creds: credentials.createInsecure(), options: {} };
+
+/** CA, key and certificate in PEM; null where none is given. */
+type Certificates = readonly [ca: Buffer | null, key: Buffer | null, cert: Buffer | null];
+
+async function readCertificates({ caFile, keyFile, certFile }: EtcdOptions): Promise<Certificates> {
+  const read = (file: string | undefined) => (file === undefined ? null : readFile(file));
+  try {
+    return await Promise.all([read(caFile), read(keyFile), read(certFile)]);
+  } catch (cause) {
+    throw new AgentError(`the certificates for etcd cannot be read: ${errorMessage(cause)}`, {
+      code: 'ETCD_FAILED',
+      cause,
+    });
+  }
+}
+
+/**
+ * In TLS, a server is not asked for by its address (RFC 6066), and Node.js refuses to: it is asked for by a name that says
+ * nothing, and its certificate is held against the address.
+ */
+function secured(url: URL, [ca, key, cert]: Certificates): Security {
+  const ip = url.hostname.replace(/^\[|\]$/g, '');
+  if (isIP(ip) === 0) return { creds: credentials.createSsl(ca, key, cert), options: {} };
+  const verify = { checkServerIdentity: (_name: string, peer: PeerCertificate) => checkServerIdentity(ip, peer) };
+  return {
+    creds: credentials.createSsl(ca, key, cert, verify),
+    options: { 'grpc.ssl_target_name_override': 'etcd' },
+  };
 }
 
 class EtcdClient implements EtcdKv {
@@ -155,17 +190,29 @@ class EtcdClient implements EtcdKv {
     // An index of its own: calls that fail together must not skip an endpoint between them.
     for (let [at, left] = [this.#current, this.#clients.length]; ; at = (at + 1) % this.#clients.length) {
       try {
-        const metadata = await this.#metadata(signal, at);
-        const answer = await unary(this.#clients[at]!, path, request, metadata, signal);
+        const answer = await this.#ask(at, path, request, signal);
         this.#current = at;
         return new WireReader(answer);
       } catch (err) {
         const { code } = err as ServiceError;
-        if (code === grpcStatus.UNAUTHENTICATED) this.#token = undefined; // it ages: the next call asks for another
         const unreachable = code === grpcStatus.UNAVAILABLE || code === grpcStatus.DEADLINE_EXCEEDED;
         // A write whose answer was lost may have happened: callers compare before they write.
         if (!unreachable || signal.aborted || --left === 0) throw this.#failed(path, err as ServiceError, at);
       }
+    }
+  }
+
+  /** A token ages, and an etcd that starts anew knows none: what was refused for it is asked once more with another. */
+  async #ask(at: number, path: string, request: Buffer, signal: AbortSignal): Promise<Buffer> {
+    const client = this.#clients[at]!;
+    const hadToken = this.#token !== undefined;
+    try {
+      return await unary(client, path, request, await this.#metadata(signal, at), signal);
+    } catch (err) {
+      if (!isTokenRefused(err as ServiceError)) throw err;
+      this.#token = undefined;
+      if (!hadToken) throw err;
+      return await unary(client, path, request, await this.#metadata(signal, at), signal);
     }
   }
 
@@ -208,6 +255,11 @@ function unary(client: Client, path: string, request: Buffer, metadata: Metadata
     const cancel = () => call.cancel();
     signal.addEventListener('abort', cancel, { once: true });
   });
+}
+
+/** Also after users or roles changed: etcd then takes tokens of before for old. */
+function isTokenRefused({ code, details }: ServiceError): boolean {
+  return code === grpcStatus.UNAUTHENTICATED || /revision of auth store is old/.test(details ?? '');
 }
 
 function isNotFound(err: unknown): boolean {
