@@ -54,6 +54,7 @@ export class DBusConnection implements Disposable {
   #pending: Buffer = Buffer.alloc(0);
   #serial = 0;
   #failure: Error | undefined;
+  readonly #closed = Promise.withResolvers<void>();
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -76,6 +77,11 @@ export class DBusConnection implements Disposable {
       socket.destroy();
       throw unreachable(cause);
     }
+  }
+
+  /** Resolves when the connection has ended, for whatever reason. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
   }
 
   get isOpen(): boolean {
@@ -113,6 +119,7 @@ export class DBusConnection implements Disposable {
     if (this.#failure !== undefined) return;
     this.#failure = err;
     this.#socket.destroy();
+    this.#closed.resolve();
     for (const { reject } of this.#waiters.values()) reject(unreachable(err));
   }
 

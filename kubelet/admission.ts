@@ -23,6 +23,8 @@ export interface AdmissionInput {
   readonly node: Node | undefined;
   /** Conditions of the node that it is short of something: `MemoryPressure`, `DiskPressure`, `PIDPressure`. */
   readonly pressure?: readonly string[];
+  /** The node goes down: nothing new is begun. */
+  readonly shuttingDown?: boolean;
   /** What the node's owner lets pods set beyond the safe sysctls. */
   readonly allowedUnsafeSysctls?: readonly string[];
   /** Whether the host enforces AppArmor profiles; absent when that is not known. */
@@ -46,6 +48,7 @@ export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
 export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseUnreadable,
   refuseUnderPressure,
+  refuseInShutdown,
   refuseSysctls,
   refuseWithoutNode,
   refuseOtherOs,
@@ -101,6 +104,11 @@ function unreadableAmount(pod: Pod): string | undefined {
     if (err instanceof ParseError) return err.message;
     throw err;
   }
+}
+
+function refuseInShutdown({ shuttingDown }: AdmissionInput): Rejection | undefined {
+  if (shuttingDown !== true) return undefined;
+  return { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' };
 }
 
 const MEMORY_TAINT: Taint = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };

@@ -68,6 +68,8 @@ export interface KubeletDeps {
   readonly pressure?: () => readonly string[];
   /** Absent where containers cannot have a limit of swap. */
   readonly swap?: SwapSettings;
+  /** The node goes down: no pod is begun. */
+  readonly shuttingDown?: () => boolean;
   /** Makes a pod's directories; in the real file system when absent. */
   readonly ensurePodDirs?: (podUid: string) => Promise<void>;
   /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
@@ -182,6 +184,7 @@ export class Kubelet {
       ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
       ...(deps.pressure === undefined ? {} : { pressure: deps.pressure }),
       ...(deps.swap === undefined ? {} : { swap: deps.swap }),
+      ...(deps.shuttingDown === undefined ? {} : { shuttingDown: deps.shuttingDown }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,

@@ -34,6 +34,8 @@ export interface PodDispatchDeps {
   readonly pressure?: () => readonly string[];
   /** Absent where containers cannot have a limit of swap. */
   readonly swap?: SwapSettings;
+  /** The node goes down. */
+  readonly shuttingDown?: () => boolean;
   readonly allocations: Allocations;
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
@@ -194,12 +196,13 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
-    const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure } = this.#deps;
+    const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure, shuttingDown } = this.#deps;
     return {
       pod,
       activePods: this.activePods().filter((other) => other.metadata?.uid !== pod.metadata?.uid),
       node,
       pressure: pressure?.() ?? [],
+      shuttingDown: shuttingDown?.() ?? false,
       allowedUnsafeSysctls,
       ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
       ...(declaredFeatures === undefined ? {} : { declaredFeatures }),

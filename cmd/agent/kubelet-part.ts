@@ -56,6 +56,7 @@ import { createObservers, observedSandboxes } from './observers.ts';
 import { allocatableMemory, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
+import { createShutdownPart } from './shutdown-part.ts';
 import { createStatsPart } from './stats-part.ts';
 
 /** Sandboxes made at once: of their time, much is spent waiting for the kernel. */
@@ -254,6 +255,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     appArmorEnabled: await appArmorEnabled(),
     pressure: () => eviction.pressure(),
     ...swap,
+    shuttingDown: () => shutdown.error() !== undefined,
     networkError: () => health.networkErrors()[0],
     staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,
     runtimeName,
@@ -301,7 +303,12 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtimeFeatures: health.status?.features,
     ...(settings.declaredFeatures === undefined ? {} : { declaredFeatures: settings.declaredFeatures }),
     pressure: eviction.pressure(),
-    notReady: [...health.runtimeErrors(), ...definedOnly(kubelet.plegError()), ...health.networkErrors()],
+    notReady: [
+      ...health.runtimeErrors(),
+      ...definedOnly(kubelet.plegError()),
+      ...health.networkErrors(),
+      ...definedOnly(shutdown.error()),
+    ],
     volumesInUse: await csi.volumesInUse(),
   });
   const status = new NodeStatusLoop(
@@ -340,6 +347,12 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     removeUnusedImages: imagesPart.removeUnused,
     requestNodeStatus: () => status.request(),
   });
+  const shutdown = await createShutdownPart(ctx, {
+    rootDir,
+    node: nodeReference(config.nodeName),
+    kubelet: () => kubelet,
+    requestNodeStatus: () => status.request(),
+  });
   const server = await createServer(ctx, { kubelet, runtime, handlers, slis });
 
   const conditions = {
@@ -374,6 +387,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         ...imagesPart.tasks,
         ...eviction.tasks,
         'node cgroups': cgroupsPart.task,
+        ...shutdown.tasks,
         'log rotation': (s) => logRotation.run(s),
         pods: (s) => kubelet.run(s),
         ...server,
