@@ -81,7 +81,9 @@ export async function runAgent(
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
+  const notifying = await notifyingTask(ctx, () => kubelet?.healthError());
   const tasks: Record<string, Task> = {
+    ...(notifying === undefined ? {} : { 'service manager': notifying }),
     ...(kubelet === undefined ? {} : { kubelet: kubelet.task }),
     ...(kubelet === undefined || !config.kubelet.makeIptablesUtilChains
       ? {}
@@ -94,6 +96,15 @@ export async function runAgent(
   await runTasks(signal, { ...ctx.tasks(), ...tasks });
 }
 
+/** Tells systemd how we are, when it has asked; nothing that we start is to speak in our name. */
+async function notifyingTask(ctx: AgentContext, healthError: () => string | undefined): Promise<Task | undefined> {
+  if (!process.env.NOTIFY_SOCKET) return undefined;
+  const { serviceManagerTask } = await import('./service-manager.ts');
+  const task = serviceManagerTask({ ...process.env }, process.pid, { healthError, ...ctx });
+  delete process.env.NOTIFY_SOCKET;
+  return task;
+}
+
 /** Removes from the host's network what the agent put there. Pods lose their network; nothing else is touched. */
 async function cleanUp(
   config: AgentConfig,
@@ -101,7 +112,9 @@ async function cleanUp(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const ctx = await createContext(config, kubeconfig, log, signal);
+  // Nothing is asked for, nor written, for a node that is being taken apart.
+  const identity = { ...config.identity, bootstrapKubeconfig: undefined, rotateCertificates: false };
+  const ctx = await createContext({ ...config, identity }, kubeconfig, log, signal);
   if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
   if (config.parts.has('kubelet')) await (await utilChains()).removeUtilChains(ctx.exec, signal);

@@ -66,6 +66,8 @@ export interface KubeletPart {
   readonly task: Task;
   /** The CNI configuration may have changed: look whether the runtime's network is ready now. */
   networkChanged(): void;
+  /** Why the process should be started again; undefined while all is well. */
+  healthError(): string | undefined;
 }
 
 /** @throws {AgentError} when the host cannot be a node as configured. */
@@ -400,7 +402,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       close();
     }
   };
-  return { task, networkChanged: () => health.request() };
+  return { task, networkChanged: () => health.request(), healthError: () => kubelet.plegError() };
 }
 
 /** @throws {AgentError} RUNTIME_UNREACHABLE naming the socket. */

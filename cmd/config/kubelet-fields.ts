@@ -326,10 +326,10 @@ const otherFields = {
   makeIPTablesUtilChains: field('used', bool, true),
   iptablesMasqueradeBit: field(none('nor has it upstream: the proxy has its own'), int(0, 31), 14, 'keepZero'),
   iptablesDropBit: field(none('nor has it upstream: nothing is marked for dropping'), int(0, 31), 15, 'keepZero'),
-  shutdownGracePeriod: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
-  shutdownGracePeriodCriticalPods: field('later', duration(SECOND, undefined, ' of at least 1s'), 0),
+  shutdownGracePeriod: field('used', duration(SECOND, undefined, ' of at least 1s'), 0),
+  shutdownGracePeriodCriticalPods: field('used', duration(SECOND, undefined, ' of at least 1s'), 0),
   shutdownGracePeriodByPodPriority: optional(
-    'later',
+    'used',
     list(record({ priority: int(), shutdownGracePeriodSeconds: int(0) }, ['priority'])),
   ),
   featureGates: field('used', map(bool), {}),
