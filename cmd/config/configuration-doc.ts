@@ -27,8 +27,8 @@ lists are replaced; \`null\` in a drop-in brings the default back.
   \`--config-dir\` alone is merged over them.
 
 Every fault of flags and files is told at once, with the file or flag, the path of the field and the nearest known name,
-before anything is changed. Three things are stricter than upstream: an unknown field of a file, or one that
-stands twice, is a fault, not a line in the log; so is an entry of \`clusterDNS\` that is no address; and what is not supported is refused by name. The log is JSON
+before anything is changed. Two things are stricter than upstream: an unknown field of a file, or one that stands twice, is
+a fault, not a line in the log; and what is not supported is refused by name. The log is JSON
 unless \`logging.format\` says \`text\`, and \`vmodule\` takes components (the part before \`]\` in a line of text) for files.
 
 \`GET /configz\` of a node answers with what is in effect.

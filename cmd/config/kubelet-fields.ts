@@ -315,7 +315,8 @@ const evictionFields = {
 
 const otherFields = {
   clusterDomain: field('used', text, ''),
-  clusterDNS: field('used', list(ip), []),
+  /** Entries that are no address are left out with a warning, as upstream does. */
+  clusterDNS: field('used', list(text), []),
   resolvConf: field('used', filePath, '/etc/resolv.conf', 'keepZero'),
   podCIDR: field(none('the pod network takes its range from the Node, or from its own settings'), text, ''),
   hairpinMode: field(

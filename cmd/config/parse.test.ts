@@ -396,7 +396,7 @@ describe('faults in files', () => {
     [kubelet('maxPods: "110"'), '--config=/c: maxPods: expected a whole number of at least 0, got "110"'],
     [kubelet('syncFrequency: 60'), '--config=/c: syncFrequency: expected a duration such as 10s or 1m30s, got 60'],
     [kubelet('clusterDNS: 10.96.0.10'), '--config=/c: clusterDNS: expected a list, got "10.96.0.10"'],
-    [kubelet('clusterDNS: [dns]'), '--config=/c: clusterDNS[0]: expected an IP address, got "dns"'],
+    [kubelet('clusterDNS: [1]'), '--config=/c: clusterDNS[0]: expected a text, got 1'],
     [
       kubelet('evictionHard: {memory: 1Gi}'),
       /^--config=\/c: evictionHard\[memory\]: unknown eviction signal; expected memory\.available, /,
@@ -561,6 +561,14 @@ describe('the other sub-commands', () => {
       '--net-config-path=/n.json: Backend.Type: expected vxlan, host-gw or none, got "wireguard"',
     ]);
   });
+});
+
+test('entries of clusterDNS that are no address are left out with a warning', async () => {
+  const files = { '/c': kubelet('clusterDNS: [dns, 10.96.0.10]') };
+  const { config, warnings } = await parse([...STANDALONE, '--config=/c'], files);
+  expect(config.kubelet.clusterDNS).toEqual(['10.96.0.10']);
+  expect(config.configz).toMatchObject({ clusterDNS: ['10.96.0.10'] });
+  expect(warnings).toEqual(['/c: clusterDNS: "dns" is not an IP address and is left out']);
 });
 
 test('entries of --node-ip that are no address are ignored with a warning', async () => {

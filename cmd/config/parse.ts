@@ -2,6 +2,7 @@
 // over the default. Every fault is found before anything is reported, each named by what a person would change.
 import { readdir, readFile } from 'node:fs/promises';
 import os from 'node:os';
+import { isIp } from '../../api/cidr.ts';
 import { AgentError, errnoOf } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
 import type { AgentConfig, LogSettings, NodeletSettings, Part } from './agent-config.ts';
@@ -20,7 +21,7 @@ import { readNetConf } from './net-conf.ts';
 import { type NodeletFields, networkSettings, rangeOf } from './network-settings.ts';
 import { checkNodeLabels, nodeIpsOf, nodeNameOf } from './node-identity.ts';
 import { proxyFields } from './proxy-fields.ts';
-import { checkKubelet, checkProxy, type ProxyFileSettings } from './rules.ts';
+import { checkKubelet, checkProxy, type KubeletSettings, type ProxyFileSettings } from './rules.ts';
 import {
   apiSettings,
   kubeletConfig,
@@ -29,6 +30,7 @@ import {
   proxySettings,
   serverSettings,
 } from './settings.ts';
+import { shown } from './values.ts';
 
 export const systemDeps: ParseDeps = {
   readFile: (file) => readFile(file, 'utf8'),
@@ -73,7 +75,7 @@ function invalid(which: Which, faults: readonly string[]): AgentError {
 async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
   const { documents } = input;
   const netConf = which === 'network' ? await readNetConf(input.text('net-config-path'), input.deps, input.fault) : {};
-  const kubelet = settle(kubeletFields, documents.KubeletConfiguration);
+  const kubelet = withUsableDns(settle(kubeletFields, documents.KubeletConfiguration), input);
   const proxy = settle(proxyFields, documents.KubeProxyConfiguration);
   const nodelet = settle(nodeletFields, { ...netConf, ...documents.NodeletConfiguration });
   const gates = featureGates(which, input, kubelet.featureGates, proxy.featureGates);
@@ -151,6 +153,15 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     network,
     nodelet: nodeletSettings(nodelet),
   };
+}
+
+function withUsableDns(c: KubeletSettings, input: Input): KubeletSettings {
+  const wrong = c.clusterDNS.filter((entry) => !isIp(entry));
+  for (const entry of wrong)
+    input.warnings.push(
+      `${input.origin('KubeletConfiguration', 'clusterDNS')}: ${shown(entry)} is not an IP address and is left out`,
+    );
+  return wrong.length === 0 ? c : { ...c, clusterDNS: c.clusterDNS.filter(isIp) };
 }
 
 function logSettings(input: Input, ofKubelet: LogFields, ofProxy: LogFields): LogSettings {
