@@ -6,6 +6,7 @@ import type { Task } from '../../core/tasks.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import type { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
+import { ClientCaFile } from '../../kubelet/server/client-ca-file.ts';
 import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
 import { HealthzServer } from '../../kubelet/server/healthz-server.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
@@ -61,12 +62,14 @@ export async function createServer(
       log: ctx.log,
     },
   );
+  const caFile = reloadedCa(ctx, clientCa);
   return {
     server: (signal) => server.run(signal),
     'serving certificate': async (signal) => {
       await certificates.run((pair) => server.setCertificate(pair), signal);
       await aborted(signal); // one that never changes
     },
+    ...(caFile === undefined ? {} : { 'client CA': (signal) => caFile.run((pem) => server.setClientCa(pem), signal) }),
   };
 }
 
@@ -93,6 +96,12 @@ export function servedBy(gates: ReadonlyMap<string, boolean>, handlers: Handlers
 /** The configuration in effect; the name within is the one under which upstream registers it. */
 export function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
   return { configz: ({ response }) => sendJson(response, JSON.stringify({ kubeletconfig })) };
+}
+
+/** Undefined where the bundle is read once only. */
+function reloadedCa({ config, clock, log }: AgentContext, pem: string | undefined): ClientCaFile | undefined {
+  const isOn = config.featureGates.get('ReloadKubeletClientCAFile') === true;
+  return pem === undefined || !isOn ? undefined : new ClientCaFile(config.server.clientCaFile!, pem, { clock, log });
 }
 
 async function readCa(file: string): Promise<string> {

@@ -97,7 +97,7 @@ export function requireContainer(pod: Pod, name: string): void {
 }
 
 /**
- * The runtime's id of the run whose log is wanted: the present one, else the last that ended.
+ * `containerd://<id>` of the run whose log is wanted: the present one, else the last that ended.
  * @throws {HttpError} 400 when there is no log to read yet.
  */
 export function loggedContainerId(pod: Pod, name: string, previous: boolean): string {
@@ -107,7 +107,7 @@ export function loggedContainerId(pod: Pod, name: string, previous: boolean): st
   if (status === undefined) throw new HttpError(400, `${what} is not available`);
   const last = status.lastState?.terminated?.containerID ?? '';
   if (previous && last === '') throw new HttpError(400, `previous terminated ${what} not found`);
-  return bareId(previous ? last : presentId(status, last, what));
+  return previous ? last : presentId(status, last, what);
 }
 
 function presentId(status: ContainerStatus, last: string, what: string): string {
@@ -141,7 +141,7 @@ function statusOf(status: PodStatus | undefined, name: string): ContainerStatus 
 }
 
 /** `containerd://<id>` → `<id>`. */
-function bareId(containerId: string): string {
+export function bareId(containerId: string): string {
   const at = containerId.indexOf('://');
   return at < 0 ? containerId : containerId.slice(at + 3);
 }

@@ -4,12 +4,12 @@ import type { ServerResponse } from 'node:http';
 import type { Pod } from '../../api/pod.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
-import { errorMessage } from '../../core/errors.ts';
+import { errnoOf, errorMessage } from '../../core/errors.ts';
 import { type ContainerLogOptions, streamContainerLog } from '../../cri/container-log.ts';
-import { isCriError } from '../../cri/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { HttpError } from './http-error.ts';
 import {
+  bareId,
   type LogQuery,
   type LogStream,
   loggedContainerId,
@@ -40,8 +40,9 @@ export async function serveLogs(
   if (pod === undefined) throw new HttpError(404, `pod ${JSON.stringify(target.pod)} does not exist`);
   requireContainer(pod, target.container);
   refuseStreams(options, deps.splitLogStreams);
-  const containerId = loggedContainerId(pod, target.container, options.previous);
-  const file = await logFileOf(containerId, deps.runtime);
+  const logged = loggedContainerId(pod, target.container, options.previous);
+  const containerId = bareId(logged);
+  const file = await logFileOf(logged, deps.runtime);
 
   using gone = linkedSignal();
   let written = (): void => {};
@@ -49,8 +50,9 @@ export async function serveLogs(
     gone.abort();
     written();
   });
-  response.writeHead(200, { 'Content-Type': 'text/plain' });
-  response.flushHeaders(); // a follower of a silent container wants to know that it is connected
+  response.setHeader('Content-Type', 'text/plain');
+  response.setHeader('X-Content-Type-Options', 'nosniff');
+  if (options.follow) response.flushHeaders(); // one of a silent container wants to know that it is connected
   // The chunk's buffer is used again: each has to have gone to the kernel, or its client away.
   const sink = (chunk: Uint8Array): Promise<void> =>
     new Promise((resolve) => {
@@ -62,7 +64,11 @@ export async function serveLogs(
     signal: gone.signal,
     ...(options.follow ? { ended: containerEnded(pod, containerId, deps, gone.signal) } : {}),
   };
-  await streamContainerLog(file, streamOptions(options, deps.clock.now()), sink, control);
+  try {
+    await streamContainerLog(file, streamOptions(options, deps.clock.now()), sink, control);
+  } catch (err) {
+    throw response.headersSent ? err : new HttpError(400, errorMessage(err));
+  }
   response.end();
 }
 
@@ -86,13 +92,19 @@ export function streamOptions(query: LogQuery, nowMs: number): ContainerLogOptio
   };
 }
 
+/** `containerId` with the runtime's name, as statuses have it. @throws {HttpError} 400 */
 async function logFileOf(containerId: string, runtime: LogDeps['runtime']): Promise<string> {
+  let logPath: string;
   try {
-    const { logPath } = await runtime.containerStatus(containerId);
+    ({ logPath } = await runtime.containerStatus(bareId(containerId)));
+  } catch {
+    throw new HttpError(400, `unable to retrieve container logs for ${containerId}`);
+  }
+  try {
     return await realpath(logPath);
   } catch (err) {
-    const gone = isCriError(err, 'NOT_FOUND');
-    throw new HttpError(400, gone ? `unable to retrieve container logs for ${containerId}` : errorMessage(err));
+    const why = errnoOf(err) === 'ENOENT' ? `lstat ${logPath}: no such file or directory` : errorMessage(err);
+    throw new HttpError(400, `failed to try resolving symlinks in path ${JSON.stringify(logPath)}: ${why}`);
   }
 }
 

@@ -195,7 +195,15 @@ test('a log is read, cut and stamped as asked', async () => {
 });
 
 test('a log that cannot be read is an error, not an empty log', async () => {
-  expect((await answerOf('/containerLogs/default/web/main')).code).toBe(400);
+  expect(await answerOf('/containerLogs/default/web/main')).toEqual({
+    code: 400,
+    body: `failed to try resolving symlinks in path "${logPath}": lstat ${logPath}: no such file or directory`,
+  });
+  await writeFile(logPath, 'no log of a container\n');
+  expect(await answerOf('/containerLogs/default/web/main')).toEqual({
+    code: 400,
+    body: 'unsupported log format: "no log of a container"',
+  });
 });
 
 test('a followed log goes on until the container ends, with what it wrote last', async () => {
@@ -328,6 +336,15 @@ test('a container that is not running, and a request that does not upgrade', asy
     code: 404,
     body: 'rpc error: code = NotFound desc = container is gone',
   });
+});
+
+test('another client CA holds for whoever comes from now on', async () => {
+  const otherCa = createCa('ca', validity);
+  const other = issueClientCert(otherCa, { commonName: 'x', organizations: ['system:masters'] }, validity);
+  expect((await answerOf('/pods', { as: other })).code).toBe(401);
+  server.setClientCa(otherCa.cert);
+  expect((await answerOf('/pods', { as: other })).code).toBe(200);
+  expect((await answerOf('/pods')).code).toBe(401);
 });
 
 test('a taken port is told as such', async () => {

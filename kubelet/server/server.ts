@@ -93,9 +93,13 @@ export class KubeletServer {
   readonly #readOnly: PlainServer | undefined;
   readonly #healthz: HealthzServer | undefined;
   readonly #upgraded = new Set<Duplex>();
+  #certificate: KeyPair | undefined;
+  #clientCa: string | undefined;
 
   constructor(options: KubeletServerOptions, deps: KubeletServerDeps) {
     this.#options = options;
+    this.#certificate = options.certificate;
+    this.#clientCa = options.clientCa;
     this.#log = deps.log.child({ component: 'server' });
     const { healthzAddress: address, healthzPort: port } = options;
     const log = this.#log;
@@ -160,23 +164,31 @@ export class KubeletServer {
 
   /** Connections that come from now on are shown `certificate`. */
   setCertificate(certificate: KeyPair): void {
-    this.#server.setSecureContext(this.#secureContext(certificate));
+    this.#certificate = certificate;
+    this.#server.setSecureContext(this.#secureContext());
   }
 
-  #secureContext(certificate: KeyPair | undefined): SecureContextOptions {
-    const { clientCa, tls = DEFAULT_TLS } = this.#options;
+  /** Callers that come from now on are verified against `pem`; tickets of earlier sessions are worth nothing any more. */
+  setClientCa(pem: string): void {
+    this.#clientCa = pem;
+    this.#server.setSecureContext(this.#secureContext());
+    this.#server.closeIdleConnections();
+  }
+
+  #secureContext(): SecureContextOptions {
+    const certificate = this.#certificate;
     return {
       ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
-      ...(clientCa === undefined ? {} : { ca: clientCa }),
-      ...tlsOptions(tls),
+      ...(this.#clientCa === undefined ? {} : { ca: this.#clientCa }),
+      ...tlsOptions(this.#options.tls ?? DEFAULT_TLS),
     };
   }
 
   #createServer(dispatcher: Dispatcher): Server {
-    const { certificate, clientCa, headMs = HEAD_MS } = this.#options;
+    const { headMs = HEAD_MS } = this.#options;
     const server = createServer({
-      ...this.#secureContext(certificate),
-      ...(clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
+      ...this.#secureContext(),
+      ...(this.#clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: false }),
       ALPNProtocols: ['http/1.1'],
       handshakeTimeout: headMs,
       ...httpOptions(headMs),
