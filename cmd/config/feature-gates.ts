@@ -173,6 +173,7 @@ export const ACTED_ON: ReadonlySet<string> = new Set([
   'NodeDeclaredFeatures',
   'PodLogsQuerySplitStreams',
   'ReduceDefaultCrashLoopBackOffDecay',
+  'ReloadKubeletClientCAFile',
   'ReloadKubeletServerCertificateFile',
   'RestartAllContainersOnContainerExits',
   'RotateKubeletServerCertificate',

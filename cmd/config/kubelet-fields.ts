@@ -316,7 +316,7 @@ const evictionFields = {
 const otherFields = {
   clusterDomain: field('used', text, ''),
   /** Entries that are no address are left out with a warning, as upstream does. */
-  clusterDNS: field('used', list(text), []),
+  clusterDNS: field('used', list({ ...text, expected: 'an IP address' }), []),
   resolvConf: field('used', filePath, '/etc/resolv.conf', 'keepZero'),
   podCIDR: field(none('the pod network takes its range from the Node, or from its own settings'), text, ''),
   hairpinMode: field(
