@@ -24,6 +24,15 @@ test('parameters that differ are all named', async () => {
   });
 });
 
+test('a parameter that may not be written is an error that tells how to leave it', async () => {
+  const set = (name: string) => Promise.reject(new Error(`cannot set ${name}: Read-only file system`));
+  await expect(setParameters({ set })).rejects.toMatchObject({
+    code: 'SYSCTL_REFUSED',
+    message: 'cannot set vm/overcommit_memory: Read-only file system',
+    hint: expect.stringContaining('kernelParameters: leave'),
+  });
+});
+
 test('all are set, without those that the kernel does not have', async () => {
   const { 'kernel/keys/root_maxkeys': _, ...known } = KERNEL_PARAMETERS;
   const host = kernel(known);

@@ -46,5 +46,15 @@ export async function checkParameters(sysctl: Pick<Sysctl, 'read'>): Promise<voi
 
 /** A parameter that this kernel does not have is left out. @throws {AgentError} SYSCTL_REFUSED */
 export async function setParameters(sysctl: Pick<Sysctl, 'set'>): Promise<void> {
-  for (const [name, wanted] of Object.entries(KERNEL_PARAMETERS)) await sysctl.set(name, wanted);
+  for (const [name, wanted] of Object.entries(KERNEL_PARAMETERS)) {
+    try {
+      await sysctl.set(name, wanted);
+    } catch (cause) {
+      throw new AgentError(errorMessage(cause), {
+        code: 'SYSCTL_REFUSED',
+        cause,
+        hint: 'set it on the host, or leave it with kernelParameters: leave in a NodeletConfiguration',
+      });
+    }
+  }
 }
