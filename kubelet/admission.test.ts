@@ -151,6 +151,7 @@ describe('admission to a node that is short of something', () => {
     ['disk: a pod that asks for memory', asking, disk, false],
     ['disk: one that does not mind the lack of memory', tolerant, disk, false],
     ['processes', asking, ['PIDPressure'], false],
+    ['everything: a pod that runs already', { ...pod(), status: { phase: 'Running' } }, disk, true],
     ['everything: a critical pod', critical, [...disk, 'PIDPressure'], true],
     ['nothing', pod(), [], true],
   ])('%s', (_, one, pressure, admitted) => {

@@ -113,9 +113,12 @@ function refuseInShutdown({ shuttingDown }: AdmissionInput): Rejection | undefin
 
 const MEMORY_TAINT: Taint = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };
 
-/** A pod that would be evicted at once. One that asked for its memory may come while memory alone is short. */
+/**
+ * A pod that would be evicted at once. One that asked for its memory may come while memory alone is short, and one that
+ * runs here already, which an agent that was started anew asks about, is not ended for that.
+ */
 function refuseUnderPressure({ pod, pressure = [] }: AdmissionInput): Rejection | undefined {
-  if (pressure.length === 0 || isCriticalPod(pod)) return undefined;
+  if (pressure.length === 0 || isCriticalPod(pod) || pod.status?.phase === 'Running') return undefined;
   if (pressure.every((condition) => condition === 'MemoryPressure')) {
     if (podQosClass(pod) !== 'BestEffort') return undefined;
     if (firstUntolerated([MEMORY_TAINT], pod.spec?.tolerations, ['NoSchedule']) === undefined) return undefined;

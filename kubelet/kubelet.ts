@@ -262,6 +262,11 @@ export class Kubelet {
     return pod === undefined ? undefined : this.#withStatus(pod);
   }
 
+  /** Every source has said what its pods are. */
+  get podsKnown(): boolean {
+    return this.#sources.allReady;
+  }
+
   /** Pods that hold resources here, with what they were given. */
   activePods(): Pod[] {
     return this.#dispatch.activePods();

@@ -13,7 +13,7 @@ const OOM_WATCH_AFTER_MS = 5_000;
 
 export interface EvictionPartInput {
   readonly usage: UsageSource;
-  readonly kubelet: () => Pick<Kubelet, 'activePods' | 'evictPod' | 'removeDeadContainers'>;
+  readonly kubelet: () => Pick<Kubelet, 'podsKnown' | 'activePods' | 'evictPod' | 'removeDeadContainers'>;
   readonly removeUnusedImages: (signal: AbortSignal) => Promise<unknown>;
   /** The node's conditions have changed. */
   readonly requestNodeStatus: () => void;
@@ -33,6 +33,7 @@ export function createEvictionPart(ctx: AgentContext, input: EvictionPartInput):
     { ...eviction, thresholds: parseThresholds(eviction) },
     {
       usage: input.usage,
+      podsKnown: () => input.kubelet().podsKnown,
       activePods: () => input.kubelet().activePods(),
       endPod: (pod, end, signal) => input.kubelet().evictPod(pod, end, signal),
       reclaim: {

@@ -52,6 +52,7 @@ function managerOf(thresholds: Partial<ThresholdSettings>, more: Partial<Evictio
     },
     {
       usage,
+      podsKnown: () => true,
       activePods: () => pods,
       endPod: (pod, end) => {
         const name = pod.metadata!.name!;
@@ -325,6 +326,19 @@ describe('eviction', () => {
       message: 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ',
     });
     expect(manager.conditions).toEqual([]);
+  });
+
+  test('nothing is done before it is known which pods there are; what is short is told', async () => {
+    let podsKnown = false;
+    add('a', GIB);
+    usage.availableBytes = 0;
+    await running(managerOf(HARD, { podsKnown: () => podsKnown }), async () => {
+      await clock.advance(5_000);
+      expect([conditions, evicted()]).toEqual([['MemoryPressure'], []]);
+      podsKnown = true;
+      await clock.advance(LOOK_MS);
+      expect(evicted()).toEqual(['a']);
+    });
   });
 
   test('with nothing to watch nothing is looked at', async () => {

@@ -26,6 +26,8 @@ export interface EvictionOptions extends Omit<EvictionSettings, keyof ThresholdS
 
 export interface EvictionDeps {
   readonly usage: UsageSource;
+  /** Before that nobody can say which pods there are. */
+  readonly podsKnown: () => boolean;
   /** Pods that hold resources here, with the resources that they were given. */
   readonly activePods: () => readonly Pod[];
   readonly endPod: EndPod;
@@ -104,6 +106,7 @@ export class EvictionManager {
     await this.#findImageFs();
     const observations = await this.#observe(this.#hasImageFs === true ? IMAGE_FIGURES_MS : SHARED_IMAGE_FIGURES_MS);
     this.#update(observations);
+    if (!this.#deps.podsKnown()) return;
     if (await this.#enforceLimits(signal)) return;
     const threshold = mostUrgent(this.#state.due.filter((t) => this.#mayActOn(t)));
     if (threshold !== undefined && !signal.aborted) await this.#relieve(threshold, observations, signal);
