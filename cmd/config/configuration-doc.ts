@@ -78,7 +78,6 @@ function defaultOf(f: Field<unknown, unknown>): string {
 
 function here(effect: Effect): string {
   if (effect === 'used') return 'honoured';
-  if (effect === 'later') return 'no effect yet, which is told at start';
   return 'none' in effect ? `no effect: ${effect.none}` : `refused: ${effect.refused}`;
 }
 

@@ -3,10 +3,10 @@
 import { entriesOf, readEntries, type ValueType } from './values.ts';
 
 /**
- * used: acted on. later: being built; valid, but does nothing yet, which is said once. An object of `none` is accepted
- * and changes nothing, one of `refused` may only have its default; both say why, in words that end a sentence.
+ * used: acted on. An object of `none` is accepted and changes nothing, one of `refused` may only have its default; both
+ * say why, in words that end a sentence. There is nothing between: no setting is taken and then forgotten.
  */
-export type Effect = 'used' | 'later' | { readonly none: string } | { readonly refused: string };
+export type Effect = 'used' | { readonly none: string } | { readonly refused: string };
 
 /** Accepted, and nothing to do: `why` completes "no effect: …". */
 export function none(why: string): Effect {

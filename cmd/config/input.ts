@@ -76,29 +76,21 @@ export class Input {
     return targets.reduce((sum, { flag, value }) => withValue(sum, flag.target!.path.split('.'), value), merged);
   }
 
-  /** What is set and refused is a fault; what is set and not built yet, or deprecated, is told in one line each. */
+  /** What is set and refused is a fault; flags that are deprecated are told in one line. */
   #tellEffects(): void {
-    const idle: string[] = [];
     for (const { flag, value } of this.#given.values()) {
       if (flag.target !== undefined) continue; // told with the field it sets
       if (value === '' || value === false || value === 0) continue;
-      if (flag.effect === 'later') idle.push(`--${flag.name}`);
       this.#refuse(`--${flag.name}=${this.#textsOf(flag.name)}`, flag.effect);
     }
     for (const kind of Object.keys(KINDS) as ConfigKind[]) {
-      for (const { path, effect } of changedFields(KINDS[kind].fields, this.documents[kind])) {
-        if (!this.#isWritten(kind, path)) continue; // an old default
-        const flag = this.#flagOf(kind, path)?.split('=')[0];
-        if (effect === 'later') idle.push(flag ?? `${kind}.${path}`);
-        this.#refuse(this.origin(kind, path), effect);
-      }
+      for (const { path, effect } of changedFields(KINDS[kind].fields, this.documents[kind]))
+        if (this.#isWritten(kind, path)) this.#refuse(this.origin(kind, path), effect); // else an old default
     }
-    if (idle.length > 0) this.warnings.push(`these settings are valid but do nothing yet: ${idle.join(', ')}`);
     const deprecated = [...this.#given.values()].filter(({ flag }) => flag.deprecated !== undefined);
-    if (deprecated.length > 0) {
-      const listed = deprecated.map(({ flag }) => `--${flag.name} (${flag.deprecated})`).join(', ');
-      this.warnings.push(`these flags are deprecated and will be taken away: ${listed}`);
-    }
+    if (deprecated.length === 0) return;
+    const listed = deprecated.map(({ flag }) => `--${flag.name} (${flag.deprecated})`).join(', ');
+    this.warnings.push(`these flags are deprecated and will be taken away: ${listed}`);
   }
 
   #refuse(where: string, effect: Effect): void {

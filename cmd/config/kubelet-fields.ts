@@ -310,7 +310,7 @@ const evictionFields = {
   evictionPressureTransitionPeriod: field('used', duration(), 5 * MINUTE),
   evictionMaxPodGracePeriod: field('used', int(), 0),
   mergeDefaultEvictionSettings: field('used', bool, false),
-  kernelMemcgNotification: field(none('memory is watched all the time'), bool, false),
+  kernelMemcgNotification: field(none('memory is looked at twice a second in any case'), bool, false),
 } satisfies Fields;
 
 const otherFields = {
