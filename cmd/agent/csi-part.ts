@@ -16,6 +16,7 @@ import { CsiRecords } from '../../kubelet/volumes/csi/csi-records.ts';
 import { csiVolumeFigures } from '../../kubelet/volumes/csi/csi-stats.ts';
 import { CsiVolumes } from '../../kubelet/volumes/csi/csi-volumes.ts';
 import type { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import { csiMetrics } from './observers.ts';
 import type { AgentContext } from './shared.ts';
 
 /** Between tries to make the CSINode, ms. */
@@ -64,6 +65,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
   const drivers = new CsiDrivers({
     node,
     log,
+    observe: csiMetrics(ctx.registry),
     onRegistered: (driver) => {
       deps.notifyWaitingPods();
       allocatable.registered(driver);

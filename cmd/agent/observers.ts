@@ -4,8 +4,12 @@ import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { CgroupObserver } from '../../host/observed-cgroups.ts';
 import { DEFAULT_BUCKETS_S, KubeletMetrics } from '../../kubelet/metrics/kubelet-metrics.ts';
 import { ProbeMetrics } from '../../kubelet/metrics/probe-metrics.ts';
+import type { CsiObserver } from '../../kubelet/volumes/csi/csi-client.ts';
 import type { ProberDeps } from '../../probes/prober.ts';
 import type { AgentContext } from './shared.ts';
+
+/** pkg/volume/util/metrics.go, seconds. */
+const CSI_BUCKETS_S = [0.1, 0.15, 0.2, 0.5, 1, 1.5, 2, 2.5, 5, 10, 15, 25, 50, 120, 300, 600];
 
 export interface Observers {
   readonly observer: KubeletMetrics;
@@ -34,6 +38,19 @@ export function createObservers({ registry, clock }: Pick<AgentContext, 'registr
     },
     probeRegistry: probes.registry,
   };
+}
+
+/** Calls of CSI drivers, by driver, method and answer. */
+export function csiMetrics(registry: Registry): (driver: string) => CsiObserver {
+  const duration = new Histogram({
+    name: 'csi_operations_seconds',
+    help: 'Time that calls of CSI drivers took, seconds',
+    labelNames: ['driver_name', 'method_name', 'grpc_status_code', 'migrated'],
+    buckets: CSI_BUCKETS_S,
+    registers: [registry],
+  });
+  return (driver_name) => (method_name, grpc_status_code, tookSeconds) =>
+    duration.observe({ driver_name, method_name, grpc_status_code, migrated: 'false' }, tookSeconds);
 }
 
 /** `runtime`, whose sandboxes are counted and timed; upstream counts each as a pod that was started. */

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CSIDriver, PersistentVolume, PersistentVolumeClaim } from '../../api/kinds.ts';
 import { csiDrivers, persistentVolumeClaims, persistentVolumes } from '../../api/resources.ts';
+import type { Summary } from '../../kubelet/stats/summary-types.ts';
 import { labMissing } from '../harness/cluster.ts';
 import type { CsiDriverOptions } from '../harness/csi-driver.ts';
 import { TestCsiDriver } from '../harness/csi-driver.ts';
@@ -96,7 +97,12 @@ describe.skipIf(missing !== undefined)('CSI', { timeout: TEST_MS }, () => {
   beforeAll(async () => {
     node = await FaultNode.start();
     kubectl = await node.cluster.kubectl();
-    options = { name: DRIVER, rootDir: node.paths.kubeletRoot, dataDir: path.join(node.cluster.dir, 'csi-data') };
+    options = {
+      name: DRIVER,
+      rootDir: node.paths.kubeletRoot,
+      dataDir: path.join(node.cluster.dir, 'csi-data'),
+      capabilities: ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS'],
+    };
     await mkdir(options.dataDir);
     const spec: CSIDriver['spec'] = {
       attachRequired: false,
@@ -135,6 +141,25 @@ describe.skipIf(missing !== undefined)('CSI', { timeout: TEST_MS }, () => {
     expect(driver.steps.filter((s) => s === 'NodeStageVolume')).toHaveLength(1);
     expect(driver.steps.filter((s) => s === 'NodeUnstageVolume')).toHaveLength(1);
     expect(await readFile(path.join(dataOf(handle), 'out'), 'utf8')).toBe('from the pod');
+  });
+
+  test('how full a claim is, the driver tells: in the metrics and in the summary', async () => {
+    await bind('figures');
+    await kubectl.apply(podWith('figures', claimed('figures')));
+    await untilRunning('figures');
+    const raw = (endpoint: string) => kubectl.run('get', '--raw', `/api/v1/nodes/${NODE}/proxy/${endpoint}`);
+    const labels = '{namespace="default",persistentvolumeclaim="figures"}';
+    const metrics = await raw('metrics');
+    expect(metrics).toContain(`kubelet_volume_stats_capacity_bytes${labels} 100\n`);
+    expect(metrics).toContain(`kubelet_volume_stats_inodes_free${labels} 6\n`);
+    expect(metrics).toMatch(
+      /^csi_operations_seconds_count\{driver_name="dir.csi.test",method_name="\/csi.v1.Node\/NodePublishVolume",grpc_status_code="OK",migrated="false"\} [1-9]/m,
+    );
+    const { pods } = JSON.parse(await raw('stats/summary')) as Summary;
+    const volume = pods.find((p) => p.podRef.name === 'figures')!.volume!.find((v) => v.name === 'v');
+    expect(volume).toMatchObject({ usedBytes: 40, inodesUsed: 4, pvcRef: { name: 'figures', namespace: 'default' } });
+    await kubectl.run('delete', 'pod', 'figures', '--wait');
+    await node.untilClean(CLEAN_MS);
   });
 
   test('a pod whose claim is not there says so, and starts when it is', async () => {

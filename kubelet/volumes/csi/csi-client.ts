@@ -48,14 +48,22 @@ export type NodeCapability =
   | 'SINGLE_NODE_MULTI_WRITER'
   | 'VOLUME_MOUNT_GROUP';
 
+/** Told of every call once it has ended; `status` is the gRPC code in Go's words, e.g. `DeadlineExceeded`. Must not throw. */
+export type CsiObserver = (method: string, status: string, tookSeconds: number) => void;
+
 /** Every method @throws {CriError} with the driver's own text. */
 export class CsiClient implements Disposable {
   readonly #channel: RpcChannel;
   readonly #timeoutMs: number;
+  readonly #observe: CsiObserver | undefined;
 
-  constructor(endpoint: string, timeoutMs = CSI_TIMEOUT_MS) {
+  constructor(
+    endpoint: string,
+    opts: { readonly timeoutMs?: number; readonly observe?: CsiObserver | undefined } = {},
+  ) {
     this.#channel = new RpcChannel(endpoint);
-    this.#timeoutMs = timeoutMs;
+    this.#timeoutMs = opts.timeoutMs ?? CSI_TIMEOUT_MS;
+    this.#observe = opts.observe;
   }
 
   async capabilities(signal: AbortSignal): Promise<ReadonlySet<NodeCapability>> {
@@ -92,13 +100,30 @@ export class CsiClient implements Disposable {
     return this.#call('NodeGetVolumeStats', { volumeId, volumePath }, signal);
   }
 
-  #call<T>(name: string, request: object, signal: AbortSignal): Promise<T> {
-    return this.#channel.call<T>(METHODS[name]!, request, this.#timeoutMs, signal);
+  async #call<T>(name: string, request: object, signal: AbortSignal): Promise<T> {
+    const startMs = performance.now();
+    let status = 'OK';
+    try {
+      return await this.#channel.call<T>(METHODS[name]!, request, this.#timeoutMs, signal);
+    } catch (err) {
+      status = goCode(isCriError(err) ? err.grpcCode : 'UNKNOWN');
+      throw err;
+    } finally {
+      this.#observe?.(`/csi.v1.Node/${name}`, status, (performance.now() - startMs) / 1000);
+    }
   }
 
   [Symbol.dispose](): void {
     this.#channel.close();
   }
+}
+
+/** `DEADLINE_EXCEEDED` → `DeadlineExceeded` */
+function goCode(code: string): string {
+  return code
+    .split('_')
+    .map((word) => `${word.slice(0, 1)}${word.slice(1).toLowerCase()}`)
+    .join('');
 }
 
 const UNCERTAIN = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'UNAVAILABLE', 'RESOURCE_EXHAUSTED', 'ABORTED']);

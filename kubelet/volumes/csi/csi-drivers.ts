@@ -3,7 +3,7 @@ import { AgentError } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
 import type { NodeGetInfoResponse } from '../../../cri/gen/messages.ts';
 import type { PluginHandler, PluginInfo } from '../../plugins/plugin-handler.ts';
-import { CsiClient } from './csi-client.ts';
+import { CsiClient, type CsiObserver } from './csi-client.ts';
 import type { CsiNodeObject } from './csi-node.ts';
 
 export const CSI_PLUGIN_TYPE = 'CSIPlugin';
@@ -36,22 +36,25 @@ export class CsiDrivers implements PluginHandler {
   readonly #log: Logger;
   readonly #drivers = new Map<string, Driver>();
   readonly #onRegistered: (driver: string) => void;
+  readonly #observe: ((driver: string) => CsiObserver) | undefined;
 
   /** `onRegistered`: volumes of the driver can be worked on from now on. */
   constructor(deps: {
     node: Pick<CsiNodeObject, 'install' | 'uninstall'>;
     log: Logger;
     onRegistered: (driver: string) => void;
+    observe?: (driver: string) => CsiObserver;
   }) {
     this.#node = deps.node;
     this.#onRegistered = deps.onRegistered;
+    this.#observe = deps.observe;
     this.#log = deps.log.child({ component: 'csi' });
   }
 
   /** A connection to the driver. @throws {AgentError} CSI_DRIVER_MISSING, retryable */
   connect(name: string): CsiClient {
     const driver = this.#drivers.get(name);
-    if (driver !== undefined) return new CsiClient(driver.endpoint);
+    if (driver !== undefined) return new CsiClient(driver.endpoint, { observe: this.#observe?.(name) });
     throw new AgentError(`driver name ${name} not found in the list of registered CSI drivers`, {
       code: 'CSI_DRIVER_MISSING',
       retryable: true,
