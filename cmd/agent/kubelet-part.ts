@@ -1,7 +1,7 @@
 // The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
 // parts depend on each other.
 import { lookup } from 'node:dns/promises';
-import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { RuntimeClass } from '../../api/kinds.ts';
@@ -21,6 +21,7 @@ import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
+import { ensureDataDirs } from '../../kubelet/data-dirs.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
@@ -74,8 +75,8 @@ export interface KubeletPart {
 export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart> {
   const { config, clock, log, client, recorder } = ctx;
   const { kubelet: settings } = config;
-  await mkdir(settings.rootDir, { recursive: true, mode: 0o750 });
-  const rootDir = await realpath(settings.rootDir);
+  const { containerLogsDir } = config.nodelet;
+  const rootDir = await ensureDataDirs({ ...settings, containerLogsDir });
   const machine = await readMachineInfo();
   const hierarchies = await detectCgroups();
   refuseUnfitHost(

@@ -141,4 +141,48 @@ describe.skipIf(missing !== undefined)('a shutdown of the node', () => {
     expect(events).toContain('Shutdown manager detected shutdown event');
     expect(events).toContain('Shutdown manager detected shutdown cancellation');
   });
+
+  test('an agent that is stopped leaves its pods, --cleanup takes its network away and nothing else', async () => {
+    const running = async () =>
+      (await node.runtime.listContainers())
+        .filter((c) => c.state === 'CONTAINER_RUNNING')
+        .map((c) => c.id)
+        .sort();
+    const before = await running();
+    expect(before.length).toBeGreaterThan(0);
+    process.kill(node.agentPid, 'SIGTERM');
+    expect(
+      await until(
+        () => node.agentRuns(),
+        (runs) => !runs,
+        WAIT_MS,
+      ),
+    ).toBe(false);
+    expect(
+      await until(
+        () => logind.isHeld(),
+        (held) => !held,
+        WAIT_MS,
+      ),
+    ).toBe(false);
+    expect(await running()).toEqual(before);
+    const rules = () => node.cluster.inNode(NODE, 'iptables-save');
+    expect(await rules()).toContain('-A KUBE-SERVICES');
+    const kept = await node.leftovers();
+
+    await node.startAgent((args) => [...args, '--cleanup']);
+    expect(
+      await until(
+        () => node.agentRuns(),
+        (runs) => !runs,
+        WAIT_MS,
+      ),
+    ).toBe(false);
+    expect(await rules()).not.toMatch(/KUBE-|FLANNEL/);
+    expect(await running()).toEqual(before);
+    expect(await node.leftovers()).toEqual(kept);
+    await (await node.startAgent())(); // as if nothing had been
+    expect(await rules()).toContain('-A KUBE-SERVICES');
+    expect(await running()).toEqual(before);
+  });
 });
