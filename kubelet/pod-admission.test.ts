@@ -2,7 +2,9 @@
 import { expect, test } from 'vitest';
 import type { Pod } from '../api/pod.ts';
 import { nodes, pods } from '../api/resources.ts';
+import { Registry } from '../core/metrics.ts';
 import { FAKE_NODE, FakeAgent, fakePod } from './fake-agent.ts';
+import { KubeletMetrics } from './metrics/kubelet-metrics.ts';
 
 const CRITICAL = 2_000_000_000;
 
@@ -12,7 +14,8 @@ function wanting(name: string, cpu: string, spec: Partial<NonNullable<Pod['spec'
 
 test('a critical pod takes the place of another, which ends with its grace and is told why', async () => {
   await using agent = new FakeAgent();
-  agent.start();
+  const registry = new Registry();
+  agent.start({}, { observer: new KubeletMetrics(registry, agent.clock) });
   agent.api.seed(pods, wanting('small', '500m'), wanting('big', '1500m', { terminationGracePeriodSeconds: 7 }));
   await agent.untilReady('small');
   await agent.untilReady('big');
@@ -27,6 +30,7 @@ test('a critical pod takes the place of another, which ends with its grace and i
   });
   await agent.clock.advance(5000);
   expect(agent.runtime.isKnown('uid-critical')).toBe(false);
+  expect(await registry.metrics()).toContain('kubelet_preemptions{preemption_signal="cpu"} 1');
 });
 
 test('the pod that lost its place is Failed for that reason, also when all is over; the critical one runs', async () => {

@@ -40,7 +40,7 @@ export interface PodDispatchDeps {
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
   readonly allPodsKnown: () => boolean;
-  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected'>;
+  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted'>;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -169,7 +169,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     if (rejection === undefined) {
       if (!isEnding) this.#allocate(pod);
       workers.update({ type: 'create', pod });
-    } else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims);
+    } else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims, rejection.reason);
     else if (rejection.onlyNodeLabels === true && freshNode === undefined) this.#askAgain(pod, rejection);
     else this.#refuse(pod, rejection);
   }
@@ -219,8 +219,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
   }
 
-  /** Ends `victims` and keeps their place for the pod meanwhile. */
-  #preempt(pod: Pod, victims: readonly Pod[]): void {
+  /** Ends `victims` and keeps their place for the pod meanwhile; `reason` is what it would be refused for. */
+  #preempt(pod: Pod, victims: readonly Pod[], reason: string): void {
     const { workers, events, clock } = this.#deps;
     const uids = victims.map((v) => v.metadata?.uid ?? '');
     const holdsPlace = (uid: string) => ['sync', 'terminating'].includes(workers.state(uid)?.phase ?? '');
@@ -229,6 +229,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       const names = [pod, victim].map((p) => `${p.metadata?.namespace}/${p.metadata?.name}`);
       this.#log.info({ pod: names[0], victim: names[1] }, 'ending a pod to make room for a critical one');
       events.event(podReference(victim), 'Warning', 'Preempting', PREEMPTION_MESSAGE);
+      this.#deps.observer?.podPreempted(reason.replace(/^OutOf/, ''));
       const statusOverride = preemptedStatus(victim, clock.now());
       workers.update({ type: 'kill', pod: victim, kill: { evict: true, statusOverride } });
     }

@@ -44,6 +44,7 @@ export function containerKind(pod: Pod, name: string): ContainerKind {
 export class KubeletMetrics implements KubeletObserver {
   readonly #starts: PodStarts;
   readonly #rejections: Counter<'reason'>;
+  readonly #preemptions: Counter<'preemption_signal'>;
   readonly #work: Histogram<'operation_type'>;
   readonly #workerStart: Histogram;
   readonly #start: Histogram;
@@ -71,6 +72,12 @@ export class KubeletMetrics implements KubeletObserver {
       name: 'kubelet_admission_rejections_total',
       help: 'Pods that were refused, by reason',
       labelNames: ['reason'],
+      registers,
+    });
+    this.#preemptions = new Counter({
+      name: 'kubelet_preemptions',
+      help: 'Pods that made room for critical ones, by the resource that was missing',
+      labelNames: ['preemption_signal'],
       registers,
     });
     this.#work = new Histogram({
@@ -153,6 +160,10 @@ export class KubeletMetrics implements KubeletObserver {
 
   podRejected(reason: string): void {
     this.#rejections.inc({ reason });
+  }
+
+  podPreempted(resource: string): void {
+    this.#preemptions.inc({ preemption_signal: resource });
   }
 
   podWorked(work: PodWork, tookSeconds: number): void {

@@ -9,6 +9,8 @@ export interface KubeletObserver {
   /** A pod was seen for the first time. */
   podSeen(pod: Pod): void;
   podRejected(reason: string): void;
+  /** A pod had to make room for a critical one that lacked `resource`. */
+  podPreempted(resource: string): void;
   /** A pod's worker did its work once. */
   podWorked(work: PodWork, tookSeconds: number): void;
   /** A worker began for the first time, so long after its pod was seen. */
