@@ -1,8 +1,11 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { GATES, resolveGates } from './feature-gates.ts';
 import { type Fields, settle } from './field.ts';
 import { KINDS } from './fields.ts';
 import { FLAGS } from './flag-table.ts';
+import { kubeletFields } from './kubelet-fields.ts';
 
 function paths(fields: Fields, prefix = ''): string[] {
   return Object.entries(fields).flatMap(([name, f]) =>
@@ -15,6 +18,18 @@ test('every field that is not a group has a type that says what it expects', () 
     expect(paths(fields).length).toBeGreaterThan(5);
     expect(() => settle(fields, {})).not.toThrow();
   }
+});
+
+test('what is honoured is read by what makes the settings of the parts', async () => {
+  const tables = /-fields\.ts$|^fields\.ts$|flag-table|configuration-doc|^rules\.ts$|\.test\.ts$/;
+  const names = (await readdir(import.meta.dirname)).filter((name) => name.endsWith('.ts') && !tables.test(name));
+  const readers = await Promise.all(names.map((name) => readFile(path.join(import.meta.dirname, name), 'utf8')));
+  const source = readers.join('\n');
+  const forgotten = Object.entries(kubeletFields as Fields)
+    .filter(([, f]) => f.effect === 'used' && f.fields === undefined)
+    .map(([name]) => name)
+    .filter((name) => !new RegExp(`\\.${name}\\b|\\b${name}\\b[^;]*\\} = c\\b`).test(source));
+  expect(forgotten).toEqual([]);
 });
 
 test('no sub-command has a flag twice', () => {
