@@ -48,6 +48,14 @@ test.each([
   expect(chooseInterface(wishes(w), [4], host).external).toEqual(eth1);
 });
 
+test('an address in use is kept while its interface has it, and no longer', () => {
+  const used = (v4: string, device = 'eth0') => ({ external: { device, mtu: 1500, v4 }, publicIps: { v4 } });
+  const chosen = (present: ReturnType<typeof used>) => chooseInterface(wishes({}), [4], host, present).external.v4;
+  expect(chosen(used('192.0.2.5'))).toBe('192.0.2.5');
+  expect(chosen(used('192.0.2.66'))).toBe('192.0.2.1');
+  expect(chosen(used('198.51.100.1', 'eth1'))).toBe('192.0.2.1');
+});
+
 test("a public address that is not an interface's own goes with --iface", () => {
   const choice = chooseInterface(wishes({ ifaces: ['eth0'], publicIps: { v4: '203.0.113.9' } }), [4], host);
   expect(choice).toEqual({

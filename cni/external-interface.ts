@@ -43,11 +43,15 @@ export interface ExternalChoice {
   readonly publicIps: OwnSubnets;
 }
 
-/** Pure. `families` are those of the pod network. @throws {AgentError} NODE_ADDRESS. */
+/**
+ * Pure. `families` are those of the pod network. Addresses of `present` are kept for as long as its interface has them,
+ * whatever others come beside them. @throws {AgentError} NODE_ADDRESS.
+ */
 export function chooseInterface(
   wishes: InterfaceWishes,
   families: readonly (4 | 6)[],
   host: HostRouting,
+  present?: ExternalChoice,
 ): ExternalChoice {
   const found = byWishes(wishes, host) ?? byDefault(wishes, families, host);
   const { device, preferred } = found;
@@ -58,7 +62,8 @@ export function chooseInterface(
   for (const version of families) {
     const key = version === 4 ? 'v4' : 'v6';
     const own = addressesOf(iface, version);
-    const wished = [preferred, wishes.publicIps[key]].find((ip) => ip !== undefined && own.includes(ip));
+    const kept = present?.external.device === device ? present.external[key] : undefined;
+    const wished = [preferred, wishes.publicIps[key], kept].find((ip) => ip !== undefined && own.includes(ip));
     const ip = wished ?? own[0];
     if (ip === undefined) throw refused(`interface ${device} has no usable IPv${version} address`);
     ips[key] = ip;

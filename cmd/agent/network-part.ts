@@ -5,15 +5,17 @@ import type { Node } from '../../api/kinds.ts';
 import { waitForNetConf } from '../../cni/etcd/stored-net-conf.ts';
 import { EtcdSubnets } from '../../cni/etcd-subnets.ts';
 import { chooseInterface, type ExternalChoice, readHostRouting } from '../../cni/external-interface.ts';
+import { runFollowingNetwork } from '../../cni/following-network.ts';
 import { DEFAULT_IPAM_DIRS } from '../../cni/ipam-leaks.ts';
 import { KubeSubnets } from '../../cni/kube-subnets.ts';
 import type { BackendConf, NetConf } from '../../cni/net-conf.ts';
 import { PodNetwork, type PodNetworkOptions } from '../../cni/network.ts';
+import type { RuleForm } from '../../cni/network-rules.ts';
 import { familiesOf } from '../../cni/peers.ts';
 import { annotationNames } from '../../cni/subnet-manager.ts';
 import type { OwnSubnets, SubnetSource } from '../../cni/subnet-source.ts';
 import { AgentError } from '../../core/errors.ts';
-import { networkFollower } from '../../host/ip-monitor.ts';
+import { type FollowNetwork, networkFollower } from '../../host/ip-monitor.ts';
 import type { EtcdSettings } from '../config/agent-config.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -57,14 +59,21 @@ async function runAssigned(ctx: AgentContext, onReady: () => void, signal: Abort
     ...(isIp(told[annotations.nodePublicIp] ?? '') ? { v4: told[annotations.nodePublicIp]! } : {}),
     ...(isIp(told[annotations.nodePublicIpv6] ?? '') ? { v6: told[annotations.nodePublicIpv6]! } : {}),
   };
-  const choice = await chooseExternal(ctx, networks, publicIps, signal);
   const source = new KubeSubnets(
     { nodeName: config.nodeName, networks, annotations, setCondition: config.network.setCondition },
     { client, nodes, clock },
   );
-  const network = makeNetwork(ctx, networks, configuredBackend(ctx), choice, source);
-  void network.ready.then(onReady); // cannot fail
-  await network.run(signal);
+  await runFollowingNetwork(
+    {
+      choose: (present, s) => chooseExternal(ctx, networks, publicIps, s, present),
+      make: (choice, follow) => makeNetwork(ctx, networks, configuredBackend(ctx), choice, source, { follow }),
+      follow: networkFollower(),
+      clock,
+      log: ctx.log,
+      onReady,
+    },
+    signal,
+  );
 }
 
 /** Subnets are leased in etcd, as net-conf there says. */
@@ -95,7 +104,7 @@ async function runLeased(ctx: AgentContext, onReady: () => void, signal: AbortSi
       { kv, clock, log: log.child({ component: 'subnets' }) },
     );
     const form = conf.nftables ? 'nftables' : config.network.rules.form;
-    const network = makeNetwork(ctx, networks, { ...backend, type: backend.type }, choice, source, form);
+    const network = makeNetwork(ctx, networks, { ...backend, type: backend.type }, choice, source, { form });
     void network.ready.then(onReady); // cannot fail
     await network.run(signal);
   } finally {
@@ -121,7 +130,7 @@ function makeNetwork(
   backend: PodNetworkOptions['backend'],
   choice: ExternalChoice,
   source: SubnetSource,
-  form = ctx.config.network.rules.form,
+  more: { readonly form?: RuleForm; readonly follow?: FollowNetwork } = {},
 ): PodNetwork {
   const { nodelet, network, nodeName } = ctx.config;
   const about = { kind: 'Node', name: nodeName, uid: nodeName };
@@ -130,7 +139,7 @@ function makeNetwork(
       networks,
       backend,
       ...choice,
-      rules: { ...network.rules, form },
+      rules: { ...network.rules, ...(more.form === undefined ? {} : { form: more.form }) },
       cniConfDir: nodelet.cniConfDir,
       subnetFile: nodelet.subnetFile,
       bridge: 'cni0',
@@ -140,7 +149,7 @@ function makeNetwork(
       source,
       exec: ctx.exec,
       sysctl: ctx.sysctl,
-      follow: networkFollower(),
+      follow: more.follow ?? networkFollower(),
       clock: ctx.clock,
       log: ctx.log,
       warn: (reason, message) => ctx.recorder.event(about, 'Warning', reason, message),
@@ -201,9 +210,10 @@ async function chooseExternal(
   networks: OwnSubnets,
   publicIps: OwnSubnets,
   signal: AbortSignal,
+  present?: ExternalChoice,
 ): Promise<ExternalChoice> {
   const wishes = { ...ctx.config.network.wishes, publicIps };
-  return chooseInterface(wishes, familiesOf(networks), await readHostRouting(ctx.exec, wishes, signal));
+  return chooseInterface(wishes, familiesOf(networks), await readHostRouting(ctx.exec, wishes, signal), present);
 }
 
 /** This node's object, once it is there: the kubelet may have yet to register it. Undefined when `signal` aborts. */

@@ -7,6 +7,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Node } from '../../api/kinds.ts';
 import type { ApiClient, Patch } from '../../client/api-client.ts';
 import { Store } from '../../client/store.ts';
+import { chooseInterface, type ExternalChoice, readHostRouting } from '../../cni/external-interface.ts';
+import { runFollowingNetwork } from '../../cni/following-network.ts';
 import { KubeSubnets } from '../../cni/kube-subnets.ts';
 import { PodNetwork, type PodNetworkOptions } from '../../cni/network.ts';
 import { annotation } from '../../cni/subnet-manager.ts';
@@ -14,7 +16,7 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
-import { networkFollower } from '../../host/ip-monitor.ts';
+import { type FollowNetwork, networkFollower } from '../../host/ip-monitor.ts';
 import { createBridge, createVeth } from '../../host/netns.ts';
 import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 
@@ -97,24 +99,22 @@ afterEach(async () => {
 
 type Backend = Omit<PodNetworkOptions['backend'], 'vni' | 'port' | 'mtu'>;
 
-async function start(
+/** The pod network of node `i` over `choice`. */
+function networkOf(
   i: number,
+  { external, publicIps }: ExternalChoice,
   backend: Backend,
-  form: 'iptables' | 'nftables' = 'iptables',
-  host = i,
-): Promise<TestNode> {
+  more: { form?: 'iptables' | 'nftables'; follow?: FollowNetwork; warnings?: string[] } = {},
+): PodNetwork {
   const name = `node-${i}`;
   const netns = namespaces.named(name);
-  const ips = { v4: `192.0.2.${host}`, v6: `fd00:9::${host}` };
-  const exec = namespaces.exec(netns);
-  const warnings: string[] = [];
-  const network = new PodNetwork(
+  return new PodNetwork(
     {
       networks: NETWORKS,
       backend: { ...backend, vni: 1, port: 8472, mtu: undefined },
-      external: { device: 'eth0', mtu: WIRE_MTU, ...ips },
-      publicIps: ips,
-      rules: { form, masquerade: true, forward: true, randomFully: true },
+      external,
+      publicIps,
+      rules: { form: more.form ?? 'iptables', masquerade: true, forward: true, randomFully: true },
       cniConfDir: path.join(dir, name, 'net.d'),
       subnetFile: path.join(dir, name, 'subnet.env'),
       bridge: 'cni0',
@@ -124,14 +124,28 @@ async function start(
         { nodeName: name, networks: NETWORKS, annotations: annotation, setCondition: true },
         { client: api, nodes, clock: systemClock },
       ),
-      exec,
+      exec: namespaces.exec(netns),
       sysctl: sysctlInNetns(netns),
-      follow: networkFollower(netns),
+      follow: more.follow ?? networkFollower(netns),
       clock: systemClock,
       log: silentLog,
-      warn: (reason) => warnings.push(reason),
+      warn: (reason) => more.warnings?.push(reason),
     },
   );
+}
+
+async function start(
+  i: number,
+  backend: Backend,
+  form: 'iptables' | 'nftables' = 'iptables',
+  host = i,
+): Promise<TestNode> {
+  const name = `node-${i}`;
+  const netns = namespaces.named(name);
+  const ips = { v4: `192.0.2.${host}`, v6: `fd00:9::${host}` };
+  const warnings: string[] = [];
+  const choice = { external: { device: 'eth0', mtu: WIRE_MTU, ...ips }, publicIps: ips };
+  const network = networkOf(i, choice, backend, { form, warnings });
   const controller = new AbortController();
   const running = network.run(controller.signal);
   const stop = async () => {
@@ -218,6 +232,40 @@ test('a node that comes back with another address is reached there', async () =>
     await vi.waitFor(async () => expect(await ping(a, ip, 1430)).toBe(true), 30_000);
   }
   expect(nodes.get('node-2')!.metadata!.annotations![annotation.publicIp]).toBe('192.0.2.77');
+});
+
+test('a node whose address changes while its agent runs is reached there', async () => {
+  const backend = { type: 'vxlan', directRouting: false } as const;
+  const a = await start(1, backend);
+  const netns = namespaces.named('node-2');
+  const wishes = { ifaces: ['eth0'], regexes: [], publicIps: {} };
+  const stop = new AbortController();
+  const ended = runFollowingNetwork(
+    {
+      choose: async (present, s) =>
+        chooseInterface(wishes, [4, 6], await readHostRouting(namespaces.exec(netns), wishes, s), present),
+      make: (choice, follow) => networkOf(2, choice, backend, { follow }),
+      follow: networkFollower(netns),
+      clock: systemClock,
+      log: silentLog,
+      onReady: () => {},
+    },
+    stop.signal,
+  );
+  const publicIp = () => nodes.get('node-2')!.metadata!.annotations?.[annotation.publicIp];
+  try {
+    await vi.waitFor(async () => expect(await ping(a, '10.244.2.10', 1400)).toBe(true), 30_000);
+    expect(publicIp()).toBe('192.0.2.2');
+    const moved = ['address delete 192.0.2.2/24 dev eth0', 'address add 192.0.2.77/24 dev eth0'];
+    await ipBatch(systemExec, moved, { netns });
+    await vi.waitFor(() => expect(publicIp()).toBe('192.0.2.77'), 30_000);
+    for (const ip of ['10.244.2.10', 'fd00:42:0:2::10']) {
+      await vi.waitFor(async () => expect(await ping(a, ip, 1400)).toBe(true), 30_000);
+    }
+  } finally {
+    stop.abort();
+    await ended;
+  }
 });
 
 test('another podCIDR is told to somebody while the network goes on; a start with pods on the bridge refuses it', async () => {
