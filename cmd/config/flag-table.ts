@@ -222,6 +222,8 @@ const kubelet: readonly Flag[] = [
   ...ignored('lock-file', refused('run one agent for each --root-dir, as a service manager does')),
   ...ignored('exit-on-lock-contention', refused('it needs --lock-file, which is not supported'), bool),
   ...[
+    // Gone from kubelets of 1.35; the flags file that kubeadm 1.34 wrote may still have it.
+    ...ignored('pod-infra-container-image', none('the runtime is told of its pause image by its own configuration')),
     ...ignored('experimental-mounter-path', refused('file systems are mounted by mount(8) of the host')),
     ...ignored('housekeeping-interval max-housekeeping-interval', none('containers are measured when somebody asks')),
     ...ignored('experimental-allocatable-ignore-eviction', refused('hard thresholds always count'), bool),

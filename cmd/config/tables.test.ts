@@ -84,14 +84,7 @@ test.each([
 
 test('flags that were taken away upstream are unknown', () => {
   const known = new Set(FLAGS.agent.map((flag) => flag.name));
-  for (const name of [
-    'container-runtime',
-    'network-plugin',
-    'cni-bin-dir',
-    'pod-infra-container-image',
-    'max-parallel-image-pulls',
-    'memory-swap',
-  ])
+  for (const name of ['container-runtime', 'network-plugin', 'cni-bin-dir', 'max-parallel-image-pulls', 'memory-swap'])
     expect(known.has(name)).toBe(false);
 });
 
