@@ -18,7 +18,14 @@ function setUp(clock = new FakeClock()) {
   nodes.set(NODE);
   const registry = new Registry();
   const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry };
-  return { clock, nodes, health: new ProxyHealth({ nodeName: 'a', syncPeriodMs: 30_000, mode: 'iptables' }, deps) };
+  return {
+    clock,
+    nodes,
+    health: new ProxyHealth(
+      { nodeName: 'a', syncPeriodMs: 30_000, mode: 'iptables', configz: { mode: 'iptables' } },
+      deps,
+    ),
+  };
 }
 
 /** A port of 127.0.0.1 that was free a moment ago. */
@@ -66,6 +73,9 @@ test('a load balancer sees on the health port whether the node takes traffic, an
   expect(scraped).toContain('kubeproxy_proxy_healthz_total{code="200"} 1');
   expect(scraped).toContain('kubeproxy_proxy_healthz_total{code="503"} 1');
   expect((await get(`http://${metrics}/proxyMode`)).body).toBe('iptables');
+  const configz = await get(`http://${metrics}/configz`);
+  expect(configz).toMatchObject({ code: 200, type: 'application/json' });
+  expect(JSON.parse(configz.body)).toEqual({ 'kubeproxy.config.k8s.io': { mode: 'iptables' } });
   expect((await get(`http://${metrics}/healthz`)).body).toBe('ok');
 });
 

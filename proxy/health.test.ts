@@ -13,7 +13,14 @@ function setUp() {
   const clock = new FakeClock();
   const registry = new Registry();
   const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry };
-  return { nodes, clock, health: new ProxyHealth({ nodeName: 'a', syncPeriodMs: 30_000, mode: 'iptables' }, deps) };
+  return {
+    nodes,
+    clock,
+    health: new ProxyHealth(
+      { nodeName: 'a', syncPeriodMs: 30_000, mode: 'iptables', configz: { mode: 'iptables' } },
+      deps,
+    ),
+  };
 }
 
 test('changes that wait for twice the sync period make the proxy unhealthy until a sync serves them', async () => {

@@ -27,6 +27,8 @@ export interface ProxyHealthOptions {
   readonly syncPeriodMs: number;
   /** What /proxyMode answers. */
   readonly mode: 'iptables' | 'nftables';
+  /** What /configz shows: the KubeProxyConfiguration in effect. */
+  readonly configz: Readonly<Record<string, unknown>>;
 }
 
 export interface ProxyHealthDeps {
@@ -117,16 +119,21 @@ export class ProxyHealth {
     });
   }
 
-  /** Serves /metrics, /healthz and /proxyMode on `address` until `signal` aborts. */
+  /** Serves /metrics, /healthz, /proxyMode and /configz on `address` until `signal` aborts. */
   serveMetrics(address: string, signal: AbortSignal): Promise<void> {
     const { registry } = this.#deps;
     const text = 'text/plain; charset=utf-8';
     return this.#serve(address, signal, async (path, res) => {
       if (path === '/metrics') reply(res, 200, registry.contentType, await registry.metrics());
       else if (path === '/healthz') reply(res, 200, text, 'ok');
+      else if (path === '/configz') reply(res, 200, 'application/json', this.#configz());
       else if (path === '/proxyMode') reply(res, 200, text, this.#opts.mode);
       else reply(res, 404, text, 'not found\n');
     });
+  }
+
+  #configz(): string {
+    return JSON.stringify({ 'kubeproxy.config.k8s.io': this.#opts.configz });
   }
 
   /** A port in use is no reason to stop proxying: bound again every 5 s, as upstream does. */

@@ -52,6 +52,8 @@ export interface ServiceProxyOptions {
   /** `host:port`, undefined switches the server off. Defaults upstream: 0.0.0.0:10256 and 127.0.0.1:10249. */
   readonly healthzAddress?: string;
   readonly metricsAddress?: string;
+  /** The KubeProxyConfiguration in effect, for people who ask. */
+  readonly configz?: Readonly<Record<string, unknown>>;
 }
 
 export interface ServiceProxyDeps {
@@ -95,7 +97,7 @@ export class ServiceProxy {
     this.#metrics = new ProxyMetrics(deps.registry);
     this.#invalid = new InvalidInput({ events: deps.events, log: this.#log });
     this.health = new ProxyHealth(
-      { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: opts.mode },
+      { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: opts.mode, configz: opts.configz ?? {} },
       { clock: deps.clock, log: this.#log, nodes: deps.nodes, metrics: this.#metrics, registry: deps.registry },
     );
     this.#families = deps.backends.map((backend) => this.#createFamily(backend));

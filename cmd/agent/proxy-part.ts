@@ -62,6 +62,7 @@ async function makeProxy(
       minSyncPeriodMs: settings.minSyncPeriodMs,
       syncPeriodMs: settings.syncPeriodMs,
       fullSyncIntervalMs: FULL_SYNC_MS,
+      configz: ctx.config.proxyConfigz,
       ...(settings.healthzAddress === undefined ? {} : { healthzAddress: settings.healthzAddress }),
       ...(settings.metricsAddress === undefined ? {} : { metricsAddress: settings.metricsAddress }),
     },

@@ -28,6 +28,8 @@ export interface AgentConfig {
   readonly process: ProcessSettings;
   /** The effective KubeletConfiguration v1beta1, for /configz. */
   readonly configz: Readonly<Record<string, unknown>>;
+  /** The effective KubeProxyConfiguration v1alpha1, for /configz of the proxy's metrics port. */
+  readonly proxyConfigz: Readonly<Record<string, unknown>>;
   readonly api: ApiSettings;
   readonly proxy: ProxySettings;
   readonly network: NetworkSettings;

@@ -6,7 +6,7 @@ import { isIp } from '../../api/cidr.ts';
 import { AgentError, errnoOf } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../../kubelet/config.ts';
 import type { AgentConfig, LogSettings, NodeletSettings, Part } from './agent-config.ts';
-import { renderConfigz } from './configz.ts';
+import { renderConfigz, renderProxyConfigz } from './configz.ts';
 import { gateWarnings, resolveGates } from './feature-gates.ts';
 import { settle } from './field.ts';
 import { nodeletFields } from './fields.ts';
@@ -126,6 +126,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     externalCloud: input.text('cloud-provider') === 'external',
   });
   const { qps, burst } = proxy.clientConnection;
+  const proxyCidr = flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR);
   const logging = logSettings(input, kubelet.logging, proxy.logging);
   return {
     parts,
@@ -148,8 +149,9 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
       logging: { ...kubelet.logging, format: logging.format, verbosity: logging.verbosity },
       featureGates: { ...kubelet.featureGates, ...input.value<Readonly<Record<string, boolean>>>('feature-gates') },
     }),
+    proxyConfigz: renderProxyConfigz(proxy, { mode: proxy.mode || 'iptables', clusterCIDR: proxyCidr }),
     api: which === 'proxy' ? { ...apiSettings(kubelet), qps, burst } : apiSettings(kubelet),
-    proxy: proxySettings(proxy, rangeOf(4, flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR))),
+    proxy: proxySettings(proxy, rangeOf(4, proxyCidr)),
     network,
     nodelet: nodeletSettings(nodelet),
   };

@@ -201,6 +201,20 @@ describe('/configz', () => {
     expect(config.configz).not.toHaveProperty('clusterCIDR');
   });
 
+  test('of the proxy holds what flags and file come to', async () => {
+    const file = 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack: {min: 7}\n';
+    const args = ['--config=/p', '--proxy-mode=nftables', '--cluster-cidr=10.2.0.0/16', '--kubeconfig=/kc'];
+    const { config } = await parse(args, { '/p': file }, 'proxy');
+    expect(config.proxyConfigz).toMatchObject({
+      kind: 'KubeProxyConfiguration',
+      apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+      mode: 'nftables',
+      clusterCIDR: '10.2.0.0/16',
+      conntrack: { min: 7, maxPerCore: 32_768, tcpEstablishedTimeout: '24h0m0s' },
+      nftables: { syncPeriod: '30s', minSyncPeriod: '1s' },
+    });
+  });
+
   test('is a file that comes to the same configuration', async () => {
     const { config } = await parse(ARGS, FILES, 'kubelet');
     const file = stringify(config.configz);
