@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CgroupFs, findCgroups, renderLimits, sharesToWeight } from './cgroup.ts';
+import { CgroupFs, findCgroups, refuseMissingControllers, renderLimits, sharesToWeight } from './cgroup.ts';
 
 const V1 = [
   '31 24 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755',
@@ -25,6 +25,14 @@ test('a hybrid host counts as v1, a unified one as v2', () => {
   expect(v1.mounts.get('pids')).toBeUndefined();
   expect(findCgroups(V2).version).toBe(2);
   expect(() => findCgroups('1 0 0:1 / / rw - ext4 x rw')).toThrow(/no cgroup file system/);
+});
+
+test('a v1 host without a controller that pods need is refused, one with v2 never', () => {
+  const refusal = 'system validation failed - Following Cgroup subsystem not mounted: [cpuset]';
+  expect(() => refuseMissingControllers(findCgroups(V1))).toThrow(refusal);
+  expect(() => refuseMissingControllers(findCgroups(V2))).not.toThrow();
+  const cpuset = '35 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset';
+  expect(() => refuseMissingControllers(findCgroups(`${V1}\n${cpuset}`))).not.toThrow();
 });
 
 test('limits in the words of v1', () => {

@@ -76,6 +76,19 @@ export function findCgroups(mountInfo: string): CgroupHierarchies {
   });
 }
 
+/** Controllers of v1 without which no pod can be run; v2 has them where it has anything. */
+const V1_NEEDED = ['cpu', 'cpuacct', 'cpuset', 'memory'];
+
+/** @throws {AgentError} CGROUP_MISSING in the words of the kubelet. */
+export function refuseMissingControllers({ version, mounts }: CgroupHierarchies): void {
+  const missing = version === 2 ? [] : V1_NEEDED.filter((name) => !mounts.has(name));
+  if (missing.length === 0) return;
+  throw new AgentError(`system validation failed - Following Cgroup subsystem not mounted: [${missing.join(' ')}]`, {
+    code: 'CGROUP_MISSING',
+    hint: 'mount them below /sys/fs/cgroup, or boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)',
+  });
+}
+
 /** Reads the hierarchies of this host. @throws {AgentError} CGROUP_MISSING */
 export async function detectCgroups(procRoot = '/proc'): Promise<CgroupHierarchies> {
   return findCgroups(await readFile(path.join(procRoot, 'self/mountinfo'), 'utf8'));

@@ -1,7 +1,7 @@
 // The cgroups of pods and of the node, wired: who makes them, and what they are limited to.
 import { aborted } from '../../core/abort.ts';
 import type { Task } from '../../core/tasks.ts';
-import { CgroupFs, type CgroupHierarchies, type CgroupTree } from '../../host/cgroup.ts';
+import { CgroupFs, type CgroupHierarchies, type CgroupTree, refuseMissingControllers } from '../../host/cgroup.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import { type CgroupObserver, observedCgroups } from '../../host/observed-cgroups.ts';
 import { processCounts } from '../../host/process-facts.ts';
@@ -22,13 +22,14 @@ export interface CgroupsPart {
   readonly task: Task;
 }
 
-/** Makes the groups of the QoS classes. @throws {AgentError} RESERVED_CGROUP_FAILED, CGROUP_WRITE_FAILED, DBUS_UNREACHABLE */
+/** Makes the groups of the QoS classes. @throws {AgentError} CGROUP_MISSING, CGROUP_WRITE_FAILED, RESERVED_CGROUP_FAILED, DBUS_UNREACHABLE */
 export async function createCgroupsPart(
   ctx: AgentContext,
   { machine, hierarchies, observe }: CgroupsPartInput,
 ): Promise<CgroupsPart> {
   const { config, clock, log, recorder } = ctx;
   const { kubelet: settings, node } = config;
+  refuseMissingControllers(hierarchies);
   const driver = settings.cgroupDriver;
   const fs = new CgroupFs(hierarchies);
   const tree = observedCgroups(driver === 'systemd' ? await systemdTree(fs) : fs, observe);

@@ -54,7 +54,7 @@ import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { createObservers, observedSandboxes } from './observers.ts';
-import { allocatableMemory, reservationsOf } from './reservations.ts';
+import { allocatableMemory, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createShutdownPart } from './shutdown-part.ts';
@@ -92,7 +92,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         },
       }
     : {};
-  const reserved = reservationsOf(config.node, machine, await fileSystemBytes(rootDir));
+  const rootFsBytes = await fileSystemBytes(rootDir);
+  const reserved = reservationsOf(config.node, machine, rootFsBytes);
+  refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
 
   const { runtime, images, close } = connectRuntime(
     {

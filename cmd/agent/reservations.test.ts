@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatQuantity } from '../../api/quantity.ts';
 import { factsOf } from '../../kubelet/node/fake-facts.ts';
-import { allocatableMemory, allPodsLimits, reservationsOf } from './reservations.ts';
+import { allocatableMemory, allPodsLimits, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
 
 const GIB = 2 ** 30;
 const machine = { ...factsOf().machine, cores: 2, memoryBytes: 4 * GIB };
@@ -25,4 +25,18 @@ test('a threshold in percent is a share of what the node has', () => {
 test('more reserved than there is leaves nothing, not less', () => {
   const reservations = reservationsOf({ reserved: { memory: '8Gi' }, evictionHard: {} }, machine, GIB);
   expect(allocatableMemory(machine, reservations)).toBe(0);
+});
+
+test('more reserved than there is keeps the agent from starting, with all that is too much', () => {
+  const refuse = (reserved: Record<string, string>) =>
+    refuseOverReserved(
+      reservationsOf({ reserved, evictionHard: { 'memory.available': '512Mi' } }, machine, GIB),
+      capacityOf(machine, GIB),
+    );
+  expect(() => refuse({ cpu: '2', memory: '3584Mi', pid: '1000' })).not.toThrow();
+  expect(() => refuse({ cpu: '2500m', memory: '3585Mi' })).toThrow(
+    'invalid Node Allocatable configuration. ' +
+      'Resource "cpu" has a reservation of 2500m but capacity of 2. Expected capacity >= reservation. ' +
+      'Resource "memory" has a reservation of 4097Mi but capacity of 4Gi. Expected capacity >= reservation.',
+  );
 });

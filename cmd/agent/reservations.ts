@@ -1,6 +1,17 @@
 // What is kept from pods: reserved resources, and what must stay free so that nothing is evicted
 // (pkg/kubelet/cm GetNodeAllocatableReservation).
-import { parseQuantity, type Quantity, quantityMilliValue, quantityOf, quantityValue } from '../../api/quantity.ts';
+import {
+  addQuantities,
+  compareQuantities,
+  formatQuantity,
+  parseQuantity,
+  type Quantity,
+  quantityMilliValue,
+  quantityOf,
+  quantityValue,
+  ZERO_QUANTITY,
+} from '../../api/quantity.ts';
+import { AgentError } from '../../core/errors.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import type { Reservation } from '../../kubelet/node/node-status.ts';
 import type { NodeSettings } from '../config/agent-config.ts';
@@ -31,6 +42,34 @@ export function reservationsOf(
     if (resource !== undefined) kept.push([resource, thresholdOf(threshold, capacity[resource]!)]);
   }
   return { forSystem: Object.fromEntries(reserved), againstEviction: Object.fromEntries(kept) };
+}
+
+/** What can be reserved. */
+export function capacityOf(machine: MachineInfo, rootFsBytes: number): Reservation {
+  return {
+    cpu: quantityOf(machine.cores),
+    memory: quantityOf(machine.memoryBytes, 'BinarySI'),
+    'ephemeral-storage': quantityOf(rootFsBytes, 'BinarySI'),
+  };
+}
+
+/** @throws {AgentError} CONFIG_INVALID when more is kept than there is, in the words of the kubelet. */
+export function refuseOverReserved({ forSystem, againstEviction }: Reservations, capacity: Reservation): void {
+  const faults = Object.entries(capacity).flatMap(([name, whole]) => {
+    const [first, second] = [forSystem[name], againstEviction[name]];
+    if (first === undefined && second === undefined) return [];
+    const kept = addQuantities(first ?? ZERO_QUANTITY, second ?? ZERO_QUANTITY);
+    if (compareQuantities(kept, whole) <= 0) return [];
+    const [wanted, there] = [formatQuantity(kept), formatQuantity(whole)];
+    return [
+      `Resource "${name}" has a reservation of ${wanted} but capacity of ${there}. Expected capacity >= reservation.`,
+    ];
+  });
+  if (faults.length === 0) return;
+  throw new AgentError(`invalid Node Allocatable configuration. ${faults.join(' ')}`, {
+    code: 'CONFIG_INVALID',
+    hint: 'see kubeReserved, systemReserved and evictionHard in the KubeletConfiguration',
+  });
 }
 
 /** Bounds of the cgroup of all pods: the eviction margin is inside, or the kernel would kill before anything is evicted. */
