@@ -85,7 +85,7 @@ describe.skipIf(missing !== undefined)('a node that runs short of something', ()
     expect(gone.status).toMatchObject({ reason: 'Evicted', containerStatuses: [{ state: { terminated: {} } }] });
     const message = gone.status?.message ?? '';
     expect(message).toMatch(
-      /^The node was low on resource: memory\. Threshold quantity: 200Mi, available: \d+Ki\. Container main was using \d+Ki, request is 20Mi, has larger consumption of memory\. $/,
+      /^The node was low on resource: memory\. Threshold quantity: 200Mi, available: \d+[KM]i\. Container main was using \d+[KM]i, request is 20Mi, has larger consumption of memory\. $/,
     );
     expect(gone.status?.conditions).toContainEqual(
       expect.objectContaining({ type: 'DisruptionTarget', status: 'True', reason: 'TerminationByKubelet', message }),
@@ -125,12 +125,12 @@ describe.skipIf(missing !== undefined)('a node that runs short of something', ()
     await lab.start('modest', filling('head -c 10m /dev/zero > /data/file'), { volumes });
     await lab.apply('greedy', filling('head -c 70m /dev/zero > /data/file'), { volumes });
     expect((await evicted('greedy')).status?.message).toMatch(
-      /^The node was low on resource: ephemeral-storage\. Threshold quantity: 64Mi, available: \d+Ki\. /,
+      /^The node was low on resource: ephemeral-storage\. Threshold quantity: 64Mi, available: \d+[KM]i\. /,
     );
     await untilCondition('DiskPressure', 'False KubeletHasNoDiskPressure');
     await lab.apply('many', filling('cd /data; i=0; while [ $i -lt 18000 ]; do : > $i; i=$((i+1)); done'), { volumes });
     expect((await evicted('many')).status?.message).toMatch(
-      /^The node was low on resource: inodes\. Threshold quantity: 5k, available: \d+\. /,
+      /^The node was low on resource: inodes\. Threshold quantity: 5k, available: \d+k?\. /,
     );
     expect(isUp(await lab.ready('modest'))).toBe(true);
   });
