@@ -26,15 +26,22 @@ export function runtimeStatusOf(pods: ServedPods, pod: Pod): Promise<PodRuntimeS
   return pods.runtimeStatus({ uid, name, namespace });
 }
 
-/** The newest container of that name. @throws {HttpError} 404 no such pod, 500 no such container. */
+/** The newest container of that name. @throws {HttpError} 404 no such pod, 500 no such container, in upstream's words for `use`. */
 export async function servedContainer(
   pods: ServedPods,
   target: ContainerPath,
+  use: 'exec' | 'attach' = 'exec',
 ): Promise<{ readonly pod: Pod; readonly container: RuntimeContainer }> {
   const pod = servedPod(pods, target);
   const sameUid = target.uid === undefined || target.uid === pod.metadata?.uid;
   const container = sameUid ? findContainer(await runtimeStatusOf(pods, pod), target.container) : undefined;
-  if (container === undefined) throw new HttpError(500, `container not found (${JSON.stringify(target.container)})`);
+  if (container === undefined) {
+    const missing =
+      use === 'attach'
+        ? `container ${target.container} not found in pod ${podFullName(pod)}`
+        : `container not found (${JSON.stringify(target.container)})`;
+    throw new HttpError(500, missing);
+  }
   return { pod, container };
 }
 

@@ -169,6 +169,10 @@ test('a resumed TLS session still knows its caller', async () => {
 });
 
 test('pods, running pods, metrics, configuration and commands', async () => {
+  expect((await answerOf('/healthz?verbose')).body).toBe(
+    '[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n',
+  );
+  expect(await answerOf('/healthz/log')).toEqual({ code: 200, body: 'ok' });
   expect(JSON.parse((await answerOf('/pods')).body)).toMatchObject({ kind: 'PodList', items: [pods.pod] });
   const running = JSON.parse((await answerOf('/runningpods/')).body);
   expect(running.items[0]).toMatchObject({ metadata: { name: 'web' }, spec: { containers: [{ name: 'main' }] } });
@@ -297,6 +301,7 @@ test('port-forward through a WebSocket is a SPDY connection at the runtime', asy
 test.each([
   ['/exec/default/gone/main?output=1', 404, 'pod does not exist'],
   ['/exec/default/web/other?output=1', 500, 'container not found ("other")'],
+  ['/attach/default/web/other?output=1', 500, 'container other not found in pod web_default'],
   ['/exec/default/web/uid-old/main?output=1', 500, 'container not found ("main")'],
   ['/exec/default/web/main?command=ls', 400, 'you must specify at least 1 of stdin, stdout, stderr'],
   ['/portForward/default/web/uid-old?port=1', 404, 'pod not found'],

@@ -20,7 +20,7 @@ import {
 } from './auth.ts';
 import { Dispatcher } from './dispatch.ts';
 import { type Handlers, podEndpoints } from './endpoints.ts';
-import { type HealthCheck, pingCheck } from './healthz.ts';
+import { type HealthCheck, logCheck, pingCheck } from './healthz.ts';
 import { HealthzServer } from './healthz-server.ts';
 import { createServerMetrics, HttpMetrics } from './http-metrics.ts';
 import { listen } from './listen.ts';
@@ -138,7 +138,9 @@ export class KubeletServer {
   #dispatchers(deps: KubeletServerDeps): (gate: Gate | undefined) => Dispatcher {
     const { pods, runtime, metrics, clock } = deps;
     const { switches = ALL_ENDPOINTS, splitLogStreams = false, streamIdleMs = STREAM_IDLE_MS } = this.#options;
-    const checks = [pingCheck, ...(deps.healthChecks ?? [])].map((check) => watched(check, deps.onHealthCheck));
+    const checks = [pingCheck, logCheck, ...(deps.healthChecks ?? [])].map((check) =>
+      watched(check, deps.onHealthCheck),
+    );
     const handlers = {
       ...podEndpoints({ pods, runtime, metrics, checks, splitLogStreams, clock }),
       ...deps.handlers,

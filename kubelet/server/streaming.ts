@@ -118,7 +118,7 @@ async function prepareSession(
     return async () => ({ url: await runtime.portForward({ podSandboxId, port }) });
   }
   const asked = parseStreams(query);
-  const { pod, container } = await servedContainer(pods, route.target);
+  const { pod, container } = await servedContainer(pods, route.target, route.kind);
   const containerId = container.id;
   if (route.kind === 'exec') {
     const cmd = query.getAll('command');
