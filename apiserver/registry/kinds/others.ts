@@ -14,6 +14,7 @@ import {
 import type { AnyObject, KindDefinition, UpdateSubresource } from '../definition.ts';
 import { restore } from '../restore.ts';
 import * as tables from '../tables/others.ts';
+import * as certificates from '../validation/certificates.ts';
 import { runtimeClassFaults } from '../validation/limits.ts';
 import * as faults from '../validation/others.ts';
 import { csiDriverFaults, storageClassFaults } from '../validation/storage.ts';
@@ -37,7 +38,8 @@ function signingRequestPart(owns: (type: string) => boolean, certificate: boolea
       next.status = { ...known, ...(conditions.length === 0 ? {} : { conditions }) };
       if (certificate && wanted?.certificate !== undefined) next.status.certificate = wanted.certificate;
     },
-    validate: (next, old) => faults.approvalFaults(next as unknown as SigningRequest, old as unknown as SigningRequest),
+    validate: (next, old) =>
+      certificates.approvalFaults(next as unknown as SigningRequest, old as unknown as SigningRequest),
   };
 }
 
@@ -68,7 +70,7 @@ export const otherKinds: KindDefinition[] = [
       o.status = {};
     },
     prepareUpdate: (next, old) => restore(next, old, 'spec'),
-    validate: (o) => faults.signingRequestFaults(o as unknown as SigningRequest),
+    validate: (o) => certificates.signingRequestFaults(o as unknown as SigningRequest),
     subresources: {
       approval: signingRequestPart(isDecision, false),
       status: signingRequestPart((type) => !isDecision(type), true),

@@ -1,6 +1,5 @@
 // Faults of the smaller kinds.
 import { isDeepStrictEqual } from 'node:util';
-import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.js';
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js';
 import type { Role, RoleBinding } from 'kubernetes-types/rbac/v1.js';
 import type { PriorityClass } from 'kubernetes-types/scheduling/v1.js';
@@ -99,39 +98,6 @@ export function priorityClassFaults(object: AnyObject): FieldError[] {
     faults.push(
       forbiddenField('value', `maximum allowed value of a user defined priority is ${HIGHEST_USER_PRIORITY}`),
     );
-  }
-  return faults;
-}
-
-export function signingRequestFaults(request: CertificateSigningRequest): FieldError[] {
-  const { spec } = request;
-  const faults: FieldError[] = [];
-  if (!spec?.request) faults.push(required('spec.request'));
-  if (!spec?.signerName) faults.push(required('spec.signerName'));
-  if ((spec?.usages?.length ?? 0) === 0) faults.push(required('spec.usages', 'usages must contain at least one value'));
-  if (spec?.expirationSeconds !== undefined && spec.expirationSeconds < 600) {
-    faults.push(
-      invalid(
-        'spec.expirationSeconds',
-        spec.expirationSeconds,
-        'may not specify a duration less than 600 seconds (10 minutes)',
-      ),
-    );
-  }
-  return faults;
-}
-
-/** A decision is final: it can neither be withdrawn nor turned round. */
-export function approvalFaults(next: CertificateSigningRequest, old: CertificateSigningRequest): FieldError[] {
-  const conditions = next.status?.conditions ?? [];
-  const has = (type: string) => conditions.some((c) => c.type === type);
-  const faults: FieldError[] = [];
-  if (has('Approved') && has('Denied')) {
-    faults.push(invalid('status.conditions', conditions, 'Approved and Denied conditions are mutually exclusive'));
-  }
-  for (const { type } of old.status?.conditions ?? []) {
-    if (!has(type))
-      faults.push(forbiddenField('status.conditions', `updates may not remove a condition of type "${type}"`));
   }
   return faults;
 }
