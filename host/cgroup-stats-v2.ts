@@ -46,6 +46,8 @@ class V2Reader implements CgroupReader {
   readonly #files: GroupFiles;
   /** Of the root alone. */
   readonly #meminfo: string | undefined;
+  /** What `use` has seen of the details: their files are read once for both. */
+  #seen: Pick<CgroupDetails, 'userNs' | 'systemNs' | 'kernelBytes'> | undefined;
 
   constructor(name: string, createdAtMs: number, files: GroupFiles, meminfo: string | undefined) {
     this.name = name;
@@ -64,19 +66,23 @@ class V2Reader implements CgroupReader {
             numberIn(this.#files.readOptional('memory.swap.current')),
           )
         : memoryOfV2(stat, flatValue(stat, 'anon') + flatValue(stat, 'file'), usedSwap(this.#meminfo));
-    return { cpuNs: flatValue(this.#files.read('cpu.stat'), 'usage_usec') * 1000, memory };
+    const cpu = this.#files.read('cpu.stat');
+    this.#seen = {
+      userNs: flatValue(cpu, 'user_usec') * 1000,
+      systemNs: flatValue(cpu, 'system_usec') * 1000,
+      kernelBytes: flatValue(stat, 'kernel'),
+    };
+    return { cpuNs: flatValue(cpu, 'usage_usec') * 1000, memory };
   }
 
   details(): CgroupDetails {
     const files = this.#files;
-    const cpu = files.read('cpu.stat');
+    if (this.#seen === undefined) this.use();
     const events = files.readOptional('memory.events');
     const threads = files.readOptional('pids.current');
     return {
-      userNs: flatValue(cpu, 'user_usec') * 1000,
-      systemNs: flatValue(cpu, 'system_usec') * 1000,
+      ...this.#seen!,
       maxUsageBytes: numberIn(files.readOptional('memory.peak')),
-      kernelBytes: flatValue(files.read('memory.stat'), 'kernel'),
       failures: flatValue(events, 'max'),
       oomKills: flatValue(events, 'oom_kill'),
       threads: threads === '' ? undefined : numberIn(threads),
@@ -173,18 +179,20 @@ export function parseIoStat(text: string): DeviceIo[] {
   return devices;
 }
 
+const SOME = /^some avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)/m;
+const FULL = /^full avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)/m;
 const NO_PRESSURE: PressureLine = { avg10: 0, avg60: 0, avg300: 0, total: 0 };
 
 /** Pure: `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and `full` likewise. Undefined for an empty text. */
 export function parsePressure(text: string): Pressure | undefined {
-  const line = (kind: string): PressureLine | undefined => {
-    const match = new RegExp(`^${kind} avg10=([\\d.]+) avg60=([\\d.]+) avg300=([\\d.]+) total=(\\d+)`, 'm').exec(text);
+  const line = (pattern: RegExp): PressureLine | undefined => {
+    const match = pattern.exec(text);
     if (match === null) return undefined;
     const [avg10, avg60, avg300, total] = match.slice(1).map(Number) as [number, number, number, number];
     return { avg10, avg60, avg300, total };
   };
-  const some = line('some');
-  return some && { some, full: line('full') ?? NO_PRESSURE };
+  const some = line(SOME);
+  return some && { some, full: line(FULL) ?? NO_PRESSURE };
 }
 
 /** Pure: 1 → 2, 10000 → 262144; 0 (no such file) → 0. */

@@ -1,5 +1,6 @@
 // Puts together what /stats/summary and the metrics of containers show: samples of cgroups, storage, the node itself.
 import type { Pod } from '../../api/pod.ts';
+import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { bootTimeMs } from '../../host/process-facts.ts';
@@ -40,6 +41,8 @@ export interface NodeStatsDeps {
 export const SAMPLE_AGE_MS = 5_000;
 /** Figures that cost the runtime or the disk some work, ms. */
 const STORAGE_AGE_MS = 10_000;
+/** Volumes that were never measured are waited for so long, ms. */
+const VOLUME_WAIT_MS = 10_000;
 /** Who asks for rates and was not there before waits for a second look, ms. */
 const SECOND_LOOK_MS = 1_000;
 
@@ -80,14 +83,18 @@ export class NodeStats {
 
   /** Volumes of all pods, each measured within the usual period; measures now only what never was. */
   async volumes(pods: readonly Pod[]): Promise<(podUid: string) => PodVolumes | undefined> {
-    const { volumes } = this.#deps;
+    const { volumes, clock } = this.#deps;
     const { volumeAgeMs } = this.#opts;
     if (volumeAgeMs < 0) return () => undefined;
     const measured = volumes.measure(pods, volumeAgeMs).catch((err: unknown) => {
       this.#log.warn({ err }, 'volumes not measured');
     });
-    // Who comes again gets what is known: a walk of a large volume holds up nobody but the first.
-    if (pods.some((pod) => volumes.known(pod.metadata?.uid ?? '') === undefined)) await measured;
+    // Who comes again gets what is known: a walk of a large volume holds up only the first, and him not for long.
+    if (pods.some((pod) => volumes.known(pod.metadata?.uid ?? '') === undefined)) {
+      using waiting = linkedSignal();
+      await Promise.race([measured, clock.sleep(VOLUME_WAIT_MS, waiting.signal)]);
+      waiting.abort(); // ends the sleep
+    }
     return (uid) => volumes.known(uid);
   }
 

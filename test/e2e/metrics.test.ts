@@ -118,7 +118,8 @@ describe.skipIf(missing !== undefined)('figures of a node', { timeout: 300_000 }
       (p) =>
         (of(p, 'busy')?.cpu?.usageNanoCores ?? 0) > 20_000_000 &&
         (of(p, 'big')?.memory?.workingSetBytes ?? 0) > 25_000_000 &&
-        (of(p, 'writer')?.rootfs?.usedBytes ?? 0) >= 4 * MIB,
+        (of(p, 'writer')?.rootfs?.usedBytes ?? 0) >= 4 * MIB &&
+        p.volume?.length === 4,
     );
     const [busy, big, writer] = [of(pod, 'busy')!, of(pod, 'big')!, of(pod, 'writer')!];
     expect(busy.cpu!.usageCoreNanoSeconds).toBeGreaterThan(20_000_000);
