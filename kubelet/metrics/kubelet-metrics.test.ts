@@ -70,6 +70,28 @@ test('a pod with a claim is not in the SLI, but in the others', async () => {
   );
 });
 
+test('the end of a container counts once, and not again for an agent that was started anew', async () => {
+  const ended = (id: string, exitCode: number) => ({ terminated: { containerID: id, exitCode, reason: 'Error' } });
+  const status = (last: object | undefined, now: object): PodStatus =>
+    ({ phase: 'Running', containerStatuses: [{ lastState: last, state: now }] }) as unknown as PodStatus;
+  const total = async (code: number) =>
+    (await lines()).find(
+      (l) => l.startsWith('kubelet_terminated_containers_total') && l.includes(`exit_code="${code}"`),
+    );
+  metrics.podSeen(podNamed('a'));
+  metrics.podStatus('a', status(undefined, { running: {} }));
+  metrics.podStatus('a', status(undefined, ended('1', 1)));
+  metrics.podStatus('a', status(ended('1', 1), { running: {} }));
+  metrics.podStatus('a', status(ended('2', 1), { running: {} })); // it went by between two looks
+  expect(await total(1)).toMatch(/container_type="container",exit_code="1",reason="Error"} 2$/);
+  metrics.podSeen({ ...podNamed('old'), status: { phase: 'Running' } });
+  metrics.podStatus('old', status(ended('3', 7), { running: {} }));
+  expect(await total(7)).toBeUndefined();
+  metrics.podStatus('old', status(ended('3', 7), ended('4', 7)));
+  expect(await total(7)).toMatch(/ 1$/);
+  metrics.podGone('old');
+});
+
 test('what is told is counted under the labels of upstream', async () => {
   const pod = podNamed('a', { initContainers: [{ name: 'i' }], ephemeralContainers: [{ name: 'e' }] });
   metrics.containerStarted(pod, 'c');

@@ -2,6 +2,7 @@
 import type { Pod, PodStatus } from '../../api/pod.ts';
 import type { Clock } from '../../core/clock.ts';
 import { Counter, Gauge, Histogram, type Registry } from '../../core/metrics.ts';
+import { ContainerEnds } from './container-ends.ts';
 import type { ContainerKind, KubeletObserver, PodWork } from './observer.ts';
 import { PodStarts } from './pod-starts.ts';
 
@@ -43,6 +44,7 @@ export function containerKind(pod: Pod, name: string): ContainerKind {
 
 export class KubeletMetrics implements KubeletObserver {
   readonly #starts: PodStarts;
+  readonly #ends = new ContainerEnds();
   readonly #rejections: Counter<'reason'>;
   readonly #preemptions: Counter<'preemption_signal'>;
   readonly #work: Histogram<'operation_type'>;
@@ -57,6 +59,7 @@ export class KubeletMetrics implements KubeletObserver {
   readonly #containersPerPod: Histogram;
   readonly #containers: Counter<'container_type'>;
   readonly #containerErrors: Counter<'container_type' | 'code'>;
+  readonly #terminated: Counter<'container_type' | 'exit_code' | 'reason'>;
   readonly #pulls: Histogram<'image_size_in_bytes'>;
   readonly #imagesRemoved: Counter<'reason'>;
   readonly #storage: Histogram<'volume_plugin' | 'operation_name' | 'status' | 'migrated'>;
@@ -131,6 +134,12 @@ export class KubeletMetrics implements KubeletObserver {
       labelNames: ['container_type', 'code'],
       registers,
     });
+    this.#terminated = new Counter({
+      name: 'kubelet_terminated_containers_total',
+      help: 'Ends of containers, by kind, exit code and reason',
+      labelNames: ['container_type', 'exit_code', 'reason'],
+      registers,
+    });
     this.#pulls = new Histogram({
       name: 'kubelet_image_pull_duration_seconds',
       help: 'Time to pull an image, seconds',
@@ -156,6 +165,7 @@ export class KubeletMetrics implements KubeletObserver {
   podSeen(pod: Pod): void {
     this.#containersPerPod.observe(pod.spec?.containers?.length ?? 0);
     this.#starts.seen(pod);
+    this.#ends.seen(pod);
   }
 
   podRejected(reason: string): void {
@@ -175,6 +185,9 @@ export class KubeletMetrics implements KubeletObserver {
   }
 
   podStatus(uid: string, status: PodStatus): void {
+    for (const { kind, exitCode, reason } of this.#ends.status(uid, status)) {
+      this.#terminated.inc({ container_type: kind, exit_code: String(exitCode), reason });
+    }
     const start = this.#starts.status(uid, status);
     if (start === undefined) return;
     this.#start.observe(start.sinceSeenSeconds);
@@ -184,6 +197,7 @@ export class KubeletMetrics implements KubeletObserver {
 
   podGone(uid: string): void {
     this.#starts.forget(uid);
+    this.#ends.forget(uid);
   }
 
   statusWritten(afterSeconds: number): void {
