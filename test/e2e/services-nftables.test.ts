@@ -161,7 +161,7 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
 
   /** Starts the agent of node-1 in another mode, over whatever the one before left. */
   const restartAs = async (mode: string): Promise<void> => {
-    await faults.killAgent();
+    if (await faults.agentRuns()) await faults.killAgent();
     const ready = await faults.startAgent((args) =>
       args.map((a) => a.replace(/^--proxy-mode=.*/, `--proxy-mode=${mode}`)),
     );
@@ -189,5 +189,23 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     expect(await rulesOfServices()).toEqual({ iptables: 0, nftables: 1 });
     expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
     expect(wanted).toContain(await answerOutside(`http://${nodes[0]!.ip}:30080/`));
+  });
+
+  test.each(['nftables', 'iptables'])('agent --cleanup leaves nothing of a node that ran in %s mode', async (mode) => {
+    await restartAs(mode);
+    const tool = mode === 'nftables' ? TABLE : (['iptables-save'] as const);
+    await cluster.untilRules(
+      'node-1',
+      (rules) => targetsOf('web', rules).length > 0 || rules.includes('KUBE-SVC-'),
+      tool,
+    );
+    await faults.killAgent();
+    const [program, ...args] = faults.command;
+    await cluster.inNode('node-1', program!, ...args, '--cleanup');
+    const inNode = async (...command: [string, ...string[]]) => await cluster.inNode('node-1', ...command);
+    for (const save of ['iptables-save', 'ip6tables-save']) expect(await inNode(save)).not.toMatch(/KUBE-|FLANNEL/);
+    expect(await inNode('nft', 'list', 'tables')).not.toMatch(/kube-proxy|flannel/);
+    expect(await inNode('ip', '-o', 'link')).not.toContain('flannel');
+    expect(await inNode('ip', 'route')).not.toContain(nodes[1]!.podCIDR);
   });
 });

@@ -72,6 +72,11 @@ export class FaultNode implements AsyncDisposable {
     }
   }
 
+  /** Program and arguments with which the agent was started. */
+  get command(): readonly string[] {
+    return this.#command;
+  }
+
   get agentPid(): number {
     return this.#agent.pid;
   }
