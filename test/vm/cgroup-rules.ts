@@ -23,6 +23,15 @@ const RESOURCES: Readonly<Record<string, ResourceRequirements>> = {
   besteffort: {},
 };
 
+/** As much of /stats/summary as is looked at. */
+interface Summary {
+  readonly pods: readonly {
+    readonly podRef: { readonly uid: string };
+    readonly memory: { readonly workingSetBytes: number };
+    readonly containers: readonly { readonly name: string; readonly cpu: { readonly usageCoreNanoSeconds: number } }[];
+  }[];
+}
+
 /** The group of a pod below /sys/fs/cgroup: systemd's name spells the whole way, with `_` for the uid's own hyphens. */
 function podSlice({ metadata, status }: Pod): string {
   const level = status?.qosClass === 'Guaranteed' ? '' : `-${status!.qosClass!.toLowerCase()}`;
@@ -142,6 +151,22 @@ export function describeCgroups(node: () => VmNode): void {
     const all = await read('kubepods.slice', 'cpu.weight', 'memory.max');
     expect(all['cpu.weight']).toBe(String(weightOf(1800)));
     expect(Number(all['memory.max'])).toBe(quantityValue(parseQuantity(memory!)) - 128 * MIB);
+  });
+
+  test('the figures of use come from the files of cgroup v2', async () => {
+    const raw = (path: string) => node().run('get', '--raw', `/api/v1/nodes/${node().name}/proxy/${path}`);
+    const summary = JSON.parse(await raw('stats/summary')) as Summary;
+    for (const one of Object.values(pods)) {
+      const { 'memory.current': current } = await read(podSlice(one), 'memory.current');
+      const told = summary.pods.find(({ podRef }) => podRef.uid === one.metadata!.uid);
+      expect(told?.containers.map(({ name }) => name)).toEqual(['main']);
+      expect(told?.containers[0]?.cpu.usageCoreNanoSeconds).toBeGreaterThan(0);
+      expect(told?.memory.workingSetBytes).toBeGreaterThan(0);
+      // Taken at another moment: a sleeping pod's use changes little.
+      expect(told?.memory.workingSetBytes).toBeLessThan(Number(current) + 16 * MIB);
+    }
+    const working = /^container_memory_working_set_bytes\{container="main",namespace="default",pod="burstable"\} \d+/m;
+    expect(await raw('metrics/resource')).toMatch(working);
   });
 
   test('limits outlive that systemd reads its units again', async () => {

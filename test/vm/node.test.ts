@@ -59,12 +59,10 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
       elsewhere.spec!.nodeName = 'node-1';
       await kubectl.apply(elsewhere);
       const [there] = (await vm.untilPodsReady(['there'])) as [Pod];
-      const get = (from: string, to: Pod) => {
-        const script = `printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w 30 ${to.status?.podIP} 8080`;
-        return vm.run('exec', from, '--', 'sh', '-c', script);
-      };
-      expect(await get('here', there)).toMatch(/there\n$/);
-      expect(await get('there', here)).toMatch(/here\n$/);
+      const get = (from: string, to: Pod) =>
+        vm.run('exec', from, '--', 'timeout', '60', 'wget', '-qO-', `http://${to.status?.podIP}:8080/hostname`);
+      expect(await get('here', there)).toBe('there\n');
+      expect(await get('there', here)).toBe('here\n');
     });
   });
 

@@ -44,8 +44,7 @@ export function describePower(node: () => VmNode): void {
   test('pods do not notice that systemd restarts the agent', async () => {
     await untilTraces((lines) => lines.length === 0);
     before = await node().startPods(NAMES.map((name) => pod(name)));
-    await node().script('systemctl restart nodelet');
-    await node().untilAgentReports();
+    await node().restartAgent();
     const after = await node().untilPodsReady(NAMES);
     expect(after.map(statusOf)).toEqual(before.map(statusOf));
     expect(after.map((p) => p.status?.podIP)).toEqual(before.map((p) => p.status?.podIP));

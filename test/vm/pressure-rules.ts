@@ -15,7 +15,7 @@ export const EVICTION = {
 /** Fills memory in small steps, far beyond what the machine has. */
 function hog(): Pod {
   const script =
-    'i=0; while :; do i=$((i+1)); dd if=/dev/zero of=/memory/$i bs=1M count=16 2>/dev/null; sleep 0.2; done';
+    'i=0; while :; do i=$((i+1)); dd if=/dev/zero of=/memory/$i bs=1M count=32 2>/dev/null; sleep 0.2; done';
   const made = pod('hog', ['sh', '-c', script], { volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }] });
   made.spec!.containers[0]!.volumeMounts = [{ name: 'memory', mountPath: '/memory' }];
   return made;

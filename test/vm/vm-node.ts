@@ -17,8 +17,8 @@ import { Machine } from './machine.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const INSTALL_DIR = '/usr/lib/nodelet';
-const READY_MS = 240_000;
-const PODS_READY_MS = 180_000;
+const READY_MS = 300_000;
+const PODS_READY_MS = 300_000;
 const COMMAND_MS = 180_000;
 const ASK_AGAIN_MS = 500;
 /** Labs give their own nodes .10 to .249. */
@@ -113,6 +113,16 @@ export class VmNode implements AsyncDisposable {
     } catch (err) {
       throw new Error(`${String(err)}\n${await this.agentLog()}`);
     }
+  }
+
+  /** Has systemd restart the agent and resolves when the new one has reported. */
+  async restartAgent(): Promise<void> {
+    await this.script(`
+      old=$(systemctl show -P MainPID nodelet)
+      systemctl --no-block restart nodelet
+      until pid=$(systemctl show -P MainPID nodelet) && [ $pid != 0 ] && [ $pid != $old ]; do sleep 0.2; done
+    `);
+    await this.untilAgentReports();
   }
 
   /** Resolves when the agent has started and said since now that its Node is Ready. */
