@@ -71,7 +71,7 @@ export function userOfCertificate(peer: PeerCertificate, verified: boolean, nowM
   if (peer.valid_to !== undefined && nowMs > Date.parse(peer.valid_to)) {
     throw new Error('the client certificate has expired');
   }
-  const name = [peer.subject?.CN ?? ''].flat()[0] ?? '';
+  const name = [peer.subject?.CN ?? ''].flat().at(-1) ?? ''; // the last of several, as Go reads it
   return name === '' ? undefined : { name, groups: [peer.subject?.O ?? []].flat() };
 }
 

@@ -284,14 +284,16 @@ describe('bytes that are no honest request', () => {
 
   test('a head of more than a megabyte is refused', async () => {
     await start();
-    expect(await answerTo(`GET /pods HTTP/1.1\r\nHost: n\r\nX: ${'x'.repeat(1 << 20)}\r\n\r\n`)).toMatch(
-      /^HTTP\/1\.1 431 /,
-    );
-    expect(await answerTo(`GET /${'x'.repeat(1 << 20)} HTTP/1.1\r\nHost: n\r\n\r\n`)).toMatch(/^HTTP\/1\.1 431 /);
+    const long = 'x'.repeat(1 << 20);
+    for (const head of [`GET /pods HTTP/1.1\r\nHost: n\r\nX: ${long}`, `GET /${long} HTTP/1.1\r\nHost: n`]) {
+      // Who still writes when the connection is closed may never see the answer.
+      expect(await answerTo(`${head}\r\n\r\n`)).toMatch(/^(HTTP\/1\.1 431 .*|)$/s);
+    }
+    expect(reached).toEqual([]);
   });
 
   test('a head that comes byte by byte, and a handshake that does not come, are given up', async () => {
-    await start({ headMs: 300 });
+    await start({ headMs: 4000 }); // an honest handshake on a busy machine takes less
     const slow = await rawSocket();
     slow.write('GET /pods HTTP/1.1\r\nX:');
     const drip = setInterval(() => slow.write('x'), 20);
