@@ -131,6 +131,19 @@ test('usage for those who decide by it is read at once', () => {
   expect(usage.nodeProcesses().current).toBeGreaterThan(0);
 });
 
+test('what was known of a pod goes with it', async () => {
+  const targets = [fakeTarget([])];
+  const forgotten: string[][] = [];
+  const storage = {
+    forgetAllBut: (uids: ReadonlySet<string>) => forgotten.push([...uids]),
+    podStorage: async (asked: readonly unknown[]) => new Map(asked.map((_, i) => [String(i), {}])),
+  };
+  const deps = { source: cgroups, images: {}, storage, targets: () => targets, cgroupParentOf: () => '', clock };
+  const own = new NodeUsage({ rootDir: '/tmp', memoryBytes: 1, podsCgroup: '' }, deps as never);
+  expect((await own.podStorage([{ metadata: { uid: 'u' } }, { metadata: { uid: 'gone' } }], 0)).size).toBe(1);
+  expect(forgotten).toEqual([['u']]);
+});
+
 test('a runtime that names no file system of images is an error, and is asked again', async () => {
   await expect(usage.imageFs(10_000)).rejects.toMatchObject({ code: 'IMAGE_FS_UNKNOWN' });
   await expect(usage.imageFs(10_000)).rejects.toMatchObject({ code: 'IMAGE_FS_UNKNOWN' });

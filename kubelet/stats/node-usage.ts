@@ -94,9 +94,12 @@ export class NodeUsage implements UsageSource {
   }
 
   async podStorage(pods: readonly Pod[], maxAgeMs: number): Promise<ReadonlyMap<string, PodStorage>> {
+    const { storage, targets } = this.#deps;
+    const all = targets();
+    storage.forgetAllBut(new Set(all.map((t) => t.uid)));
     const wanted = new Set(pods.map((p) => p.metadata?.uid));
-    const targets = this.#deps.targets().filter((t) => wanted.has(t.uid));
-    return await this.#deps.storage.podStorage(targets, maxAgeMs);
+    const asked = all.filter((t) => wanted.has(t.uid));
+    return await storage.podStorage(asked, maxAgeMs);
   }
 
   #targetOf(pod: Pod): PodTarget | undefined {
