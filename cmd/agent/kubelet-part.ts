@@ -1,60 +1,47 @@
 // The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
 // parts depend on each other.
-import { lookup } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import path from 'node:path';
-import type { RuntimeClass } from '../../api/kinds.ts';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
-import type { ReadonlyStore } from '../../client/store.ts';
-import { AgentError, errorMessage } from '../../core/errors.ts';
+import { errorMessage } from '../../core/errors.ts';
 import { Slots } from '../../core/slots.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { tailLog } from '../../cri/container-log.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
-import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { appArmorEnabled } from '../../host/apparmor.ts';
 import { detectCgroups } from '../../host/cgroup.ts';
 import { canLimitSwap } from '../../host/cgroup-swap.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
-import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
-import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import { ensureDataDirs } from '../../kubelet/data-dirs.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
-import { NodeLease } from '../../kubelet/node/lease.ts';
-import { computeAddresses } from '../../kubelet/node/node-address.ts';
-import { computeNodeStatus, type NodeFacts } from '../../kubelet/node/node-status.ts';
-import { initialNode, type NodeIdentity } from '../../kubelet/node/registration.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
-import { NodeStatusLoop } from '../../kubelet/node/status-loop.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
-import type { SwapSettings } from '../../kubelet/resources/swap.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import { nodeReference, podReference } from '../../kubelet/runtime/runtime-deps.ts';
 import { pacedStarts } from '../../kubelet/runtime/start-rush.ts';
-import { UserNamespaces, userNamespacePool } from '../../kubelet/runtime/user-namespaces.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
-import { KUBERNETES_VERSION } from '../version.ts';
-import { createCgroupsPart, hugepageSizeName } from './cgroups-part.ts';
+import { createCgroupsPart } from './cgroups-part.ts';
 import { createCsiPart } from './csi-part.ts';
 import { createEvictionPart } from './eviction-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
+import { createNodeStatusPart } from './node-status-part.ts';
 import { createObservers, observedSandboxes } from './observers.ts';
 import { allocatableMemory, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
+import { connectedVersion, handlerOf, runtimeSettings, swapSettings, userNamespacesOf } from './runtime-settings.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createShutdownPart } from './shutdown-part.ts';
@@ -83,15 +70,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     { cgroupVersion: hierarchies.version, swapBytes: machine.swapBytes },
     { ...config.node, singleProcessOomKill: settings.singleProcessOomKill, limitedSwap: settings.limitedSwap },
   );
-  const swap: { swap?: SwapSettings } = (await canLimitSwap(hierarchies))
-    ? {
-        swap: {
-          limited: settings.limitedSwap,
-          nodeMemoryBytes: machine.memoryBytes,
-          nodeSwapBytes: machine.swapBytes,
-        },
-      }
-    : {};
+  const swap = (await canLimitSwap(hierarchies)) ? { swap: swapSettings(settings.limitedSwap, machine) } : {};
   const rootFsBytes = await fileSystemBytes(rootDir);
   const reserved = reservationsOf(config.node, machine, rootFsBytes);
   refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
@@ -143,9 +122,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const { cgroups } = cgroupsPart;
   const allocations = new Allocations(rootDir, { clock, log });
 
-  const idsPerPod = settings.userNamespaceIdsPerPod;
-  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => ''); // a host without it has no user kubelet
-  const pool = await userNamespacePool(ctx.exec, passwd, { idsPerPod, maxPods: settings.maxPods });
   const featuresOf = (handler: string) =>
     health.status?.runtimeHandlers.find((h) => h.name === handler)?.features ?? undefined;
 
@@ -159,73 +135,37 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     mountedImages: () => kubelet.mountedImages(),
     onImageRemoved: (why) => observer.imageRemoved(why),
   });
-  const kubeRuntime = new KubeRuntime(
-    {
-      nodeName: config.nodeName,
-      rootDir,
-      podLogsDir: settings.podLogsDir,
-      containerLogsDir: config.nodelet.containerLogsDir,
-      clusterDns: settings.clusterDNS,
-      clusterDomain: settings.clusterDomain,
-      resolvConfFile: settings.resolvConf,
-      nodeHostsFile: '/etc/hosts',
-      maxRestartBackoffMs: settings.crashLoopMaxContainerRestartPeriodMs,
-      initialRestartBackoffMs: settings.crashLoopInitialRestartDelayMs,
-      pulls: {
-        maxParallelPulls: settings.serializeImagePulls
-          ? 1
-          : (settings.maxParallelImagePulls ?? Number.POSITIVE_INFINITY),
-        pullsPerSecond: settings.registryPullQPS,
-        pullBurst: settings.registryBurst,
-      },
-      containerGc: settings.containerGc,
-      resources: {
-        memoryCapacityBytes: machine.memoryBytes,
-        enforceCpuLimits: settings.cpuCFSQuota,
-        cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
-        cgroupVersion: hierarchies.version,
-        singleProcessOomKill: settings.singleProcessOomKill ?? hierarchies.version === 1,
-        ...swap,
-        hugepageSizes: machine.hugePages.map((h) => hugepageSizeName(h.pageBytes)),
-      },
-      security: {
-        seccompDefault: settings.seccompDefault,
-        seccompDir: path.join(rootDir, 'seccomp'),
-        extraMaskedPaths: await thermalThrottlePaths(),
-      },
-    },
-    {
-      runtime: pacedStarts(observedSandboxes(runtime, ctx.registry), {
-        rush: ctx.startRush,
-        sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
-        clock,
-      }),
-      images,
-      recorder,
+  const kubeRuntime = new KubeRuntime(await runtimeSettings(ctx, { rootDir, machine, hierarchies, ...swap }), {
+    runtime: pacedStarts(observedSandboxes(runtime, ctx.registry), {
+      rush: ctx.startRush,
+      sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
       clock,
-      log,
-      nodeIps: hostIps,
-      nodeAllocatable,
-      configMap: (namespace, name) => objects.getConfigMap(namespace, name),
-      secret: (namespace, name) => objects.getSecret(namespace, name),
-      nodeCredentials: imagesPart.nodeCredentials,
-      ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
-      services: () => (services.hasSynced ? services.list() : undefined),
-      runtimeHandler: async (name) => handlerOf(classes.store, name),
-      supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
-      supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
-      userNamespaces: new UserNamespaces({ rootDir, pool, idsPerPod }),
-      imageVolumesMissing: (withSubPath) =>
-        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
-      cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
-      resizing: { actuated: allocations, podCgroups: cgroups },
-      volumesOf: (uid) => volumes.volumesOf(uid),
-      observer,
-      tailLog,
-      bindMount: (source, target) => mounter.bind(source, target),
-      unmount: (target) => mounter.unmount(target),
-    },
-  );
+    }),
+    images,
+    recorder,
+    clock,
+    log,
+    nodeIps: hostIps,
+    nodeAllocatable,
+    configMap: (namespace, name) => objects.getConfigMap(namespace, name),
+    secret: (namespace, name) => objects.getSecret(namespace, name),
+    nodeCredentials: imagesPart.nodeCredentials,
+    ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
+    services: () => (services.hasSynced ? services.list() : undefined),
+    runtimeHandler: async (name) => handlerOf(classes.store, name),
+    supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
+    supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
+    userNamespaces: await userNamespacesOf(ctx, rootDir),
+    imageVolumesMissing: (withSubPath) =>
+      imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
+    cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
+    resizing: { actuated: allocations, podCgroups: cgroups },
+    volumesOf: (uid) => volumes.volumesOf(uid),
+    observer,
+    tailLog,
+    bindMount: (source, target) => mounter.bind(source, target),
+    unmount: (target) => mounter.unmount(target),
+  });
 
   const prober = new Prober({
     ...observed.probes,
@@ -251,10 +191,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     probes: prober,
     events: recorder,
     nodes: ctx.ownNode.store,
-    localNode: async () => {
-      const { status } = computeNodeStatus({}, await facts(), clock.now());
-      return { ...initialNode(identity), status };
-    },
+    localNode: () => status.localNode(),
     cgroups,
     allocations,
     appArmorEnabled: await appArmorEnabled(),
@@ -277,62 +214,26 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     { runningLogs: () => kubelet.runningLogs(), runtime, clock, log },
   );
 
-  const identity: NodeIdentity = {
-    nodeName: config.nodeName,
-    hostname: config.nodeName,
-    architecture: machine.architecture,
-    labels: config.node.labels,
-    taints: config.node.taints,
-    providerId: config.node.providerId,
-    controllerManagedAttachDetach: true,
-    ...(config.node.externalCloud && config.node.nodeIps.length > 0
-      ? { providedNodeIp: config.node.nodeIps.join(',') }
-      : {}),
-  };
-  const facts = async (): Promise<NodeFacts> => ({
-    nodeName: config.nodeName,
-    addresses: await addressesOf(ctx),
-    externalCloud: config.node.externalCloud,
+  const status = createNodeStatusPart(ctx, {
+    rootDir,
     machine,
-    ephemeralStorageBytes: await fileSystemBytes(rootDir),
-    maxPods: settings.maxPods,
-    podsPerCore: settings.podsPerCore,
-    reservations: [reserved.forSystem, reserved.againstEviction],
-    kubeletVersion: KUBERNETES_VERSION,
+    reserved,
     runtimeName,
-    runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
-    kubeletPort: config.server.enabled ? config.server.port : undefined,
-    images: imagesPart.list.current,
-    maxImages: settings.nodeStatusMaxImages,
-    runtimeHandlers: health.status?.runtimeHandlers ?? [],
-    runtimeFeatures: health.status?.features,
-    ...(settings.declaredFeatures === undefined ? {} : { declaredFeatures: settings.declaredFeatures }),
-    pressure: eviction.pressure(),
-    notReady: [
-      ...health.runtimeErrors(),
-      ...definedOnly(kubelet.plegError()),
-      ...health.networkErrors(),
-      ...definedOnly(shutdown.error()),
-    ],
-    volumesInUse: await csi.volumesInUse(),
+    changing: async () => ({
+      runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
+      images: imagesPart.list.current,
+      runtimeHandlers: health.status?.runtimeHandlers ?? [],
+      runtimeFeatures: health.status?.features,
+      pressure: eviction.pressure(),
+      notReady: [
+        ...health.runtimeErrors(),
+        ...definedOnly(kubelet.plegError()),
+        ...health.networkErrors(),
+        ...definedOnly(shutdown.error()),
+      ],
+      volumesInUse: await csi.volumesInUse(),
+    }),
   });
-  const status = new NodeStatusLoop(
-    {
-      identity,
-      registerNode: settings.registerNode,
-      updateMs: settings.nodeStatusUpdateFrequencyMs,
-      reportMs: settings.nodeStatusReportFrequencyMs,
-    },
-    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events: recorder, clock, log, facts },
-  );
-  const lease = new NodeLease(
-    {
-      nodeName: config.nodeName,
-      durationSeconds: settings.nodeLeaseDurationSeconds,
-      callTimeoutMs: settings.nodeStatusUpdateFrequencyMs,
-    },
-    { client: ctx.heartbeats, clock, log },
-  );
   const { usage, handlers, slis } = createStatsPart(ctx, {
     rootDir,
     machine,
@@ -367,15 +268,8 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   };
   const apiTasks: Record<string, Task> = {
     'runtime classes': (s) => classes.run(s),
-    'node status': (s) => status.run(s),
-    lease: async (s) => {
-      await registeredOrStopped(status, s);
-      await lease.run(s);
-    },
-    plugins: async (s) => {
-      await registeredOrStopped(status, s);
-      await csi.plugins(s);
-    },
+    ...status.tasks,
+    plugins: status.whenRegistered((s) => csi.plugins(s)),
   };
   const task: Task = async (signal) => {
     try {
@@ -408,20 +302,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   return { task, networkChanged: () => health.request(), healthError: () => kubelet.plegError() };
 }
 
-/** @throws {AgentError} RUNTIME_UNREACHABLE naming the socket. */
-async function connectedVersion(runtime: RuntimeService, endpoint: string) {
-  try {
-    return await runtime.version();
-  } catch (cause) {
-    throw new AgentError(`cannot talk to the container runtime at ${endpoint}: ${errorMessage(cause)}`, {
-      code: 'RUNTIME_UNREACHABLE',
-      cause,
-      retryable: true,
-      hint: 'start it (systemctl start containerd), or name its socket with --container-runtime-endpoint',
-    });
-  }
-}
-
 /** What is wrong with the node's resolv.conf, told once; pods get as much of it as they can hold. */
 async function hostDnsFault(file: string, clusterDomain: string): Promise<string | undefined> {
   if (file === '') return undefined;
@@ -430,39 +310,6 @@ async function hostDnsFault(file: string, clusterDomain: string): Promise<string
   } catch (err) {
     return errorMessage(err);
   }
-}
-
-function handlerOf(classes: ReadonlyStore<RuntimeClass>, name: string): string {
-  const found = classes.get(name);
-  if (found === undefined) {
-    throw new AgentError(`failed to get RuntimeClass ${name}: RuntimeClass.node.k8s.io "${name}" not found`, {
-      code: 'RUNTIME_CLASS_MISSING',
-      retryable: true,
-    });
-  }
-  return found.handler;
-}
-
-async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['addresses']> {
-  const sources = {
-    local: localAddresses().map((a) => a.address),
-    lookup: async (name: string) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
-    defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
-  };
-  try {
-    return await computeAddresses(config.nodeName, config.node.nodeIps, sources, config.node.externalCloud);
-  } catch (err) {
-    log.warn({ err }, 'node addresses not known, keeping those reported before');
-    return undefined;
-  }
-}
-
-async function registeredOrStopped(status: NodeStatusLoop, signal: AbortSignal): Promise<void> {
-  const stopped = Promise.withResolvers<void>();
-  const stop = () => stopped.resolve();
-  signal.addEventListener('abort', stop, { once: true });
-  await Promise.race([status.registered, stopped.promise]);
-  signal.removeEventListener('abort', stop);
 }
 
 function definedOnly<T>(value: T | undefined): T[] {
