@@ -43,7 +43,10 @@ test('what was reserved for a write that did not happen is free again', () => {
 
 test('a failure half-way gives back what was taken before it', () => {
   const allocator = new ServiceAllocator(options);
-  reserve(allocator, service('a', { type: 'NodePort', clusterIP: '10.96.0.4', ports: [{ port: 80, nodePort: 30_001 }] }));
+  reserve(
+    allocator,
+    service('a', { type: 'NodePort', clusterIP: '10.96.0.4', ports: [{ port: 80, nodePort: 30_001 }] }),
+  );
   const clash = service('b', { type: 'NodePort', clusterIP: '10.96.0.5', ports: [{ port: 80, nodePort: 30_001 }] });
   expect(() => allocator.reserve(clash, undefined)).toThrow(
     'spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated',
