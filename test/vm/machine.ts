@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { systemClock } from '../../core/clock.ts';
 import { execOk, systemExec } from '../../host/exec.ts';
 import { LAB_MARK_ENV } from '../harness/host-snapshot.ts';
@@ -15,7 +16,8 @@ import { EXIT_MARK, SHELL_PORT } from './image-files.ts';
 const BOOT_MS = 240_000;
 const POWER_OFF_MS = 240_000;
 const SCRIPT_MS = 120_000;
-const CONNECT_MS = 5_000;
+const ASK_MS = 10_000;
+const CONNECT_MS = 30_000;
 const ASK_AGAIN_MS = 200;
 const TAP = 'vm0';
 
@@ -102,7 +104,7 @@ export class Machine implements AsyncDisposable {
       ...['-drive', `file=${this.#image.disk},format=raw,if=virtio,cache=unsafe,discard=unmap`],
       ...['-drive', `file=${secondDisk},format=raw,if=virtio,readonly=on`],
       ...['-serial', `file:${path.join(dir, 'console.log')}`],
-      ...['-monitor', `unix:${path.join(dir, 'monitor.sock')},server=on,wait=off`],
+      ...['-qmp', `unix:${path.join(dir, 'qmp.sock')},server=on,wait=off`],
     ];
   }
 
@@ -112,7 +114,7 @@ export class Machine implements AsyncDisposable {
     for (;;) {
       if (this.#process === undefined) throw new Error(`the machine ended:\n${await this.console()}`);
       try {
-        const bootId = (await this.script('cat /proc/sys/kernel/random/boot_id', CONNECT_MS)).trim();
+        const bootId = (await this.script('cat /proc/sys/kernel/random/boot_id', ASK_MS)).trim();
         if (isUp(bootId)) return bootId;
       } catch (err) {
         if (Date.now() > endMs) throw new Error(`the machine does not boot: ${String(err)}\n${await this.console()}`);
@@ -155,13 +157,22 @@ export class Machine implements AsyncDisposable {
 
   /** Presses the power button. */
   async pressPowerButton(): Promise<void> {
-    const socket = connect(path.join(this.#opts.dir, 'monitor.sock'));
-    socket.resume();
-    await once(socket, 'connect');
-    socket.write('system_powerdown\n');
-    // The monitor answers with its prompt once the command has been carried out.
-    await once(socket, 'data');
-    socket.destroy();
+    const socket = connect(path.join(this.#opts.dir, 'qmp.sock'));
+    const timer = setTimeout(() => socket.destroy(new Error('qemu does not answer')), CONNECT_MS);
+    try {
+      const commands = ['qmp_capabilities', 'system_powerdown'];
+      socket.write(commands.map((execute) => `${JSON.stringify({ execute })}\n`).join(''));
+      let answers = 0;
+      for await (const line of createInterface({ input: socket })) {
+        if (line.startsWith('{"error"')) throw new Error(line);
+        if (line.startsWith('{"return"')) answers++;
+        if (answers === commands.length) return;
+      }
+      throw new Error('qemu closed the connection');
+    } finally {
+      clearTimeout(timer);
+      socket.destroy();
+    }
   }
 
   /** Resolves when the machine has switched itself off. */

@@ -7,6 +7,7 @@ import { pod } from '../harness/manifests.ts';
 import { describeCgroups } from './cgroup-rules.ts';
 import { describePower } from './power-rules.ts';
 import { describePressure, EVICTION } from './pressure-rules.ts';
+import { describeShutdown } from './shutdown-rules.ts';
 import { VmNode } from './vm-node.ts';
 
 const missing = inject('vmMissing');
@@ -30,6 +31,12 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
     expect(info?.machineID).toBe((await vm.script('cat /etc/machine-id')).trim());
     expect(node.status?.capacity?.cpu).toBe('2');
     expect(await vm.script('stat -fc %T /sys/fs/cgroup')).toBe('cgroup2fs\n');
+  });
+
+  test('systemd is told that the agent is ready', async () => {
+    // Waits for as long as the agent has not said so: the unit is of Type=notify.
+    await vm.script('systemctl start nodelet');
+    expect(await vm.script('systemctl is-active nodelet')).toBe('active\n');
   });
 
   describe('over the network', () => {
@@ -69,4 +76,5 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
   describeCgroups(() => vm);
   describePressure(() => vm);
   describePower(() => vm);
+  describeShutdown(() => vm);
 });

@@ -6,10 +6,13 @@ import type { VmNode } from './vm-node.ts';
 
 const CHANGE_MS = 180_000;
 
-/** For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. */
+/**
+ * For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. The
+ * condition stays for longer than a look at the node's status takes, so that it is seen from outside.
+ */
 export const EVICTION = {
   evictionHard: { 'memory.available': '400Mi' },
-  evictionPressureTransitionPeriod: '5s',
+  evictionPressureTransitionPeriod: '30s',
 };
 
 /** Fills memory in small steps, far beyond what the machine has. */

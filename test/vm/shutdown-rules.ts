@@ -11,11 +11,8 @@ const LAST_WORDS_SECONDS = 3;
 /** Pods by their priority, in the order in which they are to end. */
 const PRIORITIES: Readonly<Record<string, number>> = { plain: 0, useful: 1_000, precious: 100_000 };
 
-/** For the KubeletConfiguration: a group for each of the pods. */
-export const SHUTDOWN_GROUPS = Object.values(PRIORITIES).map((priority) => ({
-  priority,
-  shutdownGracePeriodSeconds: 25,
-}));
+/** A group for each of the pods. */
+const GROUPS = Object.values(PRIORITIES).map((priority) => ({ priority, shutdownGracePeriodSeconds: 30 }));
 
 /** Writes when it was told to end and when it did, on the machine's disk. */
 function mortal(name: string): Pod {
@@ -45,6 +42,8 @@ export function describeShutdown(node: () => VmNode): void {
         value: PRIORITIES[name],
       });
     }
+    await node().configure({ shutdownGracePeriodByPodPriority: GROUPS });
+    await node().restartAgent();
     await node().startPods(names.map(mortal));
     await machine.pressPowerButton();
     const ready = '{.status.conditions[?(@.type=="Ready")].message}';

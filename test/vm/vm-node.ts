@@ -115,6 +115,13 @@ export class VmNode implements AsyncDisposable {
     }
   }
 
+  /** Gives the KubeletConfiguration further fields; they count once the agent has been restarted. */
+  async configure(fields: Readonly<Record<string, unknown>>): Promise<void> {
+    const lines = Object.entries(fields).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+    const command = ['/^kind: KubeletConfiguration$/a', ...lines].join('\\\n');
+    await this.script(`sed -i '${command}' /var/lib/kubelet/config.yaml`);
+  }
+
   /** Has systemd restart the agent and resolves when the new one has reported. */
   async restartAgent(): Promise<void> {
     await this.script(`
