@@ -5,6 +5,7 @@ import type { Task } from '../../core/tasks.ts';
 import { fileSystemBytes, type MachineInfo } from '../../host/machine.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
+import { NameLookup } from '../../kubelet/node/name-lookup.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
 import { computeNodeStatus, type NodeFacts } from '../../kubelet/node/node-status.ts';
 import { initialNode, type NodeIdentity } from '../../kubelet/node/registration.ts';
@@ -42,9 +43,10 @@ export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps
   const { config, clock, log, recorder: events } = ctx;
   const { kubelet: settings, nodeName } = config;
   const identity = identityOf(ctx, deps.machine);
+  const names = new NameLookup(async (name) => (await lookup(name, { all: true })).map((a) => a.address), clock);
   const facts = async (): Promise<NodeFacts> => ({
     nodeName,
-    addresses: await addressesOf(ctx),
+    addresses: await addressesOf(ctx, names),
     externalCloud: config.node.externalCloud,
     machine: deps.machine,
     ephemeralStorageBytes: await fileSystemBytes(deps.rootDir),
@@ -106,10 +108,10 @@ function identityOf({ config }: AgentContext, machine: MachineInfo): NodeIdentit
   };
 }
 
-async function addressesOf({ config, log }: AgentContext): Promise<NodeFacts['addresses']> {
+async function addressesOf({ config, log }: AgentContext, names: NameLookup): Promise<NodeFacts['addresses']> {
   const sources = {
     local: localAddresses().map((a) => a.address),
-    lookup: async (name: string) => (await lookup(name, { all: true }).catch(() => [])).map((a) => a.address),
+    lookup: (name: string) => names.of(name),
     defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
   };
   try {
