@@ -140,8 +140,8 @@ describe('a call', () => {
     const timeouts: unknown[] = [];
     server.on('stream', (_stream, headers) => timeouts.push(headers['grpc-timeout']));
     answer = (stream) => finish(stream, named('x'));
-    for (const ms of [60_000.5, 120_000, 2e8, undefined]) await version(ms);
-    expect(timeouts).toEqual(['60001m', '120000m', '200000S', undefined]);
+    for (const ms of [60_000.5, 120_000, 2e8, 3e9, 1e15, undefined]) await version(ms);
+    expect(timeouts).toEqual(['60001m', '120000m', '200000S', '3000000S', '99999999S', undefined]);
   });
 
   test('that is given up, by time or by its caller, is reset at the server', async () => {

@@ -9,6 +9,9 @@ import { GrpcConnection } from './grpc-connection.ts';
 /** Largest message either way, as upstream: a node with many images answers long lists. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
+/** Node.js takes longer timers for 1 ms. A pod's grace period may be longer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 const NO_METADATA: Readonly<Record<string, string>> = {};
 
 export interface Method {
@@ -68,7 +71,8 @@ export class RpcChannel {
       };
       const onAbort = () => giveUp('CANCELLED', 'context canceled');
       signal?.addEventListener('abort', onAbort, { once: true });
-      const timer = timeoutMs === undefined ? undefined : setTimeout(() => giveUp(...EXPIRED), timeoutMs);
+      const timer =
+        timeoutMs === undefined ? undefined : setTimeout(() => giveUp(...EXPIRED), Math.min(timeoutMs, MAX_TIMER_MS));
       const messages = messagesOf(stream);
       this.#connection.whenEnded(stream, ({ code, details }) => {
         clearTimeout(timer);
