@@ -1,6 +1,7 @@
 // Unary calls and streams over one gRPC connection, with our codec and our errors.
 import { type ClientHttp2Stream, constants } from 'node:http2';
 import { GrpcFrameReader, type GrpcStatus, grpcFrame } from '../api/grpc-wire.ts';
+import { MAX_TIMER_MS } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
 import { decodeMessage, encodeMessage } from './codec.ts';
 import { CriError, type GrpcCode } from './errors.ts';
@@ -8,9 +9,6 @@ import { GrpcConnection } from './grpc-connection.ts';
 
 /** Largest message either way, as upstream: a node with many images answers long lists. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-
-/** Node.js takes longer timers for 1 ms. A pod's grace period may be longer. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const NO_METADATA: Readonly<Record<string, string>> = {};
 
@@ -71,6 +69,7 @@ export class RpcChannel {
       };
       const onAbort = () => giveUp('CANCELLED', 'context canceled');
       signal?.addEventListener('abort', onAbort, { once: true });
+      // A pod's grace period may be longer than any timer.
       const timer =
         timeoutMs === undefined ? undefined : setTimeout(() => giveUp(...EXPIRED), Math.min(timeoutMs, MAX_TIMER_MS));
       const messages = messagesOf(stream);
