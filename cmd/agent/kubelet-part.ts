@@ -62,8 +62,6 @@ export interface KubeletPart {
 export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart> {
   const { config, clock, log, client, recorder } = ctx;
   const { kubelet: settings } = config;
-  const { containerLogsDir } = config.nodelet;
-  const rootDir = await ensureDataDirs({ ...settings, containerLogsDir });
   const machine = await readMachineInfo();
   const hierarchies = await detectCgroups();
   refuseUnfitHost(
@@ -71,10 +69,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     { ...config.node, singleProcessOomKill: settings.singleProcessOomKill, limitedSwap: settings.limitedSwap },
   );
   const swap = (await canLimitSwap(hierarchies)) ? { swap: swapSettings(settings.limitedSwap, machine) } : {};
-  const rootFsBytes = await fileSystemBytes(rootDir);
-  const reserved = reservationsOf(config.node, machine, rootFsBytes);
-  refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
-
   const { runtime, images, close } = connectRuntime(
     {
       endpoint: settings.containerRuntimeEndpoint,
@@ -86,6 +80,11 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   );
   const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
   const runtimeName = version.runtimeName;
+  const { containerLogsDir } = config.nodelet;
+  const rootDir = await ensureDataDirs({ ...settings, containerLogsDir });
+  const rootFsBytes = await fileSystemBytes(rootDir);
+  const reserved = reservationsOf(config.node, machine, rootFsBytes);
+  refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
   await prepareKernel(ctx);
 
   const observed = createObservers(ctx);

@@ -248,8 +248,10 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
     const kill = { command: ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done'] };
     const noCommand = { command: ['/no/such/program'] };
     const greedy = { resources: memory('16Mi') };
-    // It outlives its child: of a container that is gone the runtime may never learn that memory ran out.
-    const eat = 'dd if=/dev/zero of=/dev/null bs=256M; code=$?; sleep 2; exit $code';
+    // It begins when it is told to, since the runtime listens for a lack of memory once the start is over; and it outlives
+    // its child: of a container that is gone the runtime may never learn that memory ran out.
+    const eat =
+      'until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=256M; code=$?; sleep 2; exit $code';
     test.each<[string, 'Succeeded' | 'Failed', string, number, string, Partial<PodSpec>, Partial<Container>]>([
       ['exit 0', 'Succeeded', 'true', 0, 'Completed', {}, {}],
       ['another exit code', 'Failed', 'exit 3', 3, 'Error', {}, {}],
@@ -264,6 +266,10 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
         // Behind the agent's back: it is to notice.
         const running = main(await traced.lab.ready(name));
         await traced.node.runtime.stopContainer(running!.containerID!.replace('containerd://', ''), 1);
+      }
+      if (container === greedy) {
+        const running = main(await traced.lab.ready(name));
+        await traced.node.runtime.execSync(running!.containerID!.replace('containerd://', ''), ['touch', '/go'], 10);
       }
       const pod = await traced.untilOver(name, phase);
       const { terminated } = main(pod)!.state!;
