@@ -39,17 +39,23 @@ interface Report {
   }[];
 }
 
-type Suite = 'unit' | 'integration' | 'e2e' | 'vm';
+/** A project of vitest.config.ts, or a part of one: `e2e 2/3` is the second third of its files. */
+type Suite = 'unit' | 'integration' | 'vm' | `e2e ${number}/${number}`;
 
-/** Suites that run side by side, each list one after the other. */
-const LANES: readonly (readonly Suite[])[] = [['e2e'], ['integration']];
+/** Suites that run side by side, each list one after the other: about as long as each other. */
+const LANES: readonly (readonly Suite[])[] = [
+  ['e2e 2/3', 'e2e 3/3'],
+  ['integration', 'e2e 1/3'],
+];
 const root = path.resolve(import.meta.dirname, '..');
 
 async function runSuite(suite: Suite, reportDir: string): Promise<SuiteResult> {
-  const report = path.join(reportDir, `${suite}.json`);
+  const [project = '', shard] = suite.split(' ');
+  const report = path.join(reportDir, `${suite.replaceAll(/[ /]/g, '-')}.json`);
   console.log(`=== ${suite} ===`);
   const startMs = performance.now();
-  const args = ['run', '--project', suite, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const args = ['run', '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  if (shard !== undefined) args.push(`--shard=${shard}`);
   const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
