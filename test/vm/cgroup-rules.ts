@@ -9,7 +9,7 @@ import type { VmNode } from './vm-node.ts';
 
 const MIB = 1024 * 1024;
 const ASK_AGAIN_MS = 500;
-const CHANGE_MS = 120_000;
+const CHANGE_MS = 300_000;
 
 const withResources = (name: string, resources: ResourceRequirements): Pod => {
   const made = pod(name);

@@ -13,10 +13,10 @@ import { LAB_MARK_ENV } from '../harness/host-snapshot.ts';
 import { copyImage, type VmImage } from './image.ts';
 import { EXIT_MARK, SHELL_PORT } from './image-files.ts';
 
-const BOOT_MS = 240_000;
-const POWER_OFF_MS = 240_000;
-const SCRIPT_MS = 120_000;
-const ASK_MS = 10_000;
+const BOOT_MS = 600_000;
+const POWER_OFF_MS = 600_000;
+const SCRIPT_MS = 300_000;
+const ASK_MS = 20_000;
 const CONNECT_MS = 30_000;
 const ASK_AGAIN_MS = 200;
 const TAP = 'vm0';

@@ -7,7 +7,7 @@ import { pod } from '../harness/manifests.ts';
 import type { VmNode } from './vm-node.ts';
 
 const ASK_AGAIN_MS = 500;
-const SETTLE_MS = 180_000;
+const SETTLE_MS = 400_000;
 const NAMES = ['first', 'second', 'third'] as const;
 
 /** Prints one line for each thing that pods have or had on the machine. */

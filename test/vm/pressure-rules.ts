@@ -4,7 +4,7 @@ import type { Pod } from '../../api/pod.ts';
 import { pod } from '../harness/manifests.ts';
 import type { VmNode } from './vm-node.ts';
 
-const CHANGE_MS = 180_000;
+const CHANGE_MS = 400_000;
 
 /** For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. */
 export const EVICTION = {

@@ -4,7 +4,7 @@ import type { Pod } from '../../api/pod.ts';
 import { pod } from '../harness/manifests.ts';
 import type { VmNode } from './vm-node.ts';
 
-const TOLD_MS = 120_000;
+const TOLD_MS = 300_000;
 const ENDED_DIR = '/var/lib/ended';
 /** How long each pod takes to end, s. */
 const LAST_WORDS_SECONDS = 3;

@@ -17,9 +17,9 @@ import { Machine } from './machine.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const INSTALL_DIR = '/usr/lib/nodelet';
-const READY_MS = 300_000;
-const PODS_READY_MS = 300_000;
-const COMMAND_MS = 180_000;
+const READY_MS = 600_000;
+const PODS_READY_MS = 600_000;
+const COMMAND_MS = 300_000;
 const ASK_AGAIN_MS = 500;
 /** Labs give their own nodes .10 to .249. */
 const HOST_PART = 250;
