@@ -90,6 +90,7 @@ describe('is refused, with the reason', () => {
     ['another version', web.replace('v1', 'v2'), 'apiVersion: expected v1'],
     ['another kind', web.replace('Pod', 'Node'), 'expected kind Pod, got "Node"'],
     ['no name', web.replace('name: web,', ''), 'name is needed for the pod'],
+    ['a name that is no text', web.replace('name: web,', 'name: {toString: ""},'), 'cannot be read'],
     ['no spec', 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}', 'spec: Required value'],
     ['a name that is a path', web.replace('name: web,', 'name: ../../web,'), 'metadata.name: Invalid value'],
     ['a namespace that is a path', web.replace('name: web,', 'name: web, namespace: ../x,'), 'metadata.namespace'],

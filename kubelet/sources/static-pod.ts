@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import { parseAllDocuments } from 'yaml';
 import type { Pod, PodSpec, Volume } from '../../api/pod.ts';
-import { AgentError } from '../../core/errors.ts';
+import { AgentError, isAgentError } from '../../core/errors.ts';
 
 export interface StaticPodOrigin {
   readonly source: 'file' | 'http';
@@ -34,6 +34,16 @@ export const HASH_ANNOTATION = 'kubernetes.io/config.hash';
  * @throws {AgentError} STATIC_POD_INVALID naming where it stands and the field.
  */
 export function decodeStaticPods(text: string, origin: StaticPodOrigin, rules: PodRules): Pod[] {
+  try {
+    return podsOf(text, origin, rules);
+  } catch (cause) {
+    if (isAgentError(cause, 'STATIC_POD_INVALID')) throw cause;
+    // A manifest may hold anything, at any place.
+    throw invalid(origin, `cannot be read: ${(cause as Error).message}`, cause);
+  }
+}
+
+function podsOf(text: string, origin: StaticPodOrigin, rules: PodRules): Pod[] {
   const object = parseManifest(text, origin);
   if (object.kind === 'Pod') return [makeStaticPod(object as Pod, origin, rules)];
   const isList = object.kind === 'PodList' || object.kind === 'List';
@@ -66,7 +76,7 @@ function parseManifest(text: string, origin: StaticPodOrigin): Manifest {
 function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): Pod {
   const { source, where, nodeName } = origin;
   const pod = structuredClone(decoded);
-  guarded(origin, () => rules.checkTypes(pod));
+  rules.checkTypes(pod);
   if (typeof pod.metadata !== 'object' || !pod.metadata?.name) throw invalid(origin, 'name is needed for the pod');
   if (typeof pod.spec !== 'object' || pod.spec === null) throw invalid(origin, 'spec: Required value');
   const metadata = { ...pod.metadata };
@@ -84,12 +94,10 @@ function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): 
   };
   const misnamed = metadataFault(made);
   if (misnamed !== undefined) throw invalid(origin, misnamed);
-  const reference = guarded(origin, () => apiReference(made.spec!));
+  const reference = apiReference(made.spec!);
   if (reference !== undefined) throw invalid(origin, `static pods may not reference ${reference}`);
-  const faults = guarded(origin, () => {
-    rules.setDefaults(made);
-    return rules.faultsOf(made);
-  });
+  rules.setDefaults(made);
+  const faults = rules.faultsOf(made);
   if (faults.length > 0) throw invalid(origin, faults.join(', '));
   return made;
 }
@@ -107,15 +115,6 @@ function metadataFault({ metadata }: Pod): string | undefined {
     return `metadata.uid: Invalid value: ${JSON.stringify(uid)}: expected letters, digits and dashes`;
   }
   return undefined;
-}
-
-/** A manifest may hold anything. */
-function guarded<T>(origin: StaticPodOrigin, work: () => T): T {
-  try {
-    return work();
-  } catch (cause) {
-    throw invalid(origin, `cannot be read: ${(cause as Error).message}`, cause);
-  }
 }
 
 /** The same content at the same place on the same node has the same uid, over restarts too. 32 hex digits. */
