@@ -133,6 +133,21 @@ function decoded(text: string): string {
   }
 }
 
+/** What a status says, as it goes into grpc-message: printable ASCII is itself, all else is percent-encoded UTF-8. */
+export function grpcMessage(details: string): string {
+  return details.replace(/[^\x20-\x24\x26-\x7e]/gu, (char) =>
+    [...Buffer.from(char)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
+  );
+}
+
+const TIMEOUT_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** A grpc-timeout (`100m`, `5S`) in ms; undefined for what is none. */
+export function parseGrpcTimeout(text: string): number | undefined {
+  const parts = /^(\d{1,8})([HMSmun])$/.exec(text);
+  return parts === null ? undefined : Number(parts[1]) * TIMEOUT_UNITS_MS[parts[2]!]!;
+}
+
 /** `NOT_FOUND` → `NotFound`, as Go prints codes. */
 export function goCodeName(code: GrpcCode): string {
   if (code === 'OK') return 'OK';

@@ -244,7 +244,7 @@ function zeroOf(field: Field): unknown {
 
 function readField(reader: WireReader, field: Field, wireType: number, value: Fields, depth: number): void {
   if (field.map) {
-    readMapEntry(reader.message(), field, value[field.name] as Fields);
+    readMapEntry(reader.message(), field, value[field.name] as Fields, depth);
   } else if (field.repeated) {
     const list = value[field.name] as unknown[];
     const packed = wireType === 2 && field.kind !== 'string' && field.kind !== 'bytes' && field.kind !== 'message';
@@ -258,13 +258,13 @@ function readField(reader: WireReader, field: Field, wireType: number, value: Fi
 /** Field 1, length-delimited: keys of maps are strings in all of CRI. */
 const KEY_TAG = (1 << 3) | 2;
 
-function readMapEntry(entry: WireReader, field: Field, map: Fields): void {
+function readMapEntry(entry: WireReader, field: Field, map: Fields, depth: number): void {
   let key = '';
   let v = zeroOf(field);
   while (!entry.done) {
     const tag = entry.tag();
     if (tag === KEY_TAG) key = entry.string();
-    else if (tag >>> 3 === 2 && fits(field, tag & 7)) v = readValue(entry, field, 0);
+    else if (tag >>> 3 === 2 && fits(field, tag & 7)) v = readValue(entry, field, depth);
     else entry.skip(tag & 7);
   }
   if (key !== '__proto__') map[key] = v;

@@ -8,7 +8,7 @@ interface Field {
   readonly name: string;
   readonly type: string;
   readonly repeated: boolean;
-  /** Value type of a map<string, V>. */
+  /** Value type of a map<string, V>: a scalar or a message. */
   readonly mapOf?: string;
 }
 
@@ -52,7 +52,7 @@ function parse(text: string): Schema {
       const value = /^(\w+) = (-?\d+);/.exec(line);
       if (value !== null) values.push([value[1]!, Number(value[2])]);
     } else if (message !== undefined) {
-      const field = /^(repeated )?(?:map<string, (\w+)>|([\w.]+)) (\w+) = (\d+);/.exec(line);
+      const field = /^(?:(repeated )|optional )?(?:map<string, (\w+)>|([\w.]+)) (\w+) = (\d+);/.exec(line);
       if (field === null) continue;
       const [, repeated, mapOf, type, name, number] = field;
       message.push({
@@ -71,7 +71,11 @@ const camel = (name: string): string => name.replaceAll(/_([a-zA-Z0-9])/g, (_, c
 const isNanos = (f: Field): boolean => f.type === 'int64' && NANOS.test(f.name);
 
 function typeOf(f: Field, enums: Schema['enums']): { text: string; optional: boolean } {
-  if (f.mapOf !== undefined) return { text: `Record<string, ${SCALARS[f.mapOf]!}>`, optional: false };
+  if (f.mapOf !== undefined) {
+    // An entry may come without its value, which then is an empty message.
+    const value = SCALARS[f.mapOf] ?? `${f.mapOf} | undefined`;
+    return { text: `Record<string, ${value}>`, optional: false };
+  }
   const one = isNanos(f) ? 'bigint' : (SCALARS[f.type] ?? f.type);
   if (f.repeated) return { text: `${one}[]`, optional: false };
   return { text: one, optional: SCALARS[f.type] === undefined && !enums.has(f.type) };
@@ -130,6 +134,8 @@ const files = [
   'containerd-tasks.proto',
   'pluginregistration.v1.proto',
   'csi.v1.proto',
+  'dra.v1.proto',
+  'podresources.v1.proto',
 ];
 const schema: Schema = { messages: new Map(), enums: new Map() };
 for (const file of files) {

@@ -18,15 +18,25 @@ const WINDOW_BYTES = 1024 * 1024;
 /** Of a connection's buffers, MB: node:http2 ends connections that need more than its 10. */
 const SESSION_MEMORY_MB = 64;
 
+/** Told when a connection is there, and when one has ended or could not be made; not after `close`. Must not throw. */
+export type ConnectionObserver = (isThere: boolean) => void;
+
 /** Connects with the first call, and with the next one after a connection was lost. Callers repeat what failed. */
 export class GrpcConnection {
   readonly #path: string;
+  readonly #onConnection: ConnectionObserver | undefined;
   #session: ClientHttp2Session | undefined;
   #isClosed = false;
 
   /** `endpoint`: `unix:///run/containerd/containerd.sock` or a path. */
-  constructor(endpoint: string) {
+  constructor(endpoint: string, onConnection?: ConnectionObserver) {
     this.#path = endpoint.replace(/^unix:(\/\/)?/, '');
+    this.#onConnection = onConnection;
+  }
+
+  /** Connects without a call, unless it is connected or about to be. Whether that went well the observer is told. */
+  connect(): void {
+    this.#connected();
   }
 
   /** Opens a stream. What the server says of it comes to `whenEnded`. */
@@ -57,11 +67,20 @@ export class GrpcConnection {
       settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
       maxSessionMemory: SESSION_MEMORY_MB,
     });
-    session.once('connect', () => session.setLocalWindowSize(WINDOW_BYTES));
+    session.once('connect', () => {
+      session.setLocalWindowSize(WINDOW_BYTES);
+      this.#onConnection?.(true);
+    });
     session.on('error', () => {}); // every call of it is told
+    if (this.#onConnection !== undefined) session.once('close', () => this.#ended(session));
     if (this.#isClosed) session.destroy();
     this.#session = session;
     return session;
+  }
+
+  /** Of a connection that another has replaced nobody is told. */
+  #ended(session: ClientHttp2Session): void {
+    if (session === this.#session && !this.#isClosed) this.#onConnection?.(false);
   }
 
   /** How a stream ended, told once: by the server's status, or by what broke it. */

@@ -5,7 +5,7 @@ import { MAX_TIMER_MS } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
 import { decodeMessage, encodeMessage } from './codec.ts';
 import { CriError, type GrpcCode } from './errors.ts';
-import { GrpcConnection } from './grpc-connection.ts';
+import { type ConnectionObserver, GrpcConnection } from './grpc-connection.ts';
 
 /** Largest message either way, as upstream: a node with many images answers long lists. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -32,8 +32,13 @@ export class RpcChannel {
   readonly #connection: GrpcConnection;
 
   /** `endpoint`: `unix:///run/containerd/containerd.sock` or a path. */
-  constructor(endpoint: string) {
-    this.#connection = new GrpcConnection(endpoint);
+  constructor(endpoint: string, onConnection?: ConnectionObserver) {
+    this.#connection = new GrpcConnection(endpoint, onConnection);
+  }
+
+  /** Connects without a call, for whoever wants to know whether the server is there. */
+  connect(): void {
+    this.#connection.connect();
   }
 
   /** `timeoutMs` undefined: no deadline. `metadata` in lower case. @throws {CriError} */

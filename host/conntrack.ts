@@ -1,4 +1,5 @@
 // The kernel's table of connections, through the conntrack program: UDP flows as far as address translation goes.
+import { StringDecoder } from 'node:string_decoder';
 import { AgentError } from '../core/errors.ts';
 import type { Exec, ExecResult } from './exec.ts';
 import type { IptablesFamily } from './iptables-restore.ts';
@@ -13,32 +14,50 @@ export interface UdpFlowGroup {
   readonly replyPort: number;
 }
 
-/** 1,000 flows are about 170 KiB; a full table of 262,144 is read as a whole. */
-const MAX_LIST_BYTES = 64 << 20;
-
 type Options = { readonly family: IptablesFamily; readonly signal: AbortSignal };
 
-/** @throws {AgentError} EXEC_NOT_FOUND without the program, CONNTRACK_FAILED. */
+/**
+ * Flows of one group folded. The table is taken as it comes: 1,000 flows are about 170 KiB of text, and a full table
+ * has 262,144. @throws {AgentError} EXEC_NOT_FOUND without the program, CONNTRACK_FAILED.
+ */
 export async function listUdpFlows(exec: Exec, { family, signal }: Options): Promise<readonly UdpFlowGroup[]> {
   const args = ['-L', '-f', familyName(family), '-p', 'udp'];
-  const r = await exec('conntrack', args, { maxOutputBytes: MAX_LIST_BYTES, signal });
+  const parser = new FlowParser();
+  const r = await exec('conntrack', args, { onStdout: (chunk) => parser.push(chunk), signal });
   if (r.code !== 0) throw failed(args, r);
-  return parseUdpFlows(r.stdout);
+  parser.push(Buffer.from(r.stdout));
+  return parser.end();
 }
 
-/** Pure: the output of `conntrack -L -p udp`, flows of the same group folded. */
-export function parseUdpFlows(text: string): readonly UdpFlowGroup[] {
-  const groups = new Map<string, UdpFlowGroup>();
-  // Both directions of a flow are printed alike, the original one first.
-  const direction = / src=\S+ dst=(\S+) sport=\d+ dport=(\d+).*? src=(\S+) dst=\S+ sport=(\d+) dport=\d+/;
-  for (const line of text.split('\n')) {
-    const m = direction.exec(line);
-    if (!line.startsWith('udp ') || m === null) continue;
-    const [, originalIp, originalPort, replyIp, replyPort] = m as unknown as [string, string, string, string, string];
-    const group = { originalIp, originalPort: Number(originalPort), replyIp, replyPort: Number(replyPort) };
-    groups.set(Object.values(group).join(' '), group);
+/** Both directions of a flow are printed alike, the original one first. */
+const DIRECTIONS = / src=\S+ dst=(\S+) sport=\d+ dport=(\d+).*? src=(\S+) dst=\S+ sport=(\d+) dport=\d+/;
+
+/** Reads the output of `conntrack -L -p udp`. */
+class FlowParser {
+  readonly #decoder = new StringDecoder('utf8');
+  readonly #groups = new Map<string, UdpFlowGroup>();
+  /** A line whose end has not come. */
+  #rest = '';
+
+  push(chunk: Buffer): void {
+    const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
+    this.#rest = lines.pop()!;
+    for (const line of lines) this.#line(line);
   }
-  return [...groups.values()];
+
+  end(): readonly UdpFlowGroup[] {
+    this.#line(this.#rest + this.#decoder.end());
+    return [...this.#groups.values()];
+  }
+
+  #line(line: string): void {
+    const m = line.startsWith('udp ') ? DIRECTIONS.exec(line) : null;
+    if (m === null) return;
+    const [, originalIp, originalPort, replyIp, replyPort] = m as unknown as [string, string, string, string, string];
+    const key = `${originalIp} ${originalPort} ${replyIp} ${replyPort}`;
+    if (this.#groups.has(key)) return;
+    this.#groups.set(key, { originalIp, originalPort: Number(originalPort), replyIp, replyPort: Number(replyPort) });
+  }
 }
 
 /** How many were deleted. Idempotent: flows that are gone already are no failure. @throws {AgentError} CONNTRACK_FAILED. */

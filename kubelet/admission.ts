@@ -44,12 +44,16 @@ export interface Rejection {
 
 export type AdmissionHandler = (input: AdmissionInput) => Rejection | undefined;
 
-/** In order; more of them (devices) go after these. */
-export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
+/** Asked before anything is allocated for the pod (managers/pod-resources.ts). */
+export const EARLY_HANDLERS: readonly AdmissionHandler[] = [
   refuseUnreadable,
   refuseUnderPressure,
   refuseInShutdown,
   refuseSysctls,
+];
+
+/** Asked when the pod has what it is to have for itself. */
+export const LATE_HANDLERS: readonly AdmissionHandler[] = [
   refuseWithoutNode,
   refuseOtherOs,
   refuseStrictGroups,
@@ -57,6 +61,9 @@ export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [
   refuseAppArmor,
   refuseUndeclared,
 ];
+
+/** All of them, in order. */
+export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [...EARLY_HANDLERS, ...LATE_HANDLERS];
 
 export function admit(input: AdmissionInput, handlers = ADMISSION_HANDLERS): Rejection | undefined {
   for (const handler of handlers) {

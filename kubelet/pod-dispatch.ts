@@ -5,7 +5,18 @@ import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import { type AdmissionInput, admit, isActive, type Rejection, rejectedStatus } from './admission.ts';
+import {
+  type AdmissionInput,
+  admit,
+  EARLY_HANDLERS,
+  isActive,
+  LATE_HANDLERS,
+  type Rejection,
+  rejectedStatus,
+} from './admission.ts';
+import { AdmissionTurns } from './managers/admission-turns.ts';
+import { withHeldAmounts } from './managers/held-amounts.ts';
+import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
 import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
@@ -36,6 +47,10 @@ export interface PodDispatchDeps {
   readonly swap?: SwapSettings;
   /** The node goes down. */
   readonly shuttingDown?: () => boolean;
+  /** CPUs, devices and the like that pods have for themselves; absent where nothing is managed. */
+  readonly resources?: PodResourceAdmission;
+  /** Why the pod can never be resized here. */
+  readonly resizeRefusal?: (pod: Pod) => string | undefined;
   readonly allocations: Allocations;
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
@@ -53,6 +68,8 @@ interface HeldPod {
   /** It counts among the pods that hold resources: room is being made for it. */
   readonly hasPlace: boolean;
   readonly isBlocked: () => boolean;
+  /** The node as it was read for this pod alone. */
+  readonly freshNode?: Node;
 }
 
 export class PodDispatch implements PodSourceHandler, Disposable {
@@ -63,6 +80,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   /** Pods by uid, in the order of their arrival, that cannot be asked about yet. They have no worker. */
   readonly #held = new Map<string, HeldPod>();
   readonly #resizes: ResizeQueue;
+  readonly #turns: AdmissionTurns;
   /** Its worker is about to be told of it anyway. */
   #updating: string | undefined;
 
@@ -72,6 +90,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#resizes = new ResizeQueue({
       getPod: (uid) => (deps.workers.isTerminationRequested(uid) ? undefined : deps.pods.get(uid)),
       refuse: (pod) => {
+        const never = deps.resizeRefusal?.(pod);
+        if (never !== undefined) return { reason: 'Infeasible', message: never };
         const refusal = refuseResize(this.#admissionInput(pod, deps.getNode()));
         if (refusal !== undefined) return refusal;
         const message = swapResizeRefusal(pod, deps.allocations.apply(pod), deps.swap);
@@ -86,6 +106,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       clock: deps.clock,
       log: deps.log,
     });
+    this.#turns = new AdmissionTurns((uid) => this.#takeTurn(uid), { log: this.#log });
   }
 
   [Symbol.dispose](): void {
@@ -133,12 +154,14 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     else this.#start(pod);
   }
 
-  #hold(pod: Pod, hasPlace: boolean, isBlocked: () => boolean): void {
-    this.#held.set(pod.metadata?.uid ?? '', { pod, hasPlace, isBlocked });
+  #hold(pod: Pod, hasPlace: boolean, isBlocked: () => boolean, freshNode?: Node): void {
+    const fresh = freshNode === undefined ? {} : { freshNode };
+    this.#held.set(pod.metadata?.uid ?? '', { pod, hasPlace, isBlocked, ...fresh });
   }
 
   /** A worker has stopped its pod: those that waited for it may start. */
   podEnded(): void {
+    this.#releaseEnded();
     for (const [uid, { pod, isBlocked }] of this.#held) {
       if (isBlocked()) continue;
       this.#held.delete(uid);
@@ -165,18 +188,65 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       workers.isTerminationRequested(pod.metadata?.uid ?? '') ||
       pod.metadata?.deletionTimestamp !== undefined ||
       isTerminalPhase(pod.status?.phase);
-    const rejection = isEnding ? undefined : this.#ask(pod, freshNode ?? this.#deps.getNode());
-    if (rejection === undefined) {
-      if (!isEnding) this.#allocate(pod);
+    if (isEnding) {
       workers.update({ type: 'create', pod });
+      return;
+    }
+    const input = this.#askedInput(pod, freshNode);
+    const early = admit(input, EARLY_HANDLERS);
+    const mustAllocate = early === undefined && this.#deps.resources?.concerns(input.pod) === true;
+    if (this.#turns.isBusy || mustAllocate) this.#queue(pod, freshNode);
+    else this.#settle(pod, early ?? admit(input, LATE_HANDLERS), freshNode);
+  }
+
+  /** Something has to be allocated for the pod, or for one that came before it. */
+  #queue(pod: Pod, freshNode: Node | undefined): void {
+    const uid = pod.metadata?.uid ?? '';
+    this.#hold(pod, false, () => true, freshNode);
+    this.#turns.add(uid);
+  }
+
+  /** What is allocated is on disk before the pod's worker begins. Nothing stays allocated for a pod that is refused. */
+  async #takeTurn(uid: string): Promise<void> {
+    const { resources } = this.#deps;
+    const held = this.#held.get(uid);
+    if (held === undefined) return; // ended before its turn came
+    this.#releaseEnded();
+    const { pod, ...input } = this.#askedInput(held.pod, held.freshNode);
+    let rejection = admit({ pod, ...input }, EARLY_HANDLERS);
+    if (rejection === undefined && resources?.concerns(pod) === true) rejection = await resources.admit(pod);
+    const now = this.#held.get(uid);
+    if (now !== undefined) {
+      this.#held.delete(uid);
+      rejection ??= admit(this.#askedInput(now.pod, now.freshNode), LATE_HANDLERS);
+    }
+    if (now === undefined || rejection !== undefined) resources?.forget(uid);
+    if (now !== undefined) this.#settle(now.pod, rejection, now.freshNode);
+  }
+
+  /** Pods that are over have nothing for themselves any more. */
+  #releaseEnded(): void {
+    const { resources, workers, allPodsKnown } = this.#deps;
+    if (resources === undefined || !allPodsKnown()) return; // one that was not seen yet may run all the same
+    const running = workers.uids().filter((uid) => {
+      const phase = workers.state(uid)?.phase;
+      return phase === 'sync' || phase === 'terminating';
+    });
+    resources.retain(new Set([...this.#held.keys(), ...running]));
+  }
+
+  #settle(pod: Pod, rejection: Rejection | undefined, freshNode: Node | undefined): void {
+    if (rejection === undefined) {
+      this.#allocate(pod);
+      this.#deps.workers.update({ type: 'create', pod });
     } else if (rejection.victims !== undefined) this.#preempt(pod, rejection.victims, rejection.reason);
     else if (rejection.onlyNodeLabels === true && freshNode === undefined) this.#askAgain(pod, rejection);
     else this.#refuse(pod, rejection);
   }
 
   /** After a restart of the agent the pod has its resources already, and may have asked for others since. */
-  #ask(pod: Pod, node: Node | undefined): Rejection | undefined {
-    return admit(this.#admissionInput(this.#deps.allocations.apply(pod), node));
+  #askedInput(pod: Pod, freshNode: Node | undefined): AdmissionInput {
+    return this.#admissionInput(this.#deps.allocations.apply(pod), freshNode ?? this.#deps.getNode());
   }
 
   #allocate(pod: Pod): void {
@@ -196,11 +266,11 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
-    const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure, shuttingDown } = this.#deps;
+    const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure, shuttingDown, resources } = this.#deps;
     return {
       pod,
       activePods: this.activePods().filter((other) => other.metadata?.uid !== pod.metadata?.uid),
-      node,
+      node: resources === undefined ? node : withHeldAmounts(node, resources.heldAmounts()),
       pressure: pressure?.() ?? [],
       shuttingDown: shuttingDown?.() ?? false,
       allowedUnsafeSysctls,

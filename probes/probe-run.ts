@@ -22,8 +22,6 @@ export type Attempt = (target: ProbeTarget, signal: AbortSignal) => Promise<Prob
 export type ReportProbe = (pod: Pod, container: string, reason: 'Unhealthy' | 'ProbeWarning', message: string) => void;
 
 const MAX_ATTEMPTS = 3;
-/** How much later than an exec probe's own timeout its answer may come, ms. */
-const EXEC_MARGIN_MS = 10_000;
 
 const TITLES: Readonly<Record<ProbeKind, string>> = {
   liveness: 'Liveness',
@@ -94,7 +92,8 @@ export class ProbeRunner {
 
   async #limited(target: ProbeTarget): Promise<ProbeOutcome> {
     const controller = new AbortController();
-    const timer = setTimeout(() => controller.abort(), attemptLimitMs(target.probe));
+    const limitMs = attemptLimitMs(target.probe);
+    const timer = limitMs === undefined ? undefined : setTimeout(() => controller.abort(), limitMs);
     this.#running.add(controller);
     try {
       return await this.#attempt(target, controller.signal);
@@ -107,8 +106,10 @@ export class ProbeRunner {
   }
 }
 
-/** The runtime times commands itself and says so in its own words; it is given the time to do it. */
-function attemptLimitMs(probe: Probe): number {
-  const timeoutMs = (probe.timeoutSeconds || 1) * 1000;
-  return probe.exec === undefined ? timeoutMs : timeoutMs + EXEC_MARGIN_MS;
+/**
+ * Undefined for commands: the runtime times them, and the call to it has a deadline of its own. It may answer long after
+ * the time is over, when what a command left running holds its output open; that answer counts all the same.
+ */
+export function attemptLimitMs(probe: Probe): number | undefined {
+  return probe.exec === undefined ? (probe.timeoutSeconds || 1) * 1000 : undefined;
 }

@@ -4,7 +4,7 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import type { ProbeOutcome } from './outcome.ts';
 import type { ProbeChange } from './probe-manager.ts';
-import type { Attempt } from './probe-run.ts';
+import { type Attempt, attemptLimitMs } from './probe-run.ts';
 import { Prober } from './prober.ts';
 
 let clock: FakeClock;
@@ -319,4 +319,15 @@ test('the end of the run leaves no timer behind', async () => {
   stop.abort();
   await ended;
   expect(clock.sleeping).toBe(0);
+});
+
+describe('the time of one attempt', () => {
+  test('of a request is the time-out of the probe, 1 s when it has none', () => {
+    expect(attemptLimitMs({ httpGet: { port: 80 }, timeoutSeconds: 5 })).toBe(5000);
+    expect(attemptLimitMs({ tcpSocket: { port: 80 } })).toBe(1000);
+  });
+
+  test('of a command is kept by the runtime, which may answer late', () => {
+    expect(attemptLimitMs({ exec: { command: ['sh', '-c', 'sleep 60 & exit 1'] }, timeoutSeconds: 1 })).toBeUndefined();
+  });
 });

@@ -17,7 +17,9 @@ function setUp(clock = new FakeClock()) {
   const nodes = new Store<Node>();
   nodes.set(NODE);
   const registry = new Registry();
-  const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry };
+  const checks: string[] = [];
+  const slis = { observe: (name: string, ok: boolean) => checks.push(`${name} ${ok}`), render: () => `${checks}` };
+  const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry, slis };
   return {
     clock,
     nodes,
@@ -77,6 +79,7 @@ test('a load balancer sees on the health port whether the node takes traffic, an
   expect(configz).toMatchObject({ code: 200, type: 'application/json' });
   expect(JSON.parse(configz.body)).toEqual({ 'kubeproxy.config.k8s.io': { mode: 'iptables' } });
   expect((await get(`http://${metrics}/healthz`)).body).toBe('ok');
+  expect((await get(`http://${metrics}/metrics/slis`)).body).toBe('ping true');
 });
 
 test('a port that another program holds is taken as soon as it is free', async () => {

@@ -31,12 +31,19 @@ export interface ProxyHealthOptions {
   readonly configz: Readonly<Record<string, unknown>>;
 }
 
+/** How health checks went, for /metrics/slis. */
+export interface HealthCheckLog {
+  observe(name: string, ok: boolean): void;
+  render(): string;
+}
+
 export interface ProxyHealthDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly nodes: ReadonlyStore<Node>;
   readonly metrics: ProxyMetrics;
   readonly registry: Registry;
+  readonly slis: HealthCheckLog;
 }
 
 export class ProxyHealth {
@@ -119,13 +126,17 @@ export class ProxyHealth {
     });
   }
 
-  /** Serves /metrics, /healthz, /proxyMode and /configz on `address` until `signal` aborts. */
+  /** Serves /metrics, /metrics/slis, /healthz, /proxyMode and /configz on `address` until `signal` aborts. */
   serveMetrics(address: string, signal: AbortSignal): Promise<void> {
-    const { registry } = this.#deps;
+    const { registry, slis } = this.#deps;
     const text = 'text/plain; charset=utf-8';
     return this.#serve(address, signal, async (path, res) => {
       if (path === '/metrics') reply(res, 200, registry.contentType, await registry.metrics());
-      else if (path === '/healthz') reply(res, 200, text, 'ok');
+      else if (path === '/metrics/slis') reply(res, 200, registry.contentType, slis.render());
+      else if (path === '/healthz' || path === '/healthz/ping') {
+        slis.observe('ping', true); // upstream's only check here: that there is an answer
+        reply(res, 200, text, 'ok');
+      }
       else if (path === '/configz') reply(res, 200, 'application/json', this.#configz());
       else if (path === '/proxyMode') reply(res, 200, text, this.#opts.mode);
       else reply(res, 404, text, 'not found\n');

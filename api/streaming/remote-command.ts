@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SpdySession, type SpdyStream } from './spdy-session.ts';
-import type { Upgraded } from './upgrade-client.ts';
+import { type Upgraded, UpgradeRefused } from './upgrade-client.ts';
 import {
   acceptWebSocket,
   isWebSocketRequest,
@@ -49,33 +49,38 @@ export function wantsV5(request: IncomingMessage): boolean {
 }
 
 /**
- * Serves one exec or attach until it ends. The runtime is dialled first: a failure there rejects before anything was
- * answered, so that the caller can answer an HTTP error and kubectl falls back to SPDY. Afterwards failures are told to
- * the client on the error channel, and it resolves.
+ * Serves one exec or attach until it ends. Like upstream's translator it answers 101 first, and whatever goes wrong then,
+ * a runtime that refuses among it, is told as a Status on the error channel.
+ * @throws {HandshakeFailed} with nothing answered.
  */
 export async function translateRemoteCommand(
   client: ClientUpgrade,
   streams: RemoteCommandStreams,
   dial: DialSpdy,
 ): Promise<void> {
-  const backend = await dial([REMOTE_COMMAND_V4]);
-  let ws: WebSocket;
+  const ws = await acceptWebSocket(client.request, client.socket, client.head, REMOTE_COMMAND_V5);
+  ws.on('error', () => ws.terminate()); // a client that breaks the protocol; `close` follows
+  const status = await serve(ws, streams, dial);
+  if (ws.readyState !== ws.OPEN) return;
+  ws.send(Buffer.concat([Buffer.of(CHANNEL.error), Buffer.from(status)]), { binary: true });
+  ws.resume(); // when nothing was dialled nobody has read yet, and the client's answer to the close is to be seen
+  ws.close(1000);
+}
+
+/** @returns the Status that ends the session, as JSON. Never rejects. */
+async function serve(ws: WebSocket, streams: RemoteCommandStreams, dial: DialSpdy): Promise<string> {
+  let backend: Upgraded;
   try {
-    ws = await acceptWebSocket(client.request, client.socket, client.head, REMOTE_COMMAND_V5);
+    backend = await dial([REMOTE_COMMAND_V4]);
   } catch (err) {
-    backend.socket.destroy();
-    throw err;
+    return dialFailure(err);
   }
   const session = new SpdySession(backend.socket, backend.head, { role: 'client' });
-  ws.on('error', () => ws.terminate()); // a client that breaks the protocol; `close` follows
   ws.on('close', () => session.destroy());
+  if (ws.readyState !== ws.OPEN) session.destroy(); // it went while the runtime was dialled
   const pings = setInterval(() => session.ping(), PING_INTERVAL_MS);
   try {
-    const status = await run(ws, session, streams);
-    if (ws.readyState === ws.OPEN) {
-      ws.send(Buffer.concat([Buffer.of(CHANNEL.error), Buffer.from(status)]), { binary: true });
-      ws.close(1000);
-    }
+    return await run(ws, session, streams);
   } finally {
     clearInterval(pings);
     session.close();
@@ -88,6 +93,7 @@ async function run(ws: WebSocket, session: SpdySession, asked: RemoteCommandStre
     const open = openStreams(session, asked);
     listen(ws, open);
     const outputs = [copyOut(open.stdout, ws, CHANNEL.stdout), copyOut(open.stderr, ws, CHANNEL.stderr)];
+    for (const output of outputs) output.catch(() => {}); // a connection that breaks fails them all; one is told
     await Promise.all(open.all.map((s) => s.accepted));
     const status = await readAll(open.error);
     await Promise.all(outputs);
@@ -168,8 +174,24 @@ async function readAll(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** In the words of client-go's SPDY client. A Status of the backend's own is passed on as it is. */
+function dialFailure(err: unknown): string {
+  if (!(err instanceof UpgradeRefused)) {
+    return internalError(`error sending request: ${err instanceof Error ? err.message : String(err)}`);
+  }
+  return isStatus(err.body) ? err.body : internalError(`unable to upgrade connection: ${err.body.trim()}`);
+}
+
+function isStatus(body: string): boolean {
+  try {
+    return (JSON.parse(body) as { kind?: unknown } | null)?.kind === 'Status';
+  } catch {
+    return false; // plain text, as kubelets and runtimes answer
+  }
+}
+
 function internalError(cause: string): string {
-  const message = `Internal error occurred: error executing command in container: ${cause}`;
+  const message = `Internal error occurred: ${cause}`;
   const details = { causes: [{ message: cause }] };
   return JSON.stringify({ metadata: {}, status: 'Failure', message, reason: 'InternalError', details, code: 500 });
 }

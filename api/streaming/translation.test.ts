@@ -9,7 +9,7 @@ import { FakeRuntimeServer, type ServedCommand } from './fake-runtime-server.ts'
 import { tunnelledProtocols, tunnelPortForward } from './port-forward.ts';
 import { type RemoteCommandStreams, translateRemoteCommand, wantsV5 } from './remote-command.ts';
 import { SpdySession } from './spdy-session.ts';
-import { requestUpgrade, spdyUpgradeHeaders, splice, UpgradeRefused } from './upgrade-client.ts';
+import { requestUpgrade, spdyUpgradeHeaders, splice } from './upgrade-client.ts';
 
 // A client, a translator on a real socket, and a runtime on another.
 let runtime: FakeRuntimeServer;
@@ -121,15 +121,85 @@ test('a terminal has a resize stream and no stderr', async () => {
   expect(await outcome).toMatchObject({ out: '{"Width":80,"Height":24}', status: { status: 'Success' } });
 });
 
-test('a runtime that refuses is told before 101, so that clients fall back', async () => {
-  runtime.refuseWith = { code: 404, body: 'cannot find container' };
-  const ws = client();
-  const code = await new Promise((resolve) => {
-    ws.on('unexpected-response', (_request, response) => resolve(response.statusCode));
+test.each([
+  ['in words', 'cannot find container\n', 'unable to upgrade connection: cannot find container'],
+  ['with a list', '[1]', 'unable to upgrade connection: [1]'],
+  ['with nothing', '', 'unable to upgrade connection: '],
+])('a runtime that refuses %s is told on the error channel', async (_how, body, cause) => {
+  runtime.refuseWith = { code: 404, body };
+  expect(await collect(client())).toEqual({
+    out: '',
+    err: '',
+    status: {
+      metadata: {},
+      status: 'Failure',
+      message: `Internal error occurred: ${cause}`,
+      reason: 'InternalError',
+      details: { causes: [{ message: cause }] },
+      code: 500,
+    },
+    code: 1000,
   });
-  expect(code).toBe(500);
-  expect(refusal).toBeInstanceOf(UpgradeRefused);
-  expect(refusal).toMatchObject({ statusCode: 404, body: 'cannot find container' });
+  expect(refusal).toBeUndefined();
+});
+
+test('a refusal that is a Status is passed on as it is', async () => {
+  const status = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Forbidden', message: 'no', code: 403 };
+  runtime.refuseWith = { code: 403, body: JSON.stringify(status) };
+  expect((await collect(client())).status).toEqual(status);
+});
+
+test('a runtime that is not there is told on the error channel, although the client writes at once', async () => {
+  await runtime.close();
+  const ws = client();
+  const outcome = collect(ws);
+  await opened(ws);
+  ws.send(Buffer.alloc(1024 ** 2)); // stdin that nobody will read
+  expect((await outcome).status).toMatchObject({
+    reason: 'InternalError',
+    message: expect.stringMatching(/^Internal error occurred: error sending request: .*ECONNREFUSED/),
+  });
+  runtime = new FakeRuntimeServer(); // for what comes after each test
+  await runtime.listen();
+});
+
+test('a connection to the runtime that is reset before or behind its streams fails the session, nothing else', async () => {
+  const unhandled: unknown[] = [];
+  const note = (err: unknown) => unhandled.push(err);
+  process.on('unhandledRejection', note);
+  try {
+    runtime.onCommand = ({ request, streams: s }) => {
+      s.get('stdout')!.write('some');
+      setImmediate(() => request.socket.resetAndDestroy());
+    };
+    expect((await collect(client())).status).toMatchObject({ status: 'Failure', reason: 'InternalError' });
+    runtime.onStream = (stream) => {
+      stream.resume();
+      runtime.requests.at(-1)!.socket.resetAndDestroy();
+    };
+    expect((await collect(client())).status).toMatchObject({ status: 'Failure', reason: 'InternalError' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off('unhandledRejection', note);
+  }
+});
+
+test('a client that goes away while the runtime is dialled leaves no session behind', async () => {
+  const dialled = Promise.withResolvers<void>();
+  runtime.server.removeAllListeners('upgrade');
+  const ended = new Promise<void>((resolve) => {
+    runtime.server.on('upgrade', (_request, socket) => {
+      socket.resume().on('error', () => {}).on('close', () => resolve());
+      dialled.resolve();
+      void gone.then(() => socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n'));
+    });
+  });
+  const ws = client();
+  const gone = new Promise<void>((resolve) => ws.on('close', () => resolve()));
+  await dialled.promise;
+  ws.terminate();
+  await ended;
 });
 
 test('a runtime that dies in the middle ends with InternalError, not with silence', async () => {
@@ -260,6 +330,7 @@ test('a broken handshake is refused without dialling on', async () => {
   socket.write(`${head.join('\r\n')}\r\n\r\n`);
   expect(await text(socket)).toMatch(/^HTTP\/1.1 500/);
   expect(refusal).toBeInstanceOf(Error);
+  expect(runtime.requests).toEqual([]);
 });
 
 test('what was read of a backend before it reset the connection is still delivered', async () => {

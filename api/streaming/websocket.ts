@@ -26,7 +26,7 @@ export class HandshakeFailed extends Error {
   override readonly name = 'HandshakeFailed';
 }
 
-/** Answers 101 with `protocol`. @throws {HandshakeFailed} */
+/** Answers 101 with `protocol`. Nothing is read before `readMessages`: no message comes too early. @throws {HandshakeFailed} */
 export function acceptWebSocket(
   request: IncomingMessage,
   socket: Duplex,
@@ -49,7 +49,10 @@ export function acceptWebSocket(
     // ws says nothing when the client has hung up: who waited would wait for ever, with a session of the runtime.
     if (socket.destroyed) fail();
     socket.once('close', () => fail());
-    server.handleUpgrade(plain, socket, head, resolve);
+    server.handleUpgrade(plain, socket, head, (ws) => {
+      ws.pause();
+      resolve(ws);
+    });
   });
 }
 
@@ -83,4 +86,5 @@ export function readMessages(ws: WebSocket, sink: (message: Buffer, resume: () =
   ws.on('message', (message: Buffer) => {
     if (!sink(message, resume)) ws.pause();
   });
+  resume();
 }

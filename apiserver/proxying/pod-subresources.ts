@@ -63,12 +63,15 @@ export function streamSubresource(kind: StreamKind, { reader, backend }: ProxyDe
       const target = kubeletTarget(reader, node);
       const url = new URL(`${target.origin}${path}`);
       const client = { request, socket, head };
-      const dial: DialSpdy = (protocols) => backend.upgrade(url, 'POST', spdyUpgradeHeaders(protocols), signal);
       if (!target.speaksWebSockets) {
+        const dial =
+          (how: 'upgrade' | 'dial'): DialSpdy =>
+          (protocols) =>
+            backend[how](url, 'POST', spdyUpgradeHeaders(protocols), signal);
         if (kind === 'portforward' && tunnelledProtocols(request).length > 0)
-          return await tunnelPortForward(client, dial);
+          return await tunnelPortForward(client, dial('upgrade'));
         if (kind !== 'portforward' && wantsV5(request))
-          return await translateRemoteCommand(client, streamsOf(info.query), dial);
+          return await translateRemoteCommand(client, streamsOf(info.query), dial('dial'));
       }
       const upgraded = await backend.upgrade(url, request.method ?? 'GET', forwardedHeaders(request, true), signal);
       await spliceUpgrade(socket, head, upgraded);

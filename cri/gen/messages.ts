@@ -1179,3 +1179,113 @@ export interface NodeExpandVolumeRequest {
 export interface NodeExpandVolumeResponse {
   capacityBytes: number;
 }
+
+export interface NodePrepareResourcesRequest {
+  claims: DraClaim[];
+}
+
+export interface NodePrepareResourcesResponse {
+  claims: Record<string, NodePrepareResourceResponse | undefined>;
+}
+
+export interface NodePrepareResourceResponse {
+  devices: DraDevice[];
+  error: string;
+}
+
+export interface DraDevice {
+  requestNames: string[];
+  poolName: string;
+  deviceName: string;
+  cdiDeviceIds: string[];
+  shareId: string;
+}
+
+export interface NodeUnprepareResourcesRequest {
+  claims: DraClaim[];
+}
+
+export interface NodeUnprepareResourcesResponse {
+  claims: Record<string, NodeUnprepareResourceResponse | undefined>;
+}
+
+export interface NodeUnprepareResourceResponse {
+  error: string;
+}
+
+export interface DraClaim {
+  namespace: string;
+  uid: string;
+  name: string;
+}
+
+export type AllocatableResourcesRequest = Record<never, never>;
+
+export interface AllocatableResourcesResponse {
+  devices: ContainerDevices[];
+  cpuIds: number[];
+  memory: ContainerMemory[];
+}
+
+export type ListPodResourcesRequest = Record<never, never>;
+
+export interface ListPodResourcesResponse {
+  podResources: PodResources[];
+}
+
+export interface GetPodResourcesRequest {
+  podName: string;
+  podNamespace: string;
+}
+
+export interface GetPodResourcesResponse {
+  podResources?: PodResources | undefined;
+}
+
+export interface PodResources {
+  name: string;
+  namespace: string;
+  containers: ContainerAllocation[];
+}
+
+export interface ContainerAllocation {
+  name: string;
+  devices: ContainerDevices[];
+  cpuIds: number[];
+  memory: ContainerMemory[];
+  dynamicResources: DynamicResource[];
+}
+
+export interface ContainerDevices {
+  resourceName: string;
+  deviceIds: string[];
+  topology?: TopologyInfo | undefined;
+}
+
+export interface ContainerMemory {
+  memoryType: string;
+  size: number;
+  topology?: TopologyInfo | undefined;
+}
+
+export interface TopologyInfo {
+  nodes: NUMANode[];
+}
+
+export interface NUMANode {
+  ID: number;
+}
+
+export interface DynamicResource {
+  claimName: string;
+  claimNamespace: string;
+  claimResources: ClaimResource[];
+}
+
+export interface ClaimResource {
+  cdiDevices: CDIDevice[];
+  driverName: string;
+  poolName: string;
+  deviceName: string;
+  shareId: string;
+}

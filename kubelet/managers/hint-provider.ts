@@ -35,6 +35,8 @@ export interface ContainerGrant {
   readonly cpusetCpus?: string;
   /** NUMA nodes of its memory, e.g. `0`. */
   readonly cpusetMems?: string;
+  /** Its CPU time is not limited: it has CPUs of its own. */
+  readonly withoutCpuQuota?: boolean;
   /** What the pod itself sets under the same name wins. */
   readonly envs?: readonly { readonly name: string; readonly value: string }[];
   readonly mounts?: readonly Init<Mount>[];
@@ -76,11 +78,6 @@ export interface ResourceManager {
    * nothing to say. A failure is the container's `CreateContainerConfigError`.
    */
   grant(pod: Pod, containerName: string): ContainerGrant | undefined | Promise<ContainerGrant | undefined>;
-
-  /**
-   * The runtime has been told to start the container. Only for managers that follow containers; must not throw.
-   */
-  containerStarted?(pod: Pod, containerName: string, containerId: string): void;
 
   /** Of resources that the node tells as allocatable: what pods hold. The node is taken to have at least that. */
   heldAmounts?(): ReadonlyMap<string, number>;

@@ -35,34 +35,46 @@ export function relayKind(client: ClientUpgrade, session: RuntimeSession): Relay
   return needed ? 'translated' : 'passed';
 }
 
-/** Resolves when the session is over. @throws {HttpError} with the runtime's own words when it refuses; nothing is answered then. */
+/**
+ * Resolves when the session is over. @throws {HttpError} with the runtime's own words when it refuses; nothing is answered
+ * then. An exec or attach that is translated tells it on its error channel instead.
+ */
 export async function relayToRuntime(client: ClientUpgrade, session: RuntimeSession, kind: RelayKind): Promise<void> {
-  if (kind === 'passed') {
-    const { method = 'GET', rawHeaders } = client.request;
-    const backend = await dial(session.url, { method, headers: copyHeaders(rawHeaders) }, client.socket);
-    return spliceUpgrade(client.socket, client.head, backend);
-  }
-  const dialSpdy: DialSpdy = (protocols) =>
-    dial(session.url, { method: 'POST', headers: spdyUpgradeHeaders(protocols) }, client.socket);
   try {
-    if (session.streams === undefined) await tunnelPortForward(client, dialSpdy);
-    else await translateRemoteCommand(client, session.streams, dialSpdy);
+    if (kind === 'passed') await pass(client, session.url);
+    else await translate(client, session);
   } catch (err) {
-    throw err instanceof HandshakeFailed ? new HttpError(400, err.message) : err;
+    throw relayError(err);
   }
 }
 
-/** @throws {HttpError} */
+async function pass({ request, socket, head }: ClientUpgrade, url: string): Promise<void> {
+  const { method = 'GET', rawHeaders } = request;
+  await spliceUpgrade(socket, head, await dial(url, { method, headers: copyHeaders(rawHeaders) }, socket));
+}
+
+async function translate(client: ClientUpgrade, { url, streams }: RuntimeSession): Promise<void> {
+  const dialSpdy: DialSpdy = (protocols) =>
+    dial(url, { method: 'POST', headers: spdyUpgradeHeaders(protocols) }, client.socket);
+  if (streams === undefined) await tunnelPortForward(client, dialSpdy);
+  else await translateRemoteCommand(client, streams, dialSpdy);
+}
+
+/** Pure: what a client is answered that has not been answered yet. */
+function relayError(err: unknown): HttpError {
+  if (err instanceof HandshakeFailed) return new HttpError(400, err.message);
+  if (!(err instanceof UpgradeRefused)) return new HttpError(500, errorMessage(err));
+  // A redirect would let the runtime send the client's bytes elsewhere, and a success is no upgrade.
+  return new HttpError(err.statusCode < 400 ? 500 : err.statusCode, err.message);
+}
+
+/** @throws {UpgradeRefused}, and Node's errors when there is no answer. */
 async function dial(url: string, request: UpgradeRequest, client: Duplex): Promise<Upgraded> {
   using dialing = linkedSignal(undefined, DIAL_TIMEOUT_MS);
   const giveUp = () => dialing.abort();
   client.once('close', giveUp);
   try {
     return await requestUpgrade(new URL(url), request, dialing.signal);
-  } catch (err) {
-    if (!(err instanceof UpgradeRefused)) throw new HttpError(500, errorMessage(err));
-    // A redirect would let the runtime send the client's bytes elsewhere, and a success is no upgrade.
-    throw new HttpError(err.statusCode < 400 ? 500 : err.statusCode, err.message);
   } finally {
     client.off('close', giveUp);
   }
