@@ -136,6 +136,7 @@ const files = [
   'csi.v1.proto',
   'dra.v1.proto',
   'podresources.v1.proto',
+  'deviceplugin.v1beta1.proto',
 ];
 const schema: Schema = { messages: new Map(), enums: new Map() };
 for (const file of files) {

@@ -1289,3 +1289,81 @@ export interface ClaimResource {
   deviceName: string;
   shareId: string;
 }
+
+export interface DevicePluginOptions {
+  preStartRequired: boolean;
+  getPreferredAllocationAvailable: boolean;
+}
+
+export interface RegisterRequest {
+  version: string;
+  endpoint: string;
+  resourceName: string;
+  options?: DevicePluginOptions | undefined;
+}
+
+export interface ListAndWatchResponse {
+  devices: PluginDevice[];
+}
+
+export interface PluginDevice {
+  ID: string;
+  health: string;
+  topology?: TopologyInfo | undefined;
+}
+
+export interface PreStartContainerRequest {
+  devicesIds: string[];
+}
+
+export type PreStartContainerResponse = Record<never, never>;
+
+export interface PreferredAllocationRequest {
+  containerRequests: ContainerPreferredAllocationRequest[];
+}
+
+export interface ContainerPreferredAllocationRequest {
+  availableDeviceIDs: string[];
+  mustIncludeDeviceIDs: string[];
+  allocationSize: number;
+}
+
+export interface PreferredAllocationResponse {
+  containerResponses: ContainerPreferredAllocationResponse[];
+}
+
+export interface ContainerPreferredAllocationResponse {
+  deviceIDs: string[];
+}
+
+export interface AllocateRequest {
+  containerRequests: ContainerAllocateRequest[];
+}
+
+export interface ContainerAllocateRequest {
+  devicesIds: string[];
+}
+
+export interface AllocateResponse {
+  containerResponses: ContainerAllocateResponse[];
+}
+
+export interface ContainerAllocateResponse {
+  envs: Record<string, string>;
+  mounts: PluginMount[];
+  devices: DeviceSpec[];
+  annotations: Record<string, string>;
+  cdiDevices: CDIDevice[];
+}
+
+export interface PluginMount {
+  containerPath: string;
+  hostPath: string;
+  readOnly: boolean;
+}
+
+export interface DeviceSpec {
+  containerPath: string;
+  hostPath: string;
+  permissions: string;
+}

@@ -238,6 +238,22 @@ export const MESSAGES: Readonly<Record<string, string>> = {
   NUMANode: '1 ID int64',
   DynamicResource: '2 claimName string,3 claimNamespace string,4 claimResources ClaimResource[]',
   ClaimResource: '1 cdiDevices CDIDevice[],2 driverName string,3 poolName string,4 deviceName string,5 shareId string',
+  DevicePluginOptions: '1 preStartRequired bool,2 getPreferredAllocationAvailable bool',
+  RegisterRequest: '1 version string,2 endpoint string,3 resourceName string,4 options DevicePluginOptions',
+  ListAndWatchResponse: '1 devices PluginDevice[]',
+  PluginDevice: '1 ID string,2 health string,3 topology TopologyInfo',
+  PreStartContainerRequest: '1 devicesIds string[]',
+  PreStartContainerResponse: '',
+  PreferredAllocationRequest: '1 containerRequests ContainerPreferredAllocationRequest[]',
+  ContainerPreferredAllocationRequest: '1 availableDeviceIDs string[],2 mustIncludeDeviceIDs string[],3 allocationSize int32',
+  PreferredAllocationResponse: '1 containerResponses ContainerPreferredAllocationResponse[]',
+  ContainerPreferredAllocationResponse: '1 deviceIDs string[]',
+  AllocateRequest: '1 containerRequests ContainerAllocateRequest[]',
+  ContainerAllocateRequest: '1 devicesIds string[]',
+  AllocateResponse: '1 containerResponses ContainerAllocateResponse[]',
+  ContainerAllocateResponse: '1 envs string{},2 mounts PluginMount[],3 devices DeviceSpec[],4 annotations string{},5 cdiDevices CDIDevice[]',
+  PluginMount: '1 containerPath string,2 hostPath string,3 readOnly bool',
+  DeviceSpec: '1 containerPath string,2 hostPath string,3 permissions string',
 };
 
 /** Enum → names of its values, in order of their numbers from 0. */
