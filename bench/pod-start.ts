@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '../api/pod.ts';
 import type { RestClient } from '../client/rest.ts';
-import { BenchLab, NODE } from './pod-start/bench-lab.ts';
+import { NODE } from './pod-start/bench-lab.ts';
 import { Floor } from './pod-start/floor.ts';
 import {
   benchPod,
@@ -11,13 +11,13 @@ import {
   createPod,
   deletePod,
   largePod,
-  PodWatcher,
+  type PodWatcher,
   timeBurst,
   timePod,
-  waitForServiceAccount,
 } from './pod-start/system.ts';
 import { cpuSecondsOf, type MemoryFacts, memoryOf } from './process-facts.ts';
 import { appendResult } from './results.ts';
+import { type Stand, withStand } from './stand.ts';
 import { formatTable, type Summary, summarize } from './stats.ts';
 
 export interface PodStartOptions {
@@ -37,16 +37,12 @@ interface Times {
   readonly goneMs: number;
 }
 
-interface Stand {
+interface Starts extends Stand {
   readonly opts: PodStartOptions;
-  readonly lab: BenchLab;
-  readonly client: RestClient;
-  readonly watcher: PodWatcher;
   readonly floor: Floor;
   /** As the API server has them: what the floor copies. */
   readonly template: Pod;
   readonly largeTemplate: Pod;
-  readonly signal: AbortSignal;
 }
 
 /** Between two measurements, so that clean-up after the one does not slow the other, ms. */
@@ -55,48 +51,34 @@ const SETTLE_AFTER_BURST_MS = 3_000;
 
 /** @throws what a part of the lab throws; the lab is taken down in any case. */
 export async function podStart(opts: PodStartOptions, signal: AbortSignal): Promise<void> {
-  const note = (text: string) => void process.stderr.write(`${text}\n`);
-  note('bringing up a lab with one node …');
-  await using lab = await BenchLab.start(opts.dir, opts.port, signal);
-  const client = await lab.client();
-  const firstStartMs = await lab.timeFirstStart(client, signal);
-  await waitForServiceAccount(client, signal);
-  const watcher = new PodWatcher(client);
-  const watching = new AbortController();
-  const watch = watcher.run(AbortSignal.any([signal, watching.signal]));
-  try {
-    const work = async () => {
-      await createObjects(client);
-      const template = await asStored(client, watcher, benchPod('template', NODE));
-      const largeTemplate = await asStored(client, watcher, largePod('large-template', NODE));
-      await using floor = await Floor.create(lab);
-      const stand: Stand = { opts, lab, client, watcher, floor, template, largeTemplate, signal };
-      note(`${opts.pods} pods one after the other …`);
-      const single = await measureSingle(stand);
-      note(`${opts.pods} large pods one after the other …`);
-      const large = await measureLarge(stand);
-      note(`${opts.burst} pods at once, ${opts.bursts} times …`);
-      const burst = await measureBursts(stand);
-      note(`${opts.resident} pods, idle for ${opts.idleSeconds} s …`);
-      const resident = await measureResident(stand);
-      const result = {
-        options: shown(opts),
-        ...single,
-        ...large,
-        ...burst,
-        start: { firstMs: firstStartMs, ...resident.start },
-        memory: resident.memory,
-        idleCpuPercent: resident.idleCpuPercent,
-      };
-      console.log(table(result));
-      if (opts.save) note(`appended to ${await appendResult('pod-start', result)}`);
+  await withStand(opts, signal, async (stand) => {
+    const { lab, client, watcher, note } = stand;
+    const firstStartMs = await lab.timeFirstStart(client, signal);
+    await createObjects(client);
+    const template = await asStored(client, watcher, benchPod('template', NODE));
+    const largeTemplate = await asStored(client, watcher, largePod('large-template', NODE));
+    await using floor = await Floor.create(lab);
+    const starts: Starts = { ...stand, opts, floor, template, largeTemplate };
+    note(`${opts.pods} pods one after the other …`);
+    const single = await measureSingle(starts);
+    note(`${opts.pods} large pods one after the other …`);
+    const large = await measureLarge(starts);
+    note(`${opts.burst} pods at once, ${opts.bursts} times …`);
+    const burst = await measureBursts(starts);
+    note(`${opts.resident} pods, idle for ${opts.idleSeconds} s …`);
+    const resident = await measureResident(starts);
+    const result = {
+      options: shown(opts),
+      ...single,
+      ...large,
+      ...burst,
+      start: { firstMs: firstStartMs, ...resident.start },
+      memory: resident.memory,
+      idleCpuPercent: resident.idleCpuPercent,
     };
-    await Promise.race([work(), watch.then(() => signal.throwIfAborted()), rejectOn(signal)]);
-  } finally {
-    watching.abort();
-    await watch.catch(() => {}); // it was thrown above, or it ended because it had to
-    client.closeIdleConnections();
-  }
+    console.log(table(result));
+    if (opts.save) note(`appended to ${await appendResult('pod-start', result)}`);
+  });
 }
 
 async function asStored(client: RestClient, watcher: PodWatcher, pod: Pod): Promise<Pod> {
@@ -106,7 +88,7 @@ async function asStored(client: RestClient, watcher: PodWatcher, pod: Pod): Prom
 }
 
 /** Floor, bound to the node, through the scheduler, in turns. */
-async function measureSingle(stand: Stand) {
+async function measureSingle(stand: Starts) {
   const { opts, lab, client, watcher, floor } = stand;
   const times = { floor: [] as Times[], bound: [] as Times[], scheduled: [] as Times[] };
   for (let i = 0; i < opts.pods; i++) {
@@ -122,7 +104,7 @@ async function measureSingle(stand: Stand) {
 }
 
 /** Pods whose containers come one after the other, with volumes that the API server has to be asked for. */
-async function measureLarge(stand: Stand) {
+async function measureLarge(stand: Starts) {
   const { opts, lab, client, watcher, floor, largeTemplate } = stand;
   const times = { floor: [] as Times[], bound: [] as Times[] };
   for (let i = 0; i < opts.pods; i++) {
@@ -143,7 +125,7 @@ function traceRound(times: Readonly<Record<string, readonly Times[]>>): void {
   process.stderr.write(`  ${round.join('  ')}\n`);
 }
 
-async function measureBursts(stand: Stand) {
+async function measureBursts(stand: Starts) {
   const { opts, lab, client, watcher, floor } = stand;
   const times = { floor: [] as Times[], system: [] as Times[] };
   for (let i = 0; i < opts.bursts; i++) {
@@ -166,7 +148,7 @@ async function measureBursts(stand: Stand) {
 }
 
 /** A node that has just started, then full of pods: memory, idle CPU, and how soon a new agent has the node Ready. */
-async function measureResident(stand: Stand) {
+async function measureResident(stand: Starts) {
   const { opts, lab, client, watcher, signal } = stand;
   const emptyMs = await lab.restartAgent(signal);
   await pause(stand, SETTLE_AFTER_BURST_MS);
@@ -190,12 +172,6 @@ async function measureResident(stand: Stand) {
 async function pause(stand: Stand, ms: number): Promise<void> {
   await sleep(ms);
   stand.signal.throwIfAborted();
-}
-
-function rejectOn(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }
 
 interface Result {

@@ -1,11 +1,11 @@
 // Pods that come and go for a long time on a full node: whether the agent's memory grows, and whether it leaves files
 // open, mounts, cgroups or timers behind once all of them have gone.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RestClient } from '../client/rest.ts';
-import { BenchLab, NODE } from './pod-start/bench-lab.ts';
-import { benchPod, createPod, deletePod, PodWatcher, waitForServiceAccount } from './pod-start/system.ts';
+import { NODE } from './pod-start/bench-lab.ts';
+import { benchPod, createPod, deletePod } from './pod-start/system.ts';
 import { appendResult } from './results.ts';
 import { type Held, readHeld } from './soak/held.ts';
+import { type Stand, withStand } from './stand.ts';
 import { formatTable } from './stats.ts';
 
 export interface SoakOptions {
@@ -26,26 +26,11 @@ const SETTLE_MS = 20_000;
 
 /** @throws what a part of the lab throws; the lab is taken down in any case. */
 export async function soak(opts: SoakOptions, signal: AbortSignal): Promise<void> {
-  const note = (text: string) => void process.stderr.write(`${text}\n`);
-  note('bringing up a lab with one node …');
-  await using lab = await BenchLab.start(opts.dir, opts.port, signal);
-  const client = await lab.client();
-  await waitForServiceAccount(client, signal);
-  const watching = new AbortController();
-  const watcher = new PodWatcher(client);
-  const watch = watcher.run(AbortSignal.any([signal, watching.signal]));
-  try {
-    const work = async () => {
-      const result = { options: shown(opts), ...(await run(opts, lab, client, watcher, note, signal)) };
-      console.log(table(result));
-      if (opts.save) note(`appended to ${await appendResult('soak', result)}`);
-    };
-    await Promise.race([work(), watch.then(() => signal.throwIfAborted())]);
-  } finally {
-    watching.abort();
-    await watch.catch(() => {}); // thrown above, or ended because it had to
-    client.closeIdleConnections();
-  }
+  await withStand(opts, signal, async (stand) => {
+    const result = { options: shown(opts), ...(await run(opts, stand)) };
+    console.log(table(result));
+    if (opts.save) stand.note(`appended to ${await appendResult('soak', result)}`);
+  });
 }
 
 interface Soaked {
@@ -58,14 +43,8 @@ interface Soaked {
   readonly replaced: number;
 }
 
-async function run(
-  opts: SoakOptions,
-  lab: BenchLab,
-  client: RestClient,
-  watcher: PodWatcher,
-  note: (text: string) => void,
-  signal: AbortSignal,
-): Promise<Soaked> {
+async function run(opts: SoakOptions, stand: Stand): Promise<Soaked> {
+  const { lab, client, watcher, note, signal } = stand;
   // One pod first: what the agent opens once, for good, is no leak.
   await createPod(client, watcher, benchPod('first', NODE));
   await deletePod(client, watcher, 'first');
@@ -77,7 +56,7 @@ async function run(
   note(`replacing ${opts.rate} a second for ${opts.minutes} minutes …`);
   const samples: Held[] = [];
   const churning = new AbortController();
-  const churn = replacePods(opts, client, watcher, names, AbortSignal.any([signal, churning.signal]));
+  const churn = replacePods(opts, stand, names, AbortSignal.any([signal, churning.signal]));
   const endMs = performance.now() + opts.minutes * 60_000;
   while (performance.now() < endMs) {
     await Promise.race([sleep(SAMPLE_MS, undefined, { signal }), churn]); // which ends early by failing alone
@@ -97,8 +76,7 @@ async function run(
 /** Keeps `names` up to date. Each place is worked on by one replacement at a time. Returns how many there were. */
 async function replacePods(
   opts: SoakOptions,
-  client: RestClient,
-  watcher: PodWatcher,
+  { client, watcher }: Stand,
   names: string[],
   signal: AbortSignal,
 ): Promise<number> {
