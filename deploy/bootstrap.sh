@@ -48,6 +48,7 @@ if [ "$purpose" = test ]; then
     procps:ps
     xz-utils:xz
     openssl:openssl
+    dbus:dbus-daemon
   )
 fi
 # Only the tests in a virtual machine need these: without them those tests are skipped.
