@@ -150,6 +150,7 @@ test.each<[1 | 2, CgroupLimits, Record<string, DBusValue>]>([
   [2, { cpuQuotaUs: 12_345, cpuPeriodUs: 50_000 }, { CPUQuotaPerSecUSec: 250_000, CPUQuotaPeriodUSec: 50_000 }],
   [2, { cpuQuotaUs: -1, memoryBytes: -1, pids: -1 }, { CPUQuotaPerSecUSec: 2n ** 64n - 1n, MemoryMax: 2n ** 64n - 1n }],
   [1, { cpuShares: 512, memoryBytes: 5 }, { CPUShares: 512, MemoryLimit: 5 }],
+  [2, { memoryMinBytes: 5, memoryLowBytes: 0 }, { MemoryMin: 5, MemoryLow: 0 }],
   [2, { hugetlbBytes: { '2MB': 5 } }, {}],
 ])('properties of v%i %j', (version, limits, wanted) => {
   const found = Object.fromEntries(sliceProperties(version, limits).map(([name, { value }]) => [name, value]));

@@ -29,6 +29,7 @@ export function sliceProperties(version: 1 | 2, limits: CgroupLimits): Property[
   const found: Property[] = [];
   const put = (name: string, value: number | bigint) => found.push([name, new Variant('t', value)]);
   const { cpuShares = 0, cpuQuotaUs, cpuPeriodUs = 100_000, memoryBytes, pids } = limits;
+  const { memoryMinBytes, memoryLowBytes } = limits;
   if (cpuShares > 0)
     put(version === 2 ? 'CPUWeight' : 'CPUShares', version === 2 ? sharesToWeight(cpuShares) : cpuShares);
   if (cpuQuotaUs !== undefined) {
@@ -37,6 +38,8 @@ export function sliceProperties(version: 1 | 2, limits: CgroupLimits): Property[
   }
   if (memoryBytes !== undefined)
     put(version === 2 ? 'MemoryMax' : 'MemoryLimit', memoryBytes < 0 ? INFINITY : memoryBytes);
+  if (version === 2 && memoryMinBytes !== undefined) put('MemoryMin', memoryMinBytes);
+  if (version === 2 && memoryLowBytes !== undefined) put('MemoryLow', memoryLowBytes);
   if (pids !== undefined) put('TasksMax', pids < 0 ? INFINITY : pids);
   return found;
 }

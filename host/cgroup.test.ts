@@ -40,6 +40,7 @@ test('limits in the words of v1', () => {
     cpuShares: 512,
     cpuQuotaUs: 50_000,
     memoryBytes: 64 << 20,
+    memoryMinBytes: 4096, // v1 has nothing of the kind
     pids: 100,
   });
   expect(writes.map((w) => `${w.file}=${w.value}`)).toEqual([
@@ -55,6 +56,8 @@ test('limits in the words of v2, with max for none', () => {
     cpuShares: 1024,
     cpuQuotaUs: -1,
     memoryBytes: -1,
+    memoryMinBytes: 4096,
+    memoryLowBytes: 0,
     pids: 7,
     hugetlbBytes: { '2MB': 0 },
   });
@@ -62,6 +65,8 @@ test('limits in the words of v2, with max for none', () => {
     'cpu.weight=39',
     'cpu.max=max 100000',
     'memory.max=max',
+    'memory.min=4096',
+    'memory.low=0',
     'pids.max=7',
     'hugetlb.2MB.max=0',
   ]);

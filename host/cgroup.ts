@@ -15,6 +15,9 @@ export interface CgroupLimits {
   readonly cpuPeriodUs?: number;
   /** −1 lifts the limit. */
   readonly memoryBytes?: number;
+  /** What the kernel never takes from the group, and what it takes only when there is nothing else; v2 alone. */
+  readonly memoryMinBytes?: number;
+  readonly memoryLowBytes?: number;
   /** −1 lifts the limit. */
   readonly pids?: number;
   /** Bytes by page size as the kernel names it (`2MB`, `1GB`). Sizes the kernel does not have are skipped. */
@@ -132,6 +135,8 @@ export function renderLimits(hierarchies: CgroupHierarchies, name: string, limit
     if (v2) put('memory', 'memory.max', orMax(limits.memoryBytes));
     else put('memory', 'memory.limit_in_bytes', limits.memoryBytes);
   }
+  if (v2 && limits.memoryMinBytes !== undefined) put('memory', 'memory.min', limits.memoryMinBytes);
+  if (v2 && limits.memoryLowBytes !== undefined) put('memory', 'memory.low', limits.memoryLowBytes);
   if (limits.pids !== undefined) put('pids', 'pids.max', orMax(limits.pids), true);
   for (const [size, bytes] of Object.entries(limits.hugetlbBytes ?? {})) {
     put('hugetlb', v2 ? `hugetlb.${size}.max` : `hugetlb.${size}.limit_in_bytes`, bytes, true);

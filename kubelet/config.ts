@@ -1,6 +1,8 @@
 // The configuration of the kubelet part: names of KubeletConfiguration v1beta1, values parsed, units in the names.
 // cmd/ fills it from flags and files; nothing below reads either. Defaults: pkg/kubelet/apis/config/v1beta1/defaults.go.
 import type { VerificationPolicy } from './images/pull-access.ts';
+import { type ManagerSettings, NO_MANAGERS } from './managers/settings.ts';
+import type { MemoryQosSettings } from './resources/memory-qos.ts';
 
 export interface KubeletConfig {
   readonly nodeName: string;
@@ -20,6 +22,8 @@ export interface KubeletConfig {
   readonly clusterDomain: string;
   readonly clusterDNS: readonly string[];
   readonly resolvConf: string;
+  /** What the runtime is told of the pods' ranges until the Node has some; '' for nothing. */
+  readonly podCidr: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
   readonly cgroupRoot: string;
   readonly cgroupsPerQOS: boolean;
@@ -64,7 +68,11 @@ export interface KubeletConfig {
   readonly limitedSwap: boolean;
   /** An OOM kill ends one process, not the container. Absent: true on cgroup v1, false on v2. */
   readonly singleProcessOomKill?: boolean;
+  /** Gate MemoryQoS: counts on cgroup v2. */
+  readonly memoryQos?: Pick<MemoryQosSettings, 'throttlingFactor' | 'reserves'>;
   readonly staticPods: StaticPodSettings;
+  /** CPUs, memory and NUMA nodes for containers alone. */
+  readonly managers: ManagerSettings;
 }
 
 /** Pods that the node runs by itself; '' where there are none. */
@@ -107,6 +115,7 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   clusterDomain: '',
   clusterDNS: Object.freeze([]),
   resolvConf: '/etc/resolv.conf',
+  podCidr: '',
   cgroupDriver: 'cgroupfs',
   cgroupRoot: '/',
   cgroupsPerQOS: true,
@@ -145,4 +154,5 @@ export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.fr
   imageGCHighThresholdPercent: 85,
   imageGCLowThresholdPercent: 80,
   containerGc: DEFAULT_CONTAINER_GC,
+  managers: NO_MANAGERS,
 });

@@ -15,6 +15,8 @@ export function renderContainerdConfig(paths: ContainerdPaths): string {
 root = ${text(paths.root)}
 state = ${text(paths.state)}
 oom_score = 0
+# Both would write outside of these directories: /opt/containerd, and a socket below /run that several labs would share.
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 
 [grpc]
   address = ${text(paths.socket)}

@@ -1,10 +1,13 @@
 // The cgroups of pods and of the node, wired: who makes them, and what they are limited to.
+import type { Pod } from '../../api/pod.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Task } from '../../core/tasks.ts';
 import { CgroupFs, type CgroupHierarchies, type CgroupTree, refuseMissingControllers } from '../../host/cgroup.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import { type CgroupObserver, observedCgroups } from '../../host/observed-cgroups.ts';
 import { processCounts } from '../../host/process-facts.ts';
+import { registerMemoryQosGauges } from '../../kubelet/metrics/memory-qos-gauges.ts';
+import type { MemoryQosSettings } from '../../kubelet/resources/memory-qos.ts';
 import { allPodsLimits, reservedCgroups } from '../../kubelet/resources/node-allocatable.ts';
 import { NodeCgroups } from '../../kubelet/resources/node-cgroups.ts';
 import { expandSlice, PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
@@ -15,6 +18,8 @@ export interface CgroupsPartInput {
   readonly machine: MachineInfo;
   readonly hierarchies: CgroupHierarchies;
   readonly observe: CgroupObserver;
+  readonly hasUnlimitedCpus: (pod: Pod) => boolean;
+  readonly memoryQos?: MemoryQosSettings;
 }
 
 export interface CgroupsPart {
@@ -25,7 +30,7 @@ export interface CgroupsPart {
 /** Makes the groups of the QoS classes. @throws {AgentError} CGROUP_MISSING, CGROUP_WRITE_FAILED, RESERVED_CGROUP_FAILED, DBUS_UNREACHABLE */
 export async function createCgroupsPart(
   ctx: AgentContext,
-  { machine, hierarchies, observe }: CgroupsPartInput,
+  { machine, hierarchies, observe, hasUnlimitedCpus, memoryQos }: CgroupsPartInput,
 ): Promise<CgroupsPart> {
   const { config, clock, log, recorder } = ctx;
   const { kubelet: settings, node } = config;
@@ -43,9 +48,12 @@ export async function createCgroupsPart(
       cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
       podPidsLimit: settings.podPidsLimit,
       hugepageSizes,
+      hasUnlimitedCpus,
+      ...(memoryQos === undefined ? {} : { memoryQos }),
     },
     { fs: tree, log },
   );
+  if (memoryQos !== undefined) registerMemoryQosGauges(ctx.registry, () => cgroups.keptMemory());
   await cgroups.ensureTree();
   const capacity = {
     cpuMillis: machine.cores * 1000,
@@ -59,7 +67,7 @@ export async function createCgroupsPart(
     {
       podsCgroup: cgroups.isManaging ? cgroups.nameOf(['kubepods']) : undefined,
       podsLimits: allPodsLimits(capacity, node.allocatable),
-      reserved: reservedCgroups(node.allocatable, hugepageSizes).map((r) => ({
+      reserved: reservedCgroups(node.allocatable, { hugepageSizes, keepsMemory: memoryQos !== undefined }).map((r) => ({
         ...r,
         cgroup: driver === 'systemd' ? expandSlice(r.cgroup) : r.cgroup,
       })),

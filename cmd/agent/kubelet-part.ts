@@ -14,10 +14,12 @@ import { detectCgroups } from '../../host/cgroup.ts';
 import { canLimitSwap } from '../../host/cgroup-swap.ts';
 import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
-import { ensureDataDirs } from '../../kubelet/data-dirs.ts';
+import { DEVICE_PLUGIN_TYPE } from '../../kubelet/devices/device-plugins.ts';
+import { DRA_PLUGIN_TYPE } from '../../kubelet/dra/plugin-services.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
+import { RuntimePodCidr } from '../../kubelet/node/runtime-pod-cidr.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
@@ -33,15 +35,27 @@ import { createAttempt } from '../../probes/attempt.ts';
 import { Prober } from '../../probes/prober.ts';
 import { createCgroupsPart } from './cgroups-part.ts';
 import { createCsiPart } from './csi-part.ts';
+import { createDevicesPart } from './devices-part.ts';
+import { createDraPart } from './dra-part.ts';
 import { createEvictionPart } from './eviction-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
 import { prepareKernel } from './kernel-part.ts';
+import { createManagersPart } from './managers-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { createNodeStatusPart } from './node-status-part.ts';
 import { createObservers, observedSandboxes } from './observers.ts';
+import { createPodResourcesPart } from './podresources-part.ts';
 import { allocatableMemory, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
-import { connectedVersion, handlerOf, runtimeSettings, swapSettings, userNamespacesOf } from './runtime-settings.ts';
+import { prepareRootDir } from './root-dir.ts';
+import {
+  connectedVersion,
+  handlerOf,
+  memoryQosSettings,
+  runtimeSettings,
+  swapSettings,
+  userNamespacesOf,
+} from './runtime-settings.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createShutdownPart } from './shutdown-part.ts';
@@ -81,7 +95,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
   const runtimeName = version.runtimeName;
   const { containerLogsDir } = config.nodelet;
-  const rootDir = await ensureDataDirs({ ...settings, containerLogsDir });
+  const rootDir = await prepareRootDir(ctx, { ...settings, containerLogsDir });
   const rootFsBytes = await fileSystemBytes(rootDir);
   const reserved = reservationsOf(config.node, machine, rootFsBytes);
   refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
@@ -95,8 +109,18 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const nodeAllocatable = () => (kubelet.node()?.status?.allocatable ?? {}) as Record<string, string>;
   const hostIps = () =>
     (kubelet.node()?.status?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address);
+  const dra = await createDraPart(ctx, { rootDir, retryPod: (uid) => kubelet.retryPod(uid) });
+  const devices = await createDevicesPart(ctx, {
+    rootDir,
+    kubelet: () => kubelet,
+    requestNodeStatus: () => status.request(),
+  });
   const csi = createCsiPart(ctx, {
     rootDir,
+    otherPlugins: [
+      [DRA_PLUGIN_TYPE, dra.claims],
+      [DEVICE_PLUGIN_TYPE, devices.plugins],
+    ],
     tokens,
     mounter,
     notifyPod: (uid) => volumes.notifyPod(uid),
@@ -117,7 +141,23 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       log,
     },
   );
-  const cgroupsPart = await createCgroupsPart(ctx, { machine, hierarchies, observe: observed.cgroups });
+  const managers = await createManagersPart(ctx, {
+    rootDir,
+    machine,
+    reserved,
+    runtime,
+    kubelet: () => kubelet,
+    others: [devices.manager],
+  });
+  const { hasUnlimitedCpus } = managers;
+  const memoryQos = memoryQosSettings(ctx, hierarchies, allocatableMemory(machine, reserved));
+  const cgroupsPart = await createCgroupsPart(ctx, {
+    machine,
+    hierarchies,
+    observe: observed.cgroups,
+    hasUnlimitedCpus,
+    ...memoryQos,
+  });
   const { cgroups } = cgroupsPart;
   const allocations = new Allocations(rootDir, { clock, log });
 
@@ -134,37 +174,42 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     mountedImages: () => kubelet.mountedImages(),
     onImageRemoved: (why) => observer.imageRemoved(why),
   });
-  const kubeRuntime = new KubeRuntime(await runtimeSettings(ctx, { rootDir, machine, hierarchies, ...swap }), {
-    runtime: pacedStarts(observedSandboxes(runtime, ctx.registry), {
-      rush: ctx.startRush,
-      sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
+  const kubeRuntime = new KubeRuntime(
+    await runtimeSettings(ctx, { rootDir, machine, hierarchies, ...swap, ...memoryQos }),
+    {
+      runtime: pacedStarts(observedSandboxes(runtime, ctx.registry, observer), {
+        rush: ctx.startRush,
+        sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
+        clock,
+      }),
+      images,
+      recorder,
       clock,
-    }),
-    images,
-    recorder,
-    clock,
-    log,
-    nodeIps: hostIps,
-    nodeAllocatable,
-    configMap: (namespace, name) => objects.getConfigMap(namespace, name),
-    secret: (namespace, name) => objects.getSecret(namespace, name),
-    nodeCredentials: imagesPart.nodeCredentials,
-    ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
-    services: () => (services.hasSynced ? services.list() : undefined),
-    runtimeHandler: async (name) => handlerOf(classes.store, name),
-    supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
-    supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
-    userNamespaces: await userNamespacesOf(ctx, rootDir),
-    imageVolumesMissing: (withSubPath) =>
-      imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
-    cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
-    resizing: { actuated: allocations, podCgroups: cgroups },
-    volumesOf: (uid) => volumes.volumesOf(uid),
-    observer,
-    tailLog,
-    bindMount: (source, target) => mounter.bind(source, target),
-    unmount: (target) => mounter.unmount(target),
-  });
+      log,
+      nodeIps: hostIps,
+      nodeAllocatable,
+      configMap: (namespace, name) => objects.getConfigMap(namespace, name),
+      secret: (namespace, name) => objects.getSecret(namespace, name),
+      nodeCredentials: imagesPart.nodeCredentials,
+      ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
+      services: () => (services.hasSynced ? services.list() : undefined),
+      runtimeHandler: async (name) => handlerOf(classes.store, name),
+      supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
+      supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
+      userNamespaces: await userNamespacesOf(ctx, rootDir),
+      imageVolumesMissing: (withSubPath) =>
+        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
+      cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
+      resizing: { actuated: allocations, podCgroups: cgroups },
+      ...(managers.grant === undefined ? {} : { grant: managers.grant }),
+      claims: dra.claims,
+      volumesOf: (uid) => volumes.volumesOf(uid),
+      observer,
+      tailLog,
+      bindMount: (source, target) => mounter.bind(source, target),
+      unmount: (target) => mounter.unmount(target),
+    },
+  );
 
   const prober = new Prober({
     ...observed.probes,
@@ -179,6 +224,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     log,
   });
   const health = new RuntimeHealth(runtime, { clock, log, onChange: () => status.request() });
+  const podCidr = new RuntimePodCidr(settings.podCidr, { runtime, nodes: ctx.ownNode.store, clock, log });
   const kubelet = new Kubelet(settings, {
     client,
     standalone: ctx.standalone,
@@ -186,12 +232,17 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     runtimeEvents: runtime,
     startRush: ctx.startRush,
     observer,
+    resizes: observed.resizes,
     volumes,
     probes: prober,
     events: recorder,
     nodes: ctx.ownNode.store,
     localNode: () => status.localNode(),
     cgroups,
+    ...(managers.resources === undefined ? {} : { resources: managers.resources }),
+    resizeRefusal: managers.resizeRefusal,
+    ...(devices.health === undefined ? {} : { resourceHealth: devices.health }),
+    claims: dra.claims,
     allocations,
     appArmorEnabled: await appArmorEnabled(),
     pressure: () => eviction.pressure(),
@@ -218,6 +269,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     machine,
     reserved,
     runtimeName,
+    isFresh: devices.manager.isFresh,
     changing: async () => ({
       runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
       images: imagesPart.list.current,
@@ -231,9 +283,15 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         ...definedOnly(shutdown.error()),
       ],
       volumesInUse: await csi.volumesInUse(),
+      devices: devices.manager.amounts(),
     }),
   });
-  const { usage, handlers, slis } = createStatsPart(ctx, {
+  const {
+    usage,
+    handlers,
+    slis,
+    task: volumeFigures,
+  } = createStatsPart(ctx, {
     rootDir,
     machine,
     hierarchies,
@@ -258,7 +316,19 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     kubelet: () => kubelet,
     requestNodeStatus: () => status.request(),
   });
-  const server = await createServer(ctx, { kubelet, runtime, handlers, slis });
+  const { cpu: cpus, memory } = managers;
+  const podresources = createPodResourcesPart(ctx, {
+    rootDir,
+    kubelet: () => kubelet,
+    reports: { cpus, memory, devices: devices.manager, claims: dra.claims },
+  });
+  const server = await createServer(ctx, {
+    kubelet,
+    runtime,
+    handlers,
+    slis,
+    healthChecks: [devices.healthCheck],
+  });
 
   const conditions = {
     cgroupVersion: hierarchies.version,
@@ -269,6 +339,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     'runtime classes': (s) => classes.run(s),
     ...status.tasks,
     plugins: status.whenRegistered((s) => csi.plugins(s)),
+    'dynamic resources': status.whenRegistered(dra.task),
   };
   const task: Task = async (signal) => {
     try {
@@ -282,17 +353,24 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       await runTasks(signal, {
         ...(ctx.standalone ? {} : apiTasks),
         'runtime health': (s) => health.run(s),
+        'runtime pod ranges': (s) => podCidr.run(s),
         ...imagesPart.tasks,
         ...eviction.tasks,
         'node cgroups': cgroupsPart.task,
+        'resource managers': managers.task,
         ...shutdown.tasks,
         'log rotation': (s) => logRotation.run(s),
+        'volume figures': volumeFigures,
+        podresources,
+        'device plugins': devices.task,
         pods: (s) => kubelet.run(s),
         ...server,
       });
     } finally {
       volumes[Symbol.dispose]();
       csi[Symbol.dispose]();
+      dra.claims[Symbol.dispose]();
+      devices[Symbol.dispose]();
       objects[Symbol.dispose]();
       tokens[Symbol.dispose]();
       close();

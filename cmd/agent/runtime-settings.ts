@@ -8,7 +8,9 @@ import type { VersionResponse } from '../../cri/gen/messages.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { CgroupHierarchies } from '../../host/cgroup.ts';
 import type { MachineInfo } from '../../host/machine.ts';
+import { pageBytes } from '../../host/page-size.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
+import type { MemoryQosSettings } from '../../kubelet/resources/memory-qos.ts';
 import type { SwapSettings } from '../../kubelet/resources/swap.ts';
 import type { RuntimeSettings } from '../../kubelet/runtime/runtime-deps.ts';
 import { UserNamespaces, userNamespacePool } from '../../kubelet/runtime/user-namespaces.ts';
@@ -21,11 +23,13 @@ export interface RuntimeHost {
   readonly hierarchies: CgroupHierarchies;
   /** Absent where swap cannot be limited. */
   readonly swap?: SwapSettings;
+  /** Absent unless it is asked for and the kernel can do it. */
+  readonly memoryQos?: MemoryQosSettings;
 }
 
 export async function runtimeSettings({ config }: AgentContext, host: RuntimeHost): Promise<RuntimeSettings> {
   const { kubelet: settings } = config;
-  const { rootDir, machine, hierarchies, swap } = host;
+  const { rootDir, machine, hierarchies, swap, memoryQos } = host;
   return {
     nodeName: config.nodeName,
     rootDir,
@@ -50,6 +54,7 @@ export async function runtimeSettings({ config }: AgentContext, host: RuntimeHos
       cgroupVersion: hierarchies.version,
       singleProcessOomKill: settings.singleProcessOomKill ?? hierarchies.version === 1,
       ...(swap === undefined ? {} : { swap }),
+      ...(memoryQos === undefined ? {} : { memoryQos }),
       hugepageSizes: machine.hugePages.map((h) => hugepageSizeName(h.pageBytes)),
     },
     security: {
@@ -62,6 +67,21 @@ export async function runtimeSettings({ config }: AgentContext, host: RuntimeHos
 
 export function swapSettings(limited: boolean, machine: MachineInfo): SwapSettings {
   return { limited, nodeMemoryBytes: machine.memoryBytes, nodeSwapBytes: machine.swapBytes };
+}
+
+/** What the gate MemoryQoS asks for, where the kernel can do it. */
+export function memoryQosSettings(
+  { config, log }: AgentContext,
+  hierarchies: CgroupHierarchies,
+  nodeAllocatableBytes: number,
+): { readonly memoryQos?: MemoryQosSettings } {
+  const { memoryQos } = config.kubelet;
+  if (memoryQos === undefined) return {};
+  if (hierarchies.version === 1) {
+    log.warn({ hint: 'boot with cgroup v2' }, 'the feature gate MemoryQoS has no effect on cgroup v1');
+    return {};
+  }
+  return { memoryQos: { ...memoryQos, nodeAllocatableBytes, pageBytes: pageBytes() } };
 }
 
 export async function userNamespacesOf({ config, exec }: AgentContext, rootDir: string): Promise<UserNamespaces> {

@@ -157,10 +157,13 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
 /** Gates that something in this program looks at; all others are known, told and without effect. */
 export const ACTED_ON: ReadonlySet<string> = new Set([
   'AllowDNSOnlyNodeCSR',
+  'CPUManagerPolicyAlphaOptions',
+  'CPUManagerPolicyBetaOptions',
   'ComponentFlagz',
   'ComponentStatusz',
   'ContainerCheckpoint',
   'CustomCPUCFSQuotaPeriod',
+  'DisableCPUQuotaWithExclusiveCPUs',
   'ExtendWebSocketsToKubelet',
   'GracefulNodeShutdown',
   'GracefulNodeShutdownBasedOnPodPriority',
@@ -170,11 +173,13 @@ export const ACTED_ON: ReadonlySet<string> = new Set([
   'KubeletEnsureSecretPulledImages',
   'KubeletInUserNamespace',
   'LoggingAlphaOptions',
+  'MemoryQoS',
   'NodeDeclaredFeatures',
   'PodLogsQuerySplitStreams',
   'ReduceDefaultCrashLoopBackOffDecay',
   'ReloadKubeletClientCAFile',
   'ReloadKubeletServerCertificateFile',
+  'ResourceHealthStatus',
   'RestartAllContainersOnContainerExits',
   'RotateKubeletServerCertificate',
 ]);

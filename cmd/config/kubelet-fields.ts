@@ -93,8 +93,6 @@ function isCpuList(text: string): boolean {
   });
 }
 
-const noManagers = refused('CPUs, memory and devices are not tied to containers or NUMA nodes');
-
 const memoryLimits: ReturnType<typeof map<string>> = {
   ...map(quantity),
   read: (value, path, report) => {
@@ -239,21 +237,14 @@ const resourceFields = {
   failCgroupV1: field('used', bool, true),
   cpuCFSQuota: field('used', bool, true),
   cpuCFSQuotaPeriod: field('used', duration(1, SECOND, ' from 1ms to 1s'), 100),
-  cpuManagerPolicy: field(noManagers, oneOf('none', 'static'), 'none'),
-  cpuManagerPolicyOptions: optional(noManagers, map(text)),
-  cpuManagerReconcilePeriod: field(none('it counts with cpuManagerPolicy: static alone'), duration(), 10 * SECOND),
-  memoryManagerPolicy: field(noManagers, oneOf('None', 'Static'), 'None'),
-  reservedMemory: optional(
-    none('it counts with memoryManagerPolicy: Static alone'),
-    list(record({ numaNode: int(0), limits: memoryLimits }, ['limits'])),
-  ),
-  topologyManagerPolicy: field(noManagers, oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
-  topologyManagerScope: field(
-    none('it counts with a topologyManagerPolicy alone'),
-    oneOf('container', 'pod'),
-    'container',
-  ),
-  topologyManagerPolicyOptions: optional(none('they count with a topologyManagerPolicy alone'), map(text)),
+  cpuManagerPolicy: field('used', oneOf('none', 'static'), 'none'),
+  cpuManagerPolicyOptions: optional('used', map(text)),
+  cpuManagerReconcilePeriod: field('used', duration(), 10 * SECOND),
+  memoryManagerPolicy: field('used', oneOf('None', 'Static'), 'None'),
+  reservedMemory: optional('used', list(record({ numaNode: int(0), limits: memoryLimits }, ['limits']))),
+  topologyManagerPolicy: field('used', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
+  topologyManagerScope: field('used', oneOf('container', 'pod'), 'container'),
+  topologyManagerPolicyOptions: optional('used', map(text)),
   qosReserved: optional(refused('memory is not kept for QoS classes (alpha upstream, gate QOSReserved)'), map(text)),
   systemReserved: field('used', reservation, {}),
   kubeReserved: field('used', reservation, {}),
@@ -277,15 +268,11 @@ const resourceFields = {
   oomScoreAdj: field('used', int(-1000, 1000), -999, 'keepZero'),
   singleProcessOOMKill: optional('used', bool),
   memoryThrottlingFactor: field(
-    none('it counts with the feature gate MemoryQoS alone, which changes nothing here'),
+    'used',
     float('a number above 0 and at most 1', (v) => v > 0 && v <= 1),
     0.9,
   ),
-  memoryReservationPolicy: field(
-    refused('memory is not protected for pods (alpha upstream, gate MemoryQoS)'),
-    oneOf('None', 'TieredReservation'),
-    'None',
-  ),
+  memoryReservationPolicy: field('used', oneOf('None', 'TieredReservation'), 'None'),
   failSwapOn: field('used', bool, true),
   memorySwap: group({ swapBehavior: field('used', oneOf('NoSwap', 'LimitedSwap'), '') }),
   userNamespaces: group({
@@ -318,7 +305,7 @@ const otherFields = {
   /** Entries that are no address are left out with a warning, as upstream does. */
   clusterDNS: field('used', list({ ...text, expected: 'an IP address' }), []),
   resolvConf: field('used', filePath, '/etc/resolv.conf', 'keepZero'),
-  podCIDR: field(none('the pod network takes its range from the Node, or from its own settings'), text, ''),
+  podCIDR: field('used', text, ''),
   hairpinMode: field(
     none('CNI plugins set up interfaces, upstream too'),
     oneOf('promiscuous-bridge', 'hairpin-veth', 'none'),

@@ -5,6 +5,7 @@ import { parseQuantity } from '../../api/quantity.ts';
 import type { ContainerGcPolicy, KubeletConfig } from '../../kubelet/config.ts';
 import { declaredFeatures } from '../../kubelet/node/declared-features.ts';
 import type { ApiSettings, NodeSettings, ProcessSettings, ProxySettings, ServerSettings } from './agent-config.ts';
+import { managerSettings } from './manager-settings.ts';
 import type { NodeletFields } from './network-settings.ts';
 import { allocatableSettings, evictionHard, evictionSettings, reservedTogether } from './resource-settings.ts';
 import type { KubeletSettings, ProxyFileSettings } from './rules.ts';
@@ -34,6 +35,7 @@ export function kubeletConfig(
     clusterDomain: c.clusterDomain,
     clusterDNS: c.clusterDNS,
     resolvConf: c.resolvConf,
+    podCidr: c.podCIDR,
     cgroupDriver: c.cgroupDriver || 'cgroupfs',
     cgroupRoot: c.cgroupRoot || '/',
     cgroupsPerQOS: c.cgroupsPerQOS,
@@ -75,11 +77,17 @@ export function kubeletConfig(
     imageGCHighThresholdPercent: c.imageGCHighThresholdPercent,
     imageGCLowThresholdPercent: c.imageGCLowThresholdPercent,
     containerGc,
+    managers: managerSettings(c, gates),
+    ...(gates.get('MemoryQoS') === true ? { memoryQos: memoryQosSettings(c) } : {}),
     ...(c.singleProcessOOMKill === undefined ? {} : { singleProcessOomKill: c.singleProcessOOMKill }),
   };
 }
 
 /** The gate shortens both; what is set by name wins over it. */
+function memoryQosSettings(c: KubeletSettings) {
+  return { throttlingFactor: c.memoryThrottlingFactor, reserves: c.memoryReservationPolicy === 'TieredReservation' };
+}
+
 function crashLoop(c: KubeletSettings, gates: ReadonlyMap<string, boolean>) {
   const reduced = gates.get('ReduceDefaultCrashLoopBackOffDecay') === true;
   return {

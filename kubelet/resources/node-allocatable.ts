@@ -66,7 +66,10 @@ export interface ReservedCgroup {
 }
 
 /** Cgroups of the operator's that are held to what is reserved for them; only their CPU where that was asked for. */
-export function reservedCgroups(settings: AllocatableSettings, hugepageSizes: readonly string[]): ReservedCgroup[] {
+export function reservedCgroups(
+  settings: AllocatableSettings,
+  opts: { readonly hugepageSizes: readonly string[]; readonly keepsMemory: boolean },
+): ReservedCgroup[] {
   const { enforce, systemReserved, kubeReserved, systemReservedCgroup, kubeReservedCgroup } = settings;
   const all = [
     { kind: 'system', cgroup: systemReservedCgroup, amounts: systemReserved },
@@ -75,7 +78,7 @@ export function reservedCgroups(settings: AllocatableSettings, hugepageSizes: re
   return all.flatMap(({ kind, cgroup, amounts }) => {
     const compressible = enforce.has(`${kind}-reserved-compressible`);
     if (!compressible && !enforce.has(`${kind}-reserved`)) return [];
-    return [{ kind, cgroup, limits: compressible ? cpuOf(amounts) : limitsOf(amounts, hugepageSizes) }];
+    return [{ kind, cgroup, limits: compressible ? cpuOf(amounts) : limitsOf(amounts, opts) }];
   });
 }
 
@@ -83,12 +86,17 @@ function cpuOf({ cpu }: Amounts): CgroupLimits {
   return cpu === undefined ? {} : { cpuShares: millisToShares(quantityMilliValue(parseQuantity(cpu))) };
 }
 
-/** Who is not given huge pages may use none. */
-function limitsOf(amounts: Amounts, hugepageSizes: readonly string[]): CgroupLimits {
+/** Who is not given huge pages may use none. With the gate MemoryQoS what is reserved is kept as well. */
+function limitsOf(
+  amounts: Amounts,
+  { hugepageSizes, keepsMemory }: { readonly hugepageSizes: readonly string[]; readonly keepsMemory: boolean },
+): CgroupLimits {
   const { memory, pid } = amounts;
+  const memoryBytes = memory === undefined ? undefined : quantityValue(parseQuantity(memory));
   return {
     ...cpuOf(amounts),
-    ...(memory === undefined ? {} : { memoryBytes: quantityValue(parseQuantity(memory)) }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(memoryBytes !== undefined && keepsMemory ? { memoryMinBytes: memoryBytes } : {}),
     ...(pid === undefined ? {} : { pids: quantityValue(parseQuantity(pid)) }),
     hugetlbBytes: Object.fromEntries(hugepageSizes.map((size) => [size, 0])),
   };

@@ -47,7 +47,10 @@ describe('what is reserved', () => {
     ['the system, to its CPU alone', ['system-reserved-compressible'], 'system', { cpuShares: 512 }],
     ['Kubernetes', ['kube-reserved'], 'kube', { cpuShares: 512, memoryBytes: GIB / 2, hugetlbBytes: { '2MB': 0 } }],
   ])('%s', (_, enforce, kind, limits) => {
-    const found = reservedCgroups(settings({ enforce: new Set(enforce) }), ['2MB']).find((r) => r.kind === kind);
+    const found = reservedCgroups(settings({ enforce: new Set(enforce) }), {
+      hugepageSizes: ['2MB'],
+      keepsMemory: false,
+    }).find((r) => r.kind === kind);
     expect(found?.limits).toEqual(limits);
   });
 });

@@ -171,6 +171,42 @@ test('the burstable level weighs what its pods ask for together, written when th
   expect(shares()).toBe(256);
 });
 
+test('memory is kept for pods, for their class and for all pods, where that is asked for', async () => {
+  const groups = new FakeGroups();
+  const agent = (memoryQos?: PodCgroupOptions['memoryQos']) =>
+    new PodCgroups({ ...opts, ...(memoryQos && { memoryQos }) }, { fs: groups as unknown as CgroupFs, log: silentLog });
+  const kept = (group: string) => {
+    const { memoryMinBytes, memoryLowBytes } = groups.groups.get(group)!;
+    return [memoryMinBytes, memoryLowBytes];
+  };
+  const guaranteed = using('64Mi');
+  const burstable: Pod = { ...podOf({ requests: { memory: '32Mi' } }), metadata: { uid: 'b' } };
+  const MIB = 2 ** 20;
+
+  const keeping = agent({ reserves: true });
+  await keeping.ensureTree();
+  await keeping.ensurePodCgroup(guaranteed);
+  await keeping.ensurePodCgroup(burstable);
+  expect(kept(GROUP)).toEqual([64 * MIB, 0]);
+  expect(kept('/kubepods/burstable/podb')).toEqual([0, 32 * MIB]);
+  expect(kept('/kubepods/burstable')[1]).toBe(32 * MIB);
+  expect(kept('/kubepods')[0]).toBe(96 * MIB);
+  expect(keeping.keptMemory()).toEqual({ minBytes: 96 * MIB, lowBytes: 32 * MIB });
+  await keeping.removePodCgroup('a-1');
+  expect(kept('/kubepods')[0]).toBe(32 * MIB);
+
+  const other = agent({ reserves: false }); // the policy is None now
+  await other.ensureTree();
+  await other.ensurePodCgroup(burstable);
+  expect(kept('/kubepods')).toEqual([0, 0]);
+  expect(kept('/kubepods/burstable')).toEqual([0, 0]);
+  expect(kept('/kubepods/burstable/podb')).toEqual([0, 0]);
+
+  await keeping.ensureTree();
+  await agent().ensureTree(); // the gate is off now: what is above counts for all below
+  expect(kept('/kubepods')).toEqual([0, 0]);
+});
+
 test('huge pages: what a pod asks for, and none of the sizes that it does not ask for', () => {
   const sizes = { ...opts, hugepageSizes: ['2MB', '1GB'] };
   const pages = { 'hugepages-2Mi': '4Mi', memory: '1Mi', cpu: '1' };

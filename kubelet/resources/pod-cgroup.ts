@@ -7,7 +7,9 @@ import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type CgroupLimits, type CgroupTree, sharesToWeight } from '../../host/cgroup.ts';
+import { memoryProtection } from './memory-qos.ts';
 import { millisToShares } from './node-allocatable.ts';
+import { QosLevels } from './qos-levels.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
@@ -24,6 +26,10 @@ export interface PodCgroupOptions {
   readonly podPidsLimit: number;
   /** Huge pages of the host as the kernel names them (`2MB`): of each size a pod may use what it asked for. */
   readonly hugepageSizes?: readonly string[];
+  /** Gate MemoryQoS on cgroup v2: whether memory is kept for pods. */
+  readonly memoryQos?: { readonly reserves: boolean };
+  /** Pods whose CPU time is not limited: containers have CPUs of their own. */
+  readonly hasUnlimitedCpus?: (pod: Pod) => boolean;
 }
 
 const MIN_SHARES = 2;
@@ -69,11 +75,13 @@ export function expandSlice(slice: string): string {
 
 /** Pure: what the pod's own cgroup is limited to. */
 export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits {
+  const qos = podQosClass(pod);
+  const { memoryQos } = opts;
   const others = {
+    ...(memoryQos === undefined ? {} : memoryProtection(qos, memoryRequestOf(pod), memoryQos.reserves)),
     ...(opts.podPidsLimit > 0 ? { pids: opts.podPidsLimit } : {}),
     ...hugetlbOf(opts, (size) => hugepageRequest(pod, size)),
   };
-  const qos = podQosClass(pod);
   if (qos === 'BestEffort') return { cpuShares: MIN_SHARES, ...others };
   const limits = podLimits(pod);
   const cpuLimit = isPodLimited(pod, 'cpu') ? limits.get('cpu') : undefined;
@@ -81,10 +89,14 @@ export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits 
   const quotaUs = cpuLimit === undefined ? 0 : millisToQuotaUs(quantityMilliValue(cpuLimit), opts.cpuPeriodUs);
   return {
     cpuShares: millisToShares(cpuMillisOf(pod)),
-    ...(quotaUs > 0 ? { cpuQuotaUs: opts.cpuCfsQuota ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
+    ...(quotaUs > 0 ? { cpuQuotaUs: enforcesQuota(pod, opts) ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
     ...(memoryLimit === undefined ? {} : { memoryBytes: quantityValue(memoryLimit) }),
     ...others,
   };
+}
+
+function enforcesQuota(pod: Pod, { cpuCfsQuota, hasUnlimitedCpus }: PodCgroupOptions): boolean {
+  return cpuCfsQuota && hasUnlimitedCpus?.(pod) !== true;
 }
 
 /** Written for every size of the host: what is not given is not to be had. */
@@ -107,6 +119,11 @@ function cpuMillisOf(pod: Pod): number {
   return cpu === undefined ? 0 : quantityMilliValue(cpu);
 }
 
+function memoryRequestOf(pod: Pod): number {
+  const memory = podRequests(pod).get('memory');
+  return memory === undefined ? 0 : quantityValue(memory);
+}
+
 export class PodCgroups {
   readonly #opts: PodCgroupOptions;
   readonly #fs: CgroupTree | undefined;
@@ -114,34 +131,36 @@ export class PodCgroups {
   #isWritable = true;
   /** By uid: what this process has given a pod's cgroup, so that a pod that did not change costs no write. */
   readonly #written = new Map<string, string>();
-  /** By uid: the CPU that Burstable pods ask for, which is what their level weighs. */
-  readonly #burstableMillis = new Map<string, number>();
-  #burstableTotal = 0;
-  /** As last written; undefined before that. */
-  #burstableShares: number | undefined;
-  #burstableWrite: Promise<void> = Promise.resolve();
+  readonly #levels: QosLevels;
 
   /** Without `fs` (no cgroup file system) no cgroups are made and pods run below the runtime's default parent. */
   constructor(opts: PodCgroupOptions, deps: { fs: CgroupTree | undefined; log: Logger }) {
     this.#opts = opts;
     this.#fs = deps.fs;
     this.#log = deps.log.child({ component: 'pod-cgroups' });
+    this.#levels = new QosLevels({
+      reservesMemory: opts.memoryQos?.reserves === true,
+      write: async (level, limits) => await this.#managed()?.setLimits(this.#name(level), limits),
+    });
   }
 
   /**
-   * Makes the QoS tree; what all pods together may use is set by another (node-cgroups.ts). Where the tree may not be written (an unprivileged container) this is said once, and pods run
-   * without cgroups of their own. @throws {AgentError} CGROUP_WRITE_FAILED
+   * Makes the QoS tree; what all pods together may use is set by another (node-cgroups.ts). Where the tree may not be
+   * written (an unprivileged container) this is said once, and pods run without cgroups of their own.
+   * @throws {AgentError} CGROUP_WRITE_FAILED
    */
   async ensureTree(): Promise<void> {
     const fs = this.#managed();
     if (fs === undefined) return;
     const hugetlb = hugetlbOf(this.#opts, () => NO_HUGETLB_LIMIT);
+    // An agent that kept memory for pods may have been here; what is kept above counts for all below.
+    const unprotected = this.#opts.memoryQos?.reserves ? {} : { memoryMinBytes: 0, memoryLowBytes: 0 };
     try {
-      await fs.make(this.#name(['kubepods']));
+      await fs.ensure(this.#name(['kubepods']), unprotected);
       // One with pods of a former agent keeps its weight until they have been seen.
       const burstable = this.#name(['kubepods', 'burstable']);
       const isNew = await fs.make(burstable);
-      await fs.setLimits(burstable, { ...(isNew ? { cpuShares: MIN_SHARES } : {}), ...hugetlb });
+      await fs.setLimits(burstable, { ...(isNew ? { cpuShares: MIN_SHARES } : {}), ...hugetlb, ...unprotected });
       await fs.ensure(this.#name(['kubepods', 'besteffort']), { cpuShares: MIN_SHARES, ...hugetlb });
     } catch (err) {
       if (!isAgentError(err, 'CGROUP_READ_ONLY')) throw err;
@@ -164,7 +183,10 @@ export class PodCgroups {
     const limits = podCgroupLimits(pod, this.#opts);
     const isNew = await fs.make(name);
     const uid = pod.metadata?.uid ?? '';
-    if (podQosClass(pod) === 'Burstable') await this.#weighBurstable(uid, cpuMillisOf(pod));
+    const qos = podQosClass(pod);
+    if (qos !== 'BestEffort') {
+      await this.#levels.set(uid, { qos, cpuMillis: cpuMillisOf(pod), memoryBytes: memoryRequestOf(pod) });
+    }
     const text = JSON.stringify(limits);
     if (!isNew && (opts.resizing || this.#written.get(uid) === text)) return;
     await fs.setLimits(name, isNew ? limits : await this.#aboveUsage(fs, name, limits));
@@ -211,7 +233,7 @@ export class PodCgroups {
     this.#written.delete(podUid);
     const levels = ['Guaranteed', 'Burstable', 'BestEffort'] as const;
     await Promise.all(levels.map((qos) => fs.remove(this.#name(podCgroupParts(qos, podUid)))));
-    if (this.#burstableMillis.has(podUid)) await this.#weighBurstable(podUid, 0);
+    if (this.#levels.has(podUid)) await this.#levels.set(podUid);
   }
 
   /** What CRI gets as cgroup_parent; '' leaves it to the runtime. */
@@ -230,27 +252,16 @@ export class PodCgroups {
     return names.flat().flatMap((name) => podUidOf(name) ?? []);
   }
 
-  /** Gives the burstable level the shares of all its pods' requests together, when it has others. */
-  async #weighBurstable(podUid: string, cpuMillis: number): Promise<void> {
-    this.#burstableTotal += cpuMillis - (this.#burstableMillis.get(podUid) ?? 0);
-    if (cpuMillis === 0) this.#burstableMillis.delete(podUid);
-    else this.#burstableMillis.set(podUid, cpuMillis);
-    if (this.#burstableShares === millisToShares(this.#burstableTotal)) return;
-    // One after the other, each with the newest sum: what many pods change at once is written once.
-    const write = async () => {
-      const cpuShares = millisToShares(this.#burstableTotal);
-      if (this.#burstableShares === cpuShares) return;
-      await this.#managed()?.setLimits(this.#name(['kubepods', 'burstable']), { cpuShares });
-      this.#burstableShares = cpuShares;
-    };
-    const written = this.#burstableWrite.then(write);
-    this.#burstableWrite = written.catch(() => {});
-    await written;
-  }
-
   /** Undefined where no cgroups are to be made, or none can be. */
   #managed(): CgroupTree | undefined {
     return this.#opts.cgroupsPerQos && this.#isWritable ? this.#fs : undefined;
+  }
+
+  /** Bytes of memory.min of all pods' group and of memory.low of the Burstable one's. */
+  keptMemory(): { readonly minBytes: number; readonly lowBytes: number } {
+    const { allBytes, burstableBytes } = this.#levels.keptMemory;
+    const isKept = this.#opts.memoryQos?.reserves === true;
+    return isKept ? { minBytes: allBytes, lowBytes: burstableBytes } : { minBytes: 0, lowBytes: 0 };
   }
 
   /** The agent makes the cgroups of pods: it is to, and it can. */

@@ -12,7 +12,7 @@ import type { ActuatedResources } from '../resize/allocations.ts';
 import { type ResizableResource, replaceResource, withResources } from '../resize/pod-allocation.ts';
 import type { ContainerResize } from '../resize/resize-progress.ts';
 import type { PodActions } from './pod-actions.ts';
-import { containerResources, type ResourceSettings } from './resources.ts';
+import { containerResources, type ResourceSettings, resizableUnified } from './resources.ts';
 
 /** The cgroup of a pod, where the agent looks after it. */
 export interface ResizablePodCgroups {
@@ -53,7 +53,7 @@ export class PodResizer {
   async #resizeMemory(pod: Pod, containers: readonly ContainerResize[], signal: AbortSignal): Promise<void> {
     const { podCgroups } = this.#deps;
     const current = await podCgroups.readPodMemory(pod);
-    const { memoryBytes: wanted } = podCgroups.podLimits(pod);
+    const { memoryBytes: wanted, memoryMinBytes, memoryLowBytes } = podCgroups.podLimits(pod);
     const shrinks = current !== undefined && wanted !== undefined && isLess(wanted, current.limitBytes);
     const refusals = await this.#memoryRefusals(pod, containers, signal);
     if (shrinks && wanted < current.usageBytes) {
@@ -65,6 +65,9 @@ export class PodResizer {
     };
     const grows = current !== undefined && wanted !== undefined && isLess(current.limitBytes, wanted);
     if (grows) await set();
+    if (memoryMinBytes !== undefined && memoryLowBytes !== undefined) {
+      await podCgroups.setPodLimits(pod, { memoryMinBytes, memoryLowBytes });
+    }
     await this.#update(pod, 'memory', containers, signal);
     if (shrinks) await set();
     this.#recordPod(pod, 'memory');
@@ -129,13 +132,16 @@ export class PodResizer {
   ): Init<LinuxContainerResources> {
     const ofPod = this.#nextOfPod(pod, resource);
     const resized = ofPod === undefined ? pod : { ...pod, spec: { ...pod.spec!, resources: ofPod } };
-    const all = containerResources(resized, withResources(container, next), this.#deps.resources);
+    const changed = withResources(container, next);
+    const all = containerResources(resized, changed, this.#deps.resources);
+    const unified = resource === 'memory' ? resizableUnified(resized, changed, this.#deps.resources) : {};
     const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = all;
     return {
       ...(cpuShares === undefined ? {} : { cpuShares }),
       ...(cpuPeriod === undefined ? {} : { cpuPeriod }),
       ...(cpuQuota === undefined ? {} : { cpuQuota }),
       ...(memoryLimitInBytes === undefined ? {} : { memoryLimitInBytes }),
+      ...(Object.keys(unified).length === 0 ? {} : { unified }),
     };
   }
 

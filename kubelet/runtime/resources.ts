@@ -6,6 +6,7 @@ import { podQosClass } from '../../api/qos.ts';
 import { type Quantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { containerMemoryQos, type MemoryQosSettings } from '../resources/memory-qos.ts';
 import { type SwapSettings, swapLimitBytes } from '../resources/swap.ts';
 import type { AnyContainer } from './labels.ts';
 import { isSidecar } from './restart-policy.ts';
@@ -30,6 +31,8 @@ export interface ResourceSettings {
   readonly singleProcessOomKill: boolean;
   /** Absent where the kernel cannot limit swap (cgroup v1, or v2 without memory.swap.max). */
   readonly swap?: SwapSettings;
+  /** Gate MemoryQoS, on cgroup v2. */
+  readonly memoryQos?: MemoryQosSettings;
   /** E.g. `2MB`, `1GB`: every size the host has gets a limit, 0 unless asked for. */
   readonly hugepageSizes: readonly string[];
 }
@@ -49,15 +52,33 @@ export function containerResources(
   container: AnyContainer,
   settings: ResourceSettings,
 ): Init<LinuxContainerResources> {
-  const own = 'resources' in container ? container.resources : undefined;
-  const requests = amountsOf(own, 'requests');
-  const limits = withPodLevel(amountsOf(own, 'limits'), amountsOf(pod.spec?.resources, 'limits'));
+  const [requests, limits] = [requestsOf(container), limitsOf(pod, container)];
   return {
     ...linuxResources(requests, limits, settings),
     oomScoreAdj: oomScoreAdj(pod, container, settings.memoryCapacityBytes),
     hugepageLimits: settings.hugepageSizes.map((pageSize) => ({ pageSize, limit: hugepageLimit(limits, pageSize) })),
-    unified: unifiedSettings(pod, container, settings),
+    unified: { ...unifiedSettings(pod, container, settings), ...memoryQosOf(pod, requests, limits, settings) },
   };
+}
+
+/** What changes when the container's memory is resized; empty where the gate is off. */
+export function resizableUnified(pod: Pod, container: AnyContainer, settings: ResourceSettings) {
+  return memoryQosOf(pod, requestsOf(container), limitsOf(pod, container), settings);
+}
+
+function memoryQosOf(pod: Pod, requests: ResourceAmounts, limits: ResourceAmounts, { memoryQos }: ResourceSettings) {
+  if (memoryQos === undefined) return {};
+  return containerMemoryQos(podQosClass(pod), bytes(requests, 'memory'), bytes(limits, 'memory'), memoryQos);
+}
+
+function requestsOf(container: AnyContainer): ResourceAmounts {
+  return amountsOf('resources' in container ? container.resources : undefined, 'requests');
+}
+
+/** The pod's where the container has none of its own. */
+function limitsOf(pod: Pod, container: AnyContainer): ResourceAmounts {
+  const own = amountsOf('resources' in container ? container.resources : undefined, 'limits');
+  return withPodLevel(own, amountsOf(pod.spec?.resources, 'limits'));
 }
 
 /** Of the whole pod, for runtimes that size a sandbox (VMs). */
@@ -138,7 +159,7 @@ export function oomScoreAdj(pod: Pod, container: AnyContainer, memoryCapacityByt
 }
 
 function memoryRequest(container: AnyContainer): number {
-  return bytes(amountsOf('resources' in container ? container.resources : undefined, 'requests'), 'memory');
+  return bytes(requestsOf(container), 'memory');
 }
 
 /** With pod-level requests, what no container claimed is shared evenly. */

@@ -153,6 +153,25 @@ export function describeCgroups(node: () => VmNode): void {
     expect(Number(all['memory.max'])).toBe(quantityValue(parseQuantity(memory!)) - 128 * MIB);
   });
 
+  test('memory that pods ask for is kept for them, and a container is slowed down before it is killed', async () => {
+    const files = ['memory.min', 'memory.low', 'memory.high'];
+    const wanted = (min: number, low: number, high = 'max') => ({
+      'memory.min': String(min * MIB),
+      'memory.low': String(low * MIB),
+      'memory.high': high,
+    });
+    const ofPods = await Promise.all(Object.values(pods).map((one) => read(podSlice(one), ...files)));
+    expect(ofPods).toEqual([wanted(64, 0), wanted(0, 32), wanted(0, 0)]);
+    const high = String(Math.floor((32 * MIB + 0.9 * 64 * MIB) / 4096) * 4096);
+    const ofContainers = await Promise.all(Object.values(pods).map((one) => read(containerScope(one), ...files)));
+    expect(ofContainers).toEqual([wanted(64, 0), wanted(0, 32, high), wanted(0, 0)]);
+    // Together with what else runs on the node.
+    const { 'memory.min': all } = await read('kubepods.slice', 'memory.min');
+    expect(Number(all)).toBeGreaterThanOrEqual(96 * MIB);
+    const { 'memory.low': burstable } = await read('kubepods.slice/kubepods-burstable.slice', 'memory.low');
+    expect(Number(burstable)).toBeGreaterThanOrEqual(32 * MIB);
+  });
+
   test('the figures of use come from the files of cgroup v2', async () => {
     const raw = (path: string) => node().run('get', '--raw', `/api/v1/nodes/${node().name}/proxy/${path}`);
     const summary = JSON.parse(await raw('stats/summary')) as Summary;

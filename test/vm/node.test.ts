@@ -17,7 +17,13 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
   beforeAll(async () => {
     vm = await VmNode.start({
       name: 'vm-1',
-      kubelet: { podPidsLimit: 200, systemReserved: { cpu: '200m', memory: '128Mi' }, ...EVICTION },
+      kubelet: {
+        podPidsLimit: 200,
+        systemReserved: { cpu: '200m', memory: '128Mi' },
+        featureGates: { MemoryQoS: true },
+        memoryReservationPolicy: 'TieredReservation',
+        ...EVICTION,
+      },
     });
   });
   afterAll(async () => {
