@@ -154,3 +154,8 @@ async function lockIsHeld(file: string): Promise<boolean> {
     throw err;
   }
 }
+
+/** A copy without some of its fields. */
+export function without<T extends object, K extends keyof T>(object: T, keys: readonly K[]): Omit<T, K> {
+  return Object.fromEntries(Object.entries(object).filter(([k]) => !keys.includes(k as K))) as Omit<T, K>;
+}
