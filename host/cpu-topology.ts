@@ -62,7 +62,8 @@ export function parseCpuList(text: string): number[] {
 }
 
 async function readCpu(dir: string, id: number, numaNode: number): Promise<LogicalCpu> {
-  const siblings = (await text(path.join(dir, 'topology/core_cpus_list'))) || // the name since Linux 5.2
+  const siblings =
+    (await text(path.join(dir, 'topology/core_cpus_list'))) || // the name since Linux 5.2
     (await text(path.join(dir, 'topology/thread_siblings_list')));
   const socket = Math.max(0, number(await text(path.join(dir, 'topology/physical_package_id')))); // -1: not known
   return { id, core: parseCpuList(siblings)[0] ?? id, socket, numaNode, uncoreCache: (await readL3(dir)) ?? socket };

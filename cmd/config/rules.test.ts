@@ -196,13 +196,6 @@ describe('one value against another, or a feature gate', () => {
       'allowedUnsafeSysctls',
       'the sysctls "vm.swappiness" are not known to be namespaced; expected kernel.sem, kernel.shm*, kernel.msg*, fs.mqueue.* or net.*',
     ],
-    ...(['cpuManagerPolicy: static', 'memoryManagerPolicy: Static', 'topologyManagerPolicy: restricted'] as const).map(
-      (text): [string, string, string] => [
-        text,
-        text.split(':')[0]!,
-        'cannot be set: CPUs, memory and devices are not tied to containers or NUMA nodes',
-      ],
-    ),
     ['tracing: {samplingRatePerMillion: 1}', 'tracing', 'cannot be set: no traces are exported'],
     ['runOnce: true', 'runOnce', 'cannot be set: running once was taken away upstream as well'],
     [

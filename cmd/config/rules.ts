@@ -5,6 +5,7 @@ import { parseQuantity } from '../../api/quantity.ts';
 import type { Settled } from './field.ts';
 import type { kubeletFields } from './kubelet-fields.ts';
 import type { LogFields } from './logging-fields.ts';
+import { checkManagers } from './manager-settings.ts';
 import type { proxyFields } from './proxy-fields.ts';
 import { absolutePath, type Report, shown } from './values.ts';
 
@@ -62,6 +63,7 @@ export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): 
   checkShutdown(c, gates, report);
   checkEnforcement(c, report);
   checkReservedMemory(c, report);
+  checkManagers(c, gates, report);
   checkLogging(c.logging, gates, (path, problem) => report(`logging.${path}`, problem));
 }
 

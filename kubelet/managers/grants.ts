@@ -7,15 +7,14 @@ import type { ContainerGrant } from './hint-provider.ts';
 /** Undefined when nothing was granted. Lists follow each other, of single values the last one counts. */
 export function mergeGrants(grants: readonly ContainerGrant[]): ContainerGrant | undefined {
   if (grants.length < 2) return grants[0];
-  return grants.reduce((all, next) => ({
-    ...all,
-    ...next,
-    envs: [...(all.envs ?? []), ...(next.envs ?? [])],
-    mounts: [...(all.mounts ?? []), ...(next.mounts ?? [])],
-    devices: [...(all.devices ?? []), ...(next.devices ?? [])],
-    annotations: { ...all.annotations, ...next.annotations },
-    cdiDevices: [...(all.cdiDevices ?? []), ...(next.cdiDevices ?? [])],
-  }));
+  return {
+    ...Object.assign({}, ...grants),
+    envs: grants.flatMap((grant) => grant.envs ?? []),
+    mounts: grants.flatMap((grant) => grant.mounts ?? []),
+    devices: grants.flatMap((grant) => grant.devices ?? []),
+    annotations: Object.assign({}, ...grants.map((grant) => grant.annotations)),
+    cdiDevices: grants.flatMap((grant) => grant.cdiDevices ?? []),
+  };
 }
 
 /** The environment that the container gets: what its spec sets wins over what was granted. */
@@ -41,8 +40,8 @@ export function withGrant(config: Init<ContainerConfig>, grant: ContainerGrant |
     ...config,
     mounts: [...mounts, ...(config.mounts ?? [])],
     devices: [...devices, ...(config.devices ?? [])],
-    annotations: { ...config.annotations, ...annotations },
-    CDIDevices: cdiDevices.map((name) => ({ name })),
+    annotations: { ...annotations, ...config.annotations }, // what the agent itself reads there is its own to write
+    CDIDevices: [...(config.CDIDevices ?? []), ...cdiDevices.map((name) => ({ name }))],
     linux: { ...config.linux, resources },
   };
 }

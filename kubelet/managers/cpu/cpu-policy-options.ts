@@ -25,6 +25,12 @@ const OPTIONS: Readonly<Record<string, { readonly key: Key; readonly stage: 'GA'
   'distribute-cpus-across-cores': { key: 'distributeAcrossCores', stage: 'Alpha' },
 };
 
+const GATES = {
+  GA: undefined,
+  Beta: 'CPUManagerPolicyBetaOptions',
+  Alpha: 'CPUManagerPolicyAlphaOptions',
+} as const;
+
 const EXCLUDING: readonly (readonly [Key, Key])[] = [
   ['fullPcpusOnly', 'distributeAcrossCores'],
   ['distributeAcrossNuma', 'distributeAcrossCores'],
@@ -50,7 +56,7 @@ export function parseCpuPolicyOptions(
   const found: Record<Key, boolean> = { ...NO_CPU_POLICY_OPTIONS };
   for (const [name, value] of Object.entries(options)) {
     const known = Object.hasOwn(OPTIONS, name) ? OPTIONS[name] : undefined;
-    const gate = known?.stage === 'GA' ? undefined : `CPUManagerPolicy${known?.stage}Options`;
+    const gate = GATES[known?.stage ?? 'GA'];
     const on = parseGoBool(value);
     if (known === undefined) faults.push(`unknown CPU Manager Policy option: "${name}"`);
     else if (gate !== undefined && !isGateOn(gate)) faults.push(`${name} needs the feature gate ${gate}`);

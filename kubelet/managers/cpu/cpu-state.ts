@@ -27,7 +27,7 @@ export function renderCpuState(policy: string, { pool, entries }: CpuAssignments
 
 /** @throws {Error} saying what is wrong with the file */
 export function parseCpuState(text: string, policy: string): CpuAssignments {
-  const stored = JSON.parse(text) as Readonly<Record<string, unknown>>;
+  const stored = record(JSON.parse(text));
   const { policyName, defaultCpuSet, entries = {}, podEntries, checksum } = stored;
   if (typeof policyName !== 'string' || typeof defaultCpuSet !== 'string') throw new Error('checkpoint is corrupted');
   const parsed = new Map(

@@ -19,9 +19,7 @@ export function takePacked(layout: CpuLayout, free: CpuSet, count: number, opts:
 
 export function refuseTooFew(free: CpuSet, count: number): void {
   if (count <= free.size) return;
-  throw new Error(
-    `not enough cpus available to satisfy request: requested=${count}, available=${free.size}`,
-  );
+  throw new Error(`not enough cpus available to satisfy request: requested=${count}, available=${free.size}`);
 }
 
 class Packer {

@@ -25,14 +25,16 @@ export function renderMemoryState(policy: string, { machine, entries }: StoredMe
 
 /** @throws {Error} saying what is wrong with the file */
 export function parseMemoryState(text: string, policy: string): StoredMemory {
-  const { policyName, machineState, entries, podEntries, checksum } = JSON.parse(text) as Record<string, unknown>;
+  const { policyName, machineState, entries, podEntries, checksum } = record(JSON.parse(text));
   if (typeof policyName !== 'string') throw new Error('checkpoint is corrupted');
   const stored: StoredMemory = { machine: parseMachine(machineState), entries: parseEntries(entries ?? {}) };
   if (Object.keys(record(podEntries ?? {})).length > 0) throw new Error('it holds memory of whole pods');
   const known = ['MemoryManagerCheckpoint', 'MemoryManagerCheckpointV1'].map((type) =>
     checksumOf(type, policyName, stored),
   );
-  known.push(checksumOf('MemoryManagerCheckpoint', policyName, stored, ' PodEntries:(state.PodMemoryAssignments)map[]'));
+  known.push(
+    checksumOf('MemoryManagerCheckpoint', policyName, stored, ' PodEntries:(state.PodMemoryAssignments)map[]'),
+  );
   if (checksum !== 0 && !known.includes(Number(checksum))) throw new Error('checkpoint is corrupted');
   refuseOtherPolicy(policy, policyName);
   return stored;

@@ -40,9 +40,7 @@ export function emptyMachine(nodes: readonly NumaNode[], reserved: ReservedMemor
   return new Map(
     nodes.map((node) => {
       const kept = (type: string) => reserved.get(node.id)?.get(type) ?? 0;
-      const huge = node.hugePages.map(
-        ({ pageBytes, count }) => [hugePageType(pageBytes), pageBytes * count] as const,
-      );
+      const huge = node.hugePages.map(({ pageBytes, count }) => [hugePageType(pageBytes), pageBytes * count] as const);
       const inPages = huge.reduce((sum, [, bytes]) => sum + bytes, 0);
       const tables = new Map(huge.map(([type, bytes]) => [type, unused(bytes, kept(type), bytes)]));
       tables.set('memory', unused(node.memoryBytes, kept('memory'), node.memoryBytes - inPages));

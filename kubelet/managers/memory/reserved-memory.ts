@@ -1,6 +1,14 @@
 // What of each NUMA node's memory is kept for the system: together it has to be what the node keeps from pods anyway. Pure.
 // After pkg/kubelet/cm/memorymanager/memory_manager.go validateReservedMemory.
-import { compareQuantities, addQuantities, formatQuantity, parseQuantity, type Quantity, quantityValue, ZERO_QUANTITY } from '../../../api/quantity.ts';
+import {
+  addQuantities,
+  compareQuantities,
+  formatQuantity,
+  parseQuantity,
+  type Quantity,
+  quantityValue,
+  ZERO_QUANTITY,
+} from '../../../api/quantity.ts';
 import { AgentError } from '../../../core/errors.ts';
 import type { ReservedMemory } from './memory-state.ts';
 

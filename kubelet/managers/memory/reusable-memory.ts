@@ -1,8 +1,8 @@
 // Memory that init containers leave to those after them in the same pod. Pods are admitted one at a time, so that of one
 // is kept alone. After pkg/kubelet/cm/memorymanager/policy_static.go updatePodReusableMemory, updateInitContainersMemoryBlocks.
 import type { Container, Pod } from '../../../api/pod.ts';
-import type { NumaMask } from '../hint-provider.ts';
 import { isPlainInit } from '../exclusive-requests.ts';
+import type { NumaMask } from '../hint-provider.ts';
 import { maskOf } from '../numa-mask.ts';
 import type { Block } from './memory-state.ts';
 
