@@ -31,6 +31,7 @@ const kubeletPart = () => import('./agent/kubelet-part.ts');
 const networkPart = () => import('./agent/network-part.ts');
 const utilChains = () => import('../kubelet/node/util-chains.ts');
 const proxyPart = () => import('./agent/proxy-part.ts');
+const rootDirPart = () => import('./agent/root-dir.ts');
 
 export function addCommand(program: Command): void {
   for (const which of ['agent', 'kubelet', 'proxy', 'network'] as const) {
@@ -105,7 +106,7 @@ async function notifyingTask(ctx: AgentContext, healthError: () => string | unde
   return task;
 }
 
-/** Removes from the host's network what the agent put there. Pods lose their network; nothing else is touched. */
+/** Removes from the host what the agent put there for all pods, its network above all; what pods have themselves stays. */
 async function cleanUp(
   config: AgentConfig,
   kubeconfig: string | undefined,
@@ -117,7 +118,9 @@ async function cleanUp(
   const ctx = await createContext({ ...config, identity }, kubeconfig, log, signal);
   if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
-  if (config.parts.has('kubelet')) await (await utilChains()).removeUtilChains(ctx.exec, signal);
+  if (!config.parts.has('kubelet')) return;
+  await (await utilChains()).removeUtilChains(ctx.exec, signal);
+  await (await rootDirPart()).releaseRootDir(ctx, config.kubelet.rootDir);
 }
 
 /** Tells whoever started us that we are up: once our Node is Ready as of this run where we have one; else at once. */

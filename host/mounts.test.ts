@@ -1,3 +1,6 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { Exec } from './exec.ts';
 import { mountsUnder, parseMountInfo, systemMounter } from './mounts.ts';
@@ -14,7 +17,8 @@ test('mountinfo with escapes and optional fields', () => {
   const mounts = parseMountInfo(TABLE);
   expect(mounts).toHaveLength(4);
   expect(mounts[1]).toMatchObject({ mountId: 40, mountPoint: '/var/lib/kubelet/pods/u/volumes/a b', fsType: 'tmpfs' });
-  expect(mounts[2]).toMatchObject({ root: '/sub', options: 'ro', source: 'none' });
+  expect(mounts[2]).toMatchObject({ root: '/sub', options: 'ro', source: 'none', device: '0:31' });
+  expect(mounts.map((m) => m.isShared)).toEqual([true, false, true, false]);
 });
 
 test('a line of another format is refused, not skipped', () => {
@@ -30,4 +34,19 @@ test('an unmount that failed because the mount is gone is a success', async () =
   const failing: Exec = async () => ({ code: 32, signal: undefined, stdout: '', stderr: 'umount: not mounted' });
   await systemMounter(failing).unmount('/not/there');
   await expect(systemMounter(failing).unmount('/proc')).rejects.toMatchObject({ code: 'UNMOUNT_FAILED' });
+});
+
+test('a mount of a server that does not answer is unmounted by force', async () => {
+  const table = '40 24 0:50 / /v rw - nfs4 host:/x rw\n';
+  const proc = await mkdtemp(path.join(tmpdir(), 'proc-'));
+  await mkdir(path.join(proc, 'self'));
+  await writeFile(path.join(proc, 'self/mountinfo'), table);
+  const ran: string[] = [];
+  const exec: Exec = async (program, args) => {
+    ran.push([program, ...args].join(' '));
+    return { code: args.includes('-f') ? 0 : 32, signal: undefined, stdout: '', stderr: 'umount: busy' };
+  };
+  await systemMounter(exec, proc).unmount('/v');
+  expect(ran).toEqual(['umount -i -n -c -- /v', 'umount -i -n -c -f -- /v']);
+  await rm(proc, { recursive: true });
 });

@@ -11,6 +11,10 @@ export interface MountPoint {
   /** Path inside the mounted file system that is visible here; `/` unless it is a bind mount. */
   readonly root: string;
   readonly mountPoint: string;
+  /** `major:minor`, the same for all mounts of one file system. */
+  readonly device: string;
+  /** What is mounted below shows in other mount namespaces that took this mount over, e.g. those of containers. */
+  readonly isShared: boolean;
   readonly options: string;
   readonly fsType: string;
   readonly source: string;
@@ -34,6 +38,8 @@ export function parseMountInfo(text: string): MountPoint[] {
       mountId: Number(fields[0]),
       root: unescapeOctal(fields[3]!),
       mountPoint: unescapeOctal(fields[4]!),
+      device: fields[2]!,
+      isShared: fields.slice(6, separator).some((field) => field.startsWith('shared:')),
       options: fields[5]!,
       fsType: fields[separator + 1]!,
       source: unescapeOctal(fields[separator + 2]!),
@@ -62,6 +68,14 @@ export interface Mounter {
   mountTmpfs(dir: string, options: readonly string[], signal?: AbortSignal): Promise<void>;
   /** A file system of huge pages of one size. @throws {AgentError} MOUNT_FAILED, e.g. for a size the CPU has not. */
   mountHugePages(dir: string, pageBytes: number, signal?: AbortSignal): Promise<void>;
+  /** A file system of another host, by the helper of its type (`mount.nfs`). @throws {AgentError} MOUNT_FAILED */
+  mountRemote(
+    type: string,
+    source: string,
+    dir: string,
+    options: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** A block device, with a file system that is made where it has none. @throws {AgentError} as `formatAndMount` does. */
   mountDevice(device: string, dir: string, how: DeviceMount): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
@@ -73,13 +87,21 @@ export interface Mounter {
 }
 
 const MOUNT_TIMEOUT_MS = 30_000;
+/** Helpers try again for two minutes before they give a server up. */
+const REMOTE_TIMEOUT_MS = 130_000;
 
 /** Works in the mount namespace of this process. `procRoot` is `/proc` but in tests. */
 export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
   const list = async () => parseMountInfo(await readFile(path.join(procRoot, 'self/mountinfo'), 'utf8'));
-  const run = async (code: string, program: string, args: string[], signal?: AbortSignal) => {
+  const run = async (
+    code: string,
+    program: string,
+    args: string[],
+    signal?: AbortSignal,
+    timeoutMs = MOUNT_TIMEOUT_MS,
+  ) => {
     try {
-      await execOk(exec, program, args, { timeoutMs: MOUNT_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) });
+      await execOk(exec, program, args, { timeoutMs, ...(signal === undefined ? {} : { signal }) });
     } catch (cause) {
       throw new AgentError(`${(cause as Error).message}`, { code, cause, retryable: true });
     }
@@ -91,6 +113,10 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     list,
     mountTmpfs: (dir, options, signal) => mountNew('tmpfs', options.join(','), dir, signal),
     mountHugePages: (dir, pageBytes, signal) => mountNew('hugetlbfs', `pagesize=${pageBytes}`, dir, signal),
+    mountRemote: (type, source, dir, options, signal) => {
+      const chosen = options.length === 0 ? [] : ['-o', options.join(',')];
+      return run('MOUNT_FAILED', 'mount', ['-n', '-t', type, ...chosen, '--', source, dir], signal, REMOTE_TIMEOUT_MS);
+    },
     mountDevice: (device, dir, how) => formatAndMount(exec, device, dir, how),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
@@ -102,7 +128,10 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
         await run('UNMOUNT_FAILED', 'umount', ['-i', '-n', '-c', '--', dir], signal);
       } catch (err) {
         // Lost answer of an earlier unmount, or somebody else was faster: the table decides.
-        if ((await list()).some((m) => m.mountPoint === dir)) throw err;
+        const left = (await list()).findLast((m) => m.mountPoint === dir);
+        if (left === undefined) return;
+        if (!left.fsType.startsWith('nfs')) throw err;
+        await run('UNMOUNT_FAILED', 'umount', ['-i', '-n', '-c', '-f', '--', dir], signal); // its server does not answer
       }
     },
   };

@@ -74,7 +74,13 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
       });
     },
   });
-  const allocatable = new CsiAllocatable({ client, clock, log, refresh: (name, s) => drivers.refreshLimit(name, s) });
+  const allocatable = new CsiAllocatable({
+    client,
+    clock,
+    log,
+    refresh: (name, s) => drivers.refreshLimit(name, s),
+    onDriver: (name, driver) => attachments.setAttachRequired(name, driver?.spec.attachRequired !== false),
+  });
   const csi = new CsiVolumes(nodeName, {
     client,
     drivers,

@@ -1,12 +1,14 @@
 // What the node and its pods use, and the endpoints that show it.
 
+import type { Pod } from '../../api/pod.ts';
 import { Gauge, type Registry } from '../../core/metrics.ts';
+import type { Task } from '../../core/tasks.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { blockDeviceBytes } from '../../host/block-devices.ts';
 import type { CgroupHierarchies } from '../../host/cgroup.ts';
 import { cgroupSource } from '../../host/cgroup-source.ts';
 import { readCpuSockets } from '../../host/cpu-sockets.ts';
-import { fileSystemFigures, treeSizes } from '../../host/file-system-use.ts';
+import { fileSystemFigures } from '../../host/file-system-use.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import { cgroupOfProcess, findProcesses } from '../../host/process-facts.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
@@ -16,6 +18,7 @@ import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { registerVolumeGauges } from '../../kubelet/metrics/volume-gauges.ts';
 import { cgroupName, type PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import type { Handlers } from '../../kubelet/server/endpoints.ts';
+import { pollDriverVolumes } from '../../kubelet/stats/driver-volumes.ts';
 import { NodeStats } from '../../kubelet/stats/node-stats.ts';
 import { NodeUsage } from '../../kubelet/stats/node-usage.ts';
 import { CgroupSampler, type SystemGroup } from '../../kubelet/stats/sampler.ts';
@@ -31,6 +34,7 @@ export interface StatsPart {
   readonly stats: NodeStats;
   readonly handlers: Handlers;
   readonly slis: SliMetrics;
+  readonly task: Task;
 }
 
 export interface StatsPartDeps {
@@ -57,7 +61,7 @@ export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPa
   const { kubelet: settings } = config;
   const source = cgroupSource(hierarchies);
   const targets = () => podTargets(deps.kubelet().runningPods(), (pod) => cgroups.cgroupParentOf(pod));
-  const claimFigures = (volume: MountedVolume) => figuresOfClaim(volume, deps, (dirs) => treeSizes(exec, dirs, 30_000));
+  const claimFigures = (volume: MountedVolume) => figuresOfClaim(volume, deps);
   const volumes = new VolumeMeter({ exec, volumesOf: (uid) => deps.volumes.volumesOf(uid), claimFigures, clock, log });
   const storage = new StorageMeter({ runtime, volumes, rootDir, podLogsDir: settings.podLogsDir, clock });
   const podsCgroup = cgroupName(settings.cgroupDriver, settings.cgroupRoot, ['kubepods']);
@@ -80,11 +84,17 @@ export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPa
   registerVolumeGauges(registry, {
     pods: () => deps.kubelet().desiredPods(),
     volumes: (pods) => stats.volumes(pods),
-    mounted: (uid) => new Set(deps.volumes.volumesOf(uid)?.keys()),
+    mounted: (uid) => deps.volumes.volumesOf(uid),
   });
   registerNodeGauges(registry, config.nodeName, hierarchies.version);
   const handlers = figureEndpoints({ stats, cadvisor, own: registry, probes: deps.probes, slis, log });
-  return { usage, stats, slis, handlers };
+  const polled = {
+    periodMs: settings.volumeStatsAggPeriodMs,
+    pods: () => deps.kubelet().desiredPods(),
+    volumesOf: (uid: string) => deps.volumes.volumesOf(uid),
+    measure: (pods: readonly Pod[]) => stats.volumes(pods),
+  };
+  return { usage, stats, slis, handlers, task: (signal) => pollDriverVolumes(polled, clock, signal) };
 }
 
 function registerNodeGauges(registry: Registry, nodeName: string, cgroupVersion: number): void {
@@ -128,19 +138,17 @@ function systemGroups(ctx: AgentContext, deps: StatsPartDeps, podsCgroup: string
   ];
 }
 
-/** CSI drivers are asked; a directory of the node is a file system, or a part of one. */
+/** CSI drivers are asked; of a local volume its file system is told, and nothing of a path of the host. */
 async function figuresOfClaim(
   { hostPath, isBlock }: MountedVolume,
   { csiFigures }: StatsPartDeps,
-  sizes: (dirs: readonly string[]) => ReturnType<typeof treeSizes>,
 ): Promise<ClaimFigures | undefined> {
   if (isBlock === true) {
     const capacityBytes = await blockDeviceBytes(hostPath);
     return capacityBytes === undefined ? undefined : { capacityBytes };
   }
   if (hostPath.includes('/kubernetes.io~csi/')) return await csiFigures(hostPath);
-  const size = (await sizes([hostPath])).get(hostPath);
-  return { ...(await fileSystemFigures(hostPath)), ...size };
+  return hostPath.includes('/kubernetes.io~local-volume/') ? await fileSystemFigures(hostPath) : undefined;
 }
 
 /** The runtime tells its configuration to those who ask for everything. */

@@ -3,14 +3,16 @@
 import type { Pod } from '../../api/pod.ts';
 import { Gauge, type Registry } from '../../core/metrics.ts';
 import type { PodVolumes, VolumeFigures } from '../stats/volume-meter.ts';
+import { usedVolumes } from '../volumes/pod-volumes.ts';
+import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { volumePlugin } from '../volumes/volume-plugin.ts';
 
 export interface VolumeGaugesDeps {
   readonly pods: () => readonly Pod[];
   /** Figures of the pods' volumes, as old as they may be. */
   readonly volumes: (pods: readonly Pod[]) => Promise<(podUid: string) => PodVolumes | undefined>;
-  /** Names of volumes that are mounted for the pod. */
-  readonly mounted: (podUid: string) => ReadonlySet<string> | undefined;
+  /** Volumes that are mounted for the pod, by name. */
+  readonly mounted: (podUid: string) => ReadonlyMap<string, Pick<MountedVolume, 'plugin'>> | undefined;
 }
 
 const CLAIM_FIGURES = [
@@ -70,10 +72,11 @@ export function registerVolumeGauges(registry: Registry, deps: VolumeGaugesDeps)
       total.reset();
       for (const pod of deps.pods()) {
         const mounted = deps.mounted(pod.metadata?.uid ?? '');
-        for (const volume of pod.spec?.volumes ?? []) {
-          const plugin_name = volumePlugin(volume);
+        for (const volume of usedVolumes(pod)) {
+          const known = mounted?.get(volume.name);
+          const plugin_name = known?.plugin ?? volumePlugin(volume);
           total.inc({ plugin_name, state: 'desired_state_of_world' });
-          if (mounted?.has(volume.name)) total.inc({ plugin_name, state: 'actual_state_of_world' });
+          if (known !== undefined) total.inc({ plugin_name, state: 'actual_state_of_world' });
         }
       }
     },
@@ -84,7 +87,7 @@ function labelsOf(claim: { readonly name: string; readonly namespace: string }) 
   return { namespace: claim.namespace, persistentvolumeclaim: claim.name };
 }
 
-/** Each claim once, and only with all six figures. */
+/** Each claim once, where its volume has figures: all six then. */
 async function claimsOf({ pods, volumes }: VolumeGaugesDeps): Promise<readonly VolumeFigures[]> {
   const users = pods().filter((pod) => pod.spec?.volumes?.some((v) => v.persistentVolumeClaim ?? v.ephemeral));
   if (users.length === 0) return [];

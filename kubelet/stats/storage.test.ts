@@ -93,6 +93,7 @@ test('volumes of all kinds are measured together, and again only when they are o
     onDisk: false,
     capacityBytes: 7,
     usedBytes: 3,
+    ...{ availableBytes: 0, inodes: 0, inodesFree: 0, inodesUsed: 0 }, // nobody told
   });
   expect(ran).toHaveLength(2); // bytes and inodes, whatever the number of volumes
   await clock.advance(59_999);

@@ -46,6 +46,16 @@ interface Due {
   readonly measure: VolumeMeasure;
 }
 
+/** Who serves a claim may tell only some figures, e.g. the size of a device; the others show as 0, as upstream's do. */
+const UNTOLD: FileSystemFigures = {
+  capacityBytes: 0,
+  availableBytes: 0,
+  usedBytes: 0,
+  inodes: 0,
+  inodesFree: 0,
+  inodesUsed: 0,
+};
+
 /** A walk that takes longer is given up; what was known before stays, ms. */
 const WALK_TIMEOUT_MS = 120_000;
 
@@ -123,7 +133,7 @@ export class VolumeMeter {
     try {
       if (measure === 'claim') {
         const figures = await this.#deps.claimFigures(mount, pod.metadata?.uid ?? '');
-        return figures && { ...about, ...figures };
+        return figures && { ...about, ...UNTOLD, ...figures };
       }
       const whole = await fileSystems.of(mount.hostPath, measure === 'memory file system');
       const size = measure === 'memory file system' ? whole : sizes.get(mount.hostPath);

@@ -20,6 +20,7 @@ import { MountBackoff } from './mount-backoff.ts';
 import type { ObjectCache } from './object-cache.ts';
 import { applyFsGroup, giveToGroup } from './ownership.ts';
 import { buildPayload, type PayloadDeps } from './payload.ts';
+import { makeNestedMountPoints, usedVolumes } from './pod-volumes.ts';
 import type { TokenManager } from './token-manager.ts';
 import { AttachLimitError, VolumeStepError } from './volume-error.ts';
 import type { MountedVolume, VolumeManager } from './volume-manager.ts';
@@ -45,6 +46,12 @@ export interface LocalVolumesDeps {
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** Upstream's names of operations, for metrics. */
+const OPERATIONS = {
+  mount: { files: 'volume_mount', device: 'map_volume' },
+  unmount: { files: 'volume_unmount', device: 'unmap_volume' },
+} as const;
 
 export class LocalVolumes implements VolumeManager, Disposable {
   readonly #opts: LocalVolumesOptions;
@@ -85,7 +92,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
         try {
           const result = await this.#observed(volume, () => this.#trySetUp(pod, volume, round, signal));
           this.#backoff.succeeded(uid, volume.name);
-          if (result !== undefined) mounted.set(volume.name, result);
+          if (result !== undefined) mounted.set(volume.name, { plugin: volumePlugin(volume), ...result });
         } catch (err) {
           failures.set(volume.name, err);
           const isNews = !signal.aborted && this.#backoff.failed(uid, volume.name, err);
@@ -100,7 +107,20 @@ export class LocalVolumes implements VolumeManager, Disposable {
   }
 
   async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    const mounted = [...(this.#mounted.get(podUid)?.values() ?? [])];
     this.#mounted.delete(podUid);
+    const startMs = clock.monotonicMs();
+    let ok = false;
+    try {
+      await this.#unmountAll(podUid, signal);
+      ok = true;
+    } finally {
+      for (const volume of mounted) this.#observe('unmount', volume, volume.plugin ?? '', startMs, ok);
+    }
+  }
+
+  async #unmountAll(podUid: string, signal: AbortSignal): Promise<void> {
     this.#deps.tokens.forgetPod(podUid);
     this.#stopRetrying(podUid);
     const podDir = this.#paths.podDir(podUid);
@@ -169,17 +189,29 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#backoff.forgetPod(podUid);
   }
 
-  async #observed<T>(volume: Volume, work: () => Promise<T>): Promise<T> {
-    const { clock, observer } = this.#deps;
-    const startMs = clock.monotonicMs();
+  async #observed<T extends MountedVolume | undefined>(volume: Volume, work: () => Promise<T>): Promise<T> {
+    const startMs = this.#deps.clock.monotonicMs();
     let ok = false;
+    let result: T | undefined;
     try {
-      const result = await work();
+      result = await work();
       ok = true;
       return result;
     } finally {
-      observer?.volumeOperation(volumePlugin(volume), 'volume_mount', (clock.monotonicMs() - startMs) / 1000, ok);
+      this.#observe('mount', result, result?.plugin ?? volumePlugin(volume), startMs, ok);
     }
+  }
+
+  #observe(
+    what: keyof typeof OPERATIONS,
+    volume: MountedVolume | undefined,
+    plugin: string,
+    startMs: number,
+    ok: boolean,
+  ): void {
+    const { clock, observer } = this.#deps;
+    const operation = OPERATIONS[what][volume?.isBlock === true ? 'device' : 'files'];
+    observer?.volumeOperation(plugin, operation, (clock.monotonicMs() - startMs) / 1000, ok);
   }
 
   /** Drivers are left alone until the next try is due; what this node can see by itself is looked at each time. */
@@ -314,19 +346,6 @@ export class LocalVolumes implements VolumeManager, Disposable {
 
 const stepOf = (err: unknown): string | undefined => (err instanceof VolumeStepError ? err.step : undefined);
 
-/** Volumes that some container uses; others are neither made nor waited for. */
-export function usedVolumes(pod: Pod): Volume[] {
-  const used = new Set(
-    allContainers(pod).flatMap((c) => [...(c.volumeMounts ?? []), ...(c.volumeDevices ?? [])].map((m) => m.name)),
-  );
-  return (pod.spec?.volumes ?? []).filter((v) => used.has(v.name));
-}
-
-function allContainers(pod: Pod) {
-  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod.spec ?? {};
-  return [...containers, ...initContainers, ...ephemeralContainers];
-}
-
 function payloadPlugin(volume: Volume): PluginDir | undefined {
   if (volume.configMap !== undefined) return 'kubernetes.io~configmap';
   if (volume.secret !== undefined) return 'kubernetes.io~secret';
@@ -337,33 +356,6 @@ function payloadPlugin(volume: Volume): PluginDir | undefined {
 /** Sets `mode`, but for setgid, which fsGroup gives; without a write where it is set already. */
 async function widenMode(dir: string, mode: number): Promise<void> {
   if (((await lstat(dir)).mode & 0o5777) !== mode) await chmod(dir, mode);
-}
-
-/** Where containers mount another volume inside this read-only one, the runtime needs the directory to be there. */
-async function makeNestedMountPoints(pod: Pod, volume: string, dir: string): Promise<void> {
-  for (const { volumeMounts: mounts = [] } of allContainers(pod)) {
-    for (const outer of mounts.filter((m) => m.name === volume)) {
-      for (const inner of mounts) {
-        const relative = path.posix.relative(outer.mountPath, inner.mountPath);
-        if (relative === '' || relative === '..' || relative.startsWith('../')) continue;
-        await makeDirsInside(dir, relative);
-      }
-    }
-  }
-}
-
-/** Stops at anything that is there and no directory: a file of the volume, or a link to one. */
-async function makeDirsInside(root: string, relative: string): Promise<void> {
-  let dir = root;
-  for (const part of relative.split('/')) {
-    dir = path.join(dir, part);
-    try {
-      await mkdir(dir, { mode: 0o755 });
-    } catch (err) {
-      if (errnoOf(err) !== 'EEXIST') throw err;
-      if (!(await lstat(dir)).isDirectory()) return;
-    }
-  }
 }
 
 async function readdirIfThere(dir: string): Promise<string[]> {

@@ -5,6 +5,8 @@ import type { Pod } from '../../api/pod.ts';
 /** Where a volume of a pod is on the host, for the container's mounts. */
 export interface MountedVolume {
   readonly name: string;
+  /** Upstream's name of what serves it, for metrics; told of every volume that a VolumeManager hands out. */
+  readonly plugin?: string;
   readonly hostPath: string;
   /** The volume itself may only be read (configMap, secret, downwardAPI, projected, read-only CSI). */
   readonly readOnly: boolean;

@@ -9,7 +9,8 @@ export type PluginDir =
   | 'kubernetes.io~secret'
   | 'kubernetes.io~projected'
   | 'kubernetes.io~downward-api'
-  | 'kubernetes.io~local-volume';
+  | 'kubernetes.io~local-volume'
+  | 'kubernetes.io~nfs';
 
 export class VolumePaths {
   readonly podsDir: string;

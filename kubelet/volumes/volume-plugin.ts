@@ -9,9 +9,16 @@ const PLUGINS: readonly (readonly [field: keyof Volume, plugin: string])[] = [
   ['emptyDir', 'kubernetes.io/empty-dir'],
   ['hostPath', 'kubernetes.io/host-path'],
   ['image', 'kubernetes.io/image'],
+  ['nfs', 'kubernetes.io/nfs'],
 ];
 
-/** Pure. A claim may be a local volume too, but that only its PersistentVolume tells. */
+/** As metrics name the volumes of a CSI driver. */
+export function csiPluginName(driver: string): string {
+  return `kubernetes.io/csi:${driver}`;
+}
+
+/** Pure. What serves a claim only its PersistentVolume tells; mostly that is some CSI driver. */
 export function volumePlugin(volume: Volume): string {
+  if (volume.csi !== undefined) return csiPluginName(volume.csi.driver);
   return PLUGINS.find(([field]) => volume[field] !== undefined)?.[1] ?? 'kubernetes.io/csi';
 }

@@ -137,6 +137,7 @@ describe.skipIf(missing !== undefined)('CSI', { timeout: TEST_MS }, () => {
     expect(await readFile(path.join(dataOf(handle), 'out'), 'utf8')).toBe('from the pod');
     await kubectl.run('exec', 'inline', '--', 'sh', '-c', 'echo x > /v/x');
     await kubectl.run('delete', 'pod', 'one', 'two', 'inline', '--wait');
+    await driver.untilCalled('NodeUnstageVolume');
     await node.untilClean(CLEAN_MS);
     expect(driver.steps.filter((s) => s === 'NodeStageVolume')).toHaveLength(1);
     expect(driver.steps.filter((s) => s === 'NodeUnstageVolume')).toHaveLength(1);

@@ -44,12 +44,13 @@ let clock: FakeClock;
 let events: string[] = [];
 let notified: string[] = [];
 let volumes: LocalVolumes;
+let records: CsiRecords;
 let stack: AsyncDisposableStack;
 
 /** All of the agent that mounts volumes; what falls due goes by `clock`. */
 async function startAgent(): Promise<void> {
   const deps = { client: api, clock: systemClock, log: silentLog };
-  const records = new CsiRecords(root, silentLog);
+  records = new CsiRecords(root, silentLog);
   const ownNode = createInformer(api, nodes, { fieldSelector: `metadata.name=${NODE}` }, deps);
   const notifyPod = (uid: string) => notified.push(uid);
   const attachments = stack.use(
@@ -114,6 +115,7 @@ async function startDriver(spec: CSIDriver['spec'] = {}, opts: Partial<CsiDriver
   );
   await driver.start();
   await vi.waitFor(() => expect(driver.said.at(-1)).toBe('registered'), eventually);
+  stack.defer(() => vi.waitFor(() => expect(records.strays(DRIVER)).toEqual([]), eventually)); // no pod waits for that
   return driver;
 }
 

@@ -138,6 +138,9 @@ async function allowDriver(spec: CSIDriver['spec'] = {}): Promise<void> {
   await api.create(csiDrivers, {}, { metadata: { name: DRIVER }, spec: { attachRequired: false, ...spec } });
 }
 
+/** No pod waits for its driver to unstage. */
+const unstaged = (agent: Agent) => vi.waitFor(() => expect(agent.records.strays(DRIVER)).toEqual([]), eventually);
+
 const mountPoints = async () => mountsUnder(await mounter.list(), root).map((m) => m.mountPoint);
 const json = async (file: string) => JSON.parse(await readFile(file, 'utf8'));
 
@@ -241,6 +244,7 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     expect(driver.steps).toEqual(['NodeUnpublishVolume']);
     await agent.volumes.unmountPod('u2', signal);
     await agent.volumes.unmountPod('u2', signal);
+    await unstaged(agent);
     expect(driver.steps).toEqual(['NodeUnpublishVolume', 'NodeUnpublishVolume', 'NodeUnstageVolume']);
     expect(await mountPoints()).toEqual([]);
     expect(await readdir(paths.podVolumesDir('u1'))).toEqual([]);
@@ -320,6 +324,7 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     driver.next('NodeUnpublishVolume', { lose: true });
     await expect(agent.volumes.unmountPod('u2', signal)).rejects.toMatchObject({ code: 'VOLUME_UNMOUNT_FAILED' });
     await agent.volumes.unmountPod('u2', signal);
+    await unstaged(agent);
     expect(driver.steps.at(-1)).toBe('NodeUnstageVolume');
     expect(await mountPoints()).toEqual([]);
     expect(await readdir(paths.podVolumesDir('u2'))).toEqual([]);
@@ -329,22 +334,52 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     await allowDriver();
     const { agent, driver } = await startBoth();
     const paths = new CsiPaths(root);
-    const unstaged = () => driver.steps.filter((step) => step === 'NodeUnstageVolume').length;
+    const unstages = () => driver.steps.filter((step) => step === 'NodeUnstageVolume').length;
     const refusal = { fail: new GrpcFailure('INVALID_ARGUMENT', 'not yet') };
     await agent.volumes.mount(podOf('u1'), persistent(), signal);
     for (let i = 0; i < 2; i++) driver.next('NodeUnstageVolume', refusal);
     await agent.volumes.unmountPod('u1', signal);
     expect(await readdir(paths.podVolumesDir('u1'))).toEqual([]);
     expect(agent.records.strays(DRIVER)).toHaveLength(1);
-    await vi.waitFor(() => expect(unstaged()).toBe(2), eventually); // tried again by itself
+    await vi.waitFor(() => expect(unstages()).toBe(2), eventually); // tried again by itself
     driver.calls.length = 0;
     await agent.volumes.mount(podOf('u2'), persistent(), signal);
     expect(driver.steps.slice(-2)).toEqual(['NodeStageVolume', 'NodePublishVolume']);
     driver.next('NodeUnstageVolume', refusal);
     await agent.volumes.unmountPod('u2', signal);
     await vi.waitFor(async () => expect(await mountPoints()).toEqual([]), eventually);
-    await vi.waitFor(() => expect(agent.records.strays(DRIVER)).toEqual([]), eventually);
+    await unstaged(agent);
     expect(agent.inUseChanges).toBe(0); // it is not attached by a controller
+  });
+
+  test('a driver that hangs while it unstages holds up no pod, but the next one that wants the volume', async () => {
+    await allowDriver();
+    const { agent, driver } = await startBoth();
+    await agent.volumes.mount(podOf('u1'), persistent(), signal);
+    const answer = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    driver.next('NodeUnstageVolume', { hang: answer.promise, reached: reached.resolve });
+    await agent.volumes.unmountPod('u1', signal);
+    await reached.promise;
+    const next = agent.volumes.mount(podOf('u2'), persistent(), signal);
+    answer.resolve();
+    await next;
+    expect(driver.steps.slice(-3)).toEqual(['NodeUnstageVolume', 'NodeStageVolume', 'NodePublishVolume']);
+    await agent.volumes.unmountPod('u2', signal);
+    await unstaged(agent);
+  });
+
+  test('two volumes of one pod with the same handle: unstaged when both have been taken back', async () => {
+    await allowDriver();
+    const { agent, driver } = await startBoth();
+    for (const specName of ['pv1', 'pv2']) await agent.volumes.mount(podOf('u1'), persistent({ specName }), signal);
+    driver.next('NodeUnpublishVolume', { fail: new GrpcFailure('INTERNAL', 'one of them not yet') });
+    await expect(agent.volumes.unmountPod('u1', signal)).rejects.toMatchObject({ code: 'VOLUME_UNMOUNT_FAILED' });
+    expect(driver.steps).not.toContain('NodeUnstageVolume');
+    await agent.volumes.unmountPod('u1', signal);
+    await unstaged(agent);
+    expect(driver.steps.at(-1)).toBe('NodeUnstageVolume');
+    expect(await mountPoints()).toEqual([]);
   });
 
   test('another agent takes back what one that was killed between stage and publish has left', async () => {
@@ -365,6 +400,7 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     await vi.waitFor(() => expect(driver.said).toEqual(['registered', 'registered']), eventually);
     driver.calls.length = 0;
     await second.volumes.unmountPod('u1', signal);
+    await unstaged(second);
     expect(driver.steps).toEqual(['NodeUnpublishVolume', 'NodeUnstageVolume']);
     expect(await mountPoints()).toEqual([]);
   });
@@ -381,6 +417,7 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     expect(await readFile(path.join(hostPath, 'kept'), 'utf8')).toBe('yes');
     expect(await mountPoints()).toHaveLength(2);
     await both.agent.volumes.unmountPod('u1', signal);
+    await unstaged(both.agent);
     expect(await mountPoints()).toEqual([]);
   });
 
@@ -414,9 +451,12 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     const second = new Agent();
     await vi.waitFor(() => expect(driver.said).toHaveLength(2), eventually);
     await second.volumes.unmountPod('u1', signal);
-    expect(driver.steps.slice(-2)).toEqual(['NodeUnpublishVolume', 'NodeUnstageVolume']);
     expect(await readdir(paths.podDevicesDir('u1'))).toEqual([]);
-    expect(await readdir(path.join(paths.csiDir, 'volumeDevices'))).toEqual(['publish', 'staging']);
+    await vi.waitFor(
+      async () => expect(await readdir(path.join(paths.csiDir, 'volumeDevices'))).toEqual(['publish', 'staging']),
+      eventually,
+    );
+    expect(driver.steps.slice(-2)).toEqual(['NodeUnpublishVolume', 'NodeUnstageVolume']);
   });
 
   test('attaching: in use first, then attached, then what the controller says goes to the driver', async () => {
@@ -463,6 +503,6 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     await vi.waitFor(async () => expect(await second.attachments.volumesInUse()).toEqual([name]), eventually);
     await vi.waitFor(() => expect(driver.said).toHaveLength(2), eventually);
     await second.volumes.unmountPod('u1', signal);
-    expect(await second.attachments.volumesInUse()).toEqual([]);
+    await vi.waitFor(async () => expect(await second.attachments.volumesInUse()).toEqual([]), eventually);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod } from '../../../api/pod.ts';
-import { claimFault, claimOf, groupOf, isReachable, modeFault, volumeFault } from './claim-rules.ts';
+import { claimFault, claimOf, groupOf, isReachable, modeFault, mountOptionsOf, volumeFault } from './claim-rules.ts';
 
 const pod: Pod = { metadata: { namespace: 'ns', name: 'p', uid: 'pod-uid' }, spec: { containers: [] } };
 const ref = { name: 'c', readOnly: false, isOwned: false };
@@ -86,4 +86,12 @@ test.each([
 ])('the group that a PersistentVolume names: %s', (text, gid) => {
   const annotations = text === undefined ? {} : { 'pv.beta.kubernetes.io/gid': text };
   expect(groupOf({ metadata: { name: 'pv', annotations } })).toBe(gid);
+});
+
+test('mount options are those of the annotation, else of the field', () => {
+  const mountOptions = ['hard'];
+  const annotations = { 'volume.beta.kubernetes.io/mount-options': 'ro,,soft' };
+  expect(mountOptionsOf({ metadata: {}, spec: { mountOptions } })).toEqual(['hard']);
+  expect(mountOptionsOf({ metadata: { annotations }, spec: { mountOptions } })).toEqual(['ro', 'soft']);
+  expect(mountOptionsOf({ metadata: {} })).toEqual([]);
 });

@@ -76,3 +76,11 @@ export function groupOf(pv: PersistentVolume): number | undefined {
   const gid = Number(text);
   return /^\d+$/.test(text) && gid > 0 && gid < 2 ** 32 - 1 ? gid : undefined;
 }
+
+const MOUNT_OPTIONS_ANNOTATION = 'volume.beta.kubernetes.io/mount-options';
+
+/** How the volume is to be mounted; in-tree kinds take the annotation of old provisioners before the field. */
+export function mountOptionsOf(pv: PersistentVolume): readonly string[] {
+  const text = pv.metadata?.annotations?.[MOUNT_OPTIONS_ANNOTATION];
+  return text === undefined ? (pv.spec?.mountOptions ?? []) : text.split(',').filter((option) => option !== '');
+}

@@ -1,5 +1,5 @@
-// Volumes that stand for something outside the pod: claims of PersistentVolumes (CSI, local, hostPath) and inline CSI
-// volumes. Claims and volumes are read when they are needed and not watched: the Node authorizer lets a node get those
+// Volumes that stand for something outside the pod: claims of PersistentVolumes (CSI, local, hostPath, NFS), inline CSI
+// volumes and NFS exports. Claims and volumes are read when they are needed and not watched: the Node authorizer lets a node get those
 // of its pods, one by one. Nothing is read for a volume that is in place, but where it may have grown.
 import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod, Volume } from '../../../api/pod.ts';
@@ -20,9 +20,20 @@ import { prepareHostPath } from '../host-path.ts';
 import { inStep, VolumeStepError } from '../volume-error.ts';
 import type { MountedVolume } from '../volume-manager.ts';
 import { VolumePaths } from '../volume-paths.ts';
+import { csiPluginName } from '../volume-plugin.ts';
 import { ClaimExpander, type Claimed } from './claim-expander.ts';
-import { type ClaimRef, claimFault, claimOf, groupOf, isReachable, modeFault, volumeFault } from './claim-rules.ts';
+import {
+  type ClaimRef,
+  claimFault,
+  claimOf,
+  groupOf,
+  isReachable,
+  modeFault,
+  mountOptionsOf,
+  volumeFault,
+} from './claim-rules.ts';
 import { LocalDisks } from './local-volume.ts';
+import { NFS_PLUGIN, type NfsExport, setUpNfs } from './nfs-volume.ts';
 
 export interface ClaimVolumesDeps {
   readonly client: ApiClient;
@@ -54,6 +65,7 @@ export class ClaimVolumes implements Disposable {
   readonly #nodeName: string;
   readonly #deps: ClaimVolumesDeps;
   readonly #log: Logger;
+  readonly #paths: VolumePaths;
   readonly #disks: LocalDisks;
   readonly #expander: ClaimExpander;
   /** By pod, then by volume. */
@@ -63,7 +75,8 @@ export class ClaimVolumes implements Disposable {
 
   constructor(opts: { readonly nodeName: string; readonly rootDir: string }, deps: ClaimVolumesDeps) {
     this.#nodeName = opts.nodeName;
-    this.#disks = new LocalDisks({ ...deps, paths: new VolumePaths(opts.rootDir) });
+    this.#paths = new VolumePaths(opts.rootDir);
+    this.#disks = new LocalDisks({ ...deps, paths: this.#paths });
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'claims' });
     this.#expander = new ClaimExpander(opts.nodeName, { ...deps, log: this.#log });
@@ -75,7 +88,8 @@ export class ClaimVolumes implements Disposable {
 
   /** Whether the volume is of a kind that `setUp` takes. */
   serves(volume: Volume): boolean {
-    return volume.csi !== undefined || volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined;
+    const { csi, persistentVolumeClaim, ephemeral, nfs } = volume;
+    return (csi ?? persistentVolumeClaim ?? ephemeral ?? nfs) !== undefined;
   }
 
   /** To be called before the volumes of a pod are set up: what has fallen due is looked at this time. */
@@ -127,9 +141,13 @@ export class ClaimVolumes implements Disposable {
 
   async #mount(pod: Pod, volume: Volume, claimed: Claimed | undefined, signal: AbortSignal): Promise<Mounted> {
     const { name } = volume;
-    if (claimed === undefined) {
-      return await this.#mountCsi(pod, name, inlineSpec(pod, volume), signal);
+    if (claimed === undefined && volume.nfs !== undefined) {
+      const { readOnly = false } = volume.nfs;
+      const from = { ...volume.nfs, readOnly, mountOptions: [] };
+      const hostPath = await inStep('SetUp', name, () => this.#mountNfs(pod, name, from, signal));
+      return { volume: { name, hostPath, readOnly, selinuxRelabel: false }, published: undefined };
     }
+    if (claimed === undefined) return await this.#mountCsi(pod, name, inlineSpec(pod, volume), signal);
     const { pv, readOnly } = claimed;
     const specName = pv.metadata?.name ?? '';
     if (!isReachable(pv, this.#deps.ownNode.get(this.#nodeName))) {
@@ -137,22 +155,34 @@ export class ClaimVolumes implements Disposable {
     }
     if (pv.spec?.csi !== undefined) return await this.#mountCsi(pod, name, persistentSpec(pv, readOnly), signal);
     const isBlock = pv.spec?.volumeMode === 'Block';
-    const at = async (work: () => Promise<string>): Promise<Mounted> => {
+    const at = async (plugin: string, work: () => Promise<string>): Promise<Mounted> => {
       const hostPath = await inStep('SetUp', specName, work);
-      return { volume: { name, hostPath, readOnly, selinuxRelabel: false, isBlock }, published: undefined };
+      return { volume: { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock }, published: undefined };
     };
-    const { hostPath, local } = pv.spec ?? {};
-    if (hostPath !== undefined) return await at(() => prepareHostPath(hostPath));
-    if (local !== undefined) return await at(() => this.#disks.setUp(pod, pv, readOnly, signal));
+    const { hostPath, local, nfs } = pv.spec ?? {};
+    if (hostPath !== undefined) return await at('kubernetes.io/host-path', () => prepareHostPath(hostPath));
+    if (local !== undefined) {
+      return await at('kubernetes.io/local-volume', () => this.#disks.setUp(pod, pv, readOnly, signal));
+    }
+    if (nfs !== undefined) {
+      const from = { ...nfs, readOnly: readOnly || (nfs.readOnly ?? false), mountOptions: mountOptionsOf(pv) };
+      return await at('kubernetes.io/nfs', () => this.#mountNfs(pod, specName, from, signal));
+    }
     throw new VolumeStepError('FindPluginBySpec', specName, 'no volume plugin matched');
+  }
+
+  #mountNfs(pod: Pod, specName: string, from: NfsExport, signal: AbortSignal): Promise<string> {
+    const dir = this.#paths.volumeDir(pod.metadata?.uid ?? '', NFS_PLUGIN, specName);
+    return setUpNfs(from, dir, this.#deps.mounter, signal);
   }
 
   async #mountCsi(pod: Pod, name: string, spec: CsiSpec, signal: AbortSignal): Promise<Mounted> {
     await this.#refuseSecondUser(pod, spec);
     const published = await this.#deps.csi.mount(pod, spec, signal);
     const { hostPath } = published;
-    const volume = { name, hostPath, readOnly: spec.readOnly, selinuxRelabel: false, isBlock: spec.isBlock };
-    return { volume, published };
+    const { readOnly, isBlock } = spec;
+    const plugin = csiPluginName(spec.driver);
+    return { volume: { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock }, published };
   }
 
   async #refuseSecondUser(pod: Pod, spec: CsiSpec): Promise<void> {

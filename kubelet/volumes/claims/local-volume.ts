@@ -11,6 +11,7 @@ import { type Mounter, type MountPoint, mountsUnder } from '../../../host/mounts
 import { podReference } from '../../runtime/runtime-deps.ts';
 import { giveVolumeToPodGroup, type VolumeGroupDeps } from '../volume-group.ts';
 import type { VolumePaths } from '../volume-paths.ts';
+import { mountOptionsOf } from './claim-rules.ts';
 
 const PLUGIN = 'kubernetes.io~local-volume';
 const DEFAULT_FS_TYPE = 'ext4';
@@ -72,7 +73,7 @@ export class LocalDisks {
     if ((await mounter.list()).some((m) => m.mountPoint === dir)) return dir;
     await mkdir(dir, { recursive: true, mode: 0o750 });
     const fsType = pv.spec?.local?.fsType || DEFAULT_FS_TYPE;
-    await mounter.mountDevice(device, dir, { fsType, options: pv.spec?.mountOptions ?? [], readOnly });
+    await mounter.mountDevice(device, dir, { fsType, options: mountOptionsOf(pv), readOnly });
     return dir;
   }
 

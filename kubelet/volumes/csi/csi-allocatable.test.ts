@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { CSIDriver } from '../../../api/kinds.ts';
 import { csiDrivers } from '../../../api/resources.ts';
 import { FakeApi } from '../../../client/fake-client.ts';
 import { FakeClock } from '../../../core/fake-clock.ts';
@@ -21,7 +22,10 @@ test('a driver is asked as often as its CSIDriver says, and no more when it has 
     await client.patch(csiDrivers, { name: 'd' }, { type: 'merge', body });
     await clock.advance(0);
   };
-  const allocatable = new CsiAllocatable({ client, refresh, clock, log: silentLog });
+  const heard: (string | undefined)[] = [];
+  const onDriver = (name: string, driver: CSIDriver | undefined) =>
+    void heard.push(`${name} ${JSON.stringify(driver?.spec.attachRequired)}`);
+  const allocatable = new CsiAllocatable({ client, refresh, onDriver, clock, log: silentLog });
   const stop = new AbortController();
   const ended = allocatable.run(stop.signal);
   await clock.advance(0);
@@ -52,6 +56,12 @@ test('a driver is asked as often as its CSIDriver says, and no more when it has 
   allocatable.registered('d');
   await clock.advance(10_000);
   expect(asked).toHaveLength(6);
+  heard.length = 0;
+  await client.patch(csiDrivers, { name: 'd' }, { type: 'merge', body: { spec: { attachRequired: false } } });
+  await clock.advance(0);
+  await client.delete(csiDrivers, { name: 'd' });
+  await clock.advance(0);
+  expect(heard).toEqual(['d false', 'd undefined']);
   stop.abort();
   await ended;
   expect(clock.sleeping).toBe(0);

@@ -1,6 +1,6 @@
 // How many volumes a driver takes on this node may change while it runs: it is asked again as often as its CSIDriver
 // says (nodeAllocatableUpdatePeriodSeconds). After pkg/volume/csi/csi_node_updater.go. CSIDrivers are watched only on a
-// node that has a driver.
+// node that has a driver; who else wants to know what they say hears of it here.
 import type { CSIDriver } from '../../../api/kinds.ts';
 import { csiDrivers } from '../../../api/resources.ts';
 import type { ApiClient } from '../../../client/api-client.ts';
@@ -20,6 +20,8 @@ export interface CsiAllocatableDeps {
   readonly client: ApiClient;
   /** Asks the driver and shows its answer; false when it is not registered any more. */
   readonly refresh: (driver: string, signal: AbortSignal) => Promise<boolean>;
+  /** A CSIDriver came, changed or went. */
+  readonly onDriver?: (name: string, driver: CSIDriver | undefined) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -48,7 +50,7 @@ export class CsiAllocatable {
   async run(signal: AbortSignal): Promise<void> {
     await Promise.race([this.#first.promise, aborted(signal)]);
     if (signal.aborted) return;
-    const { client, clock, log } = this.#deps;
+    const { client, clock, log, onDriver } = this.#deps;
     const { store, run } = createInformer<Driver>(client, csiDrivers, {}, { clock, log });
     using due = new DueQueue<string>(clock, (driver) => void this.#refresh(driver, due, signal)); // never throws
     this.#consider = (driver) => {
@@ -65,7 +67,10 @@ export class CsiAllocatable {
         due.set(driver, periodMs);
       }
     };
-    const look = (object: Driver) => this.#consider(object.metadata?.name ?? '');
+    const look = ({ metadata: { name = '' } = {} }: Driver) => {
+      this.#consider(name);
+      onDriver?.(name, store.get(name));
+    };
     using _ = store.subscribe({ onAdd: look, onUpdate: (_old, object) => look(object), onDelete: look });
     await run(signal);
   }

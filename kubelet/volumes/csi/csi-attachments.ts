@@ -8,7 +8,7 @@ import { isNotFound } from '../../../client/errors.ts';
 import type { ReadonlyStore } from '../../../client/store.ts';
 import { errorMessage } from '../../../core/errors.ts';
 import { AttachLimitError, VolumeStepError } from '../volume-error.ts';
-import { attachmentName, uniqueVolumeName } from './csi-paths.ts';
+import { attachmentName, driverOf, uniqueVolumeName } from './csi-paths.ts';
 import type { CsiRecords } from './csi-records.ts';
 import type { CsiSpec } from './csi-spec.ts';
 
@@ -35,6 +35,8 @@ export class CsiAttachments implements Disposable {
   /** Pods that use them or want to, by name of the volume. */
   readonly #wanted = new Map<string, Set<string>>();
   readonly #waiting = new Set<string>();
+  /** Drivers whose CSIDriver says that nobody attaches their volumes, perhaps since pods use some that were. */
+  readonly #unattached = new Set<string>();
   readonly #onNode: Disposable;
   #isLoaded = false;
   /** The node's lists when pods were last told, to pass over heartbeats. */
@@ -58,7 +60,20 @@ export class CsiAttachments implements Disposable {
       this.#isLoaded = true;
     }
     const used = this.#deps.records.volumeNames().filter((name) => this.#attachable.has(name));
-    return [...new Set([...used, ...this.#wanted.keys()])].sort();
+    const names = [...used, ...this.#wanted.keys()].filter((name) => !this.#unattached.has(driverOf(name)));
+    return [...new Set(names)].sort();
+  }
+
+  /**
+   * What the driver's CSIDriver says now. From `false` on the controller detaches what it has attached before, as soon as
+   * the node does not call it in use any more, and pods wait no more.
+   */
+  setAttachRequired(driver: string, isRequired: boolean): void {
+    if (this.#unattached.has(driver) === !isRequired) return;
+    if (isRequired) this.#unattached.delete(driver);
+    else this.#unattached.add(driver);
+    this.volumeReleased();
+    for (const podUid of this.#waiting) this.#deps.notifyPod(podUid);
   }
 
   /** The pod is to have the volume, which a controller must attach first. */

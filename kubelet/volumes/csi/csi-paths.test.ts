@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { attachmentName, CsiPaths, ephemeralHandle, uniqueVolumeName } from './csi-paths.ts';
+import { attachmentName, CsiPaths, driverOf, ephemeralHandle, uniqueVolumeName } from './csi-paths.ts';
 
 const hex = (text: string) => createHash('sha256').update(text).digest('hex');
 
@@ -8,6 +8,7 @@ test('names that other programs reckon too', () => {
   expect(attachmentName('vol', 'drv', 'node')).toBe(`csi-${hex('voldrvnode')}`);
   expect(ephemeralHandle('uid', 'v')).toBe(`csi-${hex('uidv')}`);
   expect(uniqueVolumeName('drv', 'vol')).toBe('kubernetes.io/csi/drv^vol');
+  expect(driverOf(uniqueVolumeName('drv.test', 'a^b'))).toBe('drv.test');
 });
 
 test('the layout on disk is that of the kubelet', () => {

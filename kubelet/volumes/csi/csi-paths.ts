@@ -35,6 +35,11 @@ export function uniqueVolumeName(driver: string, volumeHandle: string): string {
   return `kubernetes.io/csi/${driver}^${volumeHandle}`;
 }
 
+/** The driver of a volume by the name that `uniqueVolumeName` gave it. */
+export function driverOf(uniqueName: string): string {
+  return uniqueName.slice('kubernetes.io/csi/'.length).split('^', 1)[0]!;
+}
+
 export class CsiPaths {
   readonly #podsDir: string;
   readonly #csiDir: string;

@@ -50,6 +50,8 @@ describe('fsGroupPolicy', () => {
     [undefined, {}, true],
     [undefined, { fsType: '' }, false],
     [undefined, { accessModes: ['ReadWriteMany'] }, false],
+    [undefined, { accessModes: ['ReadWriteOncePod'] }, true],
+    ['File', { readOnly: true }, false],
     [undefined, { lifecycle: 'Ephemeral', accessModes: [] }, true],
   ])('%s with %j', (fsGroupPolicy, over, owns) => {
     const object = driver(fsGroupPolicy === undefined ? {} : { fsGroupPolicy });

@@ -134,8 +134,12 @@ export function podInfo(pod: Pod, spec: CsiSpec, driver: CSIDriver | undefined):
   };
 }
 
+/** Access modes with one node that writes: there the group of one pod is nobody else's concern. */
+const ONE_WRITER: ReadonlySet<string> = new Set(['ReadWriteOnce', 'ReadWriteOncePod']);
+
 /** Whether the agent gives the files to the pod's fsGroup after the volume has been published. */
 export function ownsByFsGroup(spec: CsiSpec, driver: CSIDriver | undefined): boolean {
+  if (spec.readOnly) return false; // nothing in it can be changed
   switch (driver?.spec?.fsGroupPolicy) {
     case 'None':
       return false;
@@ -143,7 +147,7 @@ export function ownsByFsGroup(spec: CsiSpec, driver: CSIDriver | undefined): boo
       return true;
     default:
       if (spec.fsType === '') return false;
-      return spec.lifecycle === 'Ephemeral' || spec.accessModes.includes('ReadWriteOnce');
+      return spec.lifecycle === 'Ephemeral' || spec.accessModes.some((mode) => ONE_WRITER.has(mode));
   }
 }
 

@@ -1,7 +1,7 @@
 // Has CSI drivers stage and publish the volumes of pods, and take them back. After pkg/volume/csi/csi_mounter.go,
 // csi_attacher.go, csi_block.go. Every call may be made again: after a kill, a lost answer or a failure the next run
 // of the same step asks the driver once more, as CSI wants its calls to be idempotent.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { CSIDriver } from '../../../api/kinds.ts';
 import { formatTime } from '../../../api/meta.ts';
@@ -115,8 +115,8 @@ export class CsiVolumes implements Disposable {
   }
 
   /**
-   * Takes back every CSI volume of the pod, and unstages those nobody else uses. The pod may end although a driver does
-   * not unstage; that is tried again. Idempotent.
+   * Takes back every CSI volume of the pod. Those that nobody else uses are unstaged afterwards: no pod waits for that,
+   * and what a driver does not unstage is tried again. Idempotent.
    */
   async unmountPod(podUid: string, signal: AbortSignal): Promise<void> {
     const { records } = this.#deps;
@@ -292,15 +292,15 @@ export class CsiVolumes implements Disposable {
           retryable: true,
         });
       }
-      if (!use.isBlock) await removeEmptyDir(target); // drivers should have removed it, and some do not
+      await (use.isBlock ? rm(target, { force: true }) : removeEmptyDir(target)); // some drivers leave it to us
       this.#published.delete(`${use.podUid}/${use.specName}`);
       const staged = records.stagedOf(use.driver, use.handle);
-      const others = records.usersOf(use.driver, use.handle).filter((uid) => uid !== use.podUid);
-      // The use goes last: killed before, the next run finds the volume by it, and unstages.
-      const isLast = others.length === 0;
-      const isUnstaged = staged === undefined || (isLast && (await this.#tryUnstage(staged, client, signal)));
+      const isLast = records.usersOf(use.driver, use.handle).length === 1;
+      if (use.isBlock && isLast && staged === undefined) await records.removeBlockData(use.specName);
       await records.removeUse(use);
-      if (use.isBlock && isLast && isUnstaged) await records.removeBlockData(use.specName);
+      // The pod is rid of it: a driver may take long, and the next pod waits for the lock. It never throws; killed before
+      // that, it is found when the driver registers.
+      if (isLast && staged !== undefined) void this.#unstageIfUnused(staged, this.#signal);
     });
   }
 
