@@ -126,6 +126,32 @@ test('what a pod names', () => {
   expect(referencesOf(pod, 'serviceaccounts')).toEqual(['sa']);
 });
 
+test('a node reads the resource claims of its pods, one at a time, and lists the slices of its own', () => {
+  const withClaims = {
+    metadata: { namespace: 'default', name: 'p' },
+    spec: { nodeName: 'n1', resourceClaims: [{ name: 'a', resourceClaimName: 'named' }] },
+    status: {
+      resourceClaimStatuses: [{ name: 'b', resourceClaimName: 'made' }, { name: 'c' }],
+      extendedResourceClaimStatus: { resourceClaimName: 'extended', requestMappings: [] },
+    },
+  } as unknown as Pod;
+  expect(referencesOf(withClaims, 'resourceclaims')).toEqual(['named', 'made', 'extended']);
+  const reader = readerOf({ pods: [withClaims] });
+  const fault = (node: string, more: Partial<AuthorizationAttributes>) =>
+    nodeFault(reader, node, attributes({ group: 'resource.k8s.io', ...more }));
+  const claim = { resource: 'resourceclaims', name: 'made' };
+  expect(fault('n1', claim)).toBeUndefined();
+  expect(fault('n2', claim)).toContain('no relationship');
+  for (const verb of ['list', 'watch', 'update', 'delete']) expect(fault('n1', { ...claim, verb })).toBeDefined();
+  const slices = { resource: 'resourceslices', namespace: '' };
+  for (const verb of ['list', 'watch', 'deletecollection']) {
+    expect(fault('n1', { ...slices, verb, fieldSelector: 'spec.driver=d,spec.nodeName=n1' })).toBeUndefined();
+    expect(fault('n1', { ...slices, verb, fieldSelector: 'spec.nodeName=n2' })).toContain('field selector');
+    expect(fault('n1', { ...slices, verb })).toContain('field selector');
+  }
+  expect(fault('n1', { ...slices, verb: 'delete', name: 's' })).toBeUndefined();
+});
+
 test('a node reaches a volume through the claim of its pod, and its own attachments', () => {
   const volume = { metadata: { name: 'pv' }, spec: { claimRef: { namespace: 'default', name: 'data' } } };
   const attachment = { metadata: { name: 'at' }, spec: { nodeName: 'n1' } };

@@ -123,16 +123,12 @@ const CHECKS: Readonly<Record<string, Check>> = {
     return ownByName(['get', 'create', 'update', 'patch', 'delete'])(reader, node, a);
   },
   'csinodes.storage.k8s.io': ownByName(['get', 'create', 'update', 'patch', 'delete']),
-  'resourceslices.resource.k8s.io': allowVerbs(
-    'get',
-    'list',
-    'watch',
-    'create',
-    'update',
-    'patch',
-    'delete',
-    'deletecollection',
-  ),
+  'resourceslices.resource.k8s.io': (_reader, node, a) => {
+    if (['get', 'create', 'update', 'patch', 'delete'].includes(a.verb)) return undefined; // admission looks at whose
+    if (!['list', 'watch', 'deletecollection'].includes(a.verb)) return `nodes cannot ${a.verb} resourceslices`;
+    if (selectedValue(a.fieldSelector, 'spec.nodeName') === node) return undefined;
+    return 'can only list, watch and delete resourceslices with field selector spec.nodeName=<own name>';
+  },
   'resourceclaims.resource.k8s.io': getReferenced('resourceclaims'),
   services: allowVerbs(...READ),
   endpoints: allowVerbs('get'),

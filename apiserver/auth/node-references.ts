@@ -4,6 +4,7 @@
 import type { VolumeAttachment } from 'kubernetes-types/storage/v1.js';
 import type { PersistentVolume } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
+import { claimsOfPod } from '../../api/resource-claims.ts';
 import { pods, type ResourceType } from '../../api/resources.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 
@@ -108,12 +109,7 @@ function configMapNames(pod: Pod): string[] {
 }
 
 function resourceClaimNames(pod: Pod): string[] {
-  type Claims = {
-    spec?: { resourceClaims?: { resourceClaimName?: string }[] };
-    status?: { resourceClaimStatuses?: { resourceClaimName?: string }[] };
-  };
-  const { spec, status } = pod as Claims;
-  return [...(spec?.resourceClaims ?? []), ...(status?.resourceClaimStatuses ?? [])].flatMap(
-    (c) => c.resourceClaimName ?? [],
-  );
+  const { entries, statuses, extended } = claimsOfPod(pod);
+  const named = [...entries, ...statuses, ...(extended === undefined ? [] : [extended])];
+  return named.flatMap((c) => c.resourceClaimName ?? []);
 }

@@ -12,6 +12,6 @@ const orders = createInterface({ input: process.stdin });
 orders.on('close', () => process.exit(0)); // whoever started it has gone
 orders.on('line', (method) => {
   driver.next(method, { hang: new Promise(() => {}) });
-  say({ hangs: method });
+  say({ order: method });
 });
 await driver.start();

@@ -1,0 +1,40 @@
+// Dynamic resources of the node: the drivers that register here and the claims of its pods.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { aborted } from '../../core/abort.ts';
+import type { Task } from '../../core/tasks.ts';
+import { CHECKPOINT_FILE } from '../../kubelet/dra/claim-checkpoint.ts';
+import { LazyClaims } from '../../kubelet/dra/lazy-claims.ts';
+import { wipeSlices } from '../../kubelet/dra/slice-wiper.ts';
+import type { AgentContext } from './shared.ts';
+
+export interface DraPart {
+  readonly claims: LazyClaims;
+  /** To be run once the Node is registered. */
+  readonly task: Task;
+}
+
+/** @throws {AgentError} DRA_STATE_UNREADABLE */
+export async function createDraPart(
+  ctx: AgentContext,
+  deps: { readonly rootDir: string; readonly retryPod: (podUid: string) => void },
+): Promise<DraPart> {
+  const { config, client, clock, log, registry } = ctx;
+  const { nodeName } = config;
+  const shared = { nodeName, client, clock, log };
+  let lifetime = new AbortController().signal;
+  const claims = new LazyClaims(async () => {
+    const { createDynamicResources } = await import('../../kubelet/dra/dynamic-resources.ts');
+    return createDynamicResources({ ...shared, ...deps, registry }, () => lifetime);
+  });
+  if (existsSync(path.join(deps.rootDir, CHECKPOINT_FILE))) await claims.load();
+  return {
+    claims,
+    task: async (signal) => {
+      lifetime = signal;
+      // No driver has registered yet, and none may: pods that are scheduled for what they advertise would wait here.
+      await wipeSlices(shared, undefined, signal);
+      await aborted(signal);
+    },
+  };
+}

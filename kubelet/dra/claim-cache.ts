@@ -1,0 +1,94 @@
+// The claims that drivers have prepared, or may have, for pods of this node, in memory and on disk. A claim is in it from
+// before a driver is first asked until all its drivers have let go of it. After pkg/kubelet/cm/dra/claiminfo.go.
+import path from 'node:path';
+import { writeFileAtomic } from '../../host/files.ts';
+import {
+  CHECKPOINT_FILE,
+  type ClaimRecord,
+  keyOf,
+  type PreparedDevice,
+  readClaims,
+  renderClaims,
+} from './claim-checkpoint.ts';
+
+export interface ClaimId {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface KnownClaim extends ClaimRecord {
+  readonly podUids: Set<string>;
+  readonly drivers: Map<string, readonly PreparedDevice[]>;
+  /** All drivers have prepared it since this agent began: those that were started anew meanwhile may have forgotten. */
+  isPrepared: boolean;
+}
+
+export class ClaimCache {
+  readonly #file: string;
+  readonly #claims = new Map<string, KnownClaim>();
+  #written: string;
+  #writing: Promise<void> | undefined;
+
+  /** Reads what is in `rootDir`. @throws {AgentError} DRA_STATE_UNREADABLE */
+  constructor(rootDir: string) {
+    this.#file = path.join(rootDir, CHECKPOINT_FILE);
+    const records = readClaims(this.#file);
+    for (const record of records) this.#claims.set(keyOf(record), known(record));
+    this.#written = renderClaims(records);
+  }
+
+  get(id: ClaimId): KnownClaim | undefined {
+    return this.#claims.get(keyOf(id));
+  }
+
+  /** The claim, known from now on, with `podUid` among its pods. */
+  reference(id: ClaimId & { readonly uid: string }, drivers: readonly string[], podUid: string): KnownClaim {
+    const before = this.get(id);
+    const claim = before ?? known({ ...id, podUids: new Set(), drivers: new Map(drivers.map((d) => [d, []])) });
+    this.#claims.set(keyOf(id), claim);
+    claim.podUids.add(podUid);
+    return claim;
+  }
+
+  delete(id: ClaimId): void {
+    this.#claims.delete(keyOf(id));
+  }
+
+  ofPod(podUid: string): KnownClaim[] {
+    return [...this.#claims.values()].filter((claim) => claim.podUids.has(podUid));
+  }
+
+  podUids(): Set<string> {
+    return new Set([...this.#claims.values()].flatMap((claim) => [...claim.podUids]));
+  }
+
+  all(): Iterable<KnownClaim> {
+    return this.#claims.values();
+  }
+
+  /** Resolves when all that was changed before is on disk; synced, for drivers keep what they do over a power cut too. */
+  async save(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing.catch(() => {}); // whoever asked for that one is told
+    const text = renderClaims(this.#claims.values());
+    if (text === this.#written) return;
+    this.#writing = writeFileAtomic(this.#file, text, 0o600)
+      .then(() => {
+        this.#written = text;
+      })
+      .finally(() => {
+        this.#writing = undefined;
+      });
+    await this.#writing;
+  }
+}
+
+function known(record: ClaimRecord): KnownClaim {
+  return {
+    uid: record.uid,
+    name: record.name,
+    namespace: record.namespace,
+    podUids: new Set(record.podUids),
+    drivers: new Map(record.drivers),
+    isPrepared: false,
+  };
+}
