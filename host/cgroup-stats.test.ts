@@ -69,25 +69,26 @@ async function v1Group(name: string, stat = V1_MEMORY_STAT): Promise<void> {
   });
 }
 
+/** What the groups of both versions use. */
+const MEMORY = {
+  usageBytes: 5000,
+  workingSetBytes: 4400,
+  rssBytes: 2000,
+  cacheBytes: 1000,
+  mappedBytes: 300,
+  activeFileBytes: 400,
+  inactiveFileBytes: 600,
+  swapBytes: 40,
+  pageFaults: 70,
+  majorPageFaults: 30,
+};
+
 test('a group of v1 is read from the directory of each controller', async () => {
   await v1Group('kubepods/podx');
   const group = v1().open('/kubepods/podx')!;
   expect(group.use()).toEqual({
     cpuNs: 123_456_789,
-    memory: {
-      usageBytes: 5000,
-      workingSetBytes: 4400,
-      rssBytes: 2000,
-      cacheBytes: 1000,
-      mappedBytes: 300,
-      activeFileBytes: 400,
-      inactiveFileBytes: 600,
-      swapBytes: 40,
-      pageFaults: 70,
-      majorPageFaults: 30,
-      ownPageFaults: 7,
-      ownMajorPageFaults: 3,
-    },
+    memory: { ...MEMORY, ownPageFaults: 7, ownMajorPageFaults: 3 },
   });
   expect(group.details()).toEqual({
     userNs: 70_000_000,
@@ -183,20 +184,7 @@ test('a group of v2 is read from its one directory', async () => {
   const group = v2().open('/kubepods/podx')!;
   expect(group.use()).toEqual({
     cpuNs: 123_456_000,
-    memory: {
-      usageBytes: 5000,
-      workingSetBytes: 4400,
-      rssBytes: 2000,
-      cacheBytes: 1000,
-      mappedBytes: 300,
-      activeFileBytes: 400,
-      inactiveFileBytes: 600,
-      swapBytes: 40,
-      pageFaults: 70,
-      majorPageFaults: 30,
-      ownPageFaults: 70,
-      ownMajorPageFaults: 30,
-    },
+    memory: { ...MEMORY, ownPageFaults: 70, ownMajorPageFaults: 30 },
   });
   expect(group.details()).toMatchObject({
     maxUsageBytes: 9000,

@@ -5,16 +5,14 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
-import { Churn } from '../harness/churn.ts';
+import { ChurnTrial } from '../harness/churn-trial.ts';
 import { labMissing } from '../harness/cluster.ts';
 import { CriProxy, type FaultRates } from '../harness/cri-proxy.ts';
-import { FaultNode, until } from '../harness/fault-node.ts';
-import { PodHistory } from '../harness/pod-history.ts';
+import { FaultNode } from '../harness/fault-node.ts';
 import { countFrom, Random, seedFrom } from '../harness/random.ts';
 
 const STEPS = countFrom('NODELET_FAULT_STEPS', 25);
 const SEED = seedFrom('NODELET_FAULT_SEED');
-const NAMESPACE = 'churn';
 const RATES: FaultRates = { error: 8, delay: 8, lost: 8, silent: 1, cut: 1 };
 /** Between two steps, ms. */
 const PAUSE_MS = 1_000;
@@ -47,55 +45,18 @@ describe.skipIf(missing !== undefined)('a runtime that fails', () => {
     `over ${STEPS} steps of a churn of pods, nothing is doubled, lost or left`,
     async () => {
       console.log(`NODELET_FAULT_SEED=${SEED} NODELET_FAULT_STEPS=${STEPS}`);
-      const random = new Random(SEED);
-      const { client, runtime } = node;
-      const churn = new Churn({ client, runtime, namespace: NAMESPACE, random });
-      await churn.prepare();
-      const history = new PodHistory({ client, runtime, namespace: NAMESPACE });
-      await history.start();
-      const steps: string[] = [];
-      const told = () => `seed ${SEED}, the last steps:\n${steps.slice(-12).join('\n')}`;
-
+      const trial = await ChurnTrial.start(node, { seed: SEED, settleMs: SETTLE_MS });
       proxy.setFaults(RATES);
       for (let step = 0; step < STEPS; step++) {
-        steps.push(await churn.step());
-        await systemClock.sleep(random.int(0, PAUSE_MS)); // what is tried is that steps come at any moment
-        await history.checkDoubles();
-        expect(history.faults, told()).toEqual([]);
+        await trial.step();
+        await systemClock.sleep(trial.random.int(0, PAUSE_MS)); // what is tried is that steps come at any moment
+        await trial.expectNoDoubles();
       }
       proxy.setFaults(undefined);
-
-      const pending = await until(
-        async () => history.pods.filter((pod) => pod.status?.phase === 'Pending').map((pod) => pod.metadata?.name),
-        (names) => names.length === 0,
-        SETTLE_MS,
-      );
-      expect(pending, told()).toEqual([]);
-      await history.checkDoubles();
-      await history.checkExits();
-      expect(history.faults, told()).toEqual([]);
-
-      await churn.deleteAll();
-      await until(
-        async () => history.pods.length,
-        (count) => count === 0,
-        SETTLE_MS,
-      );
-      expect(
-        history.pods.map((pod) => pod.metadata?.name),
-        told(),
-      ).toEqual([]);
-      // What could not be removed is tried again each minute, and soon after a start.
-      await node.killAgent();
-      await (await node.startAgent())();
-      await node.untilClean(SETTLE_MS);
-      await history.end();
-      expect(history.faults, told()).toEqual([]);
-      expect(await node.agentRuns()).toBe(true);
+      await trial.expectCleanEnd();
       expect(proxy.injected.error).toBeGreaterThan(0);
       expect(proxy.injected.lost).toBeGreaterThan(0);
-      const faults = JSON.stringify(proxy.injected);
-      console.log(`${churn.made} pods, ${history.startedContainers} containers started, injected: ${faults}`);
+      console.log(`${trial.summary}, injected: ${JSON.stringify(proxy.injected)}`);
     },
     STEPS * 10_000 + 3 * SETTLE_MS,
   );
