@@ -6,51 +6,45 @@ import { podStart } from './pod-start.ts';
 const program = new Command('bench').description(
   'Measures a lab of its own, prints a table and appends one line to bench/results/. Needs root and containerd.',
 );
-program
-  .command('pod-start')
+/** A benchmark whose figures are kept. */
+const saved = (name: string): Command => program.command(name).option('--no-save', 'do not append to bench/results/');
+/** One that needs a whole node. */
+const onLab = (name: string): Command =>
+  saved(name)
+    .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
+    .option('--port <port>', 'port of the API server', Number, 6443);
+
+onLab('pod-start')
   .description('Pod start and end through API server and agent, against the same CRI calls made directly.')
-  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
-  .option('--port <port>', 'port of the API server', Number, 6443)
   .option('--pods <n>', 'pods one after the other, per variant', Number, 20)
   .option('--burst <n>', 'pods at once', Number, 40)
   .option('--bursts <n>', 'how many bursts', Number, 3)
   .option('--resident <n>', 'pods for the figures of memory and idle CPU', Number, 60)
   .option('--idle-seconds <n>', 'how long CPU time is watched', Number, 30)
-  .option('--no-save', 'do not append to bench/results/')
   .option('--trace', 'print each sample')
   .action((options) => podStart(options, stopSignal()));
 
-program
-  .command('probes')
+saved('probes')
   .description('CPU time and punctuality of probing, against the same connections and calls made by a plain loop.')
   .option('--pods <n>', 'pods with an HTTP, a TCP and an exec probe each', Number, 110)
   .option('--seconds <n>', 'length of each measurement', Number, 30)
   .option('--rounds <n>', 'measurements of floor and agent in turns', Number, 3)
-  .option('--no-save', 'do not append to bench/results/')
   .option('--profile <dir>', 'write a CPU profile of the probing process')
   .action(async (options) => (await import('./probes.ts')).probes(options, stopSignal()));
 
-program
-  .command('idle')
+onLab('idle')
   .description('Requests, runtime calls, disk writes, CPU time and memory of an agent whose pods do nothing.')
-  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
-  .option('--port <port>', 'port of the API server', Number, 6443)
   .option('--pods <n>', 'idle pods', Number, 60)
   .option('--seconds <n>', 'how long to watch', Number, 120)
   .option('--settle-seconds <n>', 'from the last pod being Ready until then', Number, 20)
-  .option('--no-save', 'do not append to bench/results/')
   .action(async (options) => (await import('./idle.ts')).idle(options, stopSignal()));
 
-program
-  .command('soak')
+onLab('soak')
   .description('Pods that come and go for a long time: what grows in the agent, and what stays when all have gone.')
-  .option('--dir <dir>', 'directory of the lab', '/tmp/nodelet-bench')
-  .option('--port <port>', 'port of the API server', Number, 6443)
   .option('--pods <n>', 'pods at any time', Number, 110)
   .option('--rate <n>', 'pods replaced per second', Number, 2)
   .option('--minutes <n>', 'how long', Number, 20)
   .option('--warm-minutes <n>', 'growth counts from then on', Number, 5)
-  .option('--no-save', 'do not append to bench/results/')
   .option('--trace', 'print each sample')
   .action(async (options) => (await import('./soak.ts')).soak(options, stopSignal()));
 
@@ -61,8 +55,7 @@ program
   .option('--rounds <n>', 'scrapes', Number, 5)
   .action(async (options) => (await import('./scrape.ts')).scrape(options, stopSignal()));
 
-program
-  .command('service-sync')
+saved('service-sync')
   .description(
     'From a change of Services to the rules in the kernel, against the tool alone, in a namespace of its own.',
   )
@@ -74,12 +67,10 @@ program
   .option('--gap-ms <ms>', "between a Service's write and its slice's", Number, 5)
   .option('--flag <flag>', 'further flag of the proxy, may be given again', collect, [])
   .option('--no-floor', 'leave the tool alone out')
-  .option('--no-save', 'do not append to bench/results/')
   .option('--trace', 'print each sample')
   .action(async (options) => (await import('./service-sync.ts')).serviceSync(options, stopSignal()));
 
-program
-  .command('service-dataplane')
+saved('service-dataplane')
   .description('Connections through the first and the last of many Services, against a direct one, in namespaces.')
   .option('--services <n>', 'Services', Number, 5_000)
   .option('--endpoints <n>', 'endpoints of each', Number, 5)
@@ -87,7 +78,6 @@ program
   .option('--rounds <n>', 'measurements of each way, in turns', Number, 3)
   .option('--connections <n>', 'one after the other, in each round', Number, 1_000)
   .option('--burst-ms <ms>', 'how long as many connections as possible are made, in each round', Number, 3_000)
-  .option('--no-save', 'do not append to bench/results/')
   .action(async (options) => (await import('./service-dataplane.ts')).serviceDataplane(options, stopSignal()));
 
 await program.parseAsync();
