@@ -84,7 +84,19 @@ export interface VolumeMountStatus {
   recursiveReadOnly?: string;
 }
 
+/** Health of what a container was given of one resource: KEP-4680. */
+export interface ResourceStatus {
+  name: string;
+  resources?: ResourceHealth[];
+}
+
+export interface ResourceHealth {
+  resourceID: string;
+  health?: 'Healthy' | 'Unhealthy' | 'Unknown';
+}
+
 export interface ContainerStatus extends core.ContainerStatus {
+  allocatedResourcesStatus?: ResourceStatus[];
   user?: ContainerUser;
   volumeMounts?: VolumeMountStatus[];
   stopSignal?: string;

@@ -7,7 +7,7 @@ import { decodeMessage, encodeMessage } from './codec.ts';
 import { CriError, type GrpcCode } from './errors.ts';
 import { type ConnectionObserver, GrpcConnection } from './grpc-connection.ts';
 
-/** Largest message either way, as upstream: a node with many images answers long lists. */
+/** Largest message either way, as upstream for runtimes: a node with many images answers long lists. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 const NO_METADATA: Readonly<Record<string, string>> = {};
@@ -30,10 +30,12 @@ export function methodOf(
 
 export class RpcChannel {
   readonly #connection: GrpcConnection;
+  readonly #maxBytes: number;
 
-  /** `endpoint`: `unix:///run/containerd/containerd.sock` or a path. */
-  constructor(endpoint: string, onConnection?: ConnectionObserver) {
+  /** `endpoint`: `unix:///run/containerd/containerd.sock` or a path. `maxBytes`: of a message, either way. */
+  constructor(endpoint: string, onConnection?: ConnectionObserver, maxBytes = MAX_MESSAGE_BYTES) {
     this.#connection = new GrpcConnection(endpoint, onConnection);
+    this.#maxBytes = maxBytes;
   }
 
   /** Connects without a call, for whoever wants to know whether the server is there. */
@@ -77,7 +79,7 @@ export class RpcChannel {
       // A pod's grace period may be longer than any timer.
       const timer =
         timeoutMs === undefined ? undefined : setTimeout(() => giveUp(...EXPIRED), Math.min(timeoutMs, MAX_TIMER_MS));
-      const messages = messagesOf(stream);
+      const messages = messagesOf(stream, this.#maxBytes);
       this.#connection.whenEnded(stream, ({ code, details }) => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', onAbort);
@@ -96,7 +98,7 @@ export class RpcChannel {
     signal.addEventListener('abort', onAbort, { once: true });
     const ended = new Promise<GrpcStatus>((resolve) => this.#connection.whenEnded(stream, resolve));
     try {
-      for await (const message of framesOf(stream)) yield decoded<T>(method, message);
+      for await (const message of framesOf(stream, this.#maxBytes)) yield decoded<T>(method, message);
       const { code, details } = await ended;
       if (code !== 'OK' && !signal.aborted) throw new CriError(method.path, code, details);
     } finally {
@@ -116,8 +118,8 @@ export class RpcChannel {
     metadata: Readonly<Record<string, string>>,
   ): ClientHttp2Stream {
     const message = encodeMessage(method.request, request);
-    if (message.length > MAX_MESSAGE_BYTES) {
-      const text = `trying to send message larger than max (${message.length} vs. ${MAX_MESSAGE_BYTES})`;
+    if (message.length > this.#maxBytes) {
+      const text = `trying to send message larger than max (${message.length} vs. ${this.#maxBytes})`;
       throw new CriError(method.path, 'RESOURCE_EXHAUSTED', text);
     }
     const stream = this.#connection.request(method.path, metadata, timeoutMs);
@@ -143,9 +145,9 @@ function cancel(stream: ClientHttp2Stream): void {
 const EXPIRED = ['DEADLINE_EXCEEDED', 'context deadline exceeded'] as const;
 
 /** Of a unary call: what has come when the stream ends. An answer that cannot be read ends it. */
-function messagesOf(stream: ClientHttp2Stream): Buffer[] {
+function messagesOf(stream: ClientHttp2Stream, maxBytes: number): Buffer[] {
   const messages: Buffer[] = [];
-  const reader = new GrpcFrameReader(MAX_MESSAGE_BYTES);
+  const reader = new GrpcFrameReader(maxBytes);
   stream.on('data', (part: Buffer) => {
     try {
       messages.push(...reader.push(part));
@@ -157,8 +159,8 @@ function messagesOf(stream: ClientHttp2Stream): Buffer[] {
 }
 
 /** Reads no faster than it is asked to. What ends the stream is for `whenEnded` to tell. */
-async function* framesOf(stream: ClientHttp2Stream): AsyncIterable<Buffer> {
-  const reader = new GrpcFrameReader(MAX_MESSAGE_BYTES);
+async function* framesOf(stream: ClientHttp2Stream, maxBytes: number): AsyncIterable<Buffer> {
+  const reader = new GrpcFrameReader(maxBytes);
   try {
     for await (const part of stream) {
       try {

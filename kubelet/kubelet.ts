@@ -25,7 +25,7 @@ import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
 import { ensurePodDirs } from './pod-dirs.ts';
 import { PodDispatch } from './pod-dispatch.ts';
-import { KubeletPodLifecycle, type PodCgroups } from './pod-lifecycle.ts';
+import { KubeletPodLifecycle, type PodCgroups, type PodLifecycleDeps } from './pod-lifecycle.ts';
 import { isStaticPod, PodManager } from './pod-manager.ts';
 import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
@@ -62,6 +62,8 @@ export interface KubeletDeps {
   readonly cgroups?: PodCgroups;
   /** What pods were given; kept in memory alone when absent. */
   readonly allocations?: Allocations;
+  /** Of the devices that a container of a pod holds; undefined when it holds none. */
+  readonly resourceHealth?: PodLifecycleDeps['resourceHealth'];
   /** Whether the host enforces AppArmor profiles. */
   readonly appArmorEnabled?: boolean;
   /** Conditions of the node that it is short of something: what may be admitted depends on them. */
@@ -159,6 +161,7 @@ export class Kubelet {
     });
     this.#workers = new PodWorkers(config, {
       lifecycle,
+      ...(deps.resourceHealth === undefined ? {} : { resourceHealth: deps.resourceHealth }),
       nothingRuns: (uid) => this.#nothingRuns(uid),
       ...observed,
       onFinished: (uid) => {
@@ -270,6 +273,12 @@ export class Kubelet {
   /** Pods that hold resources here, with what they were given. */
   activePods(): Pod[] {
     return this.#dispatch.activePods();
+  }
+
+  /** As the runtime was last listed. */
+  isContainerRunning(podUid: string, name: string): boolean {
+    const containers = this.#pleg.pods.find((p) => p.uid === podUid)?.containers ?? [];
+    return containers.some((c) => c.name === name && c.state === 'running');
   }
 
   /** Has the pod's worker end it for good. */

@@ -2,7 +2,14 @@
 // ended. The order of the steps is the contract; each step is somebody else's. After pkg/kubelet/kubelet.go SyncPod,
 // SyncTerminatingPod, SyncTerminatedPod.
 import { formatTime } from '../api/meta.ts';
-import { isTerminalPhase, type Pod, type PodStatus, podDescription, type Volume } from '../api/pod.ts';
+import {
+  isTerminalPhase,
+  type Pod,
+  type PodStatus,
+  podDescription,
+  type ResourceStatus,
+  type Volume,
+} from '../api/pod.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
@@ -47,6 +54,8 @@ export interface PodLifecycleDeps {
   readonly cgroups?: PodCgroups;
   readonly mirrors?: Pick<MirrorPods, 'request'>;
   readonly ensurePodDirs: (podUid: string) => Promise<void>;
+  /** Of the devices that a container of a pod holds; undefined when it holds none. */
+  readonly resourceHealth?: (podUid: string, container: string) => ResourceStatus[] | undefined;
   /** Why pods cannot get a network now, undefined when they can. */
   readonly networkError: () => string | undefined;
   /** The agent's termination of the pod has been requested since its work began. */
@@ -257,7 +266,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     isTerminal: boolean,
     override?: (status: PodStatus) => PodStatus,
   ): PodStatus {
-    const { statuses, reasons, clock, probes, allocations, resizeConditions } = this.#deps;
+    const { statuses, reasons, clock, probes, allocations, resizeConditions, resourceHealth } = this.#deps;
     const { uid } = identityOf(wanted);
     const pod = allocations.apply(wanted); // perhaps more by now than what the step began with
     const computed = generateStatus({
@@ -271,6 +280,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       actuated: (container) => allocations.container(uid, container),
       actuatedPod: allocations.pod(uid),
       resizeConditions: resizeConditions.of(uid),
+      ...(resourceHealth === undefined ? {} : { resourceHealth: (name: string) => resourceHealth(uid, name) }),
       runtimeName: this.#deps.runtimeName,
       agentStartedAtMs: this.#deps.agentStartedAtMs,
       nowMs: clock.now(),

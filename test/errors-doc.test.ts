@@ -5,7 +5,8 @@ import { expect, test } from 'vitest';
 const ROOT = path.resolve(import.meta.dirname, '..');
 const ROOMS = ['api', 'apiserver', 'client', 'cmd', 'cni', 'core', 'cri', 'host', 'kubelet', 'lab', 'probes', 'proxy'];
 /** Codes of other systems: errno and names of WebSocket and gRPC look alike, and no AgentError carries them. */
-const FOREIGN = /^(E[A-Z]{2,}|ERR_[A-Z_]+|UNKNOWN|INTERNAL|UNAVAILABLE)$/;
+const FOREIGN =
+  /^(E[A-Z]{2,}|ERR_[A-Z_]+|OK|UNKNOWN|INTERNAL|UNAVAILABLE|CANCELLED|UNIMPLEMENTED|DEADLINE_EXCEEDED|INVALID_ARGUMENT|RESOURCE_EXHAUSTED)$/;
 
 /** Every code in the sources, with the file that has it. */
 async function codesInSources(): Promise<Map<string, string>> {

@@ -17,7 +17,7 @@ import type { AgentContext } from './shared.ts';
 /** What changes while the agent runs, and is asked for with each status. */
 export type ChangingFacts = Pick<
   NodeFacts,
-  'runtimeVersion' | 'images' | 'runtimeHandlers' | 'runtimeFeatures' | 'pressure' | 'notReady' | 'volumesInUse'
+  'runtimeVersion' | 'images' | 'runtimeHandlers' | 'runtimeFeatures' | 'pressure' | 'notReady' | 'volumesInUse' | 'devices'
 >;
 
 export interface NodeStatusPartDeps {
@@ -25,6 +25,8 @@ export interface NodeStatusPartDeps {
   readonly machine: MachineInfo;
   readonly reserved: Reservations;
   readonly runtimeName: string;
+  /** Nothing is known here of devices that the node had before. */
+  readonly isFresh: boolean;
   readonly changing: () => Promise<ChangingFacts>;
 }
 
@@ -42,7 +44,7 @@ export interface NodeStatusPart {
 export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps): NodeStatusPart {
   const { config, clock, log, recorder: events } = ctx;
   const { kubelet: settings, nodeName } = config;
-  const identity = identityOf(ctx, deps.machine);
+  const identity = { ...identityOf(ctx, deps.machine), isFresh: deps.isFresh };
   const names = new NameLookup(async (name) => (await lookup(name, { all: true })).map((a) => a.address), clock);
   const facts = async (): Promise<NodeFacts> => ({
     nodeName,

@@ -8,6 +8,7 @@ import type { Kubelet } from '../../kubelet/kubelet.ts';
 import type { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { ClientCaFile } from '../../kubelet/server/client-ca-file.ts';
 import { type Handlers, sendJson } from '../../kubelet/server/endpoints.ts';
+import type { HealthCheck } from '../../kubelet/server/healthz.ts';
 import { HealthzServer } from '../../kubelet/server/healthz-server.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
 import { serverAuth } from './server-auth.ts';
@@ -23,6 +24,8 @@ export async function createServer(
     readonly runtime: RuntimeService;
     readonly handlers?: Handlers;
     readonly slis?: SliMetrics;
+    /** After `syncloop`. */
+    readonly healthChecks?: readonly HealthCheck[];
   },
 ): Promise<Record<string, Task>> {
   const { server: settings, nodeName } = ctx.config;
@@ -57,7 +60,7 @@ export async function createServer(
         ...parts.handlers,
       }),
       onHealthCheck: (name, ok) => parts.slis?.observe(name, ok),
-      healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }],
+      healthChecks: [{ name: 'syncloop', error: () => parts.kubelet.plegError() }, ...(parts.healthChecks ?? [])],
       clock: ctx.clock,
       log: ctx.log,
     },

@@ -36,6 +36,17 @@ test('a condition of the network agent and foreign resources are kept', () => {
   expect(status.capacity?.['hugepages-1Gi']).toBeUndefined();
 });
 
+test('devices: all of them, those that are healthy, and none of a plugin that went', () => {
+  const devices = new Map([
+    ['a.com/gpu', { capacity: 4, allocatable: 3 }],
+    ['b.com/gone', { capacity: 0, allocatable: 0 }],
+  ]);
+  const old = { capacity: { 'a.com/gpu': '1', 'b.com/gone': '7', 'c.com/hand': '5' } };
+  const { capacity, allocatable } = computeNodeStatus(old, factsOf({ devices }), 0).status;
+  expect(capacity).toMatchObject({ 'a.com/gpu': '4', 'b.com/gone': '0', 'c.com/hand': '5' });
+  expect(allocatable).toMatchObject({ 'a.com/gpu': '3', 'b.com/gone': '0', 'c.com/hand': '5' });
+});
+
 test('features are declared, and taken back', () => {
   const declaredFeatures = ['ExtendWebSocketsToKubelet'];
   const { status } = computeNodeStatus({}, factsOf({ declaredFeatures }), NOW);

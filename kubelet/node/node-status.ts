@@ -21,6 +21,8 @@ export interface NodeFacts {
   readonly maxPods: number;
   /** 0: no such bound. */
   readonly podsPerCore: number;
+  /** What device plugins offer, by resource: how many devices there are, and how many of them are healthy. */
+  readonly devices?: ReadonlyMap<string, { readonly capacity: number; readonly allocatable: number }>;
   /** systemReserved, kubeReserved and hard eviction thresholds. */
   readonly reservations: readonly Reservation[];
   readonly kubeletVersion: string;
@@ -62,7 +64,10 @@ export function computeNodeStatus(old: NodeStatus, facts: NodeFacts, nowMs: numb
   const status: NodeStatus136 = {
     ...old,
     capacity,
-    allocatable: computeAllocatable(old.allocatable ?? {}, capacity, facts.reservations),
+    allocatable: {
+      ...computeAllocatable(old.allocatable ?? {}, capacity, facts.reservations),
+      ...deviceAmounts(facts, 'allocatable'),
+    },
     nodeInfo: computeNodeInfo(facts),
     images: computeImages(facts.images, facts.maxImages),
   };
@@ -99,7 +104,11 @@ export function computeCapacity(old: Readonly<Record<string, string>>, facts: No
   if (facts.ephemeralStorageBytes !== undefined) {
     capacity['ephemeral-storage'] = formatQuantity(quantityOf(facts.ephemeralStorageBytes, 'BinarySI'));
   }
-  return capacity;
+  return { ...capacity, ...deviceAmounts(facts, 'capacity') };
+}
+
+function deviceAmounts({ devices }: NodeFacts, which: 'capacity' | 'allocatable'): Record<string, string> {
+  return Object.fromEntries([...(devices ?? [])].map(([name, amounts]) => [name, String(amounts[which])]));
 }
 
 /** Capacity less what is reserved, never below zero; huge pages are memory that ordinary pods cannot have. */

@@ -3,7 +3,7 @@ import type { Node } from '../../api/kinds.ts';
 import { factsOf } from './fake-facts.ts';
 import { computeAddresses } from './node-address.ts';
 import { computeNodeStatus } from './node-status.ts';
-import { initialNode, type NodeIdentity, withKeptMetadata } from './registration.ts';
+import { initialNode, type NodeIdentity, reconcileNode, withKeptMetadata } from './registration.ts';
 
 const identity: NodeIdentity = {
   nodeName: 'n1',
@@ -37,6 +37,15 @@ describe('with every status', () => {
     expect(initialNode(inCloud).metadata?.annotations).toMatchObject({ [PROVIDED]: '10.0.0.1,fd00::1' });
     expect(withKeptMetadata(told, identity).metadata?.annotations).not.toHaveProperty(PROVIDED);
   });
+});
+
+test('devices of a node that was made anew are those of another', () => {
+  const status = (amounts: Record<string, string>) => ({ capacity: amounts, allocatable: amounts });
+  const existing = { ...initialNode(identity), status: status({ cpu: '4', 'a.com/gpu': '2', 'x.kubernetes.io/y': '1' }) };
+  const initial = { ...initialNode(identity), status: status({ cpu: '2' }) };
+  const zeroed = { cpu: '4', 'a.com/gpu': '0', 'x.kubernetes.io/y': '1' };
+  expect(reconcileNode(existing, initial, true).status).toEqual(status(zeroed));
+  expect(reconcileNode(existing, initial).status).toEqual(existing.status);
 });
 
 describe('addresses where a cloud controller manager sets them', () => {

@@ -4,6 +4,7 @@ import { createStrategicMerge } from '../../api/patch/strategic-diff.ts';
 import { nodes } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { isAlreadyExists, isForbidden } from '../../client/errors.ts';
+import { isExtendedResourceName } from '../devices/device-types.ts';
 
 export interface NodeIdentity {
   readonly nodeName: string;
@@ -16,6 +17,8 @@ export interface NodeIdentity {
   readonly taints: readonly Taint[];
   readonly providerId: string | undefined;
   readonly controllerManagedAttachDetach: boolean;
+  /** Nothing is known here of devices that the node had before: it was made anew, and what its object says is void. */
+  readonly isFresh?: boolean;
   /** `--node-ip` for the cloud controller manager, which sets the Node's addresses; undefined where there is none. */
   readonly providedNodeIp?: string;
 }
@@ -67,7 +70,7 @@ export function initialNode(identity: NodeIdentity): Node {
 }
 
 /** `existing` with what registration owns taken from `initial`. Spec and taints stay as they are. */
-export function reconcileNode(existing: Node, initial: Node): Node {
+export function reconcileNode(existing: Node, initial: Node, isFresh = false): Node {
   const labels = { ...existing.metadata?.labels };
   for (const key of RECONCILED_LABELS) {
     const wanted = initial.metadata?.labels?.[key];
@@ -84,8 +87,8 @@ export function reconcileNode(existing: Node, initial: Node): Node {
     metadata: { ...existing.metadata, labels, annotations },
     status: {
       ...existing.status,
-      capacity: reconcileAmounts(existing.status?.capacity, initial.status?.capacity),
-      allocatable: reconcileAmounts(existing.status?.allocatable, initial.status?.allocatable),
+      capacity: reconcileAmounts(existing.status?.capacity, initial.status?.capacity, isFresh),
+      allocatable: reconcileAmounts(existing.status?.allocatable, initial.status?.allocatable, isFresh),
     },
   };
 }
@@ -110,16 +113,28 @@ function pick(from: Readonly<Record<string, string>> | undefined, keys: readonly
   return Object.fromEntries(Object.entries(from ?? {}).filter(([key]) => keys.includes(key)));
 }
 
-/** A missing map is filled; huge pages follow the kernel, everything else is the status loop's matter. */
+/** A missing map is filled; huge pages follow the kernel, devices end; everything else is the status loop's matter. */
 function reconcileAmounts(
   existing: Readonly<Record<string, string>> | undefined,
   initial: Readonly<Record<string, string>> | undefined,
+  isFresh: boolean,
 ): Record<string, string> {
   if (existing === undefined) return { ...initial };
   const merged: Record<string, string> = {};
-  for (const [name, amount] of Object.entries(existing)) if (!name.startsWith('hugepages-')) merged[name] = amount;
+  for (const [name, amount] of Object.entries(existing)) {
+    if (!name.startsWith('hugepages-')) merged[name] = isFresh && isExtendedResourceName(name) ? '0' : amount;
+  }
   for (const [name, amount] of Object.entries(initial ?? {})) if (name.startsWith('hugepages-')) merged[name] = amount;
   return merged;
+}
+
+export interface RegisterOptions {
+  /** Of one call, ms. */
+  readonly timeoutMs: number;
+  /** The Node was not there before. */
+  readonly onCreated?: () => void;
+  /** See NodeIdentity. */
+  readonly isFresh?: boolean;
 }
 
 /**
@@ -130,18 +145,20 @@ export async function registerOnce(
   client: ApiClient,
   initial: Node,
   signal: AbortSignal,
-  timeoutMs: number,
+  { timeoutMs, onCreated = () => {}, isFresh = false }: RegisterOptions,
 ): Promise<Node> {
   const name = { name: initial.metadata!.name! };
   const call = { signal, timeoutMs };
   try {
-    return await client.create(nodes, {}, initial, call);
+    const created = await client.create(nodes, {}, initial, call);
+    onCreated();
+    return created;
   } catch (err) {
     // Forbidden too: the credential may be allowed to keep its Node but not to make one.
     if (!isAlreadyExists(err) && !isForbidden(err)) throw err;
   }
   const existing = await client.get(nodes, name, call);
-  const patch = nodePatch(existing, reconcileNode(existing, initial));
+  const patch = nodePatch(existing, reconcileNode(existing, initial, isFresh));
   if (patch === undefined) return existing;
   return await client.patch(nodes, name, { type: 'strategic', body: patch }, { ...call, subresource: 'status' });
 }

@@ -116,7 +116,10 @@ export class NodeStatusLoop {
       try {
         const { status, eventReasons } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
         const initial: Node = { ...initialNode(this.#opts.identity), status };
-        this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, this.#opts.updateMs);
+        this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, {
+          timeoutMs: this.#opts.updateMs,
+          isFresh: this.#opts.identity.isFresh ?? false,
+        });
         this.#log.info({ node: this.#opts.identity.nodeName }, 'node registered');
         for (const reason of eventReasons) this.#statusEvent(reason);
         return;

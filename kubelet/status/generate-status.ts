@@ -16,6 +16,7 @@ import { computeConditions, isOwnedCondition } from './conditions.ts';
 import { containerStatuses, type StartFailureReason } from './container-statuses.ts';
 import { computePhase } from './phase.ts';
 import { type ProbeFacts, withProbeFields } from './probe-fields.ts';
+import { type ResourceHealthOf, withResourceHealth } from './resource-health.ts';
 
 export interface StatusInput {
   /** Metadata as desired, spec with the resources that were given, status as the API has it. */
@@ -33,6 +34,8 @@ export interface StatusInput {
   readonly actuated?: (container: string) => ResourceRequirements | undefined;
   /** The same of the pod as a whole. */
   readonly actuatedPod?: ResourceRequirements | undefined;
+  /** Of the devices that a regular container holds. */
+  readonly resourceHealth?: ResourceHealthOf;
   /** PodResizePending and PodResizeInProgress, where they hold. */
   readonly resizeConditions?: readonly PodCondition[];
   readonly runtimeName: string;
@@ -47,7 +50,8 @@ export function generateStatus(input: StatusInput): PodStatus {
   const { pod, previous, nowMs } = input;
   const api = pod.status ?? {};
   const init = listStatuses('init', previous.initContainerStatuses, input);
-  const regular = listStatuses('regular', previous.containerStatuses, input);
+  const listed = listStatuses('regular', previous.containerStatuses, input);
+  const regular = withResourceHealth(listed, previous.containerStatuses, input);
   const ephemeral = listStatuses('ephemeral', previous.ephemeralContainerStatuses, input);
   const outcome = decidePhase(input, init, regular);
   const { phase } = outcome;

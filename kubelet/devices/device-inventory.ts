@@ -1,0 +1,168 @@
+// The devices of every resource as their plugins told them last, and which plugin serves which resource. A plugin that goes
+// takes the health of its devices with it; when it has not come back after five minutes its resource is gone.
+// After pkg/kubelet/cm/devicemanager/manager.go (genericDeviceUpdateCallback, markResourceUnhealthy, GetCapacity).
+import type { Clock } from '../../core/clock.ts';
+import { DueQueue } from '../../core/due-queue.ts';
+import type { DevicePluginOptions, PluginDevice } from '../../cri/gen/messages.ts';
+import type { DevicePlugin } from './device-plugin.ts';
+import { type Device, HEALTHY } from './device-types.ts';
+
+/** How long a plugin may be away. */
+const GRACE_MS = 300_000;
+
+export interface ServingPlugin {
+  readonly plugin: DevicePlugin;
+  readonly options: DevicePluginOptions;
+}
+
+interface Resource {
+  /** Undefined while its plugin is away. */
+  serving: ServingPlugin | undefined;
+  /** Before its plugin has told anything there is no such resource. */
+  isTold: boolean;
+  devices: ReadonlyMap<string, Device>;
+  healthy: ReadonlySet<string>;
+}
+
+export interface ResourceAmounts {
+  /** All devices. */
+  readonly capacity: number;
+  /** Healthy ones. */
+  readonly allocatable: number;
+}
+
+export interface InventoryListener {
+  /** What `amounts` says has changed, or which resources there are. */
+  amountsChanged(): void;
+  /** Devices of the resource are well or broken now, or are there again. */
+  healthChanged(resource: string, deviceIds: ReadonlySet<string>): void;
+}
+
+const NO_DEVICES: ReadonlyMap<string, Device> = new Map();
+const NONE: ReadonlySet<string> = new Set();
+
+export class DeviceInventory implements Disposable {
+  readonly #resources = new Map<string, Resource>();
+  /** Resources that were there once: the Node tells them as 0 from then on. */
+  readonly #gone = new Set<string>();
+  readonly #listener: InventoryListener;
+  readonly #grace: DueQueue<string>;
+
+  constructor(listener: InventoryListener, deps: { readonly clock: Clock }) {
+    this.#listener = listener;
+    this.#grace = new DueQueue(deps.clock, (name) => this.#remove(name));
+  }
+
+  [Symbol.dispose](): void {
+    this.#grace[Symbol.dispose]();
+  }
+
+  /** Resources that had plugins when the agent before this one ended: their plugins are away. */
+  restore(names: Iterable<string>): void {
+    for (const name of names) {
+      this.#resources.set(name, { serving: undefined, isTold: true, devices: NO_DEVICES, healthy: NONE });
+      this.#grace.set(name, GRACE_MS);
+    }
+  }
+
+  /** In the place of whatever plugin served it before. */
+  connected(name: string, serving: ServingPlugin): void {
+    this.#grace.delete(name);
+    const known = this.#resources.get(name);
+    if (known !== undefined) known.serving = serving;
+    else this.#resources.set(name, { serving, isTold: false, devices: NO_DEVICES, healthy: NONE });
+  }
+
+  /** No device can be given or counted on any more; how many there are is still told. */
+  disconnected(name: string, plugin: DevicePlugin): void {
+    const resource = this.#resources.get(name);
+    if (resource === undefined || resource.serving?.plugin !== plugin) return;
+    resource.serving = undefined;
+    const isNews = !resource.isTold || resource.healthy.size > 0;
+    resource.isTold = true;
+    resource.healthy = NONE;
+    this.#grace.set(name, GRACE_MS);
+    if (isNews) this.#listener.amountsChanged();
+  }
+
+  /** All devices of the resource, as its plugin tells them. */
+  update(name: string, plugin: DevicePlugin, told: readonly PluginDevice[]): void {
+    const resource = this.#resources.get(name);
+    if (resource === undefined || resource.serving?.plugin !== plugin) return;
+    const before = { ...resource };
+    const changed = new Set<string>();
+    const devices = new Map<string, Device>();
+    const healthy = new Set<string>();
+    for (const { ID: id, health, topology } of told) {
+      const nodes = topology?.nodes.map((n) => n.ID) ?? [];
+      devices.set(id, nodes.length === 0 ? placeless(health) : { health, numaNodes: nodes });
+      if (health === HEALTHY) healthy.add(id);
+      else healthy.delete(id); // told twice
+      if (before.devices.get(id)?.health !== health) changed.add(id);
+    }
+    Object.assign(resource, { devices, healthy, isTold: true });
+    this.#gone.delete(name);
+    const isSame = before.isTold && before.devices.size === devices.size && sameSet(before.healthy, healthy);
+    if (!isSame) this.#listener.amountsChanged();
+    if (changed.size > 0) this.#listener.healthChanged(name, changed);
+  }
+
+  /** Has been told of by a plugin, which may be away for the moment. */
+  has(name: string): boolean {
+    return this.#resources.get(name)?.isTold === true;
+  }
+
+  serving(name: string): ServingPlugin | undefined {
+    return this.#resources.get(name)?.serving;
+  }
+
+  /** A plugin is there, or is expected back. */
+  isExpected(name: string): boolean {
+    return this.#resources.has(name);
+  }
+
+  devices(name: string): ReadonlyMap<string, Device> {
+    return this.#resources.get(name)?.devices ?? NO_DEVICES;
+  }
+
+  healthy(name: string): ReadonlySet<string> {
+    return this.#resources.get(name)?.healthy ?? NONE;
+  }
+
+  /** Ids of healthy devices of every resource. */
+  registered(): ReadonlyMap<string, ReadonlySet<string>> {
+    return new Map([...this.#resources].filter(([, r]) => r.isTold).map(([name, r]) => [name, r.healthy]));
+  }
+
+  /** How many resources plugins serve or are expected to. */
+  get size(): number {
+    return this.#resources.size;
+  }
+
+  /** For the Node: a resource that is gone stays there with 0. */
+  amounts(): Map<string, ResourceAmounts> {
+    const amounts = new Map<string, ResourceAmounts>();
+    for (const name of this.#gone) amounts.set(name, { capacity: 0, allocatable: 0 });
+    for (const [name, { isTold, devices, healthy }] of this.#resources) {
+      if (isTold) amounts.set(name, { capacity: devices.size, allocatable: healthy.size });
+    }
+    return amounts;
+  }
+
+  #remove(name: string): void {
+    this.#resources.delete(name);
+    this.#gone.add(name);
+    this.#listener.amountsChanged();
+  }
+}
+
+const HEALTHY_ANYWHERE: Device = Object.freeze({ health: HEALTHY, numaNodes: [] });
+
+/** Most devices are alike, and there may be a hundred thousand of them. */
+function placeless(health: string): Device {
+  return health === HEALTHY ? HEALTHY_ANYWHERE : { health, numaNodes: [] };
+}
+
+function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return a.size === b.size && a.isSubsetOf(b);
+}

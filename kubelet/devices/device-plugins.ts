@@ -1,0 +1,193 @@
+// Connections to device plugins: a plugin that registers is dialled at the socket that it names, asked for its options and
+// then listened to until it ends. A later one for the same resource takes its place. After
+// pkg/kubelet/cm/devicemanager/plugin/v1beta1 (handler, client).
+import { lstat } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import path from 'node:path';
+import { type LinkedSignal, linkedSignal } from '../../core/abort.ts';
+import type { Clock } from '../../core/clock.ts';
+import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import type { PluginHandler, PluginInfo } from '../plugins/plugin-handler.ts';
+import { rpcErrorText } from '../plugins/rpc-text.ts';
+import type { DeviceInventory } from './device-inventory.ts';
+import { DevicePluginClient, type DevicePluginTimeouts } from './device-plugin.ts';
+import { isExtendedResourceName } from './device-types.ts';
+
+export const DEVICE_PLUGIN_TYPE = 'DevicePlugin';
+export const API_VERSION = 'v1beta1';
+
+/** Resources that plugins may offer on one node: each costs a connection, and a place in every status of the node. */
+const MAX_RESOURCES = 128;
+/** A plugin may register before it serves; it has so long, as upstream's dial. */
+const DIAL_MS = 10_000;
+const DIAL_RETRY_MS = 100;
+/** Between two messages of one plugin: one that never stops talking must not keep the agent from its work. */
+const PACE_MS = 50;
+
+export interface DevicePluginsDeps {
+  readonly inventory: DeviceInventory;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly timeouts?: Partial<DevicePluginTimeouts>;
+}
+
+interface Connection {
+  readonly client: DevicePluginClient;
+  readonly life: LinkedSignal;
+}
+
+export class DevicePlugins implements PluginHandler, Disposable {
+  readonly #deps: DevicePluginsDeps;
+  readonly #log: Logger;
+  readonly #connections = new Map<string, Connection>();
+
+  constructor(deps: DevicePluginsDeps) {
+    this.#deps = deps;
+    this.#log = deps.log.child({ component: 'device-plugins' });
+  }
+
+  /** A plugin that was found in the registration directory. @throws {AgentError} DEVICE_PLUGIN_REFUSED */
+  validate({ name, supportedVersions }: PluginInfo): void {
+    if (!supportedVersions.includes(API_VERSION)) {
+      const versions = supportedVersions.join(' ');
+      throw refused(`manager version, ${API_VERSION}, is not among plugin supported versions [${versions}]`);
+    }
+    if (!isExtendedResourceName(name)) {
+      throw refused(`invalid name of device plugin socket: ${invalidName(name)}`);
+    }
+  }
+
+  async register({ name, endpoint }: PluginInfo, signal: AbortSignal): Promise<void> {
+    await this.connect(name, endpoint, signal);
+  }
+
+  async deregister({ name }: PluginInfo): Promise<void> {
+    const connection = this.#connections.get(name);
+    if (connection !== undefined) this.#drop(name, connection);
+  }
+
+  /**
+   * Takes the plugin that listens at `socket` into use. Resolves when it has told its options.
+   * @throws {AgentError} DEVICE_PLUGIN_REFUSED; nothing has changed then.
+   */
+  async connect(resource: string, socket: string, signal: AbortSignal): Promise<void> {
+    const { inventory } = this.#deps;
+    if (!inventory.isExpected(resource) && inventory.size >= MAX_RESOURCES) {
+      throw refused(`there are ${MAX_RESOURCES} resources of device plugins on this node already`);
+    }
+    await this.#dial(socket, signal);
+    const client = new DevicePluginClient(socket, this.#deps.timeouts);
+    try {
+      const options = await client.options(signal);
+      inventory.connected(resource, { plugin: client, options });
+    } catch (cause) {
+      client[Symbol.dispose]();
+      throw refused(`failed to get device plugin options: ${rpcErrorText(cause)}`, cause);
+    }
+    this.#log.info({ resource, socket }, 'device plugin connected');
+    const before = this.#connections.get(resource);
+    const connection = { client, life: linkedSignal() };
+    this.#connections.set(resource, connection);
+    before?.life.abort();
+    before?.client[Symbol.dispose]();
+    void this.#follow(resource, connection); // never rejects
+  }
+
+  /** Plugins live on: they are looked for again by the next agent. */
+  [Symbol.dispose](): void {
+    for (const { client, life } of this.#connections.values()) {
+      life.abort();
+      client[Symbol.dispose]();
+    }
+    this.#connections.clear();
+  }
+
+  async #follow(resource: string, connection: Connection): Promise<void> {
+    const { client, life } = connection;
+    let why: unknown = 'the plugin ended it';
+    try {
+      for await (const devices of client.listAndWatch(life.signal)) {
+        this.#deps.inventory.update(resource, client, devices);
+        await this.#deps.clock.sleep(PACE_MS, life.signal);
+      }
+    } catch (err) {
+      why = err;
+    }
+    if (life.signal.aborted) return;
+    this.#log.warn({ resource, reason: errorMessage(why) }, 'ListAndWatch of a device plugin ended');
+    this.#drop(resource, connection);
+  }
+
+  #drop(resource: string, connection: Connection): void {
+    if (this.#connections.get(resource) === connection) this.#connections.delete(resource);
+    connection.life.abort();
+    connection.client[Symbol.dispose]();
+    this.#deps.inventory.disconnected(resource, connection.client);
+  }
+
+  /** Resolves when somebody listens at `socket`. */
+  async #dial(socket: string, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    const endMs = clock.monotonicMs() + DIAL_MS;
+    for (;;) {
+      const fault = (await socketFault(socket)) ?? (await connectFault(socket));
+      if (fault === undefined) return;
+      if (!fault.mayPass || clock.monotonicMs() >= endMs || signal.aborted) {
+        throw refused(`failed to dial device plugin: ${fault.text}`);
+      }
+      await clock.sleep(DIAL_RETRY_MS, signal);
+    }
+  }
+}
+
+interface Fault {
+  readonly text: string;
+  /** Whoever is to listen there may not have come to it yet. */
+  readonly mayPass: boolean;
+}
+
+/**
+ * The agent would do what this socket says with root's rights: mount what it names, hand out what devices it names. So
+ * whoever may make a socket in that directory has to be root, or the agent's own user, himself.
+ */
+async function socketFault(socket: string): Promise<Fault | undefined> {
+  try {
+    const { uid, isSocket } = await lstat(socket).then((s) => ({ uid: s.uid, isSocket: s.isSocket() }));
+    if (!isSocket) return { text: `${socket} is no socket`, mayPass: false };
+    if (uid === 0 || uid === process.geteuid?.()) return undefined;
+    return { text: `${socket} belongs to user ${uid}, not to root`, mayPass: false };
+  } catch (err) {
+    return { text: errorMessage(err), mayPass: errnoOf(err) === 'ENOENT' };
+  }
+}
+
+function connectFault(socket: string): Promise<Fault | undefined> {
+  return new Promise((resolve) => {
+    const connection = createConnection(socket, () => {
+      connection.destroy();
+      resolve(undefined);
+    });
+    connection.once('error', (err) => {
+      const mayPass = ['ENOENT', 'ECONNREFUSED', 'EAGAIN'].includes(errnoOf(err) ?? '');
+      resolve({ text: err.message, mayPass });
+    });
+  });
+}
+
+/** The endpoint that a plugin names when it registers, as a path; undefined for one outside of `dir`. */
+export function endpointPath(dir: string, endpoint: string): string | undefined {
+  const file = path.join(dir, endpoint);
+  const inside = path.relative(dir, file);
+  if (endpoint === '' || endpoint.includes('\0') || inside === '' || inside.split(path.sep)[0] === '..')
+    return undefined;
+  return file;
+}
+
+export function invalidName(name: string): string {
+  return `the ResourceName ${JSON.stringify(name)} is invalid`;
+}
+
+export function refused(message: string, cause?: unknown): AgentError {
+  return new AgentError(message, { code: 'DEVICE_PLUGIN_REFUSED', cause });
+}
