@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Exec } from './exec.ts';
 import { deleteUdpFlows, listUdpFlows } from './conntrack.ts';
+import type { Exec } from './exec.ts';
 
 const signal = new AbortController().signal;
 
