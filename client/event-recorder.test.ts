@@ -64,6 +64,17 @@ test('a pod with the longest possible name has events too', async () => {
   expect(stored()[0]?.involvedObject.name).toBe('a'.repeat(253));
 });
 
+test('another component of the node is told as the source of its own events', async () => {
+  const node = { kind: 'Node', name: 'n1', apiVersion: 'v1' };
+  recorder.of('kube-proxy').event(node, 'Normal', 'Starting', '');
+  recorder.event(node, 'Normal', 'Starting', 'Starting kubelet.');
+  await clock.advance(0);
+  expect(stored().map((e) => [e.source, e.reportingComponent, e.message])).toEqual([
+    [{ component: 'kube-proxy', host: 'n1' }, 'kube-proxy', ''],
+    [{ component: 'kubelet', host: 'n1' }, 'kubelet', 'Starting kubelet.'],
+  ]);
+});
+
 test('events about cluster-scoped objects go to the default namespace', async () => {
   recorder.event({ kind: 'Node', name: 'n1' }, 'Normal', 'NodeReady', 'ready');
   await clock.advance(0);

@@ -98,11 +98,22 @@ export class ApiEventRecorder implements EventRecorder {
     message: string,
     annotations?: Readonly<Record<string, string>>,
   ): void {
+    this.#record(this.#compose(this.#source.component, about, type, reason, message), annotations);
+  }
+
+  /** A recorder for another component of this node, whose events are sent in one order with these. */
+  of(component: string): EventRecorder {
+    return {
+      event: (about, type, reason, message, annotations) =>
+        this.#record(this.#compose(component, about, type, reason, message), annotations),
+    };
+  }
+
+  #record(event: CoreEvent, annotations: Readonly<Record<string, string>> | undefined): void {
     if (this.#queue.length >= MAX_QUEUED) {
       this.#queue.shift();
       this.#dropped++;
     }
-    const event = this.#compose(about, type, reason, message);
     if (annotations !== undefined) event.metadata = { ...event.metadata, annotations };
     this.#queue.push({ event, recordedMs: this.#clock.monotonicMs() });
     this.#wake?.();
@@ -142,7 +153,7 @@ export class ApiEventRecorder implements EventRecorder {
     if (this.#holdMs > 0) await this.#clock.sleep(this.#holdMs, signal);
   }
 
-  #compose(about: ObjectReference, type: EventType, reason: string, message: string): CoreEvent {
+  #compose(component: string, about: ObjectReference, type: EventType, reason: string, message: string): CoreEvent {
     const nowMs = this.#clock.now();
     const time = formatTime(nowMs);
     // client-go uses nanoseconds; a counter in their place keeps two events of one millisecond apart.
@@ -150,7 +161,7 @@ export class ApiEventRecorder implements EventRecorder {
     const speaking = `${about.name ?? ''}.${stamp.toString(16)}`;
     const name = speaking.length > MAX_NAME_LENGTH ? crypto.randomUUID() : speaking;
     const namespace = about.namespace || CLUSTER_NAMESPACE;
-    const { component, host } = this.#source;
+    const { host } = this.#source;
     return {
       metadata: { name, namespace },
       involvedObject: about,

@@ -84,16 +84,19 @@ export class FakeIptables {
     const failure = this.#failures.shift();
     if (failure !== undefined) return result(failure.code, '', failure.stderr);
     try {
-      this.restore(String(opts.input ?? ''));
-      return result(0, '');
+      return result(0, this.restore(String(opts.input ?? '')));
     } catch (err) {
       if (err instanceof Refused) return result(1, '', `iptables-restore: ${err.message}`);
       throw err;
     }
   };
 
-  /** `--noflush`. Tables before a refused one stay changed, as in the kernel. @throws when refused. */
-  restore(document: string): void {
+  /**
+   * `--noflush`. Returns what it prints. Tables before a refused one stay changed, as in the kernel.
+   * @throws when refused.
+   */
+  restore(document: string): string {
+    const printed: string[] = [];
     let name: string | undefined;
     let chains: Chains = new Map();
     for (const [i, line] of document.split('\n').entries()) {
@@ -109,7 +112,8 @@ export class FakeIptables {
           checkTargets(chains);
           this.#tables.set(name, chains);
           name = undefined;
-        } else applyLine(line, name, chains);
+        } else if (line.startsWith('-S ')) printed.push(...listChain(line.slice(3), chains));
+        else applyLine(line, name, chains);
       } catch (err) {
         if (err instanceof Refused) throw new Refused(`line ${i + 1} failed: ${err.message}`);
         throw err;
@@ -117,6 +121,7 @@ export class FakeIptables {
     }
     if (name !== undefined) throw new Refused('COMMIT expected');
     this.applied.push(document);
+    return printed.map((l) => `${l}\n`).join('');
   }
 
   save(): string {
@@ -211,6 +216,12 @@ function result(code: number, stdout: string, stderr = ''): ExecResult {
   return { code, signal: undefined, stdout, stderr };
 }
 
+function listChain(name: string, chains: Chains): string[] {
+  const rules = chains.get(name);
+  if (rules === undefined) throw new Refused('No chain/target/match by that name.');
+  return [`-N ${name}`, ...rules.map((r) => `-A ${name} ${r.text}`)];
+}
+
 function applyLine(line: string, table: string, chains: Chains): void {
   if (line.startsWith(':')) {
     const name = /^:(\S+) - \[0:0\]$/.exec(line)?.[1];
@@ -302,7 +313,7 @@ function parseRule(args: readonly string[], table: string): Rule {
       const p = Number(next());
       if (!(p >= 0 && p <= 1)) throw new Refused('probability');
       test((w) => w.choose());
-    } else if (arg === '--name' || arg === '--seconds') next();
+    } else if (arg === '--name' || arg === '--seconds' || arg === '--nfacct-name') next();
     else if (arg === '--rcheck')
       test(() => false); // a first packet: nobody is remembered
     else if (arg === '--set' || arg === '--reap' || arg === '--random-fully') continue;
@@ -320,7 +331,7 @@ function parseRule(args: readonly string[], table: string): Rule {
   return { text: args.map((a) => (/\s/.test(a) ? `"${a}"` : a)).join(' '), tests, target, targetArg };
 }
 
-const MODULES = new Set(['comment', 'tcp', 'udp', 'sctp', 'mark', 'conntrack', 'addrtype', 'statistic', 'recent']);
+const MODULES = new Set('comment tcp udp sctp mark conntrack addrtype statistic recent nfacct'.split(' '));
 
 function portNumber(text: string): number {
   const port = Number(text);

@@ -1,5 +1,6 @@
 // iptables rules in bulk: one process for the whole change, all or nothing per table.
 import { StringDecoder } from 'node:string_decoder';
+import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../core/errors.ts';
 import type { Exec } from './exec.ts';
 
@@ -54,23 +55,44 @@ export async function applyRestore(
   );
 }
 
+export interface ExpectedRules {
+  readonly table: TablePayload['table'];
+  /** `-A CHAIN …` lines that must stand in their chains. */
+  readonly rules: readonly string[];
+  /** How many rules chains must have. */
+  readonly counts?: ReadonlyMap<string, number>;
+}
+
 /**
- * True when all rules stand in their chains. `rules` are `-A CHAIN …` lines. One process, which lists these chains only:
- * the cost does not follow the size of the ruleset, as that of `iptables-save` does.
+ * True when all rules stand in their chains. One process, which lists these chains only: the cost does not follow the size
+ * of the ruleset, as that of `iptables-save` does.
  * @throws {AgentError} RULES_UNREADABLE when the kernel cannot be asked.
  */
 export async function areRulesInPlace(
   exec: Exec,
-  tables: readonly { readonly table: TablePayload['table']; readonly rules: readonly string[] }[],
+  tables: readonly ExpectedRules[],
   opts: { readonly family?: IptablesFamily; readonly signal?: AbortSignal } = {},
 ): Promise<boolean> {
-  const checks = tables.map((t) => ({ ...t, chains: [], rules: t.rules.map((r) => r.replace(/^-[AI] /, '-C ')) }));
+  const checks = tables.map(({ table, rules, counts }) => ({
+    table,
+    chains: [],
+    rules: [
+      ...rules.map((r) => r.replace(/^-[AI] /, '-C ')),
+      ...[...(counts?.keys() ?? [])].map((chain) => `-S ${chain}`),
+    ],
+  }));
+  const listed = new ListedChains();
   const program = opts.family === 6 ? 'ip6tables-restore' : 'iptables-restore';
   const r = await exec(program, ['-w', '5', '--noflush'], {
     input: renderRestore(checks),
+    onStdout: (chunk) => listed.push(chunk),
     ...(opts.signal === undefined ? {} : { signal: opts.signal }),
   });
-  if (r.code === 0) return true;
+  if (r.code === 0) {
+    listed.push(Buffer.from(r.stdout));
+    const wanted = tables.flatMap(({ counts }) => [...(counts?.values() ?? [])]);
+    return isDeepStrictEqual(listed.counts, wanted);
+  }
   // 1: no such rule; 2: no such chain to jump to. Their texts differ by back end. 4 is a lock or a kernel that refuses.
   if (r.code === 1 || r.code === 2) return false;
   throw new AgentError(`${program} cannot check rules (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
@@ -91,6 +113,25 @@ export async function isIptablesUsable(exec: Exec, family: IptablesFamily, signa
   } catch (err) {
     if (signal.aborted) throw err;
     return false; // there is no such program
+  }
+}
+
+/** Counts the rules that `iptables -S CHAIN` prints, after a line with the chain itself: thousands, of which none is kept. */
+class ListedChains {
+  /** Of one chain after the other. */
+  readonly counts: number[] = [];
+  /** A line whose end has not come. */
+  #rest = '';
+
+  push(chunk: Buffer): void {
+    const text = this.#rest + chunk.toString('latin1'); // only the start of a line is looked at
+    let at = 0;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', at)) {
+      if (text.startsWith('-N ', at)) this.counts.push(0);
+      else if (text.startsWith('-A ', at)) this.counts.push(this.counts.pop()! + 1);
+      at = end + 1;
+    }
+    this.#rest = text.slice(at);
   }
 }
 

@@ -12,7 +12,8 @@ function setUp() {
   nodes.set({ metadata: { name: 'a', resourceVersion: '1' } });
   const clock = new FakeClock();
   const registry = new Registry();
-  const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry };
+  const slis = { observe: () => {}, render: () => '' };
+  const deps = { clock, log: silentLog, nodes, metrics: new ProxyMetrics(registry), registry, slis };
   return {
     nodes,
     clock,

@@ -136,8 +136,7 @@ export class ProxyHealth {
       else if (path === '/healthz' || path === '/healthz/ping') {
         slis.observe('ping', true); // upstream's only check here: that there is an answer
         reply(res, 200, text, 'ok');
-      }
-      else if (path === '/configz') reply(res, 200, 'application/json', this.#configz());
+      } else if (path === '/configz') reply(res, 200, 'application/json', this.#configz());
       else if (path === '/proxyMode') reply(res, 200, text, this.#opts.mode);
       else reply(res, 404, text, 'not found\n');
     });

@@ -97,6 +97,23 @@ function range(from: number, to: number, step: number): number[] {
   return Array.from({ length: (to - from) / step + 1 }, (_, i) => from + i * step);
 }
 
+export interface RuleGauges {
+  readonly total: Gauge<'table' | 'ip_family'>;
+  readonly last: Gauge<'table' | 'ip_family'>;
+}
+
+/** Of the iptables mode. Make one per registry. */
+export function ruleGauges(registry: Registry): RuleGauges {
+  const gauge = (name: string, help: string) =>
+    new Gauge({
+      name: `kubeproxy_sync_proxy_rules_iptables_${name}`,
+      help,
+      labelNames: ['table', 'ip_family'],
+      registers: [registry],
+    });
+  return { total: gauge('total', 'Rules that the proxy has'), last: gauge('last', 'Rules that the last sync wrote') };
+}
+
 /** Of the nftables mode, in which the back end alone knows of them. Make one per registry. */
 export function cleanupFailures(registry: Registry): Counter<'ip_family'> {
   return new Counter({

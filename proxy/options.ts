@@ -24,6 +24,8 @@ export interface RuleOptions {
   readonly randomFully: boolean;
   /** False when nf_conntrack_tcp_be_liberal is set: then INVALID packets are let through (iptables only). */
   readonly dropInvalid: boolean;
+  /** Counters of the kernel (nfacct) that rules may feed, by name (iptables only). Default none. */
+  readonly packetCounters?: ReadonlySet<string>;
 }
 
 /** Addresses of the node, which come and go while the proxy runs. */

@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
 import type { EndpointSlice, Node, Service } from '../api/kinds.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
 import { Store } from '../client/store.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
@@ -32,7 +33,11 @@ async function running() {
   };
   const periods = { minSyncPeriodMs: 1_000, syncPeriodMs: 30_000, fullSyncIntervalMs: 3_600_000 };
   const sysctl = { read: async () => undefined, set: async () => true };
-  const events = { event: () => {} };
+  const told: string[] = [];
+  const events: EventRecorder = {
+    event: (about, type, reason) => told.push(`${about.kind} ${about.name} ${type} ${reason}`),
+  };
+  const slis = { observe: () => {}, render: () => '' };
   const deps = {
     events,
     services,
@@ -42,6 +47,7 @@ async function running() {
     sysctl,
     clock,
     registry,
+    slis,
   };
   const backends = [new IptablesBackend(rules, { exec: kernel.exec })];
   const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, nodePortIps: undefined, ...periods };
@@ -59,7 +65,7 @@ async function running() {
   const refuses = (dst: string) =>
     kernel.chains('filter').includes('KUBE-SERVICES') &&
     kernel.trace({ src: '192.0.2.9', dst, proto: 'tcp', dport: 80 })[0]!.verdict === 'reject';
-  return { kernel, clock, services, endpointSlices, registry, refuses };
+  return { kernel, clock, services, endpointSlices, registry, refuses, told };
 }
 
 test('rules that somebody flushed are back after one sync period, without any change of a Service', async () => {
@@ -70,6 +76,11 @@ test('rules that somebody flushed are back after one sync period, without any ch
   await clock.advance(30_000);
   await clock.advance(1_000);
   expect(refuses('10.96.0.1')).toBe(true);
+});
+
+test('whoever describes the node sees that the proxy started', async () => {
+  const { told } = await running();
+  expect(told).toEqual(['Node a Normal Starting']);
 });
 
 test('a change that meets flushed tables is in place with the next sync, not after the retry period', async () => {

@@ -12,7 +12,7 @@ import type { Exec } from '../host/exec.ts';
 import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
 import { FamilyProxier } from './family-proxier.ts';
-import { ProxyHealth } from './health.ts';
+import { type HealthCheckLog, ProxyHealth } from './health.ts';
 import { InvalidInput } from './invalid-input.ts';
 import { ProxyMetrics } from './metrics.ts';
 import type { RuleBackend } from './rule-backend.ts';
@@ -68,6 +68,7 @@ export interface ServiceProxyDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;
+  readonly slis: HealthCheckLog;
 }
 
 interface Family {
@@ -98,7 +99,7 @@ export class ServiceProxy {
     this.#invalid = new InvalidInput({ events: deps.events, log: this.#log });
     this.health = new ProxyHealth(
       { nodeName: opts.nodeName, syncPeriodMs: opts.syncPeriodMs, mode: opts.mode, configz: opts.configz ?? {} },
-      { clock: deps.clock, log: this.#log, nodes: deps.nodes, metrics: this.#metrics, registry: deps.registry },
+      { ...deps, log: this.#log, metrics: this.#metrics },
     );
     this.#families = deps.backends.map((backend) => this.#createFamily(backend));
   }
@@ -112,6 +113,7 @@ export class ServiceProxy {
   async run(signal: AbortSignal): Promise<void> {
     const { services, endpointSlices } = this.#deps;
     using _subscriptions = this.#subscribe();
+    this.#tellStart();
     const { healthzAddress, metricsAddress } = this.#opts;
     await runTasks(signal, {
       ...(healthzAddress === undefined ? {} : { healthz: (s) => this.health.serveHealthz(healthzAddress, s) }),
@@ -186,6 +188,12 @@ export class ServiceProxy {
     } finally {
       this.#showPending();
     }
+  }
+
+  /** What `kubectl describe node` shows of kube-proxy: no words, and no UID of the Node. */
+  #tellStart(): void {
+    const about = { kind: 'Node', apiVersion: 'v1', name: this.#opts.nodeName };
+    this.#deps.events.event(about as ObjectReference, 'Normal', 'Starting', '');
   }
 
   #tellListenError(serviceKey: string, port: number, message: string): void {

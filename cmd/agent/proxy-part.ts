@@ -5,12 +5,16 @@ import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { isIptablesUsable } from '../../host/iptables-restore.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
-import { cleanupIptables, IptablesBackend, iptablesVariant } from '../../proxy/iptables/iptables.ts';
-import { cleanupFailures } from '../../proxy/metrics.ts';
+import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
+import { cleanupIptables, IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
+import { PacketCounters } from '../../proxy/iptables/packet-counters.ts';
+import { cleanupFailures, ruleGauges } from '../../proxy/metrics.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
+import type { NodeAddresses } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
+import type { ProxySettings } from '../config/agent-config.ts';
 import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
 import { localhostNodePorts, type NodeFacts, nodeAddresses, ruleOptions } from './proxy-rules.ts';
@@ -45,12 +49,9 @@ async function makeProxy(
 ): Promise<{ readonly run: Task }> {
   const { proxy: settings, nodeName } = ctx.config;
   const facts = await nodeFacts(ctx, podRanges);
-  const failures = settings.mode === 'nftables' ? cleanupFailures(ctx.registry) : undefined;
-  const backends: RuleBackend[] = [];
-  for (const family of await servedFamilies(ctx, facts, signal)) {
-    const onCleanupFailure = () => failures?.inc({ ip_family: family === 4 ? 'IPv4' : 'IPv6' });
-    backends.push(await createBackend(ctx, { family, facts, onCleanupFailure }, signal));
-  }
+  const families = await servedFamilies(ctx, facts, signal);
+  const createBackends = settings.mode === 'iptables' ? createIptables : createNftables;
+  const backends: readonly RuleBackend[] = await createBackends(ctx, { families, facts }, signal);
   await removeOtherMode(ctx, settings.mode, signal);
   await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
@@ -71,12 +72,13 @@ async function makeProxy(
       services: ctx.services().store,
       endpointSlices: ctx.endpointSlices().store,
       nodes: ctx.ownNode.store,
-      events: ctx.recorder,
+      events: ctx.proxyRecorder,
       exec: ctx.exec,
       sysctl: ctx.sysctl,
       clock: ctx.clock,
       log: ctx.log,
       registry: ctx.registry,
+      slis: new SliMetrics(),
     },
   );
   const nft = backends.filter((backend) => backend instanceof NftablesBackend);
@@ -97,26 +99,52 @@ export async function cleanupProxy(ctx: AgentContext, signal: AbortSignal): Prom
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-interface FamilyContext {
-  readonly family: 4 | 6;
+interface NodeContext {
+  readonly families: readonly (4 | 6)[];
   readonly facts: NodeFacts;
-  readonly onCleanupFailure: () => void;
 }
 
-async function createBackend(
-  { exec, clock, config }: AgentContext,
-  { family, facts, onCleanupFailure }: FamilyContext,
+async function createIptables(
+  { exec, config, registry, log }: AgentContext,
+  { families, facts }: NodeContext,
   signal: AbortSignal,
-): Promise<RuleBackend> {
+): Promise<readonly IptablesBackend[]> {
   const settings = config.proxy;
-  const rules = ruleOptions(family, settings, facts);
-  const addresses = () => nodeAddresses(family, settings, { ...facts, own: ownAddresses() });
-  if (settings.mode === 'iptables') {
-    return new IptablesBackend(rules, { exec, addresses, variant: await iptablesVariant(exec, signal) });
-  }
+  const variant = await iptablesVariant(exec, signal);
+  const packetCounters = new PacketCounters({ exec, registry, log });
+  const gauges = ruleGauges(registry);
+  return families.map((family) => {
+    const onWritten: IptablesDeps['onWritten'] = (table, { total, written }) => {
+      gauges.total.set({ table, ip_family: familyLabel(family) }, total);
+      gauges.last.set({ table, ip_family: familyLabel(family) }, written);
+    };
+    const deps = { exec, variant, packetCounters, onWritten, addresses: currentAddresses(family, settings, facts) };
+    return new IptablesBackend(ruleOptions(family, settings, facts), deps);
+  });
+}
+
+async function createNftables(
+  { exec, clock, config, registry }: AgentContext,
+  { families, facts }: NodeContext,
+  signal: AbortSignal,
+): Promise<readonly NftablesBackend[]> {
+  const settings = config.proxy;
   const { hasObjectComments } = await probeNftables(exec, kernelFacts(), signal);
-  const deps = { exec, clock, addresses, onCleanupFailure };
-  return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, deps);
+  const failures = cleanupFailures(registry);
+  return families.map((family) => {
+    const onCleanupFailure = () => failures.inc({ ip_family: familyLabel(family) });
+    const deps = { exec, clock, onCleanupFailure, addresses: currentAddresses(family, settings, facts) };
+    const rules = ruleOptions(family, settings, facts);
+    return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, deps);
+  });
+}
+
+function currentAddresses(family: 4 | 6, settings: ProxySettings, facts: NodeFacts): () => NodeAddresses {
+  return () => nodeAddresses(family, settings, { ...facts, own: ownAddresses() });
+}
+
+function familyLabel(family: 4 | 6): 'IPv4' | 'IPv6' {
+  return family === 4 ? 'IPv4' : 'IPv6';
 }
 
 /** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
@@ -158,14 +186,15 @@ async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */
-async function nodeFacts({ config }: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
+async function nodeFacts({ config, sysctl }: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
   const primary: string[] = [];
   for (const family of [4, 6] as const) {
     const configured = config.node.nodeIps.find((ip) => isIPv6(ip) === (family === 6));
     const ip = configured ?? (await defaultRouteAddress(family));
     if (ip !== undefined) primary.push(ip);
   }
-  return { own: ownAddresses(), primary, podRanges };
+  const liberal = await sysctl.read('net/netfilter/nf_conntrack_tcp_be_liberal');
+  return { own: ownAddresses(), primary, podRanges, acceptsInvalid: liberal !== undefined && liberal !== '0' };
 }
 
 function ownAddresses(): readonly string[] {

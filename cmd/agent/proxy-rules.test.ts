@@ -16,6 +16,7 @@ const facts = {
   own: ['127.0.0.1', '192.0.2.10', '198.51.100.1', '::1', '2001:db8::10', 'fe80::1'],
   primary: ['192.0.2.10', '2001:db8::10'],
   podRanges: { 4: '10.244.0.0/16', 6: '' },
+  acceptsInvalid: false,
 } as const;
 
 const portIps = (family: 4 | 6, mode: ProxySettings['mode'], ...nodePortAddresses: readonly string[]) =>
@@ -68,4 +69,11 @@ test.each<[boolean, ProxySettings['mode'], string[]]>([
 ])('127.0.0.1 is let out of the node: %s with %s and ranges %j', (wanted, mode, nodePortAddresses) => {
   expect(localhostNodePorts({ ...settings, mode, nodePortAddresses })).toBe(wanted);
   expect(localhostNodePorts({ ...settings, mode, nodePortAddresses, localhostNodePorts: false })).toBe(false);
+});
+
+test('INVALID packets are dropped unless the setting or the host wants them', () => {
+  const drops = (tcpBeLiberal: boolean, acceptsInvalid: boolean) =>
+    ruleOptions(4, { ...settings, conntrack: { ...settings.conntrack, tcpBeLiberal } }, { ...facts, acceptsInvalid })
+      .dropInvalid;
+  expect([drops(false, false), drops(true, false), drops(false, true)]).toEqual([true, false, false]);
 });

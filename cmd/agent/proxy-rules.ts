@@ -12,6 +12,8 @@ export interface NodeFacts {
   readonly primary: readonly string[];
   /** The range of all pods, or of the node's own, of each family; '' when it is not known. */
   readonly podRanges: Readonly<Record<Family, string>>;
+  /** Somebody set nf_conntrack_tcp_be_liberal: packets that look INVALID are wanted on this host. */
+  readonly acceptsInvalid: boolean;
 }
 
 export function ruleOptions(family: Family, settings: ProxySettings, facts: NodeFacts): RuleOptions {
@@ -22,7 +24,7 @@ export function ruleOptions(family: Family, settings: ProxySettings, facts: Node
     localTraffic: localTraffic(settings.detectLocal, facts.podRanges[family]),
     localhostNodePorts: family === 4 && localhostNodePorts(settings),
     randomFully: true,
-    dropInvalid: !settings.conntrack.tcpBeLiberal,
+    dropInvalid: !settings.conntrack.tcpBeLiberal && !facts.acceptsInvalid,
     ...nodeAddresses(family, settings, facts),
   };
 }

@@ -47,6 +47,8 @@ export interface AgentContext {
   /** For questions about callers of the node's own server: strangers cause them, and must not use up what others need. */
   readonly reviews: ApiClient;
   readonly recorder: EventRecorder;
+  /** The same for the service proxy, whose Events are told as those of kube-proxy. */
+  readonly proxyRecorder: EventRecorder;
   /** Many pods start at once: what only tells about them stands back. */
   readonly startRush: Rush;
   /** This node alone: all that a node's credentials may always read. */
@@ -127,6 +129,7 @@ export async function createContext(
     reviews: clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) }),
     heartbeats: clientWith({ timeoutMs: heartbeatDeadlineMs(config) }),
     recorder: standalone ? logRecorder(log) : apiRecorder,
+    proxyRecorder: standalone ? logRecorder(log) : apiRecorder.of('kube-proxy'),
     startRush,
     ownNode,
     allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),

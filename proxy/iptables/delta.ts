@@ -166,7 +166,8 @@ function dispatchText(dispatch: DispatchChanges, ctx: DeltaContext): Record<'fil
       continue;
     }
     for (const spec of removed) out[table].rules.push(`-D ${chain} ${spec}`);
-    for (const spec of added) out[table].rules.push(`-I ${chain} ${spec}`);
+    // Backwards, as each goes to the head: a rule that counts some packets must stay before the one for all.
+    for (const spec of added.toReversed()) out[table].rules.push(`-I ${chain} ${spec}`);
   }
   if (anew.size === 0) return out;
   for (const { chain: top, spec } of ctx.dispatch()) {

@@ -2,6 +2,7 @@
 import { Turns } from '../../core/turns.ts';
 import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
 import { markText, type RuleOptions } from '../options.ts';
+import { counterMatch, INVALID_DROPPED } from './counter-match.ts';
 import {
   type ChainText,
   chainText,
@@ -215,7 +216,7 @@ function addLocalnetGuard(
   opts: RuleOptions,
   saved: SavedRules,
 ): void {
-  if (opts.family === 4 && opts.localhostNodePorts) {
+  if (guardsLocalnet(opts)) {
     filter.chains.push(SHARED_WITH_KUBELET);
     filter.rules.push(
       `-A ${SHARED_WITH_KUBELET} -m comment --comment "block incoming localnet connections" -d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP`,
@@ -223,6 +224,10 @@ function addLocalnetGuard(
   } else if (!saved.get('filter')?.chains.has(SHARED_WITH_KUBELET)) {
     filter.chains.push(SHARED_WITH_KUBELET); // the jumps need it; the kubelet's rule in it is left alone
   }
+}
+
+function guardsLocalnet(opts: RuleOptions): boolean {
+  return opts.family === 4 && opts.localhostNodePorts;
 }
 
 function masqueradeRules(opts: RuleOptions): string[] {
@@ -242,11 +247,21 @@ function markRule(opts: RuleOptions): string {
 
 function forwardRules(opts: RuleOptions): string[] {
   const mark = markText(opts.masqueradeBit);
+  const invalid = counterMatch(INVALID_DROPPED, opts) ?? '';
   return [
-    ...(opts.dropInvalid ? ['-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP'] : []),
+    ...(opts.dropInvalid ? [`-A KUBE-FORWARD -m conntrack --ctstate INVALID ${invalid}-j DROP`] : []),
     `-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark ${mark}/${mark} -j ACCEPT`,
     '-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
   ];
+}
+
+/** How many rules there are whatever Services there are, without the jumps from built-in chains. */
+export function fixedRules(opts: RuleOptions): Record<Table, number> {
+  const guard = guardsLocalnet(opts) ? 1 : 0;
+  return {
+    filter: forwardRules(opts).length + guard,
+    nat: masqueradeRules(opts).length + nodePortJumps(opts).length,
+  };
 }
 
 /** Last in KUBE-SERVICES, so that a Service address that is also a node address is matched first. */

@@ -6,6 +6,7 @@ import { silentLog } from '../../core/log.ts';
 import { FakeIptables, type Packet } from '../../host/fake-iptables.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { RuleOptions } from '../options.ts';
+import { INVALID_DROPPED, LOCALHOST_NODE_PORTS } from './counter-match.ts';
 import { expected } from './fake-upstream-documents.ts';
 import { IptablesBackend } from './iptables.ts';
 
@@ -187,10 +188,14 @@ const examples: Readonly<Record<number, Example>> = {
   },
 };
 
-function load(example: Example): { proxier: FamilyProxier; kernel: FakeIptables } {
+/** A host with the kernel's packet counters, and one without. */
+const counting = { ensure: async () => new Set([INVALID_DROPPED, LOCALHOST_NODE_PORTS]), refuse: () => {} };
+const notCounting = { ...counting, ensure: async () => new Set<string>() };
+
+function load(example: Example, packetCounters = notCounting): { proxier: FamilyProxier; kernel: FakeIptables } {
   const kernel = new FakeIptables(['192.0.2.10', '2001:db8::10']);
   const { exec } = kernel;
-  const backend = new IptablesBackend({ ...rules4, ...example.rules }, { exec });
+  const backend = new IptablesBackend({ ...rules4, ...example.rules }, { exec, packetCounters });
   const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
   const proxier = new FamilyProxier(opts, { backend, exec, clock: new FakeClock(), log: silentLog });
   for (const s of example.services) proxier.handleService(`${s.metadata!.namespace}/${s.metadata!.name}`, s);
@@ -216,10 +221,14 @@ function ownRules(kernel: FakeIptables): Record<string, readonly string[]> {
   return out;
 }
 
-function upstreamRules(documents: readonly string[]): Record<string, readonly string[]> {
+function upstreamRules(documents: readonly string[], counts = false): Record<string, readonly string[]> {
   const kernel = new FakeIptables();
   for (const d of documents) {
-    // Counters of the nfacct subsystem are not used here: without them upstream leaves these out too.
+    if (counts) {
+      kernel.restore(d);
+      continue;
+    }
+    // Without the kernel's packet counters upstream leaves these out too.
     const plain = d
       .split('\n')
       .filter((l) => !l.includes('localhost_nps_accepted_pkts'))
@@ -233,6 +242,24 @@ test.each(Object.keys(examples).map(Number))('example %i: the rules are those of
   const { proxier, kernel } = load(examples[n]!);
   await proxier.sync(signal);
   expect(ownRules(kernel)).toEqual(upstreamRules([expected[n]!]));
+});
+
+test('example 3 on a host with packet counters: the rules that feed them are those of upstream', async () => {
+  const { proxier, kernel } = load(examples[3]!, counting);
+  await proxier.sync(signal);
+  expect(expected[3]).toContain('nfacct');
+  expect(ownRules(kernel)).toEqual(upstreamRules([expected[3]!], true));
+});
+
+test('a node port that comes later is counted on 127.0.0.1 too, before the rule for all addresses', async () => {
+  const { proxier, kernel } = load({ services: [], slices: [] }, counting);
+  await proxier.sync(signal);
+  for (const s of examples[3]!.services) proxier.handleService(`${s.metadata!.namespace}/${s.metadata!.name}`, s);
+  for (const s of examples[3]!.slices) proxier.handleSlice(s);
+  expect(await proxier.sync(signal)).toBe('partial');
+  const rules = kernel.rules('nat', 'KUBE-NODEPORTS');
+  expect(rules.map((r) => r.includes('nfacct'))).toEqual([true, false]);
+  expect(ownRules(kernel)).toEqual(upstreamRules([expected[3]!], true));
 });
 
 test('example 9: one process brings a changed slice to the state of upstream', async () => {

@@ -7,7 +7,7 @@ import type { Exec } from '../../host/exec.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { RuleOptions } from '../options.ts';
-import { cleanupIptables, IptablesBackend } from './iptables.ts';
+import { cleanupIptables, IptablesBackend, type IptablesDeps } from './iptables.ts';
 import { chainHash } from './names.ts';
 
 const signal = new AbortController().signal;
@@ -265,6 +265,53 @@ test('a jump that another version of a proxy left is no sign of a flush', async 
   kernel.restore('*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT');
   await proxier.sync(signal);
   expect(await proxier.detectFlush(signal)).toBe(false);
+});
+
+test.each([
+  ['deleted', (rule: string) => `-D KUBE-SERVICES ${rule}`],
+  ['added', () => '-A KUBE-SERVICES -d 10.96.9.9 -j RETURN'],
+])('a rule in a chain for all Services that somebody %s shows at the next look', async (_what, change) => {
+  const { kernel, proxier } = setUp();
+  for (const name of NAMES)
+    put(proxier, name, { service: { nodePort: true, local: false, affinity: false }, hosts: [1] });
+  await proxier.sync(signal);
+  put(proxier, 'b', { hosts: [] });
+  put(proxier, 'c', { service: { nodePort: true, local: true, affinity: true }, hosts: [2] });
+  expect(await proxier.sync(signal)).toBe('partial');
+  expect(await proxier.detectFlush(signal)).toBe(false);
+  const before = stateOf(kernel);
+  kernel.restore(`*nat\n${change(kernel.rules('nat', 'KUBE-SERVICES')[0]!)}\nCOMMIT`);
+  expect(await proxier.detectFlush(signal)).toBe(true);
+  expect(await proxier.sync(signal)).toBe('full');
+  expect(stateOf(kernel)).toEqual(before);
+});
+
+test('each sync tells how many rules there are and how many it wrote', async () => {
+  const kernel = new FakeIptables(['192.0.2.10']);
+  const told: string[] = [];
+  const onWritten: IptablesDeps['onWritten'] = (table, { total, written }) => told.push(`${table} ${total} ${written}`);
+  const backend = new IptablesBackend(rules, { exec: kernel.exec, onWritten });
+  const deps = { backend, exec: kernel.exec, clock: new FakeClock(), log: silentLog };
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
+  const owned = (table: string) =>
+    kernel.chains(table).reduce((n, c) => n + (c.startsWith('KUBE-') ? kernel.rules(table, c).length : 0), 0);
+  const last = () => told.splice(0).map((t) => t.split(' ').map(Number).slice(1));
+  put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [1, 2] });
+  await proxier.sync(signal);
+  expect(last().map(([total]) => total)).toEqual([owned('filter'), owned('nat')]);
+  put(proxier, 'b', { service: { nodePort: false, local: false, affinity: false }, hosts: [3] });
+  await proxier.sync(signal);
+  // One dispatch rule, a chain with two rules that leads to one with two.
+  expect(last()).toEqual([
+    [owned('filter'), 0],
+    [owned('nat'), 5],
+  ]);
+  put(proxier, 'b', { hosts: [] });
+  await proxier.sync(signal);
+  expect(last()).toEqual([
+    [owned('filter'), 0],
+    [owned('nat'), 0],
+  ]);
 });
 
 test('a look that fails because of a held lock writes nothing', async () => {

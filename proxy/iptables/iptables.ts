@@ -8,9 +8,10 @@ import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '.
 import { OneAtATime } from '../one-at-a-time.ts';
 import type { NodeAddresses, RuleOptions } from '../options.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
-import { renderDelta, type ServiceChange } from './delta.ts';
+import { renderDelta, type ServiceChange, splitTopChain } from './delta.ts';
 import {
   type CleanupOptions,
+  fixedRules,
   type Landmark,
   landmarks,
   nodePortJumps,
@@ -19,8 +20,10 @@ import {
   renderMangleCanary,
   type SavedRules,
 } from './document.ts';
-import { packRules, unpackRules } from './kept-rules.ts';
-import { type DispatchRule, renderService, type ServiceRules } from './service-rules.ts';
+import { countOwn, packRules, unpackRules } from './kept-rules.ts';
+import type { PacketCounters } from './packet-counters.ts';
+import { RuleCounts, writtenRules } from './rule-counts.ts';
+import { type DispatchRule, renderService, type ServiceRules, TOP_CHAINS, type TopChain } from './service-rules.ts';
 
 /** Above so many endpoints, comments of single endpoints are left out (upstream's large-cluster mode). */
 const LARGE_CLUSTER_ENDPOINTS = 1000;
@@ -46,6 +49,10 @@ export interface IptablesDeps {
   readonly variant?: IptablesVariant;
   /** Asked before each sync; other addresses make it a full one. Without it those of the options hold. */
   readonly addresses?: () => NodeAddresses;
+  /** Without it rules count no packets. */
+  readonly packetCounters?: Pick<PacketCounters, 'ensure' | 'refuse'>;
+  /** Told after each sync how many rules a table has, and how many the sync wrote. */
+  readonly onWritten?: (table: 'filter' | 'nat', rules: { readonly total: number; readonly written: number }) => void;
 }
 
 export class IptablesBackend implements RuleBackend {
@@ -55,12 +62,15 @@ export class IptablesBackend implements RuleBackend {
   readonly #variant: IptablesVariant;
   /** What the kernel holds after a sync that went well, as `packRules` has it. */
   readonly #kept = new Map<string, string>();
+  readonly #counts = new RuleCounts();
+  readonly #deps: IptablesDeps;
   /** Of the last full sync. */
   #landmarks: readonly Landmark[] = [];
   #largeCluster = false;
 
   constructor(opts: RuleOptions, deps: IptablesDeps) {
     this.#opts = opts;
+    this.#deps = deps;
     this.#exec = deps.exec;
     this.#addresses = deps.addresses;
     this.#variant = deps.variant ?? 'nft';
@@ -78,17 +88,24 @@ export class IptablesBackend implements RuleBackend {
 
   async writeAll(services: Services, { endpointCount }: ClusterFacts, signal: AbortSignal): Promise<void> {
     this.#largeCluster = endpointCount > LARGE_CLUSTER_ENDPOINTS;
-    this.#opts = { ...this.#opts, ...this.#addresses?.() };
+    const packetCounters = (await this.#deps.packetCounters?.ensure(signal)) ?? new Set();
+    this.#opts = { ...this.#opts, ...this.#addresses?.(), packetCounters };
     const to = { family: this.family, signal };
     const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS });
     this.#kept.clear();
+    this.#counts.clear();
     const documents = renderFull(this.#renderAll(services), {
       opts: this.#opts,
       saved,
       dispatch: () => this.#dispatch(),
       linesPerDocument: this.#linesPerDocument(countServices(saved)),
     });
-    await this.#apply(documents, signal);
+    try {
+      await this.#apply(documents, signal);
+    } catch (err) {
+      if (packetCounters.size > 0 && isAboutCounters(err)) this.#deps.packetCounters?.refuse();
+      throw err;
+    }
     this.#landmarks = landmarks(this.#opts, saved);
     // Nothing of ours depends on it, and a kernel without table mangle refuses it each time.
     await applyRestore(this.#exec, renderMangleCanary(saved), to).catch(() => {});
@@ -100,10 +117,12 @@ export class IptablesBackend implements RuleBackend {
     for (const [key, plan] of changed) {
       if (turns.isDue) await turns.next();
       const kept = this.#kept.get(key);
+      const before = kept === undefined ? undefined : unpackRules(kept);
       const after = plan === undefined ? undefined : this.#render(plan);
-      changes.push({ before: kept === undefined ? undefined : unpackRules(kept), after });
+      changes.push({ before, after });
+      if (before !== undefined) this.#counts.remove(before);
       if (after === undefined) this.#kept.delete(key);
-      else this.#kept.set(key, packRules(after));
+      else this.#keep(key, after);
     }
     const documents = renderDelta(changes, {
       dispatch: () => this.#dispatch(),
@@ -113,8 +132,21 @@ export class IptablesBackend implements RuleBackend {
     await this.#apply(documents, signal);
   }
 
+  /**
+   * One process. Rules that lead to Services are counted: kube-proxy writes them all anew with each change, so that one
+   * which somebody deleted would be back sooner than with us.
+   */
   async isInPlace(signal: AbortSignal): Promise<boolean> {
-    return areRulesInPlace(this.#exec, this.#landmarks, { family: this.family, signal });
+    const jumps = nodePortJumps(this.#opts).length;
+    const tables = this.#landmarks.map((landmark) => {
+      const own = TOP_CHAINS.map(splitTopChain).filter(([table]) => table === landmark.table);
+      const counts = own.map(([table, chain]) => {
+        const isLast = `${table}/${chain}` === 'nat/KUBE-SERVICES';
+        return [chain, this.#counts.in(`${table}/${chain}` as TopChain) + (isLast ? jumps : 0)] as const;
+      });
+      return { ...landmark, counts: new Map(counts) };
+    });
+    return areRulesInPlace(this.#exec, tables, { family: this.family, signal });
   }
 
   /** Legacy iptables reads and writes the whole table in every run, so there one document is best. */
@@ -126,19 +158,32 @@ export class IptablesBackend implements RuleBackend {
   /** One after the other; the next document is made while the tool works on one. */
   async #apply(documents: Iterable<string> | AsyncIterable<string>, signal: AbortSignal): Promise<void> {
     const runs = new OneAtATime();
+    const written = { filter: 0, nat: 0 };
     try {
       for await (const document of documents) {
+        const { filter, nat } = writtenRules(document);
+        written.filter += filter;
+        written.nat += nat;
         await runs.start(() => applyRestore(this.#exec, document, { family: this.family, signal }));
       }
     } finally {
       await runs.end();
     }
+    const fixed = fixedRules(this.#opts);
+    for (const table of ['filter', 'nat'] as const) {
+      this.#deps.onWritten?.(table, { total: this.#counts.total(table) + fixed[table], written: written[table] });
+    }
+  }
+
+  #keep(key: string, rules: ServiceRules): void {
+    this.#kept.set(key, packRules(rules));
+    this.#counts.add({ dispatch: rules.dispatch, ownRules: countOwn(rules.chains) });
   }
 
   *#renderAll(services: Services): Generator<ServiceRules> {
     for (const [key, plan] of services) {
       const rules = this.#render(plan);
-      this.#kept.set(key, packRules(rules));
+      this.#keep(key, rules);
       yield rules;
     }
   }
@@ -150,6 +195,11 @@ export class IptablesBackend implements RuleBackend {
   #render(plan: ServicePlan): ServiceRules {
     return renderService(plan, { opts: this.#opts, endpointComments: !this.#largeCluster });
   }
+}
+
+/** The kernel or the tool would not take a rule that feeds a counter. */
+function isAboutCounters(err: unknown): boolean {
+  return err instanceof AgentError && `${err.message} ${err.details?.rule ?? ''}`.includes('nfacct');
 }
 
 function countServices(saved: SavedRules): number {

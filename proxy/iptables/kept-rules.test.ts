@@ -19,6 +19,7 @@ test('what is remembered of a Service tells its dispatch rules, its chains, and 
       const kept = unpackRules(packRules(rules));
       expect(kept.dispatch).toEqual(rules.dispatch);
       expect([...kept.chains.keys()]).toEqual([...rules.chains.keys()]);
+      expect(kept.ownRules).toBe([...rules.chains.values()].flat().length);
       const other = unpackRules(packRules(others));
       for (const [name, list] of rules.chains) {
         const otherList = others.chains.get(name);

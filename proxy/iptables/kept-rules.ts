@@ -5,27 +5,42 @@ import type { DispatchRule, ServiceRules, TopChain } from './service-rules.ts';
 
 export interface KeptRules {
   readonly dispatch: readonly DispatchRule[];
+  /** Number of rules in its own chains. */
+  readonly ownRules: number;
   /** What `fingerprint` says of the rules of each chain. */
   readonly chains: ReadonlyMap<string, string>;
 }
 
-/** Lines of dispatch rules, an empty line, lines of chains. No part holds a line break: names and addresses are checked. */
+/**
+ * Lines of dispatch rules, an empty line, the number of its own rules, lines of chains. No part holds a line break: names
+ * and addresses are checked.
+ */
 export function packRules({ dispatch, chains }: ServiceRules): string {
   const lines = dispatch.map(({ chain, spec }) => `${chain} ${spec}`);
-  lines.push('');
+  lines.push('', String(countOwn(chains)));
   for (const [chain, rules] of chains) lines.push(`${chain} ${fingerprint(rules)}`);
   return lines.join('\n');
+}
+
+/** Rules in a Service's own chains. */
+export function countOwn(chains: ServiceRules['chains']): number {
+  let count = 0;
+  for (const rules of chains.values()) count += rules.length;
+  return count;
 }
 
 export function unpackRules(text: string): KeptRules {
   const dispatch: DispatchRule[] = [];
   const chains = new Map<string, string>();
-  let isDispatch = true;
-  for (const line of text.split('\n')) {
+  const lines = text.split('\n');
+  const end = lines.indexOf('');
+  for (const line of lines.slice(0, end)) {
     const space = line.indexOf(' ');
-    if (line === '') isDispatch = false;
-    else if (isDispatch) dispatch.push({ chain: line.slice(0, space) as TopChain, spec: line.slice(space + 1) });
-    else chains.set(line.slice(0, space), line.slice(space + 1));
+    dispatch.push({ chain: line.slice(0, space) as TopChain, spec: line.slice(space + 1) });
   }
-  return { dispatch, chains };
+  for (const line of lines.slice(end + 2)) {
+    const space = line.indexOf(' ');
+    chains.set(line.slice(0, space), line.slice(space + 1));
+  }
+  return { dispatch, ownRules: Number(lines[end + 1]), chains };
 }

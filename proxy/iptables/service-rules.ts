@@ -6,17 +6,21 @@ import type { Blocked, PortPlan } from '../port-plan.ts';
 import type { ServicePlan } from '../rule-backend.ts';
 import type { Endpoint, ServicePort } from '../service-map.ts';
 import { usesClusterEndpoints, usesLocalEndpoints } from '../service-map.ts';
+import { counterMatch, LOCALHOST_NODE_PORTS } from './counter-match.ts';
 import { localMatch } from './local-traffic.ts';
 import { endpointChain, servicePortHash } from './names.ts';
 
-/** `filter/KUBE-SERVICES` and the like. */
-export type TopChain =
-  | 'filter/KUBE-SERVICES'
-  | 'filter/KUBE-EXTERNAL-SERVICES'
-  | 'filter/KUBE-NODEPORTS'
-  | 'filter/KUBE-PROXY-FIREWALL'
-  | 'nat/KUBE-SERVICES'
-  | 'nat/KUBE-NODEPORTS';
+/** Chains that hold what leads to Services, whatever table they are in. */
+export const TOP_CHAINS = [
+  'filter/KUBE-SERVICES',
+  'filter/KUBE-EXTERNAL-SERVICES',
+  'filter/KUBE-NODEPORTS',
+  'filter/KUBE-PROXY-FIREWALL',
+  'nat/KUBE-SERVICES',
+  'nat/KUBE-NODEPORTS',
+] as const;
+
+export type TopChain = (typeof TOP_CHAINS)[number];
 
 export interface DispatchRule {
   readonly chain: TopChain;
@@ -41,7 +45,7 @@ export function renderService(plan: ServicePlan, ctx: RenderContext): ServiceRul
   const chains = new Map<string, string[]>();
   for (const portPlan of plan) {
     const p = withChains(portPlan);
-    renderDispatch(p, dispatch);
+    renderDispatch(p, ctx, dispatch);
     renderChains(p, ctx, chains);
   }
   return { dispatch, chains };
@@ -91,7 +95,7 @@ function blockOf({ nameString }: ServicePort, why: Blocked): Block {
     : { comment: `"${nameString} has no local endpoints"`, target: 'DROP' };
 }
 
-function renderDispatch(p: ChainPlan, out: DispatchRule[]): void {
+function renderDispatch(p: ChainPlan, { opts }: RenderContext, out: DispatchRule[]): void {
   const { port, proto, usable } = p;
   const blocked = p.externalBlocked === undefined ? undefined : blockOf(port, p.externalBlocked);
   const name = port.nameString;
@@ -118,6 +122,12 @@ function renderDispatch(p: ChainPlan, out: DispatchRule[]): void {
   }
   if (port.nodePort !== undefined) {
     const nodePort = `${proto} --dport ${port.nodePort}`;
+    const isServed = usable.hasAny && opts.family === 4 && opts.localhostNodePorts;
+    const counter = isServed ? counterMatch(LOCALHOST_NODE_PORTS, opts) : undefined;
+    if (counter !== undefined) {
+      const toLocalhost = `${proto} -d 127.0.0.0/8 --dport ${port.nodePort}`;
+      add('nat/KUBE-NODEPORTS', `${comment(name)} ${toLocalhost} ${counter}-j ${p.ext}`);
+    }
     if (usable.hasAny) add('nat/KUBE-NODEPORTS', `${comment(name)} ${nodePort} -j ${p.ext}`);
     if (blocked) {
       const local = `${comment(blocked.comment)} -m addrtype --dst-type LOCAL`;

@@ -5,6 +5,7 @@ import { systemClock } from '../../core/clock.ts';
 import { type Logger, silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
 import type { Exec } from '../../host/exec.ts';
+import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { type BackendChoice, matrixBackend } from './matrix-proxier.ts';
 
@@ -46,6 +47,7 @@ export class RunningProxy implements AsyncDisposable {
         clock: systemClock,
         log: opts.log ?? silentLog,
         registry: this.#registry,
+        slis: new SliMetrics(),
       },
     );
     this.#ended = this.proxy.run(this.#stop.signal);

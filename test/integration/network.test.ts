@@ -17,6 +17,7 @@ import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { networkFollower } from '../../host/ip-monitor.ts';
 import { createBridge, createVeth } from '../../host/netns.ts';
+import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
@@ -136,6 +137,7 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
       endpointSlices: slices,
       nodes,
       registry: new Registry(),
+      slis: new SliMetrics(),
     },
   );
   running.push(network.run(stop.signal), proxy.run(stop.signal));
