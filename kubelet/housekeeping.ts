@@ -6,11 +6,13 @@ import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
+import type { PodClaims } from './dra/pod-claims.ts';
+import type { KubeletObserver } from './metrics/observer.ts';
 import type { MirrorPods } from './mirror-pods.ts';
 import type { Pleg } from './pleg.ts';
 import type { PodCache } from './pod-cache.ts';
 import type { PodCgroups } from './pod-lifecycle.ts';
-import type { PodManager } from './pod-manager.ts';
+import { isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import type { WorkerState } from './pod-worker-state.ts';
@@ -35,6 +37,10 @@ export interface HousekeepingDeps {
   readonly onGarbageFailure?: (err: unknown) => void;
   readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
   readonly mirrors?: Pick<MirrorPods, 'deleteOrphans'>;
+  readonly claims?: Pick<PodClaims, 'uids' | 'forget'>;
+  /** The pod was refused: it has no worker, although its object is there. */
+  readonly isRejected?: (podUid: string) => boolean;
+  readonly observer?: Pick<KubeletObserver, 'counted' | 'podRestarted' | 'orphansCleaned'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -86,6 +92,7 @@ export class Housekeeping {
     await this.#endOrphans(signal);
     for (const uid of this.#deps.workers.uids()) await this.#forgetFinished(uid, signal);
     this.#forgetStatuses();
+    this.#forgetClaims();
     await this.#deps.mirrors?.deleteOrphans((name) => this.#isEnding(name), signal);
     await this.#removeOrphanDirs(signal);
   }
@@ -118,6 +125,7 @@ export class Housekeeping {
     if (!pleg.pods.some(isOrphan)) return;
     for (const pod of (await runtime.listPods(signal)).filter(isOrphan)) {
       this.#log.info({ pod: `${pod.namespace}/${pod.name}`, podUid: pod.uid }, 'ending a pod that nobody asks for');
+      this.#deps.observer?.counted('kubelet_orphaned_runtime_pods_total');
       workers.update({
         type: 'orphan',
         identity: { uid: pod.uid, name: pod.name, namespace: pod.namespace },
@@ -148,8 +156,9 @@ export class Housekeeping {
     }
     cache.markStale(uid);
     if (!workers.forget(uid)) return;
-    if (desired === undefined) cache.remove(uid);
-    else workers.update({ type: 'create', pod: desired });
+    if (desired === undefined) return cache.remove(uid);
+    workers.update({ type: 'create', pod: desired });
+    this.#deps.observer?.podRestarted(isStaticPod(desired));
   }
 
   #forgetStatuses(): void {
@@ -161,6 +170,15 @@ export class Housekeeping {
     }
   }
 
+  /** Claims of pods that nothing of is left here; drivers may take their time, which is not waited for. */
+  #forgetClaims(): void {
+    const { claims, pods, workers, isRejected } = this.#deps;
+    for (const uid of claims?.uids() ?? []) {
+      const isWanted = pods.get(uid) !== undefined && isRejected?.(uid) !== true;
+      if (!isWanted && workers.state(uid) === undefined) claims?.forget(uid);
+    }
+  }
+
   /**
    * Directories and cgroups of pods that are gone; a call to the runtime that was given up when its pod ended may make
    * the cgroup once more. One that cannot be removed must not keep the others from it.
@@ -169,17 +187,21 @@ export class Housekeeping {
     const { volumes, pods, workers, pleg, cgroups } = this.#deps;
     const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
     const found = await Promise.all([volumes.listPodDirs(), cgroups?.listPodUids() ?? []]);
+    let [orphans, failures] = [0, 0];
     for (const uid of new Set(found.flat())) {
       if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
+      orphans++;
       try {
         await cgroups?.removePodCgroup(uid); // before the directory, by which an interrupted clean-up is found again
         await volumes.removePodDir(uid, signal);
         this.#log.info({ podUid: uid }, 'removed what was left of a pod that is gone');
       } catch (err) {
         if (signal.aborted) return;
+        failures++;
         this.#log.warn({ err, podUid: uid }, 'cannot remove what is left of a pod that is gone, will retry');
       }
     }
+    this.#deps.observer?.orphansCleaned(orphans, failures);
   }
 
   async #collectContainers(signal: AbortSignal): Promise<void> {

@@ -16,10 +16,13 @@ import { runTasks, type Task } from '../core/tasks.ts';
 import type { RuntimeService } from '../cri/runtime-service.ts';
 import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
+import type { PodClaims } from './dra/pod-claims.ts';
 import type { EndPod } from './eviction/pod-evictions.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { RunningLog } from './logs/log-rotation.ts';
+import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
+import type { ResizeObserver } from './metrics/resize-metrics.ts';
 import { MirrorPods } from './mirror-pods.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
@@ -60,10 +63,16 @@ export interface KubeletDeps {
   /** What this node would be registered as: stands in until the API server has said what it is. */
   readonly localNode?: () => Promise<Node>;
   readonly cgroups?: PodCgroups;
-  /** What pods were given; kept in memory alone when absent. */
-  readonly allocations?: Allocations;
+  /** CPUs, devices and the like that pods have for themselves; absent where nothing is managed. */
+  readonly resources?: PodResourceAdmission;
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
   readonly resourceHealth?: PodLifecycleDeps['resourceHealth'];
+  /** Why the pod can never be resized here. */
+  readonly resizeRefusal?: (pod: Pod) => string | undefined;
+  /** Dynamic resources of pods; without it those of a pod are nobody's concern when it ends. */
+  readonly claims?: PodClaims;
+  /** What pods were given; kept in memory alone when absent. */
+  readonly allocations?: Allocations;
   /** Whether the host enforces AppArmor profiles. */
   readonly appArmorEnabled?: boolean;
   /** Conditions of the node that it is short of something: what may be admitted depends on them. */
@@ -82,6 +91,7 @@ export interface KubeletDeps {
   readonly staticPodRules?: () => Promise<PodRules>;
   readonly startRush?: Pick<Rush, 'isOn' | 'over'>;
   readonly observer?: KubeletObserver;
+  readonly resizes?: ResizeObserver;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -112,15 +122,17 @@ export class Kubelet {
   constructor(config: KubeletConfig, deps: KubeletDeps) {
     const { clock, log, runtime, volumes, probes, events } = deps;
     const observed = deps.observer === undefined ? {} : { observer: deps.observer };
+    const claims = deps.claims === undefined ? {} : { claims: deps.claims };
     this.#deps = deps;
     this.#config = config;
-    this.#cache = new PodCache({ runtime, clock });
+    this.#cache = new PodCache({ runtime, ...observed, clock });
     this.#allocations = deps.allocations ?? new Allocations(undefined, { clock, log });
-    const resizeConditions = new ResizeConditions({ events, clock });
+    const resizing = deps.resizes === undefined ? {} : { resizes: deps.resizes };
+    const resizeConditions = new ResizeConditions({ events, ...resizing, clock });
     this.#statuses = new StatusWriter({
       client: deps.client,
       getPod: (uid) => this.#pods.apiObject(uid),
-      mayBeRunning: (uid) => this.#workers.mayBeRunning(uid),
+      mayBeRunning: (uid) => this.#workers.mayBeRunning(uid) || deps.claims?.holds(uid) === true,
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
       ...(deps.startRush === undefined ? {} : { rush: deps.startRush }),
       ...observed,
@@ -151,6 +163,8 @@ export class Kubelet {
       resizeConditions,
       events,
       ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
+      ...claims,
+      ...(deps.resourceHealth === undefined ? {} : { resourceHealth: deps.resourceHealth }),
       ensurePodDirs: deps.ensurePodDirs ?? ((uid) => ensurePodDirs(config.rootDir, uid)),
       networkError: deps.networkError,
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
@@ -161,7 +175,6 @@ export class Kubelet {
     });
     this.#workers = new PodWorkers(config, {
       lifecycle,
-      ...(deps.resourceHealth === undefined ? {} : { resourceHealth: deps.resourceHealth }),
       nothingRuns: (uid) => this.#nothingRuns(uid),
       ...observed,
       onFinished: (uid) => {
@@ -174,6 +187,7 @@ export class Kubelet {
     });
     this.#dispatch = new PodDispatch({
       ...observed,
+      ...resizing,
       pods: this.#pods,
       workers: this.#workers,
       statuses: this.#statuses,
@@ -181,6 +195,8 @@ export class Kubelet {
       readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       ...(config.declaredFeatures === undefined ? {} : { declaredFeatures: config.declaredFeatures }),
+      ...(deps.resources === undefined ? {} : { resources: deps.resources }),
+      ...(deps.resizeRefusal === undefined ? {} : { resizeRefusal: deps.resizeRefusal }),
       allocations: this.#allocations,
       resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
@@ -211,6 +227,9 @@ export class Kubelet {
       log,
     });
     this.#housekeeping = new Housekeeping({
+      ...observed,
+      ...claims,
+      isRejected: (uid) => this.#dispatch.isRejected(uid),
       pods: this.#pods,
       sources: this.#sources,
       workers: this.#workers,
@@ -237,7 +256,7 @@ export class Kubelet {
     const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
     using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
     using _dispatch = this.#dispatch;
-    using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.#volumesChanged(uid));
+    using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.retryPod(uid));
     const apiTasks: Record<string, Task> = {
       'pod reflector': (s) => reflector.run(s),
       'pod source': (s) => this.#runSource(s),
@@ -263,6 +282,11 @@ export class Kubelet {
   podByName(namespace: string, name: string): Pod | undefined {
     const pod = this.#pods.byName(namespace, name);
     return pod === undefined ? undefined : this.#withStatus(pod);
+  }
+
+  /** Of a static pod its mirror's uid counts, too: it is the one that users see. */
+  hasUid({ metadata }: Pod, uid: string): boolean {
+    return metadata?.uid === uid || this.#pods.apiObject(metadata?.uid ?? '')?.metadata?.uid === uid;
   }
 
   /** Every source has said what its pods are. */
@@ -362,6 +386,13 @@ export class Kubelet {
     return this.#deps.nodes.get(this.#config.nodeName) ?? this.#localNode;
   }
 
+  /** What the pod waited for may be there now. What a pod that is gone has left is housekeeping's to take away. */
+  retryPod(uid: string): void {
+    const phase = this.#workers.state(uid)?.phase;
+    if (phase === undefined || phase === 'finished') this.#housekeeping.request();
+    else this.#workers.poke(uid);
+  }
+
   /** For the node's Ready condition; undefined while all is well. */
   plegError(): string | undefined {
     return this.#pleg.healthError();
@@ -424,13 +455,6 @@ export class Kubelet {
     const listed = this.#pleg.pods.find((p) => p.uid === uid);
     if (listed === undefined) return true;
     return !listed.sandboxes.some((s) => s.ready) && !listed.containers.some((c) => c.state === 'running');
-  }
-
-  /** Volumes of a pod that is gone are housekeeping's to take away; all else is its worker's. */
-  #volumesChanged(uid: string): void {
-    const phase = this.#workers.state(uid)?.phase;
-    if (phase === undefined || phase === 'finished') this.#housekeeping.request();
-    else this.#workers.poke(uid);
   }
 
   #hostIps(): string[] {

@@ -2,6 +2,7 @@
 // After pkg/kubelet/kubelet.go HandlePodAdditions, -Updates, -Removes, -Reconcile.
 import type { Node } from '../api/kinds.ts';
 import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
+import { claimStatusesDiffer } from '../api/resource-claims.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
@@ -18,6 +19,7 @@ import { AdmissionTurns } from './managers/admission-turns.ts';
 import { withHeldAmounts } from './managers/held-amounts.ts';
 import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
+import type { ResizeObserver } from './metrics/resize-metrics.ts';
 import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
@@ -56,6 +58,7 @@ export interface PodDispatchDeps {
   /** Every source has said what its pods are. */
   readonly allPodsKnown: () => boolean;
   readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted'>;
+  readonly resizes?: ResizeObserver;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
   readonly requestHousekeeping: () => void;
@@ -95,7 +98,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
         const refusal = refuseResize(this.#admissionInput(pod, deps.getNode()));
         if (refusal !== undefined) return refusal;
         const message = swapResizeRefusal(pod, deps.allocations.apply(pod), deps.swap);
-        return message === undefined ? undefined : { reason: 'Infeasible', message };
+        return message === undefined ? undefined : { reason: 'Infeasible', message, detail: 'swap_limitation' };
       },
       allPodsKnown: deps.allPodsKnown,
       onChanged: (uid) => {
@@ -103,6 +106,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       },
       allocations: deps.allocations,
       conditions: deps.resizeConditions,
+      ...(deps.resizes === undefined ? {} : { resizes: deps.resizes }),
       clock: deps.clock,
       log: deps.log,
     });
@@ -115,7 +119,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
 
   /** Something may have made room for resizes that wait. */
   retryResizes(): void {
-    this.#resizes.retry();
+    this.#resizes.retry('pods_added');
   }
 
   handle(changes: readonly PodChange[]): void {
@@ -127,7 +131,10 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       else if (op === 'RECONCILE') this.#reconcile(pod);
       else this.#update(pod);
     }
-    if (changes.some((c) => c.op !== 'RECONCILE')) this.#resizes.retry();
+    const happened = (op: PodChange['op']) => changes.some((c) => c.op === op);
+    if (happened('REMOVE')) this.#resizes.retry('pods_removed');
+    else if (happened('ADD')) this.#resizes.retry('pods_added');
+    else if (changes.some((c) => c.op !== 'RECONCILE')) this.#resizes.retry('pod_updated');
   }
 
   /** Pods that were refused and whose objects are still there. */
@@ -167,7 +174,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       this.#held.delete(uid);
       this.#start(pod);
     }
-    this.#resizes.retry();
+    this.#resizes.retry('pods_removed');
   }
 
   /** A changed manifest is another pod with the same name: host ports and the like belong to the old one still. */
@@ -327,6 +334,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   #update(pod: Pod): void {
     const { pods, workers, statuses } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
+    const before = pods.get(uid);
+    if (before !== undefined) this.#deps.resizes?.resourcesAsked(before, pod);
     pods.set(pod);
     statuses.podChanged(pod);
     const held = this.#held.get(uid);
@@ -350,17 +359,19 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     const uid = pod.metadata?.uid ?? '';
     if (pod.metadata?.deletionTimestamp !== undefined || this.#deps.workers.isTerminationRequested(uid)) return;
     this.#updating = uid;
-    if (this.#resizes.consider(pod)) this.#resizes.retry();
+    if (this.#resizes.consider(pod)) this.#resizes.retry('pod_resized');
     this.#updating = undefined;
   }
 
   #reconcile(pod: Pod): void {
     const { pods, workers, statuses } = this.#deps;
+    const uid = pod.metadata?.uid ?? '';
+    const hasNewClaims = claimStatusesDiffer(pods.get(uid), pod);
     pods.set(pod);
     statuses.podChanged(pod);
-    // Not a mere poke: the worker's own copy of the pod lacks the condition that was just written.
-    const hasWorker = workers.state(pod.metadata?.uid ?? '') !== undefined;
-    if (hasWorker && readinessGatesDiffer(pod)) workers.update({ type: 'sync', pod });
+    // Not a mere poke: the worker's own copy of the pod lacks what was just written.
+    const hasWorker = workers.state(uid) !== undefined;
+    if (hasWorker && (hasNewClaims || readinessGatesDiffer(pod))) workers.update({ type: 'sync', pod });
   }
 
   #remove(pod: Pod): void {

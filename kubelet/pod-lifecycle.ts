@@ -10,11 +10,13 @@ import {
   type ResourceStatus,
   type Volume,
 } from '../api/pod.ts';
+import { withClaimStatuses } from '../api/resource-claims.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
 import { type Rejection, rejectedStatus } from './admission.ts';
+import type { PodClaims } from './dra/pod-claims.ts';
 import type { MirrorPods } from './mirror-pods.ts';
 import type { PodCache, PodIdentity } from './pod-cache.ts';
 import { isStaticPod } from './pod-manager.ts';
@@ -52,10 +54,11 @@ export interface PodLifecycleDeps {
   readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed'>;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
-  readonly mirrors?: Pick<MirrorPods, 'request'>;
-  readonly ensurePodDirs: (podUid: string) => Promise<void>;
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
   readonly resourceHealth?: (podUid: string, container: string) => ResourceStatus[] | undefined;
+  readonly claims?: Pick<PodClaims, 'unprepare'>;
+  readonly mirrors?: Pick<MirrorPods, 'request'>;
+  readonly ensurePodDirs: (podUid: string) => Promise<void>;
   /** Why pods cannot get a network now, undefined when they can. */
   readonly networkError: () => string | undefined;
   /** The agent's termination of the pod has been requested since its work began. */
@@ -114,7 +117,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     if (!mayMountLate(pod) && this.#deps.volumes.volumesOf(identityOf(pod).uid) === undefined) await mountVolumes();
     if (signal.aborted) return {};
     const result = await this.#deps.runtime.syncPod({
-      pod: { ...pod, status },
+      pod: { ...pod, status: withClaimStatuses(pod.status, status) },
       status: runtime,
       verdicts: this.#verdicts(),
       onSandboxReady: (ips) => this.#sandboxReady(pod, ips),
@@ -145,6 +148,8 @@ export class KubeletPodLifecycle implements PodLifecycle {
     probes.removePod(uid);
     const after = await this.#freshStatus(pod);
     refuseRunning(pod, after);
+    // Before anybody hears that the pod is over, and may have its devices given to others.
+    await this.#deps.claims?.unprepare(pod, signal);
     this.#storeStatus(pod, { ...after, ips: before.ips }, true, state.statusOverride);
   }
 
@@ -161,6 +166,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const { volumes, cgroups, probes, statuses, reasons } = this.#deps;
     const { uid } = identityOf(pod);
     probes.removePod(uid); // a pod that was over when it came in has never been through termination
+    await this.#deps.claims?.unprepare(pod, signal);
     this.#storeStatus(pod, await this.#freshStatus(pod), true);
     await volumes.unmountPod(uid, signal);
     volumes.forgetPod(uid);

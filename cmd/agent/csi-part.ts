@@ -40,6 +40,8 @@ export interface CsiPartDeps {
   readonly notifyPod: (podUid: string) => void;
   readonly notifyWaitingPods: () => void;
   readonly requestNodeStatus: () => void;
+  /** Of other kinds of plugins, by the type that they tell. */
+  readonly otherPlugins: readonly (readonly [type: string, handler: PluginHandler])[];
 }
 
 export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
@@ -100,7 +102,7 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
   const plugins: Task = async (signal) => {
     lifetime = signal;
     await mkdir(path.join(rootDir, 'plugins'), { recursive: true, mode: 0o750 });
-    const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers]]);
+    const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers], ...deps.otherPlugins]);
     const manager = new PluginManager(path.join(rootDir, 'plugins_registry'), handlers, { clock, log });
     await Promise.all([ensureCsiNode(signal), manager.run(signal), allocatable.run(signal)]);
   };

@@ -19,6 +19,8 @@ export interface ContainerConfigInput {
   readonly env: ReadonlyMap<string, string>;
   readonly mounts: readonly Init<Mount>[];
   readonly devices?: readonly Init<Device>[];
+  /** Qualified CDI names of what drivers have prepared for the container. */
+  readonly cdiDevices?: readonly string[];
   /** Container whose processes an ephemeral container sees, '' for none. */
   readonly targetId: string;
   /** Host ids of a pod with a user namespace of its own. */
@@ -49,6 +51,7 @@ export function containerConfig(input: ContainerConfigInput): Init<ContainerConf
         ? input.mounts
         : input.mounts.map((m) => ({ ...m, uidMappings: [userIds], gidMappings: [userIds] })),
     devices: input.devices ?? [],
+    CDIDevices: (input.cdiDevices ?? []).map((name) => ({ name })),
     labels: containerLabels(pod, container.name),
     annotations: containerAnnotations(pod, container, input.restartCount),
     logPath: containerLogPath(container.name, input.restartCount),

@@ -5,6 +5,7 @@ import type { Pod } from '../../api/pod.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { ContainerConfig, IDMapping, Image, ImageSpec } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { grantedEnvironment, withGrant } from '../managers/grants.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
 import { containerConfig } from './container-config.ts';
@@ -83,7 +84,9 @@ export class ContainerPreparer {
     const { configMaps, secrets } = unwrap(await prepared.references);
     const volumes = this.#deps.volumesOf(pod.metadata?.uid ?? '') ?? new Map<string, MountedVolume>();
     const envFile = await readEnvFiles(container, volumes);
-    const env = makeEnvironment(pod, container, { ...this.#envSources(ips, configMaps, secrets), envFile });
+    const grant = await this.#deps.grant?.(pod, container.name);
+    const own = makeEnvironment(pod, container, { ...this.#envSources(ips, configMaps, secrets), envFile });
+    const env = grantedEnvironment(own, grant);
     const hostname = podHostname(pod, settings.clusterDomain);
     const [files, etcHostsFile, subPaths] = await Promise.all([
       prepared.files.then(unwrap),
@@ -110,13 +113,14 @@ export class ContainerPreparer {
       env,
       mounts,
       devices: makeDevices(container, volumes),
+      cdiDevices: this.#deps.claims?.cdiDevices(pod, container) ?? [],
       targetId,
       userIds: ctx.userIds,
       volumeGroups: [...volumes.values()].flatMap((v) => v.gid ?? []),
       resources,
       security,
     });
-    return { config, restartCount };
+    return { config: withGrant(config, grant), restartCount };
   }
 
   /** The pod's pull secrets, then what the node has. @throws {AgentError} PULL_SECRET_INVALID. */

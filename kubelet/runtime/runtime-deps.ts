@@ -6,7 +6,9 @@ import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import type { ContainerGcPolicy } from '../config.ts';
+import type { PodClaims } from '../dra/pod-claims.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
+import type { ContainerGrant } from '../managers/hint-provider.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
 import type { ActuatedResources } from '../resize/allocations.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
@@ -75,8 +77,12 @@ export interface RuntimeDeps {
   readonly cgroupParent: (pod: Pod) => string;
   /** What resizing needs; without it running containers keep what they were started with. */
   readonly resizing?: { readonly actuated: ActuatedResources; readonly podCgroups: ResizablePodCgroups };
+  /** What the container has for itself; absent where nothing is managed. */
+  readonly grant?: (pod: Pod, containerName: string) => Promise<ContainerGrant | undefined>;
+  /** Dynamic resources; without it pods that name claims run without them. */
+  readonly claims?: Pick<PodClaims, 'prepare' | 'isKnown' | 'cdiDevices'>;
   readonly volumesOf: (podUid: string) => ReadonlyMap<string, MountedVolume> | undefined;
-  readonly observer?: Pick<KubeletObserver, 'containerStarted' | 'imagePulled'>;
+  readonly observer?: Pick<KubeletObserver, 'containerStarted' | 'counted' | 'imagePulled'>;
   /** The last lines of a container's log (cri/container-log.ts), without stamps: at most `maxLines` and `maxBytes`. */
   readonly tailLog: (logFile: string, maxLines: number, maxBytes: number) => Promise<string>;
   /** Bind-mounts `source`, which is never followed further, onto `target`; and undoes it. For sub-paths only. */

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Pod } from '../../api/pod.ts';
+import { usesClaims } from '../../api/resource-claims.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { DNSConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
@@ -200,6 +201,7 @@ export class PodSyncer {
   ): Promise<Sandbox> {
     const { pod, status } = input;
     const about = podReference(pod);
+    await this.#prepareClaims(pod, signal);
     const prepared = new Map<string, ContainerPreparation>();
     let id: string;
     let config: Init<PodSandboxConfig>;
@@ -239,6 +241,19 @@ export class PodSyncer {
     return { id, config, runtimeHandler, ips, userIds, prepared };
   }
 
+  /** Drivers go first: what they prepare may be needed to make the sandbox. @throws what they say */
+  async #prepareClaims(pod: Pod, signal: AbortSignal): Promise<void> {
+    const { claims, recorder } = this.#deps;
+    if (claims === undefined || !usesClaims(pod)) return;
+    try {
+      await claims.prepare(pod, signal);
+    } catch (err) {
+      const message = `Failed to prepare dynamic resources: ${errorMessage(err)}`;
+      if (!signal.aborted) recorder.event(podReference(pod), 'Warning', 'FailedPrepareDynamicResources', message);
+      throw err;
+    }
+  }
+
   async #sandboxIps(pod: Pod, sandboxId: string, signal: AbortSignal): Promise<readonly string[]> {
     if (pod.spec?.hostNetwork) return [];
     try {
@@ -258,6 +273,8 @@ export class PodSyncer {
 
   async #existingSandbox(input: SyncPodInput, actions: PodActions, signal: AbortSignal): Promise<Sandbox> {
     const { pod, status } = input;
+    // Of a pod that was started before, what its containers need is known, unless the record of it was lost.
+    if (usesClaims(pod) && this.#deps.claims?.isKnown(pod) === false) await this.#prepareClaims(pod, signal);
     const runtimeHandler = status.sandboxes[0]?.runtimeHandler ?? '';
     const userIds = await this.#userIds(pod, runtimeHandler);
     const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod), userIds);

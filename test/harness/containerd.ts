@@ -35,6 +35,8 @@ export interface TestContainerdOptions {
   readonly netns?: string;
   /** Further image archives; pause and busybox are always there. */
   readonly archives?: readonly string[];
+  /** Where CDI files are looked for; containerd 1.6 does not know them. Default: nowhere. */
+  readonly cdiDir?: string;
   /** The OCI runtime's program. Default: `runc` of the host. */
   readonly runc?: string;
   /** Told about every CRI call of `runtime` and `images`. */
@@ -286,7 +288,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 [${cri}]
   sandbox_image = ${q(PAUSE_IMAGE)}
   restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
+  netns_mounts_under_state_dir = true${this.#opts.cdiDir === undefined ? '' : `\n  enable_cdi = true\n  cdi_spec_dirs = [${q(this.#opts.cdiDir)}]`}
   [${cri}.cni]
     bin_dir = ${q(this.#opts.cniBinDir ?? '/usr/lib/cni')}
     conf_dir = ${q(this.#opts.cniConfDir ?? path.join(this.dir, 'cni'))}

@@ -16,6 +16,7 @@ import { mountsUnder, systemMounter } from '../../host/mounts.ts';
 import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
 import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../../kubelet/runtime/pod-runtime-status.ts';
+import type { RuntimeDeps } from '../../kubelet/runtime/runtime-deps.ts';
 import type { PodSyncResult } from '../../kubelet/runtime/runtime-manager.ts';
 import { IDS_PER_POD, UserNamespaces } from '../../kubelet/runtime/user-namespaces.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
@@ -30,7 +31,8 @@ export const BUSYBOX = 'docker.io/library/busybox:1.36';
 export const NODE_IP = '10.99.0.1';
 const IDLE_VERDICTS = { liveness: () => undefined, startup: () => undefined };
 
-export interface RuntimePodsOptions extends Pick<TestContainerdOptions, 'version' | 'archives' | 'runc'> {
+export interface RuntimePodsOptions extends Pick<TestContainerdOptions, 'version' | 'archives' | 'cdiDir' | 'runc'> {
+  readonly claims?: RuntimeDeps['claims'];
   readonly services?: readonly Service[];
   readonly configMaps?: readonly ConfigMap[];
   readonly secrets?: readonly Secret[];
@@ -116,6 +118,7 @@ export class RuntimePods implements AsyncDisposable {
       }),
       imageVolumesMissing: (withSubPath) => imageVolumesMissing('containerd', parts.version, withSubPath),
       cgroupParent: () => this.containerd.cgroupParent,
+      ...(opts.claims === undefined ? {} : { claims: opts.claims }),
       volumesOf: (uid) => this.#volumes.volumesOf(uid),
       tailLog,
       bindMount: (source, target) => this.#mounter.bind(source, target),
@@ -133,7 +136,7 @@ export class RuntimePods implements AsyncDisposable {
       await writeFile(path.join(cniConfDir, '10-test.conflist'), conflist(dir));
       await writeFile(path.join(dir, 'resolv.conf'), 'nameserver 192.0.2.53\nsearch node.example\noptions timeout:1\n');
       await writeFile(path.join(dir, 'hosts'), '127.0.0.1 localhost\n192.0.2.7 of-the-node\n');
-      const { configMaps: maps, secrets: hidden, services: _, ...containerdOpts } = opts;
+      const { configMaps: maps, secrets: hidden, services: _, claims: __, ...containerdOpts } = opts;
       const netns = await namespaces.create('node');
       const containerd = await TestContainerd.start({ ...containerdOpts, cniConfDir, netns });
       const [status, version] = await Promise.all([containerd.runtime.status(false), containerd.runtime.version()]);
