@@ -58,6 +58,13 @@ test('among what nobody prefers, as many nodes as the most modest wish of the ne
   expect(merge('best-effort', [hints('0011 1100 1111'), hints('0001 0011 1111')], four)).toBe('01');
 });
 
+test('eight nodes and four managers with a wish for every set of them', () => {
+  const eight = fakeMachine({ sockets: 2, numaNodes: 4, cores: 4 }).nodes;
+  const every = Array.from({ length: 255 }, (_, i) => ({ nodes: BigInt(i + 1), preferred: i > 200 }));
+  const managers = Array.from({ length: 4 }, (_, i) => new Map([[`r${i}`, every]]));
+  expect(merge('restricted', managers, eight)).toBe('467+'); // the first three nodes beyond the 200th set
+});
+
 test('nodes that are close to each other, when asked for', () => {
   const nodes = [
     { id: 0, distances: [10, 40, 20, 40] },

@@ -49,28 +49,45 @@ function listsOf(hints: ResourceHints): (readonly TopologyHint[])[] {
 function best(lists: readonly (readonly TopologyHint[])[], all: NumaMask, opts: MergeOptions): Merged {
   const widest = Math.max(0, ...lists.map(narrowestCount));
   let found: Merged | undefined;
-  for (const combination of product(lists)) {
-    const candidate = merged(combination, all);
-    if (candidate.nodes === 0n) continue;
+  for (const { nodes, preferred } of combined(lists, all)) {
+    const candidate = { nodes, preferred };
     found = found === undefined ? candidate : better(found, candidate, widest, opts);
   }
   return found ?? { nodes: all, preferred: false };
 }
 
-function* product(lists: readonly (readonly TopologyHint[])[], from = 0): Generator<readonly TopologyHint[]> {
-  if (from === lists.length) {
-    yield [];
-    return;
-  }
-  for (const hint of lists[from]!) for (const rest of product(lists, from + 1)) yield [hint, ...rest];
+interface Combined extends Merged {
+  /** What every hint named so far; undefined when none did, or when it does not matter any more. */
+  readonly common: NumaMask | undefined;
 }
 
-/** Preferred only when every one is, and all of them name the same nodes. */
-function merged(hints: readonly TopologyHint[], all: NumaMask): Merged {
-  const masks = hints.flatMap(({ nodes }) => (nodes === undefined ? [] : [nodes]));
+/**
+ * What comes of one hint of each list, of every choice of them; choices that come to the same are followed once: there
+ * are few such results, and many millions of choices on a machine with eight nodes.
+ */
+function combined(lists: readonly (readonly TopologyHint[])[], all: NumaMask): Iterable<Combined> {
+  let results = new Map<string, Combined>([['', { nodes: all, preferred: true, common: undefined }]]);
+  for (const hints of lists) {
+    const next = new Map<string, Combined>();
+    for (const result of results.values()) {
+      for (const hint of hints) {
+        const together = combine(result, hint);
+        if (together.nodes !== 0n) next.set(`${together.nodes} ${together.preferred} ${together.common}`, together);
+      }
+    }
+    results = next;
+  }
+  return results.values();
+}
+
+/** Preferred only as long as every hint is, and all of them name the same nodes. */
+function combine(before: Combined, { nodes, preferred }: TopologyHint): Combined {
+  const isPreferred =
+    before.preferred && preferred && (nodes === undefined || before.common === undefined || nodes === before.common);
   return {
-    nodes: masks.reduce((both, mask) => both & mask, all),
-    preferred: hints.every((hint) => hint.preferred) && masks.every((mask) => mask === masks[0]),
+    nodes: nodes === undefined ? before.nodes : before.nodes & nodes,
+    preferred: isPreferred,
+    common: isPreferred ? (before.common ?? nodes) : undefined,
   };
 }
 

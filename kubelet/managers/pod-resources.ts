@@ -22,6 +22,8 @@ export interface PodResourceAdmission {
 
 /** Decides where on the node a pod's resources are taken from. */
 export interface TopologyAligner {
+  /** Every pod is asked about, also one that asks for nothing: it is counted. */
+  readonly asksAll?: boolean;
   admit(
     pod: Pod,
     managers: readonly ResourceManager[],
@@ -59,7 +61,7 @@ export class PodResources implements PodResourceAdmission {
   }
 
   concerns(pod: Pod): boolean {
-    return this.#managers.some((manager) => manager.concerns(pod));
+    return this.#aligner.asksAll === true || this.#managers.some((manager) => manager.concerns(pod));
   }
 
   async admit(pod: Pod): Promise<AllocationRefusal | undefined> {

@@ -20,6 +20,7 @@ const REFUSED: AllocationRefusal = Object.freeze({
 type Allocate = Parameters<TopologyAligner['admit']>[2];
 
 export class TopologyManager implements TopologyAligner {
+  readonly asksAll = true;
   readonly #opts: TopologyManagerOptions;
   readonly #metrics: ManagerMetrics;
   readonly #clock: Clock;
