@@ -25,7 +25,14 @@ import { CHECKPOINT_FILE, type DeviceCheckpoint, readCheckpoint, renderCheckpoin
 import { containerGrant } from './device-grants.ts';
 import { deviceHints, isAligned } from './device-hints.ts';
 import { DeviceInventory, type ResourceAmounts } from './device-inventory.ts';
-import { type DeviceReport, type DeviceRow, deviceRequests, HEALTHY, isDeviceName, NO_NUMA_NODE } from './device-types.ts';
+import {
+  type DeviceReport,
+  type DeviceRow,
+  deviceRequests,
+  HEALTHY,
+  isDeviceName,
+  NO_NUMA_NODE,
+} from './device-types.ts';
 import { PodDevices } from './pod-devices.ts';
 
 export interface DeviceManagerDeps {

@@ -41,7 +41,10 @@ describe('with every status', () => {
 
 test('devices of a node that was made anew are those of another', () => {
   const status = (amounts: Record<string, string>) => ({ capacity: amounts, allocatable: amounts });
-  const existing = { ...initialNode(identity), status: status({ cpu: '4', 'a.com/gpu': '2', 'x.kubernetes.io/y': '1' }) };
+  const existing = {
+    ...initialNode(identity),
+    status: status({ cpu: '4', 'a.com/gpu': '2', 'x.kubernetes.io/y': '1' }),
+  };
   const initial = { ...initialNode(identity), status: status({ cpu: '2' }) };
   const zeroed = { cpu: '4', 'a.com/gpu': '0', 'x.kubernetes.io/y': '1' };
   expect(reconcileNode(existing, initial, true).status).toEqual(status(zeroed));
