@@ -23,6 +23,8 @@ export class FakeCri {
   /** Waits inside StopContainer, e.g. for a process that does not end; may reject when the signal aborts. */
   onStop: (id: string, graceSeconds: number, signal?: AbortSignal) => Promise<void> = async () => {};
   onExec: (command: readonly string[], signal?: AbortSignal) => Promise<number> = async () => 0;
+  /** Something happens while a container is being started. */
+  onStart: () => void = () => {};
   /** Something happens before containers are listed. */
   onList: () => void = () => {};
   #ids = 0;
@@ -72,7 +74,7 @@ export class FakeCri {
         this.#call('listPodSandboxes', '', () => [...this.sandboxes.values()].filter((s) => matches(s.labels, filter))),
       createContainer: (id, config) =>
         this.#call('createContainer', config.metadata?.name ?? '', () => this.#create(id, config)),
-      startContainer: (id) => this.#call('startContainer', id, () => this.#start(id)),
+      startContainer: (id, opts) => this.#call('startContainer', id, () => this.#start(id, opts?.signal)),
       stopContainer: (id, grace, opts) =>
         this.#call('stopContainer', `${id} ${grace}`, () => this.#stop(id, grace, opts?.signal)),
       removeContainer: (id) => this.#call('removeContainer', id, () => void this.containers.delete(id)),
@@ -167,10 +169,15 @@ export class FakeCri {
     };
   }
 
-  #start(id: string): void {
+  #start(id: string, signal?: AbortSignal): void {
     const { status } = this.#container(id);
     if (status.state !== 'CONTAINER_CREATED') {
       throw new CriError('StartContainer', 'UNKNOWN', `container is in ${status.state} state`);
+    }
+    this.onStart();
+    if (signal?.aborted) {
+      this.#end(status, 128, 'StartError'); // as containerd has it
+      throw new CriError('StartContainer', 'CANCELLED', 'context canceled');
     }
     status.state = 'CONTAINER_RUNNING';
     status.startedAt = this.#nowNs();

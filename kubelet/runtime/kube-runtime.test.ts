@@ -290,6 +290,33 @@ describe('start', () => {
     expect(result).toMatchObject({ started: [], error: { message: 'the pod is to end' } });
     expect(events).toEqual([]);
   });
+
+  test('a start that is under way when the pod is to end is not cut off, and nothing follows it', async () => {
+    const stop = new AbortController();
+    cri.onStart = () => stop.abort(new Error('the pod is to end'));
+    const lifecycle = { postStart: { exec: { command: ['x'] } } };
+    const result = await sync(
+      podOf({ containers: [spec('a', { ...local, lifecycle }), spec('b', local)] }),
+      kube,
+      stop.signal,
+    );
+    expect(result).toMatchObject({ started: [], failures: [], error: { message: 'the pod is to end' } });
+    expect(cri.picture).toEqual(['a/0:running']);
+    expect(cri.calls.filter((c) => c.startsWith('execSync'))).toEqual([]);
+    expect(events.filter((e) => e.startsWith('Warning'))).toEqual([]);
+  });
+
+  test('a postStart hook that is cut off is no failure of its container', async () => {
+    const stop = new AbortController();
+    cri.onExec = async () => {
+      stop.abort(new Error('the agent is to stop'));
+      throw new CriError('ExecSync', 'CANCELLED', 'context canceled');
+    };
+    const lifecycle = { postStart: { exec: { command: ['x'] } } };
+    await sync(podOf({ containers: [spec('a', { ...local, lifecycle })] }), kube, stop.signal);
+    expect(cri.picture).toEqual(['a/0:running']);
+    expect(events.filter((e) => e.startsWith('Warning'))).toEqual([]);
+  });
 });
 
 describe('restart', () => {

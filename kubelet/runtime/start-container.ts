@@ -99,7 +99,7 @@ export class ContainerStarter {
       const started =
         resumed === undefined
           ? await this.#createAndStart(ctx, container, about, prepared)
-          : await this.#resume(ctx, container, about, resumed);
+          : await this.#resume(container, about, resumed);
       this.#deps.recorder.event(about, 'Normal', 'Started', 'Container started');
       await this.#afterStart(ctx, container, about, started);
       this.#deps.observer?.containerStarted(ctx.pod, container.name);
@@ -114,9 +114,9 @@ export class ContainerStarter {
   }
 
   /** The agent died between create and start: the container is there and only has to be started. */
-  async #resume(ctx: StartContext, container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
+  async #resume(container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
     try {
-      await this.#deps.runtime.startContainer(resumed.id, { signal: ctx.signal });
+      await this.#start(resumed.id);
     } catch (err) {
       throw this.#failed(about, 'RunContainerError', errorMessage(err).replaceAll(resumed.id, container.name));
     }
@@ -143,8 +143,9 @@ export class ContainerStarter {
     await this.#recordResources(ctx.pod, container);
     const id = await withoutRuncFaults(async (isLastTry) => {
       const created = await this.#create(ctx, made.config, about);
+      ctx.signal.throwIfAborted();
       try {
-        await this.#deps.runtime.startContainer(created, { signal: ctx.signal });
+        await this.#start(created);
         return created;
       } catch (err) {
         // Another try needs the name: the failed one, in which nothing of the pod's ever ran, makes way.
@@ -157,6 +158,14 @@ export class ContainerStarter {
       throw this.#failed(about, 'RunContainerError', text);
     });
     return { id, restartCount: made.restartCount };
+  }
+
+  /**
+   * Not cut off when the pod is to end or the agent to stop: the runtime would write down, as how the container ended,
+   * that it could not be started. It takes moments, and the call has a deadline of its own.
+   */
+  async #start(containerId: string): Promise<void> {
+    await this.#deps.runtime.startContainer(containerId);
   }
 
   /**
@@ -245,9 +254,11 @@ export class ContainerStarter {
       podIp: ctx.ips[0] ?? '',
       ports: container.ports ?? [],
     };
+    ctx.signal.throwIfAborted();
     try {
       await runHook(target, this.#deps, ctx.signal);
     } catch (err) {
+      if (ctx.signal.aborted) throw err; // cut off by us: whoever ends the pod stops the container
       this.#deps.recorder.event(about, 'Warning', 'FailedPostStartHook', 'PostStartHook failed');
       await this.#killAfterHook(ctx, container, containerId);
       throw new StartStepError({ reason: 'PostStartHookError', message: errorMessage(err) });
