@@ -4,12 +4,16 @@ import { silentLog } from '../core/log.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { WorkerState } from './pod-worker-state.ts';
+import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 
 let workers: Map<string, WorkerState>;
 let dirs: string[];
 let cgroups: string[];
 let steps: string[];
 let cgroupError: Error | undefined;
+let dirError: Error | undefined;
+/** What the last relist shows. */
+let relisted: RuntimePod[];
 let housekeeping: Housekeeping;
 let clock: FakeClock;
 let runtime: FakeRuntimeManager;
@@ -20,6 +24,8 @@ beforeEach(() => {
   cgroups = [];
   steps = [];
   cgroupError = undefined;
+  dirError = undefined;
+  relisted = [];
   clock = new FakeClock();
   runtime = new FakeRuntimeManager(clock);
   const step = (what: string) => void steps.push(what);
@@ -32,12 +38,21 @@ beforeEach(() => {
       update: () => {},
       forget: (uid) => workers.delete(uid),
     },
-    pleg: { pods: [], current: [], listed: Promise.resolve() },
+    pleg: {
+      get pods() {
+        return relisted;
+      },
+      current: [],
+      listed: Promise.resolve(),
+    },
     cache: { markStale: () => {}, remove: () => {} },
     runtime,
     volumes: {
       listPodDirs: async () => dirs,
-      removePodDir: async (uid) => step(`directory ${uid}`),
+      removePodDir: async (uid) => {
+        if (dirError !== undefined) throw dirError;
+        step(`directory ${uid}`);
+      },
       forgetPod: () => {},
     },
     probes: { removePod: () => {} },
@@ -67,6 +82,36 @@ test('a pod deleted while the agent was down leaves no cgroup behind', async () 
   });
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('volumes that could not be taken back go with the next pass, though the last relist still shows the pod', async () => {
+  const identity = { uid: 'u1', name: 'web', namespace: 'default' };
+  relisted = [{ ...identity, sandboxes: [{ id: 's', ready: true, createdAtMs: 0 }], containers: [] }];
+  dirs = ['u1'];
+  workers.set('u1', {
+    phase: 'finished',
+    identity,
+    pod: undefined,
+    deleted: true,
+    evicted: false,
+    graceSeconds: 1,
+    restartRequested: false,
+    statusOverride: undefined,
+  });
+  dirError = new Error('the driver is away');
+  await housekeeping.clean(new AbortController().signal);
+  dirError = undefined;
+  steps.length = 0;
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('a pod that still runs keeps its directory', async () => {
+  const sandboxes = [{ id: 's', ready: true, createdAtMs: 0 }];
+  relisted = [{ uid: 'u1', name: 'web', namespace: 'default', sandboxes, containers: [] }];
+  dirs = ['u1'];
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual([]);
 });
 
 test('a directory stays until the cgroup of its pod is gone, so that a later pass finds both', async () => {

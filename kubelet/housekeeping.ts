@@ -59,6 +59,8 @@ export class Housekeeping {
   readonly #deps: HousekeepingDeps;
   readonly #log: Logger;
   readonly #runner: SyncRunner;
+  /** Pods that the runtime has nothing of any more, whatever the last relist shows: of these only directories are left. */
+  readonly #leftovers = new Set<string>();
 
   constructor(deps: HousekeepingDeps) {
     this.#deps = deps;
@@ -146,8 +148,10 @@ export class Housekeeping {
       volumes.forgetPod(uid);
       try {
         await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
+        this.#leftovers.add(uid);
         await cgroups?.removePodCgroup(uid); // an orphan's: nobody has been through its clean-up
         await volumes.removePodDir(uid, signal);
+        this.#leftovers.delete(uid);
       } catch (err) {
         // What is left is found again: containers by garbage collection, directories as orphans.
         if (signal.aborted) return;
@@ -188,8 +192,11 @@ export class Housekeeping {
     const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
     const found = await Promise.all([volumes.listPodDirs(), cgroups?.listPodUids() ?? []]);
     let [orphans, failures] = [0, 0];
-    for (const uid of new Set(found.flat())) {
-      if (pods.get(uid) !== undefined || workers.state(uid) !== undefined || running.has(uid)) continue;
+    const uids = new Set(found.flat());
+    for (const uid of this.#leftovers) if (!uids.has(uid)) this.#leftovers.delete(uid);
+    for (const uid of uids) {
+      if (pods.get(uid) !== undefined || workers.state(uid) !== undefined) continue;
+      if (running.has(uid) && !this.#leftovers.has(uid)) continue;
       orphans++;
       try {
         await cgroups?.removePodCgroup(uid); // before the directory, by which an interrupted clean-up is found again
