@@ -81,6 +81,7 @@ export class FakeRuntime {
       })),
     status: (_verbose, opts) => this.#call('status', '', opts, () => this.#status()),
     runtimeConfig: (opts) => this.#call('runtimeConfig', '', opts, () => ({ linux: { cgroupDriver: 'CGROUPFS' } })),
+    updateRuntimeConfig: (podCidr, opts) => this.#call('updateRuntimeConfig', podCidr, opts, () => {}),
     runPodSandbox: (config, handler, opts) =>
       this.#call('runPodSandbox', config.metadata?.name ?? '', opts, () => this.state.runSandbox(config, handler)),
     stopPodSandbox: (id, opts) => this.#call('stopPodSandbox', id, opts, () => this.state.stopSandbox(id)),

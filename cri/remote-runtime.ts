@@ -96,6 +96,11 @@ export class RemoteRuntime extends CriService implements RuntimeService {
     return this.call('RuntimeConfig', 'runtime_config', {}, opts);
   }
 
+  async updateRuntimeConfig(podCidr: string, opts?: CriCallOptions): Promise<void> {
+    const request = { runtimeConfig: { networkConfig: { podCidr } } };
+    await this.call('UpdateRuntimeConfig', 'update_runtime_config', request, opts);
+  }
+
   async runPodSandbox(
     config: Init<msg.PodSandboxConfig>,
     runtimeHandler: string,

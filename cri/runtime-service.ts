@@ -65,6 +65,8 @@ export interface RuntimeService {
   status(verbose: boolean, opts?: CriCallOptions): Promise<StatusResponse>;
   /** @throws {CriError} UNIMPLEMENTED before containerd 2.0. */
   runtimeConfig(opts?: CriCallOptions): Promise<RuntimeConfigResponse>;
+  /** `podCidr`: ranges of pods, separated by commas, for a runtime that makes a network configuration of its own. */
+  updateRuntimeConfig(podCidr: string, opts?: CriCallOptions): Promise<void>;
 
   /** Returns the sandbox id. */
   runPodSandbox(config: Init<PodSandboxConfig>, runtimeHandler: string, opts?: CriCallOptions): Promise<string>;

@@ -1,6 +1,7 @@
 // The newest runtime status of each pod, read only when something says that it may have changed. Three things say so:
 // a runtime event, a relist that differs, and an action of ours (`markStale`). Between them a status costs no call.
 import type { Clock } from '../core/clock.ts';
+import type { KubeletObserver } from './metrics/observer.ts';
 import type { PodRuntimeStatus, RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 
@@ -22,12 +23,19 @@ interface Entry {
   readonly seq: number;
 }
 
+export interface PodCacheDeps {
+  readonly runtime: Pick<RuntimeManager, 'getPodStatus'>;
+  readonly observer?: Pick<KubeletObserver, 'podRelisted'>;
+  readonly clock: Clock;
+}
+
 /**
  * Order is counted, not timed: `seq` grows with each question to the runtime and each mark, so that two things within
  * one tick of a clock still have an order. A status answers for everything marked before its question was asked.
  */
 export class PodCache {
-  readonly #runtime: Pick<RuntimeManager, 'getPodStatus'>;
+  readonly #runtime: PodCacheDeps['runtime'];
+  readonly #observer: PodCacheDeps['observer'];
   readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
   readonly #instances = new Map<string, KnownInstance>();
@@ -39,8 +47,9 @@ export class PodCache {
   #listSeq = 0;
   #listedAtMs = 0;
 
-  constructor(deps: { runtime: Pick<RuntimeManager, 'getPodStatus'>; clock: Clock }) {
+  constructor(deps: PodCacheDeps) {
     this.#runtime = deps.runtime;
+    this.#observer = deps.observer;
     this.#clock = deps.clock;
   }
 
@@ -126,9 +135,11 @@ export class PodCache {
   #read(pod: PodIdentity): Promise<void> {
     const reading = (async () => {
       const seq = ++this.#seq;
+      const startMs = this.#clock.monotonicMs();
       try {
         this.#store(await this.#runtime.getPodStatus(pod.uid, pod.name, pod.namespace), seq);
       } finally {
+        this.#observer?.podRelisted((this.#clock.monotonicMs() - startMs) / 1000);
         this.#reads.delete(pod.uid);
       }
     })();

@@ -4,6 +4,8 @@ import type { Node } from '../../api/kinds.ts';
 import type { Task } from '../../core/tasks.ts';
 import { fileSystemBytes, type MachineInfo } from '../../host/machine.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { bootTimeMs } from '../../host/process-facts.ts';
+import { NodeStartup } from '../../kubelet/metrics/node-startup.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
 import { NameLookup } from '../../kubelet/node/name-lookup.ts';
 import { computeAddresses } from '../../kubelet/node/node-address.ts';
@@ -17,7 +19,14 @@ import type { AgentContext } from './shared.ts';
 /** What changes while the agent runs, and is asked for with each status. */
 export type ChangingFacts = Pick<
   NodeFacts,
-  'runtimeVersion' | 'images' | 'runtimeHandlers' | 'runtimeFeatures' | 'pressure' | 'notReady' | 'volumesInUse' | 'devices'
+  | 'runtimeVersion'
+  | 'images'
+  | 'runtimeHandlers'
+  | 'runtimeFeatures'
+  | 'pressure'
+  | 'notReady'
+  | 'volumesInUse'
+  | 'devices'
 >;
 
 export interface NodeStatusPartDeps {
@@ -62,6 +71,7 @@ export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps
     ...(settings.declaredFeatures === undefined ? {} : { declaredFeatures: settings.declaredFeatures }),
     ...(await deps.changing()),
   });
+  const startup = new NodeStartup(ctx.registry, bootTimeMs(), clock);
   const loop = new NodeStatusLoop(
     {
       identity,
@@ -69,7 +79,7 @@ export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps
       updateMs: settings.nodeStatusUpdateFrequencyMs,
       reportMs: settings.nodeStatusReportFrequencyMs,
     },
-    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events, clock, log, facts },
+    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events, startup, clock, log, facts },
   );
   const lease = new NodeLease(
     {

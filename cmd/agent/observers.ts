@@ -4,6 +4,7 @@ import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { CgroupObserver } from '../../host/observed-cgroups.ts';
 import { DEFAULT_BUCKETS_S, KubeletMetrics } from '../../kubelet/metrics/kubelet-metrics.ts';
 import { ProbeMetrics } from '../../kubelet/metrics/probe-metrics.ts';
+import { ResizeMetrics } from '../../kubelet/metrics/resize-metrics.ts';
 import type { CsiObserver } from '../../kubelet/volumes/csi/csi-client.ts';
 import type { ProberDeps } from '../../probes/prober.ts';
 import type { AgentContext } from './shared.ts';
@@ -13,6 +14,7 @@ const CSI_BUCKETS_S = [0.1, 0.15, 0.2, 0.5, 1, 1.5, 2, 2.5, 5, 10, 15, 25, 50, 1
 
 export interface Observers {
   readonly observer: KubeletMetrics;
+  readonly resizes: ResizeMetrics;
   readonly cgroups: CgroupObserver;
   readonly probes: Pick<ProberDeps, 'observe' | 'onRemoved'>;
   /** Of /metrics/probes. */
@@ -30,6 +32,7 @@ export function createObservers({ registry, clock }: Pick<AgentContext, 'registr
   });
   return {
     observer: new KubeletMetrics(registry, clock),
+    resizes: new ResizeMetrics(registry),
     cgroups: (operation_type, tookSeconds) => cgroupSeconds.observe({ operation_type }, tookSeconds),
     probes: {
       observe: (kind, { pod, container }, result, tookSeconds) =>
@@ -54,7 +57,11 @@ export function csiMetrics(registry: Registry): (driver: string) => CsiObserver 
 }
 
 /** `runtime`, whose sandboxes are counted and timed; upstream counts each as a pod that was started. */
-export function observedSandboxes(runtime: RuntimeService, registry: Registry): RuntimeService {
+export function observedSandboxes(
+  runtime: RuntimeService,
+  registry: Registry,
+  observer: Pick<KubeletMetrics, 'counted'>,
+): RuntimeService {
   const registers = [registry];
   const counter = (name: string, help: string) => new Counter({ name, help, registers });
   const labelNames = ['runtime_handler'] as const;
@@ -75,12 +82,15 @@ export function observedSandboxes(runtime: RuntimeService, registry: Registry): 
   const failed = counter('kubelet_started_pods_errors_total', 'Starts of pods that failed');
   const runPodSandbox: RuntimeService['runPodSandbox'] = async (config, handler, opts) => {
     const startMs = performance.now();
+    const isNamespaced = config.linux?.securityContext?.namespaceOptions?.usernsOptions?.mode === 'POD';
     started.inc();
+    if (isNamespaced) observer.counted('kubelet_started_user_namespaced_pods_total');
     try {
       return await runtime.runPodSandbox(config, handler, opts);
     } catch (err) {
       errors.inc({ runtime_handler: handler });
       failed.inc();
+      if (isNamespaced) observer.counted('kubelet_started_user_namespaced_pods_errors_total');
       throw err;
     } finally {
       duration.observe({ runtime_handler: handler }, (performance.now() - startMs) / 1000);

@@ -4,6 +4,7 @@ import { Counter, Gauge, type Registry } from '../../core/metrics.ts';
 import { parseMaxOpenFiles } from '../../host/process-facts.ts';
 import { GATES } from '../config/feature-gates.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
+import { registerRegisteredMetrics } from './registered-metrics.ts';
 
 /** Nothing is read before a scrape. */
 export function processMetrics(registry: Registry): void {
@@ -38,6 +39,7 @@ function virtualBytes(): number {
 
 /** `gates` as they are in effect, by name. */
 export function buildMetrics(registry: Registry, gates: ReadonlyMap<string, boolean>): void {
+  registerRegisteredMetrics(registry);
   const [major = '', minor = ''] = KUBERNETES_VERSION.slice(1).split('.');
   const build = new Gauge({
     name: 'kubernetes_build_info',

@@ -13,6 +13,7 @@ import type { MachineInfo } from '../../host/machine.ts';
 import { cgroupOfProcess, findProcesses } from '../../host/process-facts.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { figureEndpoints } from '../../kubelet/metrics/endpoints.ts';
+import { registerLogGauge } from '../../kubelet/metrics/log-gauge.ts';
 import { registerPodGauges } from '../../kubelet/metrics/pod-gauges.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { registerVolumeGauges } from '../../kubelet/metrics/volume-gauges.ts';
@@ -81,6 +82,7 @@ export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPa
     directories: async () => [rootDir, ...(await imageDirs(images))],
   };
   registerPodGauges(registry, deps.kubelet);
+  registerLogGauge(registry, { storage, targets });
   registerVolumeGauges(registry, {
     pods: () => deps.kubelet().desiredPods(),
     volumes: (pods) => stats.volumes(pods),

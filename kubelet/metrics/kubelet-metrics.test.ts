@@ -3,6 +3,8 @@ import type { Pod, PodStatus } from '../../api/pod.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { Registry } from '../../core/metrics.ts';
 import { containerKind, imageSizeLabel, KubeletMetrics } from './kubelet-metrics.ts';
+import { registerLogGauge } from './log-gauge.ts';
+import { NodeStartup } from './node-startup.ts';
 import { countPods, registerPodGauges } from './pod-gauges.ts';
 import { PodStarts } from './pod-starts.ts';
 import { ProbeMetrics } from './probe-metrics.ts';
@@ -40,7 +42,13 @@ test('the start of a pod counts once, when all its containers run', async () => 
   expect(starts.status('a', { phase: 'Pending' })).toBeUndefined();
   const half = { phase: 'Running', containerStatuses: [{ state: { running: {} } }, { state: { waiting: {} } }] };
   expect(starts.status('a', half as unknown as PodStatus)).toBeUndefined();
-  expect(starts.status('a', running)).toEqual({ sinceSeenSeconds: 4, totalSeconds: 5, sliSeconds: 3 });
+  expect(starts.status('a', running)).toEqual({
+    sinceSeenSeconds: 4,
+    totalSeconds: 5,
+    sliSeconds: 3,
+    isStateful: false,
+    isFirstOnNetwork: true,
+  });
   expect(starts.status('a', running)).toBeUndefined();
 });
 
@@ -68,6 +76,88 @@ test('a pod with a claim is not in the SLI, but in the others', async () => {
       'kubelet_containers_per_pod_count_sum 1',
     ]),
   );
+});
+
+test('the first pod with a network of its own is told apart', async () => {
+  const start = async (uid: string, tookMs: number, more: object = {}) => {
+    metrics.podSeen(podNamed(uid, more));
+    await clock.advance(tookMs);
+    metrics.podStatus(uid, running);
+  };
+  const first = (seconds: number) => `kubelet_first_network_pod_start_sli_duration_seconds ${seconds}`;
+  await start('host', 2_000, { hostNetwork: true });
+  expect(await lines()).toContain(first(0));
+  await start('claim', 3_000, { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'x' } }] });
+  await start('later', 4_000);
+  expect(await lines()).toContain(first(3));
+});
+
+test('what happens seldom is shown from the start', async () => {
+  expect(await lines()).toContain('kubelet_sleep_action_terminated_early_total 0');
+  metrics.counted('kubelet_sleep_action_terminated_early_total');
+  metrics.counted('kubelet_image_volume_requested_total', 3);
+  metrics.podRestarted(true);
+  metrics.podRestarted(false);
+  metrics.orphansCleaned(4, 1);
+  metrics.podRelisted(0.002);
+  expect(await lines()).toEqual(
+    expect.arrayContaining([
+      'kubelet_sleep_action_terminated_early_total 1',
+      'kubelet_image_volume_requested_total 3',
+      'kubelet_restarted_pods_total{static="true"} 1',
+      'kubelet_restarted_pods_total{static=""} 1',
+      'kubelet_orphan_pod_cleaned_volumes 4',
+      'kubelet_orphan_pod_cleaned_volumes_errors 1',
+      'kubelet_pleg_pod_relist_duration_seconds_bucket{le="0.005"} 1',
+    ]),
+  );
+});
+
+test('a new node tells how long it took; one that was there already does not', async () => {
+  const bootedAtMs = clock.now() - 30_000;
+  const startup = new NodeStartup(registry, bootedAtMs, clock);
+  startup.ready(); // of a Node that was there: nothing was registered
+  await clock.advance(1_000);
+  startup.registering();
+  await clock.advance(2_000);
+  startup.registering(); // another try
+  startup.registered();
+  await clock.advance(4_000);
+  startup.ready();
+  await clock.advance(8_000);
+  startup.registered();
+  startup.ready();
+  const shown = (await lines()).filter((line) => line.startsWith('kubelet_node_startup_'));
+  expect(shown.toSorted()).toEqual([
+    'kubelet_node_startup_duration_seconds 37',
+    'kubelet_node_startup_post_registration_duration_seconds 4',
+    'kubelet_node_startup_pre_kubelet_duration_seconds 30',
+    'kubelet_node_startup_pre_registration_duration_seconds 1',
+    'kubelet_node_startup_registration_duration_seconds 2',
+  ]);
+});
+
+test('the logs of each container, those of pods that are gone no more', async () => {
+  const use = (usedBytes: number) => ({ usedBytes, inodesUsed: 1 });
+  const logs = new Map([
+    [
+      'a',
+      {
+        containers: new Map([
+          ['c', use(10)],
+          ['side', use(20)],
+        ]),
+      },
+    ],
+    ['gone', { containers: new Map([['c', use(30)]]) }],
+  ]);
+  const targets = [{ uid: 'a', namespace: 'default', name: 'web' }];
+  registerLogGauge(registry, { storage: { logs: async () => logs as never }, targets: () => targets as never });
+  const shown = (await lines()).filter((line) => line.startsWith('kubelet_container_log_filesystem'));
+  expect(shown).toEqual([
+    'kubelet_container_log_filesystem_used_bytes{uid="a",namespace="default",pod="web",container="c"} 10',
+    'kubelet_container_log_filesystem_used_bytes{uid="a",namespace="default",pod="web",container="side"} 20',
+  ]);
 });
 
 test('the end of a container counts once, and not again for an agent that was started anew', async () => {
@@ -173,9 +263,11 @@ test('pods and containers are counted when somebody asks', async () => {
     'kubelet_working_pods{lifecycle="sync",config="desired",static="true"} 1',
     'kubelet_working_pods{lifecycle="terminated",config="orphan",static=""} 1',
     'kubelet_working_pods{lifecycle="terminating",config="runtime_only",static="unknown"} 1',
+    'kubelet_working_pods{lifecycle="sync",config="orphan",static=""} 0',
   ]) {
     expect(text).toContain(`${line}\n`);
   }
+  expect(text.match(/^kubelet_working_pods\{/gm)).toHaveLength(15);
 });
 
 test('series of probes go with their pod', async () => {

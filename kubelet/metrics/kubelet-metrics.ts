@@ -5,6 +5,7 @@ import { Counter, Gauge, Histogram, type Registry } from '../../core/metrics.ts'
 import { ContainerEnds } from './container-ends.ts';
 import type { ContainerKind, KubeletObserver, PodWork } from './observer.ts';
 import { PodStarts } from './pod-starts.ts';
+import { type Seldom, SeldomMetrics } from './seldom-metrics.ts';
 
 /** prometheus.DefBuckets. */
 export const DEFAULT_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -45,6 +46,7 @@ export function containerKind(pod: Pod, name: string): ContainerKind {
 export class KubeletMetrics implements KubeletObserver {
   readonly #starts: PodStarts;
   readonly #ends = new ContainerEnds();
+  readonly #seldom: SeldomMetrics;
   readonly #rejections: Counter<'reason'>;
   readonly #preemptions: Counter<'preemption_signal'>;
   readonly #work: Histogram<'operation_type'>;
@@ -52,9 +54,11 @@ export class KubeletMetrics implements KubeletObserver {
   readonly #start: Histogram;
   readonly #startSli: Histogram;
   readonly #startTotal: Histogram;
+  readonly #firstStart: Gauge;
   readonly #statusWrites: Histogram;
   readonly #relist: Histogram;
   readonly #relistInterval: Histogram;
+  readonly #podRelist: Histogram;
   readonly #relistSeen: Gauge;
   readonly #containersPerPod: Histogram;
   readonly #containers: Counter<'container_type'>;
@@ -71,6 +75,7 @@ export class KubeletMetrics implements KubeletObserver {
       new Histogram({ name, help, buckets, registers });
     this.#clock = clock;
     this.#starts = new PodStarts(clock);
+    this.#seldom = new SeldomMetrics(registry);
     this.#rejections = new Counter({
       name: 'kubelet_admission_rejections_total',
       help: 'Pods that were refused, by reason',
@@ -109,6 +114,11 @@ export class KubeletMetrics implements KubeletObserver {
       'From the creation of a pod to all its containers running, seconds',
       START_BUCKETS_S,
     );
+    this.#firstStart = new Gauge({
+      name: 'kubelet_first_network_pod_start_sli_duration_seconds',
+      help: 'The same of the first pod with a network of its own, of whatever kind it is, seconds',
+      registers,
+    });
     this.#statusWrites = times(
       'kubelet_pod_status_sync_duration_seconds',
       'From a change of a pod status to the API server having it, seconds',
@@ -116,6 +126,10 @@ export class KubeletMetrics implements KubeletObserver {
     );
     this.#relist = times('kubelet_pleg_relist_duration_seconds', 'Time to list all pods of the runtime, seconds');
     this.#relistInterval = times('kubelet_pleg_relist_interval_seconds', 'Time between such lists, seconds');
+    this.#podRelist = times(
+      'kubelet_pleg_pod_relist_duration_seconds',
+      'Time to ask for the status of one pod, seconds',
+    );
     this.#relistSeen = new Gauge({
       name: 'kubelet_pleg_last_seen_seconds',
       help: 'When the pods of the runtime were last listed, unix seconds',
@@ -192,7 +206,8 @@ export class KubeletMetrics implements KubeletObserver {
     if (start === undefined) return;
     this.#start.observe(start.sinceSeenSeconds);
     this.#startTotal.observe(start.totalSeconds);
-    if (start.sliSeconds !== undefined) this.#startSli.observe(start.sliSeconds);
+    if (!start.isStateful) this.#startSli.observe(start.sliSeconds);
+    if (start.isFirstOnNetwork) this.#firstStart.set(start.sliSeconds);
   }
 
   podGone(uid: string): void {
@@ -228,5 +243,21 @@ export class KubeletMetrics implements KubeletObserver {
   volumeOperation(plugin: string, operation: string, tookSeconds: number, ok: boolean): void {
     const status = ok ? 'success' : 'fail-unknown';
     this.#storage.observe({ volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }, tookSeconds);
+  }
+
+  podRelisted(tookSeconds: number): void {
+    this.#podRelist.observe(tookSeconds);
+  }
+
+  podRestarted(isStatic: boolean): void {
+    this.#seldom.podRestarted(isStatic);
+  }
+
+  orphansCleaned(pods: number, failures: number): void {
+    this.#seldom.orphansCleaned(pods, failures);
+  }
+
+  counted(what: Seldom, times = 1): void {
+    this.#seldom.counted(what, times);
   }
 }

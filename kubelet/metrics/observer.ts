@@ -1,6 +1,7 @@
 // What parts of the kubelet tell whoever counts and times it. Calls are cheap and must not throw; without an observer
 // nothing is counted.
 import type { Pod, PodStatus } from '../../api/pod.ts';
+import type { Seldom } from './seldom-metrics.ts';
 
 export type PodWork = 'create' | 'update' | 'sync';
 export type ContainerKind = 'container' | 'init_container' | 'ephemeral_container';
@@ -29,4 +30,12 @@ export interface KubeletObserver {
   imageRemoved(why: 'age' | 'space'): void;
   /** `plugin` and `operation` in upstream's words. */
   volumeOperation(plugin: string, operation: string, tookSeconds: number, ok: boolean): void;
+  /** The status of one pod was asked of the runtime. */
+  podRelisted(tookSeconds: number): void;
+  /** A pod was ended and is begun anew under the same uid. */
+  podRestarted(isStatic: boolean): void;
+  /** What pods that are gone had left behind, in one pass: so many had something, of so many it could not be removed. */
+  orphansCleaned(pods: number, failures: number): void;
+  /** Something that is only counted happened. */
+  counted(what: Seldom, times?: number): void;
 }

@@ -7,14 +7,19 @@ export interface PodStart {
   readonly sinceSeenSeconds: number;
   /** From its creation in the API, seconds. */
   readonly totalSeconds: number;
-  /** The same without image pulls; undefined for pods that wait for storage of a kind that outlives them. */
-  readonly sliSeconds: number | undefined;
+  /** The same without image pulls. */
+  readonly sliSeconds: number;
+  /** It waited for storage of a kind that outlives pods, which no promise about starts covers. */
+  readonly isStateful: boolean;
+  /** No pod with a network of its own was started before: it may have waited for the network of the node. */
+  readonly isFirstOnNetwork: boolean;
 }
 
 interface Starting {
   readonly createdAtMs: number;
   readonly seenAtMs: number;
   readonly isStateful: boolean;
+  readonly hasOwnNetwork: boolean;
   pullingSeconds: number;
 }
 
@@ -24,6 +29,7 @@ const MAX_STARTING = 1000;
 export class PodStarts {
   readonly #clock: Clock;
   readonly #starting = new Map<string, Starting>();
+  #hasNetwork = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -37,7 +43,8 @@ export class PodStarts {
     const seenAtMs = this.#clock.now();
     const createdAtMs = creationTimestamp === undefined ? seenAtMs : Date.parse(String(creationTimestamp));
     const isStateful = (pod.spec?.volumes ?? []).some((v) => v.persistentVolumeClaim ?? v.ephemeral ?? v.csi);
-    this.#starting.set(uid, { createdAtMs, seenAtMs, isStateful, pullingSeconds: 0 });
+    const hasOwnNetwork = pod.spec?.hostNetwork !== true;
+    this.#starting.set(uid, { createdAtMs, seenAtMs, isStateful, hasOwnNetwork, pullingSeconds: 0 });
   }
 
   pulled(uid: string, tookSeconds: number): void {
@@ -56,10 +63,14 @@ export class PodStarts {
     if (!isRunning) return undefined; // it is over already
     const nowMs = this.#clock.now();
     const totalSeconds = Math.max(0, nowMs - pod.createdAtMs) / 1000;
+    const isFirstOnNetwork = pod.hasOwnNetwork && !this.#hasNetwork;
+    this.#hasNetwork ||= pod.hasOwnNetwork;
     return {
       sinceSeenSeconds: Math.max(0, nowMs - pod.seenAtMs) / 1000,
       totalSeconds,
-      sliSeconds: pod.isStateful ? undefined : Math.max(0, totalSeconds - pod.pullingSeconds),
+      sliSeconds: Math.max(0, totalSeconds - pod.pullingSeconds),
+      isStateful: pod.isStateful,
+      isFirstOnNetwork,
     };
   }
 

@@ -10,6 +10,7 @@ import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { SyncRunner } from '../../core/sync-runner.ts';
+import type { StartupObserver } from '../metrics/node-startup.ts';
 import { computeNodeStatus, isStatusChanged, type NodeFacts } from './node-status.ts';
 import { initialNode, type NodeIdentity, nodePatch, registerOnce, withKeptMetadata } from './registration.ts';
 
@@ -27,6 +28,7 @@ export interface StatusLoopDeps {
   /** The informer on the own Node (`metadata.name=<name>`); read on the first try of a round. */
   readonly ownNode: ReadonlyStore<Node>;
   readonly events: EventRecorder;
+  readonly startup?: StartupObserver;
   readonly clock: Clock;
   readonly log: Logger;
   /** Gathers what is known now. */
@@ -116,10 +118,13 @@ export class NodeStatusLoop {
       try {
         const { status, eventReasons } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
         const initial: Node = { ...initialNode(this.#opts.identity), status };
+        this.#deps.startup?.registering();
         this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, {
           timeoutMs: this.#opts.updateMs,
+          onCreated: () => this.#deps.startup?.registered(),
           isFresh: this.#opts.identity.isFresh ?? false,
         });
+        this.#noticeReady(status);
         this.#log.info({ node: this.#opts.identity.nodeName }, 'node registered');
         for (const reason of eventReasons) this.#statusEvent(reason);
         return;
@@ -154,7 +159,12 @@ export class NodeStatusLoop {
     const spread = isChanged || this.#lastReportMs === undefined;
     this.#reportDelayMs = spread ? (this.#random() - 0.5) * this.#opts.reportMs : 0;
     this.#lastReportMs = clock.monotonicMs();
+    this.#noticeReady(computed.status);
     for (const reason of computed.eventReasons) this.#statusEvent(reason);
+  }
+
+  #noticeReady({ conditions }: NonNullable<Node['status']>): void {
+    if (conditions?.some((c) => c.type === 'Ready' && c.status === 'True')) this.#deps.startup?.ready();
   }
 
   /** What the informer holds, unless our own last answer is newer. Versions of one object on one server only grow. */

@@ -5,12 +5,15 @@ import type { Pod } from '../../api/pod.ts';
 import { podRequests } from '../../api/pod-resources.ts';
 import { parseQuantity, type Quantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { type AdmissionInput, admit } from '../admission.ts';
+import type { InfeasibleDetail } from '../metrics/resize-metrics.ts';
 import { isStaticPod } from '../pod-manager.ts';
 import type { PendingReason } from './resize-conditions.ts';
 
 export interface ResizeRefusal {
   readonly reason: PendingReason;
   readonly message: string;
+  /** Of what is infeasible, for metrics. */
+  readonly detail?: InfeasibleDetail;
 }
 
 /**
@@ -19,8 +22,9 @@ export interface ResizeRefusal {
  */
 export function refuseResize(input: AdmissionInput): ResizeRefusal | undefined {
   const rejection = admit(input); // first: it finds amounts that cannot be read
-  const never = isStaticPod(input.pod) ? NO_STATIC_PODS : rejection === undefined ? undefined : beyondNode(input);
-  if (never !== undefined) return { reason: 'Infeasible', message: never };
+  if (isStaticPod(input.pod)) return { reason: 'Infeasible', message: NO_STATIC_PODS, detail: 'static_pod' };
+  const never = rejection === undefined ? undefined : beyondNode(input);
+  if (never !== undefined) return { reason: 'Infeasible', message: never, detail: 'insufficient_node_allocatable' };
   return rejection === undefined ? undefined : { reason: 'Deferred', message: rejection.message };
 }
 

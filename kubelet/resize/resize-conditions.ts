@@ -5,6 +5,7 @@ import { formatTime } from '../../api/meta.ts';
 import type { Pod, PodCondition } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Clock } from '../../core/clock.ts';
+import type { InfeasibleDetail, ResizeObserver } from '../metrics/resize-metrics.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { resizeText } from './resize-texts.ts';
 
@@ -24,14 +25,23 @@ interface PodState {
   readonly inProgress?: State | undefined;
 }
 
+export interface ResizeConditionsDeps {
+  readonly events: EventRecorder;
+  readonly resizes?: ResizeObserver;
+  readonly clock: Clock;
+}
+
 export class ResizeConditions {
   readonly #events: EventRecorder;
+  readonly #observer: ResizeObserver | undefined;
   readonly #clock: Clock;
   readonly #pods = new Map<string, PodState>();
 
-  constructor(deps: { readonly events: EventRecorder; readonly clock: Clock }) {
+  constructor(deps: ResizeConditionsDeps) {
     this.#events = deps.events;
+    this.#observer = deps.resizes;
     this.#clock = deps.clock;
+    this.#count();
   }
 
   /** In the order of a status; empty for nearly every pod. */
@@ -48,14 +58,15 @@ export class ResizeConditions {
     return this.#pods.get(podUid)?.pending?.sinceMs;
   }
 
-  /** True when that is news. */
-  setPending(pod: Pod, reason: PendingReason, message: string): boolean {
+  /** True when that is news. `detail`: why it can never be. */
+  setPending(pod: Pod, reason: PendingReason, message: string, detail?: InfeasibleDetail): boolean {
     const uid = pod.metadata?.uid ?? '';
     const before = this.#pods.get(uid)?.pending;
     const generation = generationOf(pod);
     if (before?.reason === reason && before.message === message && before.generation === generation) return false;
     const sinceMs = before?.sinceMs ?? this.#clock.now();
     this.#change(uid, { pending: { reason, message, generation, sinceMs } });
+    if (detail !== undefined) this.#observer?.resizeInfeasible(detail);
     this.#tell(pod, 'Warning', `Resize${reason}`, resizeText(reason, pod, generation, message));
     return true;
   }
@@ -85,6 +96,7 @@ export class ResizeConditions {
       this.#change(uid, { inProgress });
     } else if (before !== undefined) {
       this.#change(uid, { inProgress: undefined });
+      this.#observer?.resizeMade(this.#clock.now() - before.sinceMs, true);
       this.#tell(pod, 'Normal', 'ResizeCompleted', resizeText('completed', pod, before.generation));
     }
   }
@@ -97,17 +109,27 @@ export class ResizeConditions {
     const generation = before?.generation ?? generationOf(pod);
     const sinceMs = before?.sinceMs ?? this.#clock.now();
     this.#change(uid, { inProgress: { reason: 'Error', message, generation, sinceMs } });
+    this.#observer?.resizeMade(this.#clock.now() - sinceMs, false);
     this.#tell(pod, 'Warning', 'ResizeError', resizeText('error', pod, generation, message));
   }
 
   forget(podUid: string): void {
-    this.#pods.delete(podUid);
+    if (this.#pods.delete(podUid)) this.#count();
   }
 
   #change(uid: string, part: PodState): void {
     const next = { ...this.#pods.get(uid), ...part };
     if (next.pending === undefined && next.inProgress === undefined) this.#pods.delete(uid);
     else this.#pods.set(uid, next);
+    this.#count();
+  }
+
+  /** Few pods are resized at any time. */
+  #count(): void {
+    const states = [...this.#pods.values()];
+    const pending = (reason: PendingReason) => states.filter((s) => s.pending?.reason === reason).length;
+    const inProgress = states.filter((s) => s.inProgress !== undefined).length;
+    this.#observer?.resizeCounts({ deferred: pending('Deferred'), infeasible: pending('Infeasible'), inProgress });
   }
 
   #tell(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void {

@@ -8,6 +8,7 @@ import { podQosClass } from '../../api/qos.ts';
 import { compareQuantities, type Quantity, ZERO_QUANTITY } from '../../api/quantity.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
+import type { ResizeObserver, ResizeTrigger } from '../metrics/resize-metrics.ts';
 import type { Allocations } from './allocations.ts';
 import { RESIZABLE_RESOURCES } from './pod-allocation.ts';
 import type { ResizeRefusal } from './resize-admission.ts';
@@ -24,6 +25,7 @@ export interface ResizeQueueDeps {
   readonly onChanged: (uid: string) => void;
   readonly allocations: Pick<Allocations, 'apply' | 'allocate' | 'isResizeWanted'>;
   readonly conditions: Pick<ResizeConditions, 'setPending' | 'clearPending' | 'pendingSinceMs' | 'started'>;
+  readonly resizes?: Pick<ResizeObserver, 'deferredResizeAccepted'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -68,14 +70,14 @@ export class ResizeQueue implements Disposable {
   }
 
   /** Something may have made room. Costs nothing while no pod waits. */
-  retry(): void {
+  retry(trigger: ResizeTrigger = 'pod_updated'): void {
     if (this.#pending.size === 0 || !this.#deps.allPodsKnown()) return;
     const pods = [...this.#pending].flatMap((uid) => this.#deps.getPod(uid) ?? []);
     const waiting = new Set<string>();
     for (const { uid } of pods.map((pod) => this.#rank(pod)).sort(byUrgency)) {
       // Asked for anew: what was given to one changes what is left for the next.
       const pod = pods.find((p) => p.metadata?.uid === uid);
-      if (pod !== undefined && this.#tryResize(uid, pod) === 'deferred') waiting.add(uid);
+      if (pod !== undefined && this.#tryResize(uid, pod, trigger) === 'deferred') waiting.add(uid);
     }
     this.#pending = waiting;
     this.#arm();
@@ -86,17 +88,18 @@ export class ResizeQueue implements Disposable {
     this.#timer?.[Symbol.dispose]();
   }
 
-  #tryResize(uid: string, pod: Pod): 'done' | 'deferred' | 'infeasible' {
-    const { allocations, conditions, onChanged, refuse } = this.#deps;
+  #tryResize(uid: string, pod: Pod, trigger: ResizeTrigger): 'done' | 'deferred' | 'infeasible' {
+    const { allocations, conditions, onChanged, refuse, resizes } = this.#deps;
     if (!allocations.isResizeWanted(pod)) {
       if (conditions.clearPending(uid)) onChanged(uid);
       return 'done';
     }
     const refusal = refuse(pod);
     if (refusal !== undefined) {
-      if (conditions.setPending(pod, refusal.reason, refusal.message)) onChanged(uid);
+      if (conditions.setPending(pod, refusal.reason, refusal.message, refusal.detail)) onChanged(uid);
       return refusal.reason === 'Infeasible' ? 'infeasible' : 'deferred';
     }
+    if (conditions.pendingSinceMs(uid) !== undefined) resizes?.deferredResizeAccepted(trigger);
     allocations.allocate(pod);
     conditions.started(pod);
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, podUid: uid }, 'pod resized');
@@ -120,7 +123,7 @@ export class ResizeQueue implements Disposable {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
     if (this.#pending.size === 0 || this.#isDisposed) return;
-    this.#timer = this.#deps.clock.setTimer(RETRY_MS, () => this.retry());
+    this.#timer = this.#deps.clock.setTimer(RETRY_MS, () => this.retry('periodic_retry'));
   }
 }
 

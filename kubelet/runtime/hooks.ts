@@ -7,6 +7,7 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
+import type { KubeletObserver } from '../metrics/observer.ts';
 import type { LifecycleHandler } from './labels.ts';
 
 const USER_AGENT = 'kube-lifecycle/1.36';
@@ -31,6 +32,7 @@ export interface HookDeps {
   readonly runtime: RuntimeService;
   readonly clock: Clock;
   readonly recorder: EventRecorder;
+  readonly observer?: Pick<KubeletObserver, 'counted'>;
 }
 
 /** Runs one handler to its end. @throws Error with the message that Kubernetes shows; also when `signal` aborts. */
@@ -48,6 +50,7 @@ export async function runHook(target: HookTarget, deps: HookDeps, signal: AbortS
   } else if (handler.sleep !== undefined) {
     if (handler.sleep.seconds > 0) await deps.clock.sleep(handler.sleep.seconds * 1000, signal);
     if (signal.aborted) {
+      deps.observer?.counted('kubelet_sleep_action_terminated_early_total');
       const why = 'container terminated before sleep hook finished';
       throw new Error(`Sleep lifecycle hook (${handler.sleep.seconds}) ${where} ${why}`);
     }
@@ -95,6 +98,7 @@ async function runHttpHook(target: HookTarget, action: HttpAction, deps: HookDep
     await getFollowing(new URL(url.href.replace(/^https:/, 'http:')), safe, signal);
     const message = `request to HTTPS lifecycle hook ${url.host} got HTTP response, retry with HTTP succeeded`;
     deps.recorder.event(target.about, 'Warning', 'LifecycleHTTPFallback', message);
+    deps.observer?.counted('kubelet_lifecycle_handler_http_fallbacks_total');
   }
 }
 

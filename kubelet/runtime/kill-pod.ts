@@ -27,7 +27,7 @@ export interface KillContainerInput {
   readonly signal?: AbortSignal;
 }
 
-type KillDeps = Pick<RuntimeDeps, 'runtime' | 'recorder' | 'clock' | 'log'>;
+type KillDeps = Pick<RuntimeDeps, 'runtime' | 'recorder' | 'observer' | 'clock' | 'log'>;
 
 interface RunningHook {
   readonly ended: Promise<void>;

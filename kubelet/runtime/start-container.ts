@@ -6,6 +6,7 @@ import { type Pod, podDescription } from '../../api/pod.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { ContainerConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import type { Seldom } from '../metrics/seldom-metrics.ts';
 import { resizableContainers, sameResources } from '../resize/pod-allocation.ts';
 import { containerHash } from './container-hash.ts';
 import { runHook } from './hooks.ts';
@@ -21,6 +22,8 @@ import { type ContainerPreparation, ContainerPreparer, settled } from './prepare
 import { withoutRuncFaults } from './runc-faults.ts';
 import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
 import type { ContainerStartFailure } from './runtime-manager.ts';
+
+type ImageVolumeCount = Extract<Seldom, `kubelet_image_volume_${string}`>;
 
 export interface StartContext {
   readonly pod: Pod;
@@ -132,6 +135,9 @@ export class ContainerStarter {
     const { images, failures } = imagesOf(container, ctx.imageVolumes, this.#deps.imageVolumesMissing);
     for (const { message } of failures) this.#deps.recorder.event(about, 'Warning', 'Failed', `Error: ${message}`);
     const failure = failures.at(-1);
+    const count = (what: ImageVolumeCount, times: number) => times > 0 && this.#deps.observer?.counted(what, times);
+    count('kubelet_image_volume_requested_total', images.size + failures.length);
+    count('kubelet_image_volume_mounted_errors_total', failures.length);
     if (failure !== undefined) throw new StartStepError(failure);
     const image = await this.#ensureImage(ctx, container, about, prepared.lookedUp);
     let made: { config: Init<ContainerConfig>; restartCount: number };
@@ -153,10 +159,12 @@ export class ContainerStarter {
         throw new StartFailed(err, created);
       }
     }).catch((err: unknown) => {
+      count('kubelet_image_volume_mounted_errors_total', images.size);
       if (!(err instanceof StartFailed)) throw err;
       const text = errorMessage(err.cause).replaceAll(err.containerId, container.name);
       throw this.#failed(about, 'RunContainerError', text);
     });
+    count('kubelet_image_volume_mounted_succeed_total', images.size);
     return { id, restartCount: made.restartCount };
   }
 
