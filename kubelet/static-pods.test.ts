@@ -1,4 +1,5 @@
 // Static pods from real files through the whole pod side of the agent: their mirrors, their order, their ends.
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -62,6 +63,17 @@ const mirror = (name: string): Pod | undefined => agent.stored(`${name}-node-1`)
 const imageOf = (name: string) => mirror(name)?.spec?.containers[0]?.image;
 const hashOf = (name: string) => mirror(name)?.metadata?.annotations?.['kubernetes.io/config.mirror'];
 const phaseOf = (name: string) => mirror(name)?.status?.phase;
+
+test('a static pod is known by its own uid and by that of its mirror', async () => {
+  await put('web', 'busybox');
+  const kubelet = start();
+  await until(() => phaseOf('web') === 'Running');
+  const web = kubelet.podByName('default', 'web-node-1')!;
+  expect(mirror('web')!.metadata!.uid).not.toBe(web.metadata!.uid);
+  expect(kubelet.hasUid(web, web.metadata!.uid!)).toBe(true);
+  await until(() => kubelet.hasUid(web, mirror('web')!.metadata!.uid!));
+  expect(kubelet.hasUid(web, 'another')).toBe(false);
+});
 
 test('a static pod runs before the API server has said a word, and shows as soon as the Node does', async () => {
   const nodes = new Store<Node>();
@@ -132,6 +144,20 @@ test('taken away and put back as it was while it ends: it runs again, under the 
   const running = () => agent.runtime.containersOf(uid).filter((c) => c.state === 'running');
   await until(() => running().length === 1 && phaseOf('web') === 'Running');
   expect(hashOf('web')).toBe(uid);
+});
+
+test('taken away and put back in one go: it ends, and runs again as a restart', async () => {
+  const kubelet = start();
+  await put('web', 'busybox');
+  const status = () => kubelet.podByName('default', 'web-node-1')?.status?.containerStatuses?.[0];
+  await until(() => status()?.state?.running !== undefined);
+  const file = path.join(dir, 'web.json');
+  const manifest = readFileSync(file, 'utf8');
+  rmSync(file);
+  writeFileSync(file, manifest);
+  await until(
+    () => status()?.restartCount === 1 && status()?.state?.running !== undefined && phaseOf('web') === 'Running',
+  );
 });
 
 test('a mirror that somebody asks to end is replaced; the pod does not notice', async () => {

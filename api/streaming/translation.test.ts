@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { Duplex, duplexPair } from 'node:stream';
@@ -188,18 +189,19 @@ test('a connection to the runtime that is reset before or behind its streams fai
 test('a client that goes away while the runtime is dialled leaves no session behind', async () => {
   const dialled = Promise.withResolvers<void>();
   runtime.server.removeAllListeners('upgrade');
-  const ended = new Promise<void>((resolve) => {
-    runtime.server.on('upgrade', (_request, socket) => {
-      socket.resume().on('error', () => {}).on('close', () => resolve());
-      dialled.resolve();
-      void gone.then(() => socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n'));
-    });
+  const ended = Promise.withResolvers<void>();
+  runtime.server.on('upgrade', async (_request, socket) => {
+    socket.resume().on('error', () => {});
+    socket.on('end', () => socket.end()).on('close', () => ended.resolve());
+    dialled.resolve();
+    await gone;
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n');
   });
   const ws = client();
-  const gone = new Promise<void>((resolve) => ws.on('close', () => resolve()));
+  const gone = once(ws, 'close');
   await dialled.promise;
   ws.terminate();
-  await ended;
+  await ended.promise;
 });
 
 test('a runtime that dies in the middle ends with InternalError, not with silence', async () => {

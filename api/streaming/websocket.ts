@@ -26,7 +26,7 @@ export class HandshakeFailed extends Error {
   override readonly name = 'HandshakeFailed';
 }
 
-/** Answers 101 with `protocol`. Nothing is read before `readMessages`: no message comes too early. @throws {HandshakeFailed} */
+/** Answers 101 with `protocol`, '' for none. Nothing is read before `readMessages`: no message comes too early. @throws {HandshakeFailed} */
 export function acceptWebSocket(
   request: IncomingMessage,
   socket: Duplex,
@@ -43,7 +43,7 @@ export function acceptWebSocket(
   const { 'sec-websocket-protocol': _offered, ...headers } = request.headers;
   const plain = Object.create(request, { headers: { value: headers } }) as IncomingMessage;
   return new Promise((resolve, reject) => {
-    server.on('headers', (lines) => lines.push(`Sec-WebSocket-Protocol: ${protocol}`));
+    if (protocol !== '') server.on('headers', (lines) => lines.push(`Sec-WebSocket-Protocol: ${protocol}`));
     const fail = (err?: Error) => reject(new HandshakeFailed(err?.message ?? 'the client is gone', { cause: err }));
     server.on('wsClientError', fail);
     // ws says nothing when the client has hung up: who waited would wait for ever, with a session of the runtime.

@@ -86,22 +86,20 @@ export class Backend {
   }
 
   /** @throws {StatusError} with the backend's own words when it refuses. */
-  async upgrade(url: URL, method: string, headers: UpgradeHeaders, signal: AbortSignal): Promise<Upgraded> {
+  async upgrade(
+    url: URL,
+    method: string,
+    headers: Readonly<Record<string, string | readonly string[]>>,
+    signal: AbortSignal,
+  ): Promise<Upgraded> {
     try {
-      return await this.dial(url, method, headers, signal);
+      return await requestUpgrade(url, { method, headers }, signal, url.protocol === 'https:' ? this.#tls : {});
     } catch (err) {
       if (err instanceof UpgradeRefused) throw backendError(err.statusCode, err.body);
       throw new StatusError(500, 'InternalError', `error dialing backend: ${errorMessage(err)}`);
     }
   }
-
-  /** The same, for who answers failures in another way. @throws {UpgradeRefused}, and Node's errors when there is no answer. */
-  async dial(url: URL, method: string, headers: UpgradeHeaders, signal: AbortSignal): Promise<Upgraded> {
-    return await requestUpgrade(url, { method, headers }, signal, url.protocol === 'https:' ? this.#tls : {});
-  }
 }
-
-type UpgradeHeaders = Readonly<Record<string, string | readonly string[]>>;
 
 /** Pure: the header fields to pass on. For an upgrade those that ask for it stay. */
 export function forwardedHeaders(request: IncomingMessage, upgrading: boolean): Record<string, string | string[]> {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import {
   createServer as createHttpServer,
   request as httpRequest,
@@ -279,6 +280,56 @@ test('logs come as they are written', async () => {
     second.resolve();
   }
   expect(chunks).toEqual(['first\n', 'second\n']);
+});
+
+test.each([
+  ['bytes for who offers nothing', [], '', (text: string) => text],
+  ['bytes', ['binary.k8s.io'], 'binary.k8s.io', (text: string) => text],
+  [
+    'text',
+    ['unknown.k8s.io', 'base64.binary.k8s.io'],
+    'base64.binary.k8s.io',
+    (text: string) => Buffer.from(text).toString('base64'),
+  ],
+])('logs come to a WebSocket as messages: %s', async (_what, offered, chosen, encoded) => {
+  const second = Promise.withResolvers<void>();
+  answer = async (_request, response) => {
+    response.writeHead(200);
+    response.write('first\n');
+    await second.promise;
+    response.end('second\n');
+  };
+  const ws = new WebSocket(`${origin.replace('http', 'ws')}${POD}/log?follow=true`, offered);
+  const messages: string[] = [];
+  ws.on('message', (message: Buffer) => {
+    messages.push(String(message));
+    if (messages.length === 2) second.resolve();
+  });
+  expect(await new Promise((resolve) => ws.on('close', resolve))).toBe(1000);
+  expect(ws.protocol).toBe(chosen);
+  expect(messages).toEqual(['', encoded('first\n'), encoded('second\n')]); // the first tells that it was opened
+});
+
+test('a log that cannot be had is refused before the WebSocket, and so is an unknown protocol', async () => {
+  answer = (_request, response) => response.writeHead(400).end('container "c" is waiting to start');
+  const refusalOf = async (protocol: string) => {
+    const ws = new WebSocket(`${origin.replace('http', 'ws')}${POD}/log`, [protocol]);
+    const [, response] = (await once(ws, 'unexpected-response')) as [unknown, IncomingMessage];
+    return [response.statusCode, (JSON.parse(await text(response)) as { message: string }).message];
+  };
+  expect(await refusalOf('binary.k8s.io')).toEqual([400, 'container "c" is waiting to start']);
+  expect(await refusalOf('v4.channel.k8s.io')).toEqual([403, expect.stringContaining('v4.channel.k8s.io')]);
+});
+
+test('a WebSocket that goes away ends the request to the kubelet', async () => {
+  const closed = Promise.withResolvers<void>();
+  answer = (_request, response) => {
+    response.write('x');
+    response.on('close', closed.resolve);
+  };
+  const ws = new WebSocket(`${origin.replace('http', 'ws')}${POD}/log?follow=true`, ['binary.k8s.io']);
+  ws.on('message', () => ws.terminate());
+  await closed.promise;
 });
 
 test('a client that stops following ends the request to the kubelet', async () => {

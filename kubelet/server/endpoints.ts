@@ -1,5 +1,6 @@
 // What answers each endpoint: functions found by the endpoint's kind, those of other parts of the kubelet among them.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Registry } from '../../core/metrics.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
@@ -46,8 +47,12 @@ export function podEndpoints(deps: EndpointDeps): Handlers {
     metrics: async ({ response }) =>
       sendText(response, 200, await metrics.metrics(), { 'Content-Type': metrics.contentType }),
     containerLogs: ({ response, query, params }) => serveLogs(response, containerPath(params), query, deps),
-    run: async ({ response, query, params }) =>
-      sendJson(response, await runCommand(deps, containerPath(params), query.get('cmd') ?? '')),
+    run: async ({ response, query, params }) => {
+      using gone = linkedSignal(); // a command whose caller has gone runs for nobody
+      response.once('close', () => gone.abort());
+      const output = await runCommand(deps, containerPath(params), query.get('cmd') ?? '', gone.signal);
+      sendJson(response, output);
+    },
   };
 }
 
@@ -57,8 +62,13 @@ export function sendJson(response: ServerResponse, body: string | Uint8Array): v
 }
 
 /** Both outputs, one behind the other. @throws {HttpError} 404, 500 */
-async function runCommand({ pods, runtime }: EndpointDeps, target: ContainerPath, command: string): Promise<Buffer> {
+async function runCommand(
+  { pods, runtime }: EndpointDeps,
+  target: ContainerPath,
+  command: string,
+  signal: AbortSignal,
+): Promise<Buffer> {
   const { container } = await servedContainer(pods, target);
-  const { stdout, stderr } = await runtime.execSync(container.id, command.split(' '), 0);
+  const { stdout, stderr } = await runtime.execSync(container.id, command.split(' '), 0, { signal });
   return Buffer.concat([stdout, stderr]);
 }

@@ -24,6 +24,8 @@ export class FakeServedPods implements ServedPods {
       ],
     },
   };
+  /** Of the pod's mirror. */
+  mirrorUid: string | undefined;
   containers: RuntimeContainer[] = [fakeContainer({ name: 'main' })];
   sandboxes = [fakeSandbox()];
   readonly #listeners = new Set<() => void>();
@@ -34,6 +36,10 @@ export class FakeServedPods implements ServedPods {
 
   podByName(namespace: string, name: string): Pod | undefined {
     return namespace === 'default' && name === 'web' ? this.pod : undefined;
+  }
+
+  hasUid(pod: Pod, uid: string): boolean {
+    return uid === pod.metadata?.uid || uid === this.mirrorUid;
   }
 
   async runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus> {

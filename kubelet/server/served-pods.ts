@@ -8,6 +8,8 @@ export interface ServedPods {
   /** Desired pods, without mirror pods, with their newest status. */
   getPods(): Pod[];
   podByName(namespace: string, name: string): Pod | undefined;
+  /** The API knows the pod under `uid`, or the node does: a static pod has one uid here and its mirror another. */
+  hasUid(pod: Pod, uid: string): boolean;
   /** Cheap while nothing happens to the pod. @throws what the runtime call throws. */
   runtimeStatus(pod: { uid: string; name: string; namespace: string }): Promise<PodRuntimeStatus>;
   /** `listener` is called when `runtimeStatus` may answer differently from before. */
@@ -33,7 +35,7 @@ export async function servedContainer(
   use: 'exec' | 'attach' = 'exec',
 ): Promise<{ readonly pod: Pod; readonly container: RuntimeContainer }> {
   const pod = servedPod(pods, target);
-  const sameUid = target.uid === undefined || target.uid === pod.metadata?.uid;
+  const sameUid = target.uid === undefined || pods.hasUid(pod, target.uid);
   const container = sameUid ? findContainer(await runtimeStatusOf(pods, pod), target.container) : undefined;
   if (container === undefined) {
     const missing =
@@ -48,7 +50,7 @@ export async function servedContainer(
 /** The sandbox that port-forward uses: the newest ready one. @throws {HttpError} 404 */
 export async function servedSandbox(pods: ServedPods, target: PodPath): Promise<string> {
   const pod = servedPod(pods, target);
-  if (target.uid !== undefined && target.uid !== pod.metadata?.uid) throw new HttpError(404, 'pod not found');
+  if (target.uid !== undefined && !pods.hasUid(pod, target.uid)) throw new HttpError(404, 'pod not found');
   const { sandboxes } = await runtimeStatusOf(pods, pod);
   const ready = sandboxes.find((s) => s.state === 'SANDBOX_READY');
   if (ready === undefined) throw new HttpError(500, `sandbox of pod ${podFullName(pod)} is not ready`);

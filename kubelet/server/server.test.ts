@@ -129,6 +129,15 @@ async function openSpdy(url: string): Promise<SpdySession> {
   return new SpdySession(socket, head, { role: 'client' });
 }
 
+/** What comes on each channel, as text. */
+function channelsOf(ws: WebSocket): string[] {
+  const channels = ['', '', '', ''];
+  ws.on('message', (message: Buffer) => {
+    channels[message[0]!] += message.toString('utf8', 1);
+  });
+  return channels;
+}
+
 function openWebSocket(url: string, protocols: string[]): WebSocket {
   const { cert, key } = admin;
   return new WebSocket(`wss://127.0.0.1:${server.port}${url}`, protocols, { cert, key, rejectUnauthorized: false });
@@ -264,10 +273,7 @@ test('a WebSocket v5 client is translated: half-closed stdin, both outputs, exit
     streams.get('error')!.end('{"metadata":{},"status":"Failure","reason":"NonZeroExitCode"}');
   };
   const ws = openWebSocket('/exec/default/web/main?command=sh&input=1&output=1&error=1', ['v5.channel.k8s.io']);
-  const channels = ['', '', '', ''];
-  ws.on('message', (message: Buffer) => {
-    channels[message[0]!] += message.toString('utf8', 1);
-  });
+  const channels = channelsOf(ws);
   await once(ws, 'open');
   expect(ws.protocol).toBe('v5.channel.k8s.io');
   ws.send(Buffer.from('\0typed'));
@@ -312,6 +318,21 @@ test.each([
   }
 });
 
+test('a static pod may be named by the uid of its mirror', async () => {
+  pods.mirrorUid = 'uid-mirror';
+  for (const uid of ['uid-web', 'uid-mirror']) {
+    (await openSpdy(`/exec/default/web/${uid}/main?command=ls&output=1`)).destroy();
+    expect((await answerOf(`/run/default/web/${uid}/main?cmd=ls`, { method: 'POST' })).code).toBe(200);
+    const forward = { method: 'POST', headers: { ...SPDY, 'x-stream-protocol-version': 'portforward.k8s.io' } };
+    const [, socket] = (await once(open(`/portForward/default/web/${uid}`, forward).end(), 'upgrade')) as [
+      IncomingMessage,
+      Duplex,
+    ];
+    socket.destroy();
+  }
+  expect(sessions).toHaveLength(4);
+});
+
 const WEBSOCKET_V5 = {
   connection: 'Upgrade',
   upgrade: 'websocket',
@@ -320,13 +341,33 @@ const WEBSOCKET_V5 = {
   'sec-websocket-protocol': 'v5.channel.k8s.io',
 };
 
-test("the runtime's refusal reaches the client as an HTTP error, so that it can fall back", async () => {
+test("the runtime's refusal reaches the client as an HTTP error, in the runtime's words", async () => {
   streaming.refuseWith = { code: 403, body: 'no common protocol' };
   const url = '/exec/default/web/main?output=1';
-  expect(await answerOf(url, { method: 'POST', headers: SPDY })).toEqual({ code: 403, body: 'no common protocol' });
-  expect(await answerOf(url, { headers: WEBSOCKET_V5 })).toEqual({ code: 403, body: 'no common protocol' });
+  const refused = { code: 403, body: 'no common protocol' };
+  expect(await answerOf(url, { method: 'POST', headers: SPDY })).toEqual(refused);
+  const tunnel = { ...WEBSOCKET_V5, 'sec-websocket-protocol': 'SPDY/3.1+portforward.k8s.io' };
+  expect(await answerOf('/portForward/default/web', { headers: tunnel })).toEqual(refused);
   streamUrl = 'http://127.0.0.1:1/';
   expect((await answerOf(url, { method: 'POST', headers: SPDY })).code).toBe(500);
+});
+
+test('a translated client has been answered when the runtime refuses: it is told on its error channel', async () => {
+  const refusalOf = async () => {
+    const ws = openWebSocket('/exec/default/web/main?output=1', ['v5.channel.k8s.io']);
+    const channels = channelsOf(ws);
+    expect((await once(ws, 'close'))[0]).toBe(1000);
+    return JSON.parse(channels[3]!) as { message: string };
+  };
+  streaming.refuseWith = { code: 403, body: 'no common protocol' };
+  expect(await refusalOf()).toMatchObject({
+    status: 'Failure',
+    reason: 'InternalError',
+    message: 'Internal error occurred: unable to upgrade connection: no common protocol',
+    code: 500,
+  });
+  streamUrl = 'http://127.0.0.1:1/';
+  expect((await refusalOf()).message).toMatch(/^Internal error occurred: error sending request: /);
 });
 
 test('a container that is not running, and a request that does not upgrade', async () => {

@@ -1,7 +1,7 @@
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { expect, test } from 'vitest';
-import { ApiError, statusOf } from '../../client/errors.ts';
+import { ApiError, connectionError, statusOf } from '../../client/errors.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Gate, type KubeletUser } from './auth.ts';
@@ -94,6 +94,24 @@ test('an API server that cannot be reached leaves tokens unknown, and certificat
   const authenticator = new TokenReviewAuthenticator(1, { client, clock });
   await expect(authenticator.authenticate(bearer('t'))).rejects.toThrow('connection refused');
   await expect(authenticator.authenticate(requestWith({}))).resolves.toBeUndefined();
+});
+
+test('an API server that hung up on the question is asked again', async () => {
+  const clock = new FakeClock();
+  const hungUp = Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
+  let asked = 0;
+  const client = {
+    create: async () => {
+      if (++asked === 1) throw connectionError(hungUp, 'POST /apis/authorization.k8s.io/v1/subjectaccessreviews');
+      return { status: { allowed: true } };
+    },
+  };
+  const options = { allowedMs: 1, deniedMs: 1 };
+  const authorizer = new AccessReviewAuthorizer(options, { client: client as never, clock, random: () => 0 });
+  const allowed = authorizer.isAllowed(USER, ATTRIBUTES);
+  await clock.advance(500);
+  expect(await allowed).toBe(true);
+  expect(asked).toBe(2);
 });
 
 test('a busy API server is asked again, five times at most', async () => {

@@ -8,6 +8,7 @@ import { subjectAccessReviews, tokenReviews } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { ApiError } from '../../client/errors.ts';
 import type { Clock } from '../../core/clock.ts';
+import { AgentError, errnoOf } from '../../core/errors.ts';
 import type { KubeletAuthenticator, KubeletAuthorizer, KubeletUser, NodeAttributes } from './auth.ts';
 import { takeBearerToken } from './bearer-token.ts';
 import { ReviewCache } from './review-cache.ts';
@@ -111,7 +112,7 @@ export function accessSpec(
 /** Lets everybody who is known do everything: authorization mode AlwaysAllow. */
 export const alwaysAllow: KubeletAuthorizer = { isAllowed: async () => true };
 
-/** Asks again while the API server is busy or failing; one that cannot be reached is not waited for. */
+/** Asks again while the API server is busy or failing, and when it hung up; one that cannot be reached is not waited for. */
 async function withRetries<T>(call: () => Promise<T>, { clock, random = Math.random }: ReviewDeps): Promise<T> {
   const never = new AbortController().signal;
   let delayMs = FIRST_DELAY_MS;
@@ -119,9 +120,16 @@ async function withRetries<T>(call: () => Promise<T>, { clock, random = Math.ran
     try {
       return await call();
     } catch (err) {
-      if (attempt >= ATTEMPTS || !(err instanceof ApiError) || !err.retryable) throw err;
+      const passes = err instanceof ApiError ? err.retryable : wasReset(err);
+      if (attempt >= ATTEMPTS || !passes) throw err;
       await clock.sleep(delayMs * (1 + DELAY_JITTER * random()), never);
       delayMs *= DELAY_FACTOR;
     }
   }
+}
+
+/** An idle connection that the server closed just as it was taken, mostly. A review changes nothing: it may come twice. */
+function wasReset(err: unknown): boolean {
+  const errno = errnoOf(err instanceof AgentError ? err.cause : err);
+  return errno === 'ECONNRESET' || errno === 'EPIPE';
 }

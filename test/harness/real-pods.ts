@@ -36,6 +36,10 @@ export class RealPods implements ServedPods {
     });
   }
 
+  hasUid(pod: Pod, uid: string): boolean {
+    return pod.metadata?.uid === uid;
+  }
+
   /** The runtime's own events, of whichever container: a look too many does no harm. */
   onRuntimeChange(_podUid: string, listener: () => void): Disposable {
     const stop = new AbortController();
