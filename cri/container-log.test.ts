@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -34,6 +35,17 @@ describe('reading', () => {
     );
     expect(await read()).toBe('a\nb1b2\nerr\n\n');
     expect(await read({ stream: 'stderr' })).toBe('err\n');
+  });
+
+  test.each([
+    ['a FIFO that nobody writes to', () => execFileSync('mkfifo', [file])],
+    ['a device', () => symlinkSync('/dev/zero', file)],
+    ['a directory', () => mkdirSync(file)],
+  ])('%s in the place of the log is refused, and holds nothing up', async (_what, put) => {
+    put();
+    for (const opts of [{}, { tailLines: 1 }, { follow: true }]) {
+      await expect(read(opts)).rejects.toMatchObject({ code: 'LOG_FORMAT' });
+    }
   });
 
   test('stamps stand once before a line in parts', async () => {

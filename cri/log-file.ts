@@ -1,12 +1,15 @@
 // One file of a container log, read block by block: from the end to find where a tail begins, else forwards.
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { errnoOf } from '../core/errors.ts';
+import { AgentError, errnoOf } from '../core/errors.ts';
 import { BLOCK_BYTES, lendBlock, returnBlock } from './blocks.ts';
 import type { LogLineWriter } from './log-format.ts';
 
 /** The runtime cuts lines at 16 KiB; a longer one was not written by it, and its middle is dropped. */
 const MAX_LINE_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
+/** Pods that may write to the log directory could put anything there: to open a FIFO must not hold up a thread for ever. */
+const LOOK = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 export class LogFile implements AsyncDisposable {
   readonly #handle: FileHandle;
@@ -21,13 +24,21 @@ export class LogFile implements AsyncDisposable {
     this.inode = inode;
   }
 
-  /** Undefined when there is no such file. */
+  /** Undefined when there is no such file. @throws {AgentError} LOG_FORMAT for a FIFO, a device, a directory. */
   static async open(file: string): Promise<LogFile | undefined> {
+    let handle: FileHandle;
     try {
-      const handle = await open(file, 'r');
-      return new LogFile(handle, (await handle.stat({ bigint: true })).ino);
+      handle = await open(file, LOOK);
     } catch (err) {
       if (errnoOf(err) === 'ENOENT') return undefined;
+      throw err;
+    }
+    try {
+      const stats = await handle.stat({ bigint: true });
+      if (!stats.isFile()) throw new AgentError(`${file} is not a regular file`, { code: 'LOG_FORMAT' });
+      return new LogFile(handle, stats.ino);
+    } catch (err) {
+      await handle.close();
       throw err;
     }
   }

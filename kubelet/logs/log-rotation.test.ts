@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -90,6 +91,19 @@ describe('one log', () => {
     await writeFile(`${log}.20260101-000002.tmp`, 'half');
     await rotateLog(log, at(3), reopen, never);
     expect(await names()).toEqual(['0.log', '0.log.20260101-000001.gz', '0.log.20260101-000003']);
+  });
+
+  test('links, FIFOs and directories among the rotated files lead nowhere and hold nothing up', async () => {
+    const secret = path.join(dir, 'secret');
+    await writeFile(secret, 'of the node');
+    await writeFile(log, 'live');
+    await symlink(secret, `${log}.20260101-000001`);
+    execFileSync('mkfifo', [`${log}.20260101-000002`]);
+    await mkdir(`${log}.20260101-000003`);
+    await mkdir(`${log}.20260101-000004.tmp`);
+    await rotateLog(log, { ...at(9), maxFiles: 9 }, reopen, never);
+    expect(await names()).toEqual(['0.log', '0.log.20260101-000009', 'secret']);
+    expect(await readFile(secret, 'utf8')).toBe('of the node');
   });
 
   test('two rotations within a second lose nothing', async () => {

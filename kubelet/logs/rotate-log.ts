@@ -1,7 +1,7 @@
 // Rotates one container log: renames it, has the runtime open a new one, compresses the older ones and removes the
 // oldest. Killed at any point, the next rotation finishes what was begun. After pkg/kubelet/logs/container_log_manager.go.
-import { createReadStream, createWriteStream } from 'node:fs';
-import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -61,7 +61,8 @@ export async function rotateLog(
   const prefix = `${path.basename(log)}.`;
   const names = (await readdir(dir)).filter((n) => n.startsWith(prefix));
   const plan = planRotation(names, opts.maxFiles);
-  for (const name of [...plan.leftovers, ...plan.surplus]) await rm(path.join(dir, name), { force: true });
+  for (const name of [...plan.leftovers, ...plan.surplus])
+    await rm(path.join(dir, name), { recursive: true, force: true });
   for (const name of plan.toCompress) await compress(path.join(dir, name), signal);
   const rotated = await freeName(`${log}.${rotationStamp(opts.nowMs)}`);
   await rename(log, rotated);
@@ -81,19 +82,40 @@ async function freeName(wanted: string): Promise<string> {
   }
 }
 
-/** The original goes only when its copy is on disk under its final name. */
+/** Neither end may be a link or a FIFO: pods that may write to the log directory could lead root elsewhere with it. */
+const SOURCE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const TARGET = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** The original goes only when its copy is on disk under its final name. What is no regular file just goes. */
 async function compress(file: string, signal: AbortSignal): Promise<void> {
-  const temporary = `${file}${TEMPORARY}`;
-  const { mode } = await stat(file);
+  await using source = await openPlain(file);
+  if (source !== undefined) await writeCompressed(source, file, signal);
+  await rm(file, { recursive: true, force: true });
+}
+
+async function openPlain(file: string): Promise<FileHandle | undefined> {
+  let handle: FileHandle;
   try {
-    const target = createWriteStream(temporary, { mode: mode & 0o7777, flush: true });
-    await pipeline(createReadStream(file), createGzip(), target, { signal });
+    handle = await open(file, SOURCE);
+  } catch (err) {
+    if (['ELOOP', 'ENXIO', 'ENOENT'].includes(errnoOf(err) ?? '')) return undefined;
+    throw err;
+  }
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  return undefined;
+}
+
+async function writeCompressed(source: FileHandle, file: string, signal: AbortSignal): Promise<void> {
+  const temporary = `${file}${TEMPORARY}`;
+  try {
+    await using target = await open(temporary, TARGET, (await source.stat()).mode & 0o7777);
+    await pipeline(source.createReadStream(), createGzip(), target.createWriteStream({ flush: true }), { signal });
     await rename(temporary, `${file}${COMPRESSED}`);
   } catch (err) {
     await rm(temporary, { force: true });
     throw err;
   }
-  await rm(file);
 }
 
 async function exists(file: string): Promise<boolean> {
