@@ -1,4 +1,4 @@
-// A node whose memory runs short, with the kernel's figures of cgroup v2.
+// A node whose memory or processes run short, with the kernel's figures of cgroup v2.
 import { expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
 import { pod } from '../harness/manifests.ts';
@@ -6,9 +6,15 @@ import type { VmNode } from './vm-node.ts';
 
 const CHANGE_MS = 400_000;
 
+/** Of so many processes that the machine may have for a while, so many are kept free; the rest is twice what an idle one has. */
+const PID_MAX = 2_000;
+const PIDS_KEPT = 1_200;
+/** Of a pod: more than is left then, few enough for the memory of the machine. */
+const CROWD = 900;
+
 /** For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. */
 export const EVICTION = {
-  evictionHard: { 'memory.available': '400Mi' },
+  evictionHard: { 'memory.available': '400Mi', 'pid.available': String(PIDS_KEPT) },
   evictionPressureTransitionPeriod: '5s',
 };
 
@@ -39,5 +45,29 @@ export function describePressure(node: () => VmNode): void {
     const after = await kubectl.json<Pod>('get', 'pod', 'modest');
     expect(after.status?.containerStatuses).toEqual(before!.status?.containerStatuses);
     await node().run('delete', 'pod', 'hog', 'modest', '--wait');
+  });
+
+  test('when processes run short the pod that has most of them is evicted, and another one stays', async () => {
+    const { kubectl, name } = node();
+    const [before] = await node().startPods([pod('alone')]);
+    const limit = '/proc/sys/kernel/pid_max';
+    const usual = (await node().script(`cat ${limit}; echo ${PID_MAX} > ${limit}`)).trim();
+    try {
+      const script = `i=0; while [ $i -lt ${CROWD} ]; do sleep 3600 & i=$((i+1)); done; wait`;
+      const crowd = pod('crowd', ['sh', '-c', script]);
+      await kubectl.apply({ ...crowd, spec: { ...crowd.spec!, nodeName: name } });
+      await kubectl.until('pod/crowd', '{.status.reason}', /^Evicted$/, CHANGE_MS);
+      const { status } = await kubectl.json<Pod>('get', 'pod', 'crowd');
+      expect(status?.message).toMatch(
+        /^The node was low on resource: pids\. Threshold quantity: 1200, available: \d+k?\. $/,
+      );
+      const relieved = '"conditions":\\[\\],"before":\\["PIDPressure"\\]';
+      await node().script(`until journalctl -u nodelet -o cat | grep -q '${relieved}'; do sleep 1; done`, CHANGE_MS);
+      const after = await kubectl.json<Pod>('get', 'pod', 'alone');
+      expect(after.status?.containerStatuses).toEqual(before!.status?.containerStatuses);
+    } finally {
+      await node().script(`echo ${usual} > ${limit}`);
+    }
+    await node().run('delete', 'pod', 'crowd', 'alone', '--wait');
   });
 }
