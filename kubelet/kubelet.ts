@@ -27,7 +27,7 @@ import { MirrorPods } from './mirror-pods.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
 import { ensurePodDirs } from './pod-dirs.ts';
-import { PodDispatch } from './pod-dispatch.ts';
+import { PodDispatch, type PodDispatchDeps } from './pod-dispatch.ts';
 import { KubeletPodLifecycle, type PodCgroups, type PodLifecycleDeps } from './pod-lifecycle.ts';
 import { isStaticPod, PodManager } from './pod-manager.ts';
 import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
@@ -68,7 +68,7 @@ export interface KubeletDeps {
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
   readonly resourceHealth?: PodLifecycleDeps['resourceHealth'];
   /** Why the pod can never be resized here. */
-  readonly resizeRefusal?: (pod: Pod) => string | undefined;
+  readonly resizeRefusal?: PodDispatchDeps['resizeRefusal'];
   /** Dynamic resources of pods; without it those of a pod are nobody's concern when it ends. */
   readonly claims?: PodClaims;
   /** What pods were given; kept in memory alone when absent. */

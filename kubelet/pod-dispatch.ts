@@ -25,7 +25,7 @@ import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import { PREEMPTION_MESSAGE, preemptedStatus } from './preemption.ts';
 import type { Allocations } from './resize/allocations.ts';
-import { refuseResize } from './resize/resize-admission.ts';
+import { type ResizeRefusal, refuseResize } from './resize/resize-admission.ts';
 import type { ResizeConditions } from './resize/resize-conditions.ts';
 import { ResizeQueue } from './resize/resize-queue.ts';
 import { type SwapSettings, swapResizeRefusal } from './resources/swap.ts';
@@ -51,8 +51,8 @@ export interface PodDispatchDeps {
   readonly shuttingDown?: () => boolean;
   /** CPUs, devices and the like that pods have for themselves; absent where nothing is managed. */
   readonly resources?: PodResourceAdmission;
-  /** Why the pod can never be resized here. */
-  readonly resizeRefusal?: (pod: Pod) => string | undefined;
+  /** Why the pod can never have what it asks for now, given what it has. */
+  readonly resizeRefusal?: (pod: Pod, allocated: Pod) => ResizeRefusal | undefined;
   readonly allocations: Allocations;
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
@@ -93,8 +93,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#resizes = new ResizeQueue({
       getPod: (uid) => (deps.workers.isTerminationRequested(uid) ? undefined : deps.pods.get(uid)),
       refuse: (pod) => {
-        const never = deps.resizeRefusal?.(pod);
-        if (never !== undefined) return { reason: 'Infeasible', message: never };
+        const never = deps.resizeRefusal?.(pod, deps.allocations.apply(pod));
+        if (never !== undefined) return never;
         const refusal = refuseResize(this.#admissionInput(pod, deps.getNode()));
         if (refusal !== undefined) return refusal;
         const message = swapResizeRefusal(pod, deps.allocations.apply(pod), deps.swap);

@@ -175,7 +175,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     onImageRemoved: (why) => observer.imageRemoved(why),
   });
   const kubeRuntime = new KubeRuntime(
-    await runtimeSettings(ctx, { rootDir, machine, hierarchies, ...swap, ...memoryQos }),
+    await runtimeSettings(ctx, { rootDir, machine, hierarchies, hasUnlimitedCpus, ...swap, ...memoryQos }),
     {
       runtime: pacedStarts(observedSandboxes(runtime, ctx.registry, observer), {
         rush: ctx.startRush,

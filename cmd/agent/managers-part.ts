@@ -10,6 +10,7 @@ import type { ContainerGrant, CpuReport, MemoryReport, ResourceManager } from '.
 import { keepNoneState, NONE_CPU_STATE, NONE_MEMORY_STATE } from '../../kubelet/managers/none-state.ts';
 import { PodResources } from '../../kubelet/managers/pod-resources.ts';
 import { managedResizeRefusal } from '../../kubelet/managers/resize-refusal.ts';
+import type { ResizeRefusal } from '../../kubelet/resize/resize-admission.ts';
 import type { Reservations } from './reservations.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -27,7 +28,7 @@ export interface ManagersPartInput {
 export interface StaticManagers {
   readonly cpu?: CpuReport;
   readonly memory?: MemoryReport;
-  readonly hasUnlimitedCpus: (pod: Pod) => boolean;
+  readonly hasUnlimitedCpus: (pod: Pod, containerName?: string) => boolean;
   readonly resources: PodResources;
   readonly task: Task;
 }
@@ -38,9 +39,9 @@ export interface ManagersPart {
   readonly grant?: (pod: Pod, containerName: string) => Promise<ContainerGrant | undefined>;
   readonly cpu?: CpuReport;
   readonly memory?: MemoryReport;
-  /** Whether a container of the pod has CPUs that are not limited in time. */
-  readonly hasUnlimitedCpus: (pod: Pod) => boolean;
-  readonly resizeRefusal: (pod: Pod) => string | undefined;
+  /** Whether the container, or any of the pod, has CPUs that are not limited in time. */
+  readonly hasUnlimitedCpus: (pod: Pod, containerName?: string) => boolean;
+  readonly resizeRefusal: (pod: Pod, allocated: Pod) => ResizeRefusal | undefined;
   readonly task: Task;
 }
 
@@ -50,7 +51,7 @@ export async function createManagersPart(ctx: AgentContext, input: ManagersPartI
   const { rootDir, others } = input;
   if (settings.cpuPolicy === 'none') await keepNoneState(rootDir, NONE_CPU_STATE);
   if (settings.memoryPolicy === 'None') await keepNoneState(rootDir, NONE_MEMORY_STATE);
-  const resizeRefusal = (pod: Pod) => managedResizeRefusal(pod, settings);
+  const resizeRefusal = (pod: Pod, allocated: Pod) => managedResizeRefusal(pod, allocated, settings);
   const isPlain = settings.cpuPolicy === 'none' && settings.memoryPolicy === 'None';
   if (!isPlain || settings.topologyPolicy !== 'none') {
     const { createStaticManagers } = await import('./static-managers.ts');

@@ -12,6 +12,7 @@ import { pageBytes } from '../../host/page-size.ts';
 import { thermalThrottlePaths } from '../../host/thermal-paths.ts';
 import type { MemoryQosSettings } from '../../kubelet/resources/memory-qos.ts';
 import type { SwapSettings } from '../../kubelet/resources/swap.ts';
+import type { ResourceSettings } from '../../kubelet/runtime/resources.ts';
 import type { RuntimeSettings } from '../../kubelet/runtime/runtime-deps.ts';
 import { UserNamespaces, userNamespacePool } from '../../kubelet/runtime/user-namespaces.ts';
 import { hugepageSizeName } from './cgroups-part.ts';
@@ -25,11 +26,12 @@ export interface RuntimeHost {
   readonly swap?: SwapSettings;
   /** Absent unless it is asked for and the kernel can do it. */
   readonly memoryQos?: MemoryQosSettings;
+  readonly hasUnlimitedCpus: NonNullable<ResourceSettings['hasUnlimitedCpus']>;
 }
 
 export async function runtimeSettings({ config }: AgentContext, host: RuntimeHost): Promise<RuntimeSettings> {
   const { kubelet: settings } = config;
-  const { rootDir, machine, hierarchies, swap, memoryQos } = host;
+  const { rootDir, machine, hierarchies, swap, memoryQos, hasUnlimitedCpus } = host;
   return {
     nodeName: config.nodeName,
     rootDir,
@@ -51,6 +53,7 @@ export async function runtimeSettings({ config }: AgentContext, host: RuntimeHos
       memoryCapacityBytes: machine.memoryBytes,
       enforceCpuLimits: settings.cpuCFSQuota,
       cpuPeriodUs: settings.cpuCFSQuotaPeriodUs,
+      hasUnlimitedCpus,
       cgroupVersion: hierarchies.version,
       singleProcessOomKill: settings.singleProcessOomKill ?? hierarchies.version === 1,
       ...(swap === undefined ? {} : { swap }),

@@ -47,7 +47,7 @@ export async function createStaticManagers(ctx: AgentContext, input: ManagersPar
   return {
     ...(cpu === undefined ? {} : { cpu: cpu.manager }),
     ...(memory === undefined ? {} : { memory }),
-    hasUnlimitedCpus: (pod) => cpu?.manager.hasUnlimitedCpus(pod) ?? false,
+    hasUnlimitedCpus: (pod, name) => cpu?.manager.hasUnlimitedCpus(pod, name) ?? false,
     resources: new PodResources(managers, { aligner, log }),
     task: cpu?.task ?? ((signal) => aborted(signal).then(() => {})),
   };

@@ -4,10 +4,10 @@ import { grantedEnvironment, mergeGrants, withGrant } from './grants.ts';
 test('what several managers grant comes together in their order', () => {
   const merged = mergeGrants([
     { envs: [{ name: 'A', value: '1' }], cdiDevices: ['x.com/gpu=0'], annotations: { a: '1' } },
-    { cpusetCpus: '1-2', withoutCpuQuota: true },
+    { cpusetCpus: '1-2' },
     { cpusetMems: '0', envs: [{ name: 'B', value: '2' }], annotations: { a: '2' } },
   ]);
-  expect(merged).toMatchObject({ cpusetCpus: '1-2', cpusetMems: '0', withoutCpuQuota: true, annotations: { a: '2' } });
+  expect(merged).toMatchObject({ cpusetCpus: '1-2', cpusetMems: '0', annotations: { a: '2' } });
   expect(merged?.envs?.map(({ name }) => name)).toEqual(['A', 'B']);
   expect(merged?.cdiDevices).toEqual(['x.com/gpu=0']);
   expect(mergeGrants([])).toBeUndefined();
@@ -23,7 +23,6 @@ test('the configuration keeps what it has', () => {
   };
   const granted = withGrant(config, {
     cpusetCpus: '3',
-    withoutCpuQuota: true,
     mounts: [{ containerPath: '/granted' }],
     devices: [{ hostPath: '/dev/x', containerPath: '/dev/x', permissions: 'rw' }],
     annotations: { more: 'yes' },
@@ -35,7 +34,7 @@ test('the configuration keeps what it has', () => {
     annotations: { kept: 'yes', more: 'yes' },
     CDIDevices: [{ name: 'claim.com/gpu=1' }, { name: 'x.com/gpu=0' }],
     linux: {
-      resources: { cpuQuota: -1, cpuShares: 1024, cpusetCpus: '3' },
+      resources: { cpuQuota: 100_000, cpuShares: 1024, cpusetCpus: '3' },
       securityContext: { privileged: true },
     },
   });

@@ -29,12 +29,11 @@ export function grantedEnvironment(
 /** `config` with everything but the environment, which other fields of it are made from. */
 export function withGrant(config: Init<ContainerConfig>, grant: ContainerGrant | undefined): Init<ContainerConfig> {
   if (grant === undefined) return config;
-  const { cpusetCpus, cpusetMems, withoutCpuQuota, mounts = [], devices = [], annotations, cdiDevices = [] } = grant;
+  const { cpusetCpus, cpusetMems, mounts = [], devices = [], annotations, cdiDevices = [] } = grant;
   const resources = {
     ...config.linux?.resources,
     ...(cpusetCpus === undefined ? {} : { cpusetCpus }),
     ...(cpusetMems === undefined ? {} : { cpusetMems }),
-    ...(withoutCpuQuota === true ? { cpuQuota: -1 } : {}),
   };
   return {
     ...config,

@@ -35,8 +35,6 @@ export interface ContainerGrant {
   readonly cpusetCpus?: string;
   /** NUMA nodes of its memory, e.g. `0`. */
   readonly cpusetMems?: string;
-  /** Its CPU time is not limited: it has CPUs of its own. */
-  readonly withoutCpuQuota?: boolean;
   /** What the pod itself sets under the same name wins. */
   readonly envs?: readonly { readonly name: string; readonly value: string }[];
   readonly mounts?: readonly Init<Mount>[];

@@ -189,7 +189,7 @@ test('a pod is never given other resources beside a static manager, when it is o
   await using agent = new FakeAgent();
   const amounts = { cpu: '1', memory: '64Mi' };
   const resources = { requests: amounts, limits: amounts };
-  agent.start({}, { resizeRefusal: () => 'no resize here' });
+  agent.start({}, { resizeRefusal: () => ({ reason: 'Infeasible', message: 'no resize here' }) });
   agent.api.seed(pods, fakePod('web', { containers: [{ name: 'main', image: 'busybox', resources }] }));
   await agent.untilReady('web');
   const body = { spec: { containers: [{ name: 'main', resources: { requests: { cpu: '500m' } } }] } };

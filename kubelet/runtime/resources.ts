@@ -26,6 +26,8 @@ export interface ResourceSettings {
   readonly enforceCpuLimits: boolean;
   /** cpuCFSQuotaPeriod, µs; 100,000 by default. */
   readonly cpuPeriodUs: number;
+  /** Containers with CPUs of their own, which they may use all the time. */
+  readonly hasUnlimitedCpus?: (pod: Pod, containerName: string) => boolean;
   readonly cgroupVersion: 1 | 2;
   /** singleProcessOOMKill: false lets an OOM kill take the whole container (cgroup v2). */
   readonly singleProcessOomKill: boolean;
@@ -55,6 +57,7 @@ export function containerResources(
   const [requests, limits] = [requestsOf(container), limitsOf(pod, container)];
   return {
     ...linuxResources(requests, limits, settings),
+    ...(settings.enforceCpuLimits && settings.hasUnlimitedCpus?.(pod, container.name) ? { cpuQuota: -1 } : {}),
     oomScoreAdj: oomScoreAdj(pod, container, settings.memoryCapacityBytes),
     hugepageLimits: settings.hugepageSizes.map((pageSize) => ({ pageSize, limit: hugepageLimit(limits, pageSize) })),
     unified: { ...unifiedSettings(pod, container, settings), ...memoryQosOf(pod, requests, limits, settings) },

@@ -89,7 +89,10 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   const without = (cpus: string) => formatCpuSet(online.difference(parseCpuSet(cpus)));
   const restart = async () => {
     await node.killAgent();
-    await (await node.startAgent())();
+    const ready = await node.startAgent();
+    await ready().catch(async (err: unknown) => {
+      throw new Error(`the agent does not start again:\n${await node.agentLog()}`, { cause: err });
+    });
   };
 
   test('a node cannot be given another policy under its containers', async () => {
@@ -156,7 +159,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
     await until(async () => (await pending()) !== undefined, 'told that it is refused');
     expect(await pending()).toMatchObject({
       reason: 'Infeasible',
-      message: 'Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy',
+      message: 'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"',
     });
   });
 

@@ -64,12 +64,13 @@ test('a container that asks for whole CPUs has them alone, all others share the 
   const [exclusive, shared] = [podOf('a', [container('main', '2')]), podOf('b', [container('main', '1500m')])];
   expect(await admit(manager, exclusive)).toBeUndefined();
   expect(await admit(manager, shared)).toBeUndefined();
-  expect(manager.grant(exclusive, 'main')).toEqual({ cpusetCpus: '1-2', withoutCpuQuota: true });
+  expect(manager.grant(exclusive, 'main')).toEqual({ cpusetCpus: '1-2' });
   expect(manager.grant(shared, 'main')).toEqual({ cpusetCpus: '0,3' });
   expect(manager.exclusiveCpus('a', 'main')).toEqual([1, 2]);
   expect(manager.exclusiveCpus('b', 'main')).toEqual([]);
   expect(manager.allocatableCpus()).toEqual([1, 2, 3]);
   expect([manager.hasUnlimitedCpus(exclusive), manager.hasUnlimitedCpus(shared)]).toEqual([true, false]);
+  expect(['main', 'debugger'].map((name) => manager.hasUnlimitedCpus(exclusive, name))).toEqual([true, false]);
   expect(granted).toEqual(['a/main=1-2', 'b/main=0,3']);
   expect(await figures(registry, 'kubelet_cpu_manager_shared_pool_size_millicores')).toEqual(['1000']);
   expect(await figures(registry, 'kubelet_cpu_manager_exclusive_cpu_allocation_count')).toEqual(['2']);

@@ -125,13 +125,11 @@ export class CpuManager implements ResourceManager, CpuReport {
   }
 
   grant(pod: Pod, containerName: string): ContainerGrant | undefined {
-    const own = this.#ownOf(pod, containerName);
-    const cpus = own ?? this.#pool;
+    const cpus = this.#ownOf(pod, containerName) ?? this.#pool;
     if (cpus.size === 0) return undefined;
-    const withoutQuota = own !== undefined && !this.#opts.keepCpuQuota;
     const cpusetCpus = formatCpuSet(cpus);
     this.#deps.onGranted(pod.metadata?.uid ?? '', containerName, cpusetCpus);
-    return { cpusetCpus, ...(withoutQuota ? { withoutCpuQuota: true } : {}) };
+    return { cpusetCpus };
   }
 
   uids(): Iterable<string> {
@@ -153,9 +151,11 @@ export class CpuManager implements ResourceManager, CpuReport {
     return formatCpuSet(this.#entries.get(podUid)?.get(containerName) ?? this.#pool);
   }
 
-  /** Whether a container of the pod has CPUs that are not limited in time. */
-  hasUnlimitedCpus(pod: Pod): boolean {
-    return !this.#opts.keepCpuQuota && this.#entries.has(pod.metadata?.uid ?? '');
+  /** Whether the container, or any of the pod, has CPUs that are not limited in time. */
+  hasUnlimitedCpus(pod: Pod, containerName?: string): boolean {
+    if (this.#opts.keepCpuQuota) return false;
+    if (containerName !== undefined) return this.#ownOf(pod, containerName) !== undefined;
+    return this.#entries.has(pod.metadata?.uid ?? '');
   }
 
   exclusiveCpus(podUid: string, containerName: string): readonly number[] {
