@@ -57,7 +57,7 @@ describe.skipIf(missing !== undefined)('dynamic resources', { timeout: TEST_MS }
       kind: 'Pod',
       metadata: { name },
       spec: {
-        terminationGracePeriodSeconds: 0,
+        terminationGracePeriodSeconds: 1, // 0 would have the API server delete pods without asking the node
         restartPolicy: 'Never',
         resourceClaims: [{ name: 'gpu', resourceClaimName: claimName }],
         containers: [
@@ -162,29 +162,26 @@ describe.skipIf(missing !== undefined)('dynamic resources', { timeout: TEST_MS }
     await startDriver();
   }
 
-  test('a pod that is deleted by force while its driver is away leaves nothing once it is back', async () => {
+  test('deleted by force while its driver is away, a pod leaves nothing once that is back; slices of others go at the start', async () => {
     await startPods('forced', ['forced']);
     await untilPhase('forced', /^Running$/);
     await driver.kill();
     await kubectl.run('delete', 'pod', 'forced', '--grace-period=0', '--force');
     await node.killAgent();
+    for (const name of [NODE, 'elsewhere']) await node.client.create(resourceSlices, {}, sliceOf(name));
     await startNext();
     await driver.untilCalled('NodeUnprepareResources forced');
-    const left = await until(prepared, (uids) => uids.length === 0, CLEAN_MS);
-    expect(left).toEqual([]);
+    expect(await until(prepared, (uids) => uids.length === 0, CLEAN_MS)).toEqual([]);
+    const slices = async () => (await node.client.list(resourceSlices)).items.map((s) => s.metadata?.name);
+    expect(await until(slices, (left) => left.length === 1, CLEAN_MS)).toEqual(['elsewhere']);
     await node.untilClean(CLEAN_MS);
   });
 
-  test('what a driver advertises goes when the agent starts, of this node alone', async () => {
-    const slice = (name: string, nodeName: string): ResourceSlice => ({
-      metadata: { name },
-      spec: { driver: 'gone.example.com', nodeName, pool: { name, resourceSliceCount: 1 } } as ResourceSlice['spec'] &
-        object,
-    });
-    await node.killAgent();
-    for (const name of [NODE, 'elsewhere']) await node.client.create(resourceSlices, {}, slice(name, name));
-    await (await node.startAgent())();
-    const names = async () => (await node.client.list(resourceSlices)).items.map((s) => s.metadata?.name);
-    expect(await until(names, (left) => left.length === 1, CLEAN_MS)).toEqual(['elsewhere']);
-  });
+  const sliceOf = (nodeName: string): ResourceSlice => {
+    const pool = { name: nodeName, resourceSliceCount: 1 };
+    return {
+      metadata: { name: nodeName },
+      spec: { driver: 'gone.example.com', nodeName, pool } as ResourceSlice['spec'] & object,
+    };
+  };
 });
