@@ -376,7 +376,11 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       close();
     }
   };
-  return { task, networkChanged: () => health.request(), healthError: () => kubelet.plegError() };
+  return {
+    task,
+    networkChanged: () => health.request(),
+    healthError: () => kubelet.plegError() ?? devices.healthCheck.error(),
+  };
 }
 
 /** What is wrong with the node's resolv.conf, told once; pods get as much of it as they can hold. */

@@ -12,6 +12,7 @@ import { DevicePlugins, endpointPath } from './device-plugins.ts';
 import { RegistrationServer } from './registration-server.ts';
 
 const GPU = 'example.com/gpu';
+const TIMEOUTS = { optionsMs: 500, allocateMs: 200, preferredMs: 200, preStartMs: 200 };
 
 let dir: string;
 let inventory: DeviceInventory;
@@ -28,7 +29,7 @@ beforeEach(async () => {
   registered = [];
   wake = () => {};
   inventory = new DeviceInventory({ amountsChanged: () => wake(), healthChanged: () => {} }, { clock: systemClock });
-  plugins = new DevicePlugins({ inventory, clock: systemClock, log: silentLog, timeouts: { optionsMs: 500 } });
+  plugins = new DevicePlugins({ inventory, clock: systemClock, log: silentLog, timeouts: TIMEOUTS });
   server = new RegistrationServer(dir, {
     plugins,
     onRegister: (resource) => registered.push(resource),
@@ -203,6 +204,68 @@ describe('a plugin that registers', () => {
     await p.register();
     await told(0, 0);
   });
+});
+
+describe('calls', () => {
+  test('that are never answered end', async () => {
+    await start();
+    const p = await serving();
+    await p.register();
+    await told(2, 2);
+    const { plugin: client } = inventory.serving(GPU)!;
+    const late = { grpcCode: 'DEADLINE_EXCEEDED', message: 'context deadline exceeded' };
+    for (const method of ['Allocate', 'GetPreferredAllocation', 'PreStartContainer'] as const) p.faults.set(method, '');
+    await expect(client.allocate(['a'])).rejects.toMatchObject(late);
+    await expect(client.preferred(['a'], [], 1)).rejects.toMatchObject(late);
+    await expect(client.preStart(['a'])).rejects.toMatchObject(late);
+    p.faults.clear();
+    expect((await client.allocate(['b', 'a']))?.envs).toEqual({ TEST_DEVICES: 'a,b' });
+    expect(await client.preferred(['b', 'a'], [], 1)).toEqual(['b']);
+  });
+
+  test('that are answered without a container say so by nothing', async () => {
+    await start();
+    const p = await serving();
+    await p.register();
+    await told(2, 2);
+    p.answer = () => ({ containerResponses: [] });
+    expect(await inventory.serving(GPU)!.plugin.allocate(['a'])).toBeUndefined();
+  });
+
+  test('of a plugin that dies meanwhile end', async () => {
+    await start();
+    const p = await serving();
+    await p.register();
+    await told(2, 2);
+    p.faults.set('Allocate', '');
+    const called = new Promise<void>((resolve) => {
+      p.onCall = () => resolve();
+    });
+    const ended = expect(inventory.serving(GPU)!.plugin.allocate(['a'])).rejects.toMatchObject({ grpcCode: 'UNAVAILABLE' });
+    await called;
+    await p[Symbol.asyncDispose]();
+    await ended;
+  });
+});
+
+test('a plugin that never stops talking is heard less and less often', async () => {
+  const sleeps: number[] = [];
+  const clock = {
+    ...systemClock,
+    sleep: async (ms: number, signal?: AbortSignal) => {
+      sleeps.push(ms);
+      await systemClock.sleep(Math.min(ms, 1), signal);
+    },
+  };
+  using talked = new DevicePlugins({ inventory, clock, log: silentLog });
+  mkdirSync(dir, { recursive: true });
+  const p = await serving();
+  await talked.connect(GPU, p.socket, new AbortController().signal);
+  for (let i = 1; i <= 9; i++) {
+    p.setDevices(healthy(...Array.from({ length: i }, (_, n) => `d${n}`)));
+    await told(i, i);
+  }
+  expect(sleeps.slice(0, 8)).toEqual([50, 100, 200, 400, 800, 1600, 2000, 2000]);
 });
 
 describe('sockets', () => {

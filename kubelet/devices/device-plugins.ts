@@ -22,8 +22,14 @@ const MAX_RESOURCES = 128;
 /** A plugin may register before it serves; it has so long, as upstream's dial. */
 const DIAL_MS = 10_000;
 const DIAL_RETRY_MS = 100;
-/** Between two messages of one plugin: one that never stops talking must not keep the agent from its work. */
+/**
+ * Between two messages of one plugin, longer with each that follows soon: one that never stops talking must not keep the
+ * agent, or the API server that hears of the node, from other work.
+ */
 const PACE_MS = 50;
+const MAX_PACE_MS = 2_000;
+/** So long without a message, and the next ones are taken at once again. */
+const QUIET_MS = 10_000;
 
 export interface DevicePluginsDeps {
   readonly inventory: DeviceInventory;
@@ -105,11 +111,15 @@ export class DevicePlugins implements PluginHandler, Disposable {
 
   async #follow(resource: string, connection: Connection): Promise<void> {
     const { client, life } = connection;
+    const { inventory, clock } = this.#deps;
     let why: unknown = 'the plugin ended it';
+    let pace = { ms: PACE_MS, endMs: Number.NEGATIVE_INFINITY };
     try {
       for await (const devices of client.listAndWatch(life.signal)) {
-        this.#deps.inventory.update(resource, client, devices);
-        await this.#deps.clock.sleep(PACE_MS, life.signal);
+        if (clock.monotonicMs() - pace.endMs > QUIET_MS) pace = { ...pace, ms: PACE_MS };
+        inventory.update(resource, client, devices);
+        await clock.sleep(pace.ms, life.signal);
+        pace = { ms: Math.min(2 * pace.ms, MAX_PACE_MS), endMs: clock.monotonicMs() };
       }
     } catch (err) {
       why = err;
