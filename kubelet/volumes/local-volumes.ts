@@ -90,7 +90,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await Promise.all(
       usedVolumes(pod).map(async (volume) => {
         try {
-          const result = await this.#observed(volume, () => this.#trySetUp(pod, volume, round, signal));
+          const result = await this.#trySetUp(pod, volume, round, signal);
           this.#backoff.succeeded(uid, volume.name);
           if (result !== undefined) mounted.set(volume.name, { plugin: volumePlugin(volume), ...result });
         } catch (err) {
@@ -189,42 +189,45 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#backoff.forgetPod(podUid);
   }
 
-  async #observed<T extends MountedVolume | undefined>(volume: Volume, work: () => Promise<T>): Promise<T> {
-    const startMs = this.#deps.clock.monotonicMs();
-    let ok = false;
-    let result: T | undefined;
-    try {
-      result = await work();
-      ok = true;
-      return result;
-    } finally {
-      this.#observe('mount', result, result?.plugin ?? volumePlugin(volume), startMs, ok);
-    }
-  }
-
   #observe(
     what: keyof typeof OPERATIONS,
-    volume: MountedVolume | undefined,
+    volume: Pick<MountedVolume, 'isBlock'>,
     plugin: string,
     startMs: number,
     ok: boolean,
   ): void {
     const { clock, observer } = this.#deps;
-    const operation = OPERATIONS[what][volume?.isBlock === true ? 'device' : 'files'];
+    const operation = OPERATIONS[what][volume.isBlock === true ? 'device' : 'files'];
     observer?.volumeOperation(plugin, operation, (clock.monotonicMs() - startMs) / 1000, ok);
   }
 
   /** Drivers are left alone until the next try is due; what this node can see by itself is looked at each time. */
-  #trySetUp(
+  async #trySetUp(
     pod: Pod,
     volume: Volume,
     round: { readonly isDue: boolean },
     signal: AbortSignal,
   ): Promise<MountedVolume | undefined> {
-    const held = this.#deps.claims?.serves(volume)
-      ? this.#backoff.heldBack(pod.metadata?.uid ?? '', volume.name)
-      : undefined;
-    return held === undefined ? this.#setUp(pod, volume, round, signal) : Promise.reject(held.err);
+    const uid = pod.metadata?.uid ?? '';
+    const held = this.#deps.claims?.serves(volume) ? this.#backoff.heldBack(uid, volume.name) : undefined;
+    if (held !== undefined) throw held.err;
+    const startMs = this.#deps.clock.monotonicMs();
+    const wasThere = this.#mounted.get(uid)?.has(volume.name) ?? false;
+    try {
+      const result = await this.#setUp(pod, volume, round, signal);
+      const isWork = !wasThere || payloadPlugin(volume) !== undefined; // content is looked through each time
+      if (result !== undefined && isWork) {
+        this.#observe('mount', result, result.plugin ?? volumePlugin(volume), startMs, true);
+      }
+      return result;
+    } catch (err) {
+      const step = stepOf(err);
+      if (step !== 'process' && step !== 'attach') {
+        const isBlock = err instanceof VolumeStepError && err.isBlock;
+        this.#observe('mount', { isBlock }, volumePlugin(volume), startMs, false);
+      }
+      throw err;
+    }
   }
 
   async #setUp(

@@ -39,6 +39,8 @@ interface Agent extends Disposable {
   readonly volumes: LocalVolumes;
   readonly objects: ObjectCache;
   readonly events: string[];
+  /** Told to who counts them. */
+  readonly operations: string[];
 }
 
 let root = '';
@@ -47,6 +49,7 @@ let agents: Agent[] = [];
 
 function startAgent(): Agent {
   const events: string[] = [];
+  const operations: string[] = [];
   const deps = { client: api, clock: systemClock, log: silentLog };
   const objects = new ObjectCache(deps);
   const tokens = new TokenManager({ ...deps, onRefreshDue: (uid) => volumes.notifyPod(uid) });
@@ -57,6 +60,9 @@ function startAgent(): Agent {
       objects,
       tokens,
       mounter,
+      observer: {
+        volumeOperation: (plugin, operation, _, ok) => operations.push(`${operation} ${plugin}${ok ? '' : ' failed'}`),
+      },
       fieldFacts: () => ({ podIps: [], hostIps: [], nodeAllocatable: { cpu: '2' } }),
       events: { event: (_: ObjectReference, __, reason, message) => events.push(`${reason} ${message}`) },
     },
@@ -65,6 +71,7 @@ function startAgent(): Agent {
     volumes,
     objects,
     events,
+    operations,
     [Symbol.dispose]() {
       volumes[Symbol.dispose]();
       tokens[Symbol.dispose]();
@@ -138,6 +145,10 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     const mounted = await first.volumes.mountPod(pod, signal);
     const dirOf = (name: string) => mounted.get(name)!.hostPath;
     expect([...mounted.keys()].sort()).toEqual(['cm', 'disk', 'ram', 's', 'token']);
+    expect(first.operations.filter((o) => o.endsWith('empty-dir'))).toHaveLength(2);
+    await first.volumes.mountPod(pod, signal); // nothing is left to do but to look through the content
+    expect(first.operations.filter((o) => o.endsWith('empty-dir'))).toHaveLength(2);
+    expect(first.operations.filter((o) => o.endsWith('projected'))).toHaveLength(2);
     expect(await modeOf(dirOf('disk'))).toBe('2777');
     expect(await modeOf(dirOf('ram'))).toBe('3777');
     expect(await modeOf(dirOf('cm'))).toBe('2777');
@@ -201,6 +212,11 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     await agent.volumes.mountPod(pod, signal);
     expect(await textOf(path.join(dir, 'a'))).toBe('new');
     await expect(stat(path.join(dir, 'b'))).rejects.toThrow(/ENOENT/);
+    expect(agent.operations).toEqual([
+      'volume_mount kubernetes.io/configmap failed',
+      'volume_mount kubernetes.io/configmap',
+      'volume_mount kubernetes.io/configmap',
+    ]);
     agent.volumes.forgetPod(UID);
     await expect(agent.objects.getConfigMap('default', 'late')).rejects.toThrow(/not registered/);
   });
