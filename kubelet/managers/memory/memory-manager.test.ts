@@ -165,6 +165,45 @@ test('a machine or a reservation that is another one ends the agent', async () =
   await expect(open()).rejects.toThrow('checkpoint is corrupted');
 });
 
+test('whatever comes and goes: no node gives more than it has, and another agent agrees with the file', async () => {
+  let seed = 5;
+  const random = (below: number) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31;
+    return Math.floor((seed / 2 ** 31) * below);
+  };
+  const { manager } = await open();
+  const alive = new Map<string, number>();
+  for (let round = 0; round < 60; round++) {
+    const gone = [...alive.keys()][random(alive.size + 1)];
+    if (gone !== undefined && random(2) === 0) {
+      manager.forget(gone);
+      alive.delete(gone);
+    }
+    const sizes = [1 + random(1500), random(600)];
+    const init = random(2) === 0 ? [container('init', '100m', `${1 + random(600)}Mi`)] : [];
+    const containers = sizes.filter((mib) => mib > 0).map((mib, i) => container(`main${i}`, '100m', `${mib}Mi`));
+    const uid = `pod-${round}`;
+    try {
+      await admit(manager, podOf(uid, containers, init));
+      alive.set(uid, 0);
+    } catch (err) {
+      expect((err as Error).message).toContain('[memorymanager]');
+      manager.forget(uid);
+      continue;
+    }
+    const blocks = [...alive.keys()].flatMap((of) =>
+      ['init', 'main0', 'main1'].flatMap((n) => manager.memoryOf(of, n)),
+    );
+    const sum = (nodes: string) =>
+      blocks.filter((b) => b.numaNodes.join() === nodes).reduce((total, b) => total + b.sizeBytes / MIB, 0);
+    expect(sum('0')).toBeLessThanOrEqual(984);
+    expect(sum('1')).toBeLessThanOrEqual(1008);
+    expect(sum('0') + sum('1') + sum('0,1')).toBeLessThanOrEqual(1992);
+    await open(); // throws when the file does not agree with itself
+  }
+  expect(alive.size).toBeGreaterThan(0);
+});
+
 /** Written by kubelets. */
 test.each([
   ['None', '{"policyName":"None","machineState":{},"checksum":4236770233}'],
