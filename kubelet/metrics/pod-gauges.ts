@@ -21,9 +21,15 @@ export interface PodCounts {
   readonly active: { readonly static: number; readonly other: number };
   readonly mirrors: number;
   readonly ephemeralContainers: number;
-  /** By `lifecycle`, `config` and `static`, joined by commas. */
+  /** By `lifecycle`, `config` and `static`, joined by commas; every combination is there. */
   readonly working: ReadonlyMap<string, number>;
 }
+
+/** Every kind of worker there can be: one of which there is none is shown as 0, so that its series does not end. */
+const WORKER_KINDS = ['sync', 'terminating', 'terminated'].flatMap((phase) => [
+  ...['desired', 'orphan'].flatMap((config) => [`${phase},${config},`, `${phase},${config},true`]),
+  `${phase},runtime_only,unknown`,
+]);
 
 /** Pure. */
 export function countPods(pods: CountedPods): PodCounts {
@@ -42,7 +48,7 @@ export function countPods(pods: CountedPods): PodCounts {
     uids.add(pod.metadata?.uid ?? '');
   }
   const active = { static: 0, other: 0 };
-  const working = new Map<string, number>();
+  const working = new Map(WORKER_KINDS.map((kind) => [kind, 0]));
   for (const { phase, pod, identity } of pods.workerStates()) {
     if (phase === 'finished') continue;
     const isStatic = pod === undefined ? 'unknown' : isStaticPod(pod) ? 'true' : '';
@@ -78,7 +84,6 @@ export function registerPodGauges(registry: Registry, pods: () => CountedPods): 
       }
       mirrors.set(counts.mirrors);
       ephemeral.set(counts.ephemeralContainers);
-      working.reset();
       for (const [key, n] of counts.working) {
         const [lifecycle = '', config = '', isStatic = ''] = key.split(',');
         working.set({ lifecycle, config, static: isStatic }, n);

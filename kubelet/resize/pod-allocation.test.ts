@@ -96,4 +96,11 @@ describe('what a status says that a pod was given', () => {
   ])('%s', (_, pod, expected) => {
     expect(allocationShown(pod)?.containers.get('main')).toEqual(expected);
   });
+
+  test('the sum over the containers, which the status of every pod shows, is nothing that the pod has as a whole', () => {
+    const status = { ...statuses, observedGeneration: 1, resources: SMALL };
+    expect(allocationShown(wanting(status))).not.toHaveProperty('pod');
+    const asked = wanting(status);
+    expect(allocationShown({ ...asked, spec: { ...asked.spec!, resources: BIG } })?.pod).toEqual(SMALL);
+  });
 });

@@ -45,7 +45,8 @@ export function allocationShown(pod: Pod): PodAllocation | undefined {
     const { allocatedResources: requests = shown.resources.requests } = shown;
     return [container.name, { ...shown.resources, ...(requests === undefined ? {} : { requests }) }] as const;
   });
-  const ofPod = status.resources ?? pod.spec?.resources;
+  // Of a pod that has none as a whole the status shows the sum over its containers.
+  const ofPod = pod.spec?.resources && (status.resources ?? pod.spec.resources);
   return { containers: new Map(containers), ...(ofPod === undefined ? {} : { pod: ofPod }) };
 }
 

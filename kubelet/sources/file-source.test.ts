@@ -1,3 +1,4 @@
+import { rmSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,6 +10,8 @@ import { FileSource } from './file-source.ts';
 
 let dir: string;
 let published: string[];
+/** Everything that was ever published. */
+let history: string[][];
 let reads: number;
 let broken: number;
 let wake: (() => void) | undefined;
@@ -18,6 +21,7 @@ let ended: Promise<void>;
 beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'static-pods-'));
   published = [];
+  history = [];
   reads = 0;
   broken = 0;
 });
@@ -41,6 +45,7 @@ function start(at = dir, checkFrequencyMs = 60_000): void {
       onBroken: () => void broken++,
       publish: (pods) => {
         published = pods.map((p) => p.metadata!.name!);
+        history.push(published);
         wake?.();
       },
       clock: systemClock,
@@ -51,12 +56,21 @@ function start(at = dir, checkFrequencyMs = 60_000): void {
   ended = source.run(stop.signal);
 }
 
+const isSame = (a: readonly string[], b: readonly string[]) => JSON.stringify(a) === JSON.stringify(b);
+
 async function until(names: readonly string[]): Promise<void> {
-  while (JSON.stringify(published) !== JSON.stringify(names)) {
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-  }
+  while (!isSame(published, names)) await nextPublication();
+}
+
+/** Waits until `names` were published, be it only for a moment. */
+async function untilSeen(names: readonly string[]): Promise<void> {
+  while (!history.some((past) => isSame(past, names))) await nextPublication();
+}
+
+async function nextPublication(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    wake = resolve;
+  });
 }
 
 const put = (name: string, text: string) => writeFile(path.join(dir, name), text);
@@ -98,6 +112,22 @@ test('a file that did not change is not read again', async () => {
   await put('b.yaml', 'b');
   await until(['a', 'b']);
   expect(reads).toBe(2);
+});
+
+test('a file that went and came back with the same text is gone for a moment; one that was replaced is not', async () => {
+  await put('a.yaml', 'a');
+  await put('b.yaml', 'b');
+  start();
+  await until(['a', 'b']);
+  rmSync(path.join(dir, 'b.yaml'));
+  writeFileSync(path.join(dir, 'b.yaml'), 'b');
+  await untilSeen(['a']);
+  await until(['a', 'b']);
+  await put('.a.yaml', 'a');
+  await rename(path.join(dir, '.a.yaml'), path.join(dir, 'a.yaml'));
+  await put('c.yaml', 'c'); // once this one was seen, the other was too
+  await until(['a', 'b', 'c']);
+  expect(history.filter((names) => !names.includes('a'))).toEqual([]);
 });
 
 test('a path that is not there is an empty set, until it comes', async () => {

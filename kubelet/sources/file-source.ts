@@ -1,5 +1,6 @@
 // Static pods from a directory of manifests, or from one file: followed by inotify, listed again from time to time. A
-// manifest that cannot be used is reported once and leaves the others, and its own last good pod, alone.
+// manifest that cannot be used is reported once and leaves the others, and its own last good pod, alone. One that was
+// deleted and written anew is another one, even with the same text: its pod ends and runs again.
 import { type FSWatcher, watch } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -31,6 +32,12 @@ export interface FileSourceDeps {
 const SETTLE_MS = 25;
 const MAX_MANIFEST_BYTES = 10 << 20;
 
+/** What happened in the directory since the watch began. */
+interface DirectoryWatch extends Disposable {
+  /** Names that went and came back. Replacing a file by a rename, as careful writers do, is not that. */
+  remade(): ReadonlySet<string>;
+}
+
 interface Known {
   /** Size and times of the file: the same ones mean the same content. */
   readonly stamp: string;
@@ -51,30 +58,37 @@ export class FileSource {
 
   /** Publishes what is there, and again after every change, until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    let remade: ReadonlySet<string> = new Set();
     while (!signal.aborted) {
       using round = linkedSignal(signal);
-      using _watch = this.#watch(() => round.abort());
-      await this.#readAll(); // after the watch began: what changes from here on ends the round
+      using watching = this.#watch(() => round.abort());
+      await this.#readAll(remade); // after the watch began: what changes from here on ends the round
       await this.#deps.clock.sleep(this.#opts.checkFrequencyMs, round.signal);
       if (!signal.aborted) await this.#deps.clock.sleep(SETTLE_MS, signal);
+      remade = watching.remade();
     }
   }
 
   /** A path that is not there cannot be watched: the next look at it comes after the check frequency. */
-  #watch(onChange: () => void): Disposable {
+  #watch(onChange: () => void): DirectoryWatch {
     let watcher: FSWatcher | undefined;
+    /** By name: how often it came or went. */
+    const moves = new Map<string, number>();
     try {
-      watcher = watch(this.#opts.path, { persistent: false }, (_event, name) => {
-        if (name === null || !name.startsWith('.')) onChange();
+      watcher = watch(this.#opts.path, { persistent: false }, (event, name) => {
+        if (name?.startsWith('.')) return;
+        if (event === 'rename' && name !== null) moves.set(name, (moves.get(name) ?? 0) + 1);
+        onChange();
       });
       watcher.on('error', onChange);
     } catch (err) {
       if (errnoOf(err) !== 'ENOENT') this.#log.warn({ err }, 'static pods cannot be watched, only listed');
     }
-    return { [Symbol.dispose]: () => watcher?.close() };
+    const remade = () => new Set([...moves].filter(([, times]) => times > 1).map(([name]) => name));
+    return { remade, [Symbol.dispose]: () => watcher?.close() };
   }
 
-  async #readAll(): Promise<void> {
+  async #readAll(remade: ReadonlySet<string>): Promise<void> {
     const files = await this.#listFiles();
     if (files === undefined) return; // what ran goes on running
     const known = new Map<string, Known>();
@@ -82,8 +96,12 @@ export class FileSource {
       const entry = await this.#read(file);
       if (entry !== undefined) known.set(file, entry);
     }
+    const isNew = (file: string) =>
+      remade.has(path.basename(file)) && this.#known.get(file)?.stamp !== known.get(file)?.stamp;
+    const kept = new Map([...known].filter(([file]) => !isNew(file)));
     this.#known = known;
-    this.#deps.publish([...known.values()].flatMap(({ pod }) => (pod === undefined ? [] : [pod])));
+    if (kept.size < known.size) this.#deps.publish(podsOf(kept)); // first without those that were gone for a moment
+    this.#deps.publish(podsOf(known));
   }
 
   /** In lexical order; undefined when it cannot be known. */
@@ -121,6 +139,10 @@ export class FileSource {
       return { stamp, pod: before?.pod };
     }
   }
+}
+
+function podsOf(known: ReadonlyMap<string, Known>): Pod[] {
+  return [...known.values()].flatMap(({ pod }) => (pod === undefined ? [] : [pod]));
 }
 
 function tooLarge(file: string, bytes: number): AgentError {

@@ -364,13 +364,28 @@ describe('resources', () => {
     expect(status?.resources).toEqual(expected);
   });
 
-  test('of the pod as a whole, where it has any', () => {
-    expect(generate()).not.toHaveProperty('resources');
+  test('of the pod as a whole: its own, else those of its containers together', () => {
+    const bare = generate();
+    expect([bare.allocatedResources, bare.resources]).toEqual([undefined, undefined]);
     const spec: PodSpec = { ...MAIN, resources: resources('2') };
     expect(generate({ pod: pod(spec), actuatedPod: resources('1') })).toMatchObject({
       allocatedResources: { cpu: '2', memory: '64Mi' },
       resources: resources('1'),
     });
+    const main = { ...MAIN.containers[0]!, resources: resources('1') };
+    const side = {
+      name: 'side',
+      image: 'busybox',
+      resources: { requests: { cpu: '500m' }, limits: { memory: '16Mi' } },
+    };
+    // The one that runs still uses less than it was given; the limit of CPU is not one of the pod.
+    const both = generate({
+      pod: pod({ ...MAIN, containers: [main, side] }),
+      runtime: fakeStatus([fakeContainer({ name: 'main' })]),
+      actuated: (name) => (name === 'main' ? resources('250m', '32Mi') : undefined),
+    });
+    expect(both.allocatedResources).toEqual({ cpu: '1500m', memory: '64Mi' });
+    expect(both.resources).toEqual({ requests: { cpu: '750m', memory: '32Mi' }, limits: { memory: '48Mi' } });
   });
 
   test('conditions of a resize are shown, and go', () => {

@@ -15,6 +15,7 @@ import type { PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
 import { computeConditions, isOwnedCondition } from './conditions.ts';
 import { containerStatuses, type StartFailureReason } from './container-statuses.ts';
 import { computePhase } from './phase.ts';
+import { podResourceStatus } from './pod-resources.ts';
 import { type ProbeFacts, withProbeFields } from './probe-fields.ts';
 import { type ResourceHealthOf, withResourceHealth } from './resource-health.ts';
 
@@ -78,16 +79,8 @@ export function generateStatus(input: StatusInput): PodStatus {
     ...(init.length === 0 ? {} : { initContainerStatuses: init }),
     containerStatuses: regular,
     ...(ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: ephemeral }),
-    ...podResources(input),
+    ...podResourceStatus(pod, [...init, ...regular], input.actuatedPod),
   };
-}
-
-/** Only of a pod that has resources as a whole: of any other its containers' statuses tell. */
-function podResources({ pod, actuatedPod }: StatusInput): Partial<PodStatus> {
-  const allocated = pod.spec?.resources;
-  if (allocated === undefined) return {};
-  const requests = allocated.requests === undefined ? {} : { allocatedResources: allocated.requests };
-  return { ...requests, resources: actuatedPod ?? allocated };
 }
 
 function listStatuses(
