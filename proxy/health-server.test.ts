@@ -53,7 +53,9 @@ function start(serve: (signal: AbortSignal) => Promise<void>): { stop: () => Pro
 
 async function get(url: string): Promise<{ code: number; type: string | null; body: string }> {
   const res = await vi.waitFor(() => fetch(url), 5_000);
-  return { code: res.status, type: res.headers.get('content-type'), body: await res.text() };
+  const body = await res.text();
+  expect(res.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
+  return { code: res.status, type: res.headers.get('content-type'), body };
 }
 
 test('a load balancer sees on the health port whether the node takes traffic, and the metrics count its questions', async () => {

@@ -197,7 +197,12 @@ function splitAddress(address: string): { readonly host: string; readonly port: 
 }
 
 function reply(res: ServerResponse, code: number, type: string, body: string): void {
-  res.writeHead(code, { 'Content-Type': type, 'X-Content-Type-Options': 'nosniff' }).end(body);
+  const headers = {
+    'Content-Type': type,
+    'Content-Length': Buffer.byteLength(body),
+    'X-Content-Type-Options': 'nosniff',
+  };
+  res.writeHead(code, headers).end(body);
 }
 
 /** RFC 3339; Go's zero time when nothing has happened yet. */

@@ -34,7 +34,9 @@ test('tells balancers whether the node has endpoints', async () => {
   const answer = await get(port);
   expect(answer.status).toBe(200);
   expect(answer.headers.get('x-load-balancing-endpoint-weight')).toBe('2');
-  expect(await answer.text()).toBe(
+  const body = await answer.text();
+  expect(answer.headers.get('content-length')).toBe(String(body.length));
+  expect(body).toBe(
     '{\n\t"service": {\n\t\t"namespace": "ns",\n\t\t"name": "web"\n\t},\n\t"localEndpoints": 2,\n\t"serviceProxyHealthy": true\n}',
   );
   await health.update(new Map([['ns/web', { port, localEndpoints: 0 }]]));

@@ -66,12 +66,14 @@ export class ServiceHealthServers implements AsyncDisposable {
     const [namespace, name] = key.split('/');
     const localEndpoints = this.#wanted.get(key)?.localEndpoints ?? 0;
     const serviceProxyHealthy = this.#deps.isProxyHealthy();
+    const body = JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy }, null, '\t');
     response.writeHead(localEndpoints > 0 && serviceProxyHealthy ? 200 : 503, {
       'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body), // plain probes read no chunks
       'X-Content-Type-Options': 'nosniff',
       'X-Load-Balancing-Endpoint-Weight': String(localEndpoints),
     });
-    response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy }, null, '\t'));
+    response.end(body);
   }
 }
 
