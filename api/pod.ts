@@ -93,6 +93,8 @@ export interface ResourceStatus {
 export interface ResourceHealth {
   resourceID: string;
   health?: 'Healthy' | 'Unhealthy' | 'Unknown';
+  /** KEP-4680, beta since 1.36. */
+  message?: string;
 }
 
 export interface ContainerStatus extends core.ContainerStatus {

@@ -135,6 +135,7 @@ const files = [
   'pluginregistration.v1.proto',
   'csi.v1.proto',
   'dra.v1.proto',
+  'dra-health.v1alpha1.proto',
   'podresources.v1.proto',
   'deviceplugin.v1beta1.proto',
 ];

@@ -55,7 +55,7 @@ export interface PodLifecycleDeps {
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
-  readonly resourceHealth?: (podUid: string, container: string) => ResourceStatus[] | undefined;
+  readonly resourceHealth?: (pod: Pod, container: string) => ResourceStatus[] | undefined;
   readonly claims?: Pick<PodClaims, 'unprepare'>;
   readonly mirrors?: Pick<MirrorPods, 'request'>;
   readonly ensurePodDirs: (podUid: string) => Promise<void>;
@@ -286,7 +286,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
       actuated: (container) => allocations.container(uid, container),
       actuatedPod: allocations.pod(uid),
       resizeConditions: resizeConditions.of(uid),
-      ...(resourceHealth === undefined ? {} : { resourceHealth: (name: string) => resourceHealth(uid, name) }),
+      ...(resourceHealth === undefined ? {} : { resourceHealth: (name: string) => resourceHealth(pod, name) }),
       runtimeName: this.#deps.runtimeName,
       agentStartedAtMs: this.#deps.agentStartedAtMs,
       nowMs: clock.now(),

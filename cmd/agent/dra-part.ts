@@ -1,6 +1,7 @@
 // Dynamic resources of the node: the drivers that register here and the claims of its pods.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import type { Pod, ResourceStatus } from '../../api/pod.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Task } from '../../core/tasks.ts';
 import { CHECKPOINT_FILE } from '../../kubelet/dra/claim-checkpoint.ts';
@@ -25,7 +26,8 @@ export async function createDraPart(
   let lifetime = new AbortController().signal;
   const claims = new LazyClaims(async () => {
     const { createDynamicResources } = await import('../../kubelet/dra/dynamic-resources.ts');
-    return createDynamicResources({ ...shared, ...deps, registry }, () => lifetime);
+    const showsHealth = config.featureGates.get('ResourceHealthStatus') !== false;
+    return createDynamicResources({ ...shared, ...deps, showsHealth, registry }, () => lifetime);
   });
   if (existsSync(path.join(deps.rootDir, CHECKPOINT_FILE))) await claims.load();
   return {
@@ -36,5 +38,17 @@ export async function createDraPart(
       await wipeSlices(shared, undefined, signal);
       await aborted(signal);
     },
+  };
+}
+
+/** How well devices of both kinds are that a container has; undefined when it has none. */
+export function healthOf(
+  devices: (podUid: string, container: string) => ResourceStatus[] | undefined,
+  claims: LazyClaims,
+): (pod: Pod, container: string) => ResourceStatus[] | undefined {
+  return (pod, container) => {
+    const ofPlugins = devices(pod.metadata?.uid ?? '', container);
+    const ofClaims = claims.health(pod, container);
+    return ofPlugins === undefined ? ofClaims : [...ofPlugins, ...(ofClaims ?? [])];
   };
 }

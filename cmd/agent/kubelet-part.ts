@@ -36,7 +36,7 @@ import { Prober } from '../../probes/prober.ts';
 import { createCgroupsPart } from './cgroups-part.ts';
 import { createCsiPart } from './csi-part.ts';
 import { createDevicesPart } from './devices-part.ts';
-import { createDraPart } from './dra-part.ts';
+import { createDraPart, healthOf } from './dra-part.ts';
 import { createEvictionPart } from './eviction-part.ts';
 import { refuseUnfitHost } from './host-rules.ts';
 import { createImagesPart } from './images-part.ts';
@@ -241,7 +241,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     cgroups,
     ...(managers.resources === undefined ? {} : { resources: managers.resources }),
     resizeRefusal: managers.resizeRefusal,
-    ...(devices.health === undefined ? {} : { resourceHealth: devices.health }),
+    ...(devices.health === undefined ? {} : { resourceHealth: healthOf(devices.health, dra.claims) }),
     claims: dra.claims,
     allocations,
     appArmorEnabled: await appArmorEnabled(),

@@ -1219,6 +1219,25 @@ export interface DraClaim {
   name: string;
 }
 
+export type NodeWatchResourcesRequest = Record<never, never>;
+
+export interface NodeWatchResourcesResponse {
+  devices: DraDeviceHealth[];
+}
+
+export interface DraDeviceHealth {
+  device?: DraDeviceIdentifier | undefined;
+  health: number;
+  lastUpdatedTime: number;
+  healthCheckTimeoutSeconds: number;
+  message: string;
+}
+
+export interface DraDeviceIdentifier {
+  poolName: string;
+  deviceName: string;
+}
+
 export type AllocatableResourcesRequest = Record<never, never>;
 
 export interface AllocatableResourcesResponse {

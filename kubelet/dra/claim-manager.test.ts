@@ -6,18 +6,22 @@ import type { Pod } from '../../api/pod.ts';
 import { type ResourceClaim, resourceClaims } from '../../api/resource-claims.ts';
 import { FakeApi } from '../../client/fake-client.ts';
 import { AgentError } from '../../core/errors.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { CriError } from '../../cri/errors.ts';
 import { ClaimCache } from './claim-cache.ts';
 import { ClaimManager } from './claim-manager.ts';
+import { DeviceHealth } from './device-health.ts';
 import { FakeDriver } from './fake-driver.ts';
 
 const signal = new AbortController().signal;
 let dir = '';
+let clock: FakeClock;
 let api: FakeApi;
 let drivers: Map<string, FakeDriver>;
 let cache: ClaimCache;
 let manager: ClaimManager;
+let health: DeviceHealth;
 let observed: string[];
 
 /** The agent is started (again): what it knows comes from disk. */
@@ -33,6 +37,7 @@ function start(): void {
       },
     },
     cache,
+    health,
     observe: (operation, failed) => observed.push(`${operation}${failed ? ' failed' : ''}`),
     lifetime: () => signal,
     log: silentLog,
@@ -44,6 +49,8 @@ beforeEach(async () => {
   api = new FakeApi();
   drivers = new Map(['a', 'b'].map((name) => [name, new FakeDriver(name)]));
   observed = [];
+  clock = new FakeClock();
+  health = new DeviceHealth(clock);
   start();
 });
 afterEach(async () => {
@@ -290,4 +297,46 @@ test('a record that cannot be written keeps the driver from being asked, and the
   await mkdir(dir);
   await manager.unprepare(pod, signal);
   expect(a().calls).toEqual(['prepare c', 'unprepare c']);
+});
+
+test('a container shows how well the devices of its claims are, as long as their driver says so', async () => {
+  claim('one', ['a', 'b'], ['web']);
+  const uses = [{ name: 'one-entry' }, { name: 'one-entry', request: 'r' }, { name: 'one-entry', request: 'other' }];
+  const plain = podWith('web', 'one');
+  const containers = [{ name: 'main', resources: { claims: uses } }, { name: 'plain' }];
+  const pod = { ...plain, spec: { ...plain.spec, containers } } as Pod;
+  expect(manager.health(pod, 'main')).toBeUndefined();
+  await manager.prepare(pod, signal);
+  const say = (driver: string, state: number, message = '', timeoutSeconds = 0) =>
+    health.update(driver, [
+      {
+        device: { poolName: 'pool', deviceName: 'dev-one' },
+        health: state,
+        lastUpdatedTime: 0,
+        healthCheckTimeoutSeconds: timeoutSeconds,
+        message,
+      },
+    ]);
+  expect([say('a', 1), say('a', 1), say('b', 2, 'hot', 60)]).toEqual([true, false, true]);
+  const resources = [
+    { resourceID: 'a/dev=one', health: 'Healthy' },
+    { resourceID: 'b/dev=one', health: 'Unhealthy', message: 'hot' },
+  ];
+  expect(manager.health(pod, 'main')).toEqual([
+    { name: 'claim:one-entry', resources },
+    { name: 'claim:one-entry/r', resources },
+  ]);
+  expect([manager.health(pod, 'plain'), manager.health(pod, 'gone')]).toEqual([undefined, undefined]);
+  expect(manager.usersOf('a')).toEqual(new Set(['uid-web']));
+  const states = () => manager.health(pod, 'main')![0]!.resources!.map((r) => r.health);
+  await clock.advance(30_001);
+  expect(states()).toEqual(['Unknown', 'Unhealthy']);
+  expect([health.clear('b'), health.clear('b')]).toEqual([true, false]);
+  expect(states()).toEqual(['Unknown', 'Unknown']);
+  say('a', 7, 'x'.repeat(2000));
+  expect(manager.health(pod, 'main')![0]!.resources![0]).toEqual({
+    resourceID: 'a/dev=one',
+    health: 'Unknown',
+    message: `${'x'.repeat(1021)}...`,
+  });
 });

@@ -1,7 +1,7 @@
 // Has drivers prepare the ResourceClaims of a pod before it starts, and let go of them after the last pod of a claim has
 // ended. Each claim is worked on by one pod at a time: of two pods that share one, the second must not come between the
 // first's last call and what is remembered of it. After pkg/kubelet/cm/dra/manager.go, whose texts users see in Events.
-import type { Pod } from '../../api/pod.ts';
+import type { Pod, ResourceStatus } from '../../api/pod.ts';
 import { type ResourceClaim, resourceClaims } from '../../api/resource-claims.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
@@ -12,8 +12,10 @@ import { rpcErrorText } from '../plugins/rpc-text.ts';
 import type { AnyContainer } from '../runtime/labels.ts';
 import type { ClaimCache, KnownClaim } from './claim-cache.ts';
 import { type ClaimRecord, keyOf, type PreparedDevice } from './claim-checkpoint.ts';
+import { claimHealth } from './claim-health.ts';
 import { checkUsable, claimNamesOf, driversOf } from './claim-names.ts';
 import { claimsOfContainer, isMeant } from './container-devices.ts';
+import type { DeviceHealth } from './device-health.ts';
 import type { DraCalls } from './dra-client.ts';
 import type { PodClaims } from './pod-claims.ts';
 
@@ -23,6 +25,7 @@ export interface ClaimManagerDeps {
   readonly client: Pick<ApiClient, 'get'>;
   readonly plugins: { connect(driver: string): DraCalls };
   readonly cache: ClaimCache;
+  readonly health: Pick<DeviceHealth, 'of'>;
   /** Of all claims of a pod together. Must not throw. */
   readonly observe?: (operation: DraOperation, failed: boolean, tookSeconds: number) => void;
   /** What runs in the background ends with it. */
@@ -87,6 +90,18 @@ export class ClaimManager implements PodClaims {
 
   usedBy(pod: Pod, container: AnyContainer): ClaimRecord[] {
     return this.#claimsOf(pod, container).map(({ claim }) => claim);
+  }
+
+  /** How well the devices are that the container uses, by claim and request; undefined when it uses none. */
+  health(pod: Pod, containerName: string): ResourceStatus[] | undefined {
+    const { cache, health } = this.#deps;
+    const container = pod.spec?.containers.find((c) => c.name === containerName);
+    return container === undefined ? undefined : claimHealth(pod, container, cache, health);
+  }
+
+  /** Pods that use devices of the driver. */
+  usersOf(driver: string): Set<string> {
+    return new Set([...this.#deps.cache.all()].filter((c) => c.drivers.has(driver)).flatMap((c) => [...c.podUids]));
   }
 
   /** @throws {AgentError} CLAIM_UNUSABLE, CLAIM_NOT_PREPARED */

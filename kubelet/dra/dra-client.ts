@@ -3,10 +3,12 @@ import { goCodeName } from '../../api/grpc-wire.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type {
   DraClaim,
+  DraDeviceHealth,
   NodePrepareResourceResponse,
   NodePrepareResourcesResponse,
   NodeUnprepareResourceResponse,
   NodeUnprepareResourcesResponse,
+  NodeWatchResourcesResponse,
 } from '../../cri/gen/messages.ts';
 import { methodOf, RpcChannel } from '../../cri/rpc.ts';
 import type { PluginInfo } from '../plugins/plugin-handler.ts';
@@ -14,6 +16,8 @@ import { chosenService } from './plugin-services.ts';
 
 /** Deadline of each call, ms: half of the time after which a pod that could not start is tried again upstream. */
 const CALL_TIMEOUT_MS = 45_000;
+
+const WATCH_HEALTH = methodOf('v1alpha1.DRAResourceHealth', 'NodeWatchResources');
 
 /** Told of every call once it has ended; `status` in Go's words, e.g. `DeadlineExceeded`. Must not throw. */
 export type DraCallObserver = (driver: string, method: string, status: string, tookSeconds: number) => void;
@@ -60,6 +64,13 @@ export class DraClient implements DraCalls, Disposable {
   ): Promise<Map<string, NodeUnprepareResourceResponse>> {
     const answer = await this.#call<NodeUnprepareResourcesResponse>('NodeUnprepareResources', claims, signal);
     return new Map(Object.entries(answer.claims).map(([uid, result]) => [uid, result ?? { error: '' }]));
+  }
+
+  /** What the plugin says of all its devices, each time that one changes; ends with `signal`. @throws {CriError} */
+  async *watchHealth(signal: AbortSignal): AsyncIterable<readonly DraDeviceHealth[]> {
+    for await (const { devices } of this.#channel.stream<NodeWatchResourcesResponse>(WATCH_HEALTH, {}, signal)) {
+      yield devices;
+    }
   }
 
   async #call<T>(name: string, claims: readonly DraClaim[], signal: AbortSignal): Promise<T> {

@@ -3,8 +3,10 @@
 import { KeyedBackoff } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
-import { AgentError } from '../../core/errors.ts';
+import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import { isCriError } from '../../cri/errors.ts';
+import type { DraDeviceHealth } from '../../cri/gen/messages.ts';
 import type { PluginHandler, PluginInfo } from '../plugins/plugin-handler.ts';
 import { type DraCallObserver, type DraCalls, DraClient } from './dra-client.ts';
 import { chosenService } from './plugin-services.ts';
@@ -14,11 +16,15 @@ export const WIPE_DELAY_MS = 30_000;
 /** Between tries to reach a plugin that has registered and is not there, ms; gRPC's own are much the same. */
 const RECONNECT_INITIAL_MS = 1_000;
 const RECONNECT_MAX_MS = 120_000;
+/** Between tries to hear of the health of devices, ms. */
+const HEALTH_RETRY_MS = 5_000;
 
 interface Plugin {
   readonly endpoint: string;
   readonly client: DraClient;
   isConnected: boolean;
+  /** Aborts when the plugin is not to be watched any more; undefined while it is not. */
+  watch: AbortController | undefined;
 }
 
 export interface DraPluginsDeps {
@@ -27,6 +33,8 @@ export interface DraPluginsDeps {
   /** Pods that wait for the driver may try again. Must not throw. */
   readonly onUsable: (driver: string) => void;
   readonly observe?: DraCallObserver;
+  /** What a driver says of its devices; undefined: nothing any more. Absent: it is not asked. Must not throw. */
+  readonly onHealth?: (driver: string, devices: readonly DraDeviceHealth[] | undefined) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -78,7 +86,7 @@ export class DraPlugins implements PluginHandler, Disposable {
       observe: this.#deps.observe,
       onConnection: (isThere) => this.#connectionChanged(name, plugin, isThere),
     });
-    const plugin: Plugin = { endpoint, client, isConnected: false };
+    const plugin: Plugin = { endpoint, client, isConnected: false, watch: undefined };
     this.#plugins.set(name, [...known, plugin]);
     this.#log.info({ driver: name, endpoint }, 'DRA plugin registered');
     this.#watchOver(name);
@@ -106,6 +114,7 @@ export class DraPlugins implements PluginHandler, Disposable {
   #drop(plugin: Plugin): void {
     this.#reconnects.delete(plugin);
     this.#backoff.delete(plugin);
+    plugin.watch?.abort();
     plugin.client[Symbol.dispose]();
   }
 
@@ -115,6 +124,7 @@ export class DraPlugins implements PluginHandler, Disposable {
     if (isThere) {
       this.#backoff.delete(plugin);
       this.#reconnects.delete(plugin);
+      if (plugin.watch === undefined) void this.#watchHealth(driver, plugin); // never throws
     } else {
       this.#backoff.next(plugin, 0); // never old enough to be forgotten: a connection ends it
       this.#reconnects.set(plugin, this.#backoff.get(plugin));
@@ -122,6 +132,26 @@ export class DraPlugins implements PluginHandler, Disposable {
     this.#log.debug({ driver, endpoint: plugin.endpoint, isThere }, 'connection of a DRA plugin changed');
     this.#watchOver(driver);
     if (cameBack) this.#deps.onUsable(driver);
+  }
+
+  /** Until the plugin has gone, or says that it tells nothing of its devices. */
+  async #watchHealth(driver: string, plugin: Plugin): Promise<void> {
+    const { onHealth, clock } = this.#deps;
+    if (onHealth === undefined) return;
+    const watch = new AbortController();
+    plugin.watch = watch;
+    const { signal } = watch;
+    while (!signal.aborted && plugin.isConnected) {
+      try {
+        for await (const devices of plugin.client.watchHealth(signal)) onHealth(driver, devices);
+      } catch (err) {
+        this.#log.debug({ driver, error: errorMessage(err) }, 'a DRA plugin does not tell of its devices');
+        if (isCriError(err, 'UNIMPLEMENTED')) break;
+      }
+      onHealth(driver, undefined);
+      await clock.sleep(HEALTH_RETRY_MS, signal);
+    }
+    plugin.watch = undefined;
   }
 
   /** A driver that goes has time until its ResourceSlices are deleted, which is done once until it is back. */

@@ -1,6 +1,6 @@
 // Dynamic resources for whoever does not know whether there are any: nothing of them is loaded before a driver registers, a
 // pod names a claim, or a record of the agent before is found.
-import type { Pod } from '../../api/pod.ts';
+import type { Pod, ResourceStatus } from '../../api/pod.ts';
 import type { PluginHandler, PluginInfo } from '../plugins/plugin-handler.ts';
 import type { AnyContainer } from '../runtime/labels.ts';
 import type { ClaimRecord } from './claim-checkpoint.ts';
@@ -45,6 +45,10 @@ export class LazyClaims implements PodClaims, PluginHandler, Disposable {
 
   usedBy(pod: Pod, container: AnyContainer): readonly ClaimRecord[] {
     return this.#created?.claims.usedBy(pod, container) ?? [];
+  }
+
+  health(pod: Pod, containerName: string): ResourceStatus[] | undefined {
+    return this.#created?.claims.health(pod, containerName);
   }
 
   holds(podUid: string): boolean {

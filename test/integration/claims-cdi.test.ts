@@ -36,7 +36,15 @@ describe.skipIf(missing !== undefined)('containerd 1.7 with CDI', () => {
     const cdiDir = path.join(dir, 'cdi');
     api = new FakeApi();
     const shared = { clock: systemClock, log: silentLog };
-    const deps = { rootDir: dir, nodeName: 'n', client: api, retryPod: () => {}, registry: new Registry(), ...shared };
+    const deps = {
+      rootDir: dir,
+      nodeName: 'n',
+      client: api,
+      retryPod: () => {},
+      showsHealth: false,
+      registry: new Registry(),
+      ...shared,
+    };
     dra = createDynamicResources(deps, () => stop.signal);
     const handlers = new Map([[DRA_PLUGIN_TYPE, dra.plugins]]);
     running = new PluginManager(path.join(dir, 'plugins_registry'), handlers, shared).run(stop.signal);
