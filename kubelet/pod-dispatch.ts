@@ -228,6 +228,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       rejection ??= admit(this.#askedInput(now.pod, now.freshNode), LATE_HANDLERS);
     }
     if (now === undefined || rejection !== undefined) resources?.forget(uid);
+    else this.#allocate(held.pod); // what was allocated for it, whatever it has come to ask for meanwhile
     if (now !== undefined) this.#settle(now.pod, rejection, now.freshNode);
   }
 

@@ -100,6 +100,22 @@ test('a pod that is deleted while it waits never runs, and holds nothing', async
   expect(agent.runtime.isKnown('uid-own-1')).toBe(false);
 });
 
+test('a pod that comes to ask for something else meanwhile has what was allocated for it', async () => {
+  await using agent = new FakeAgent();
+  const { manager, resources } = setUp();
+  manager.isSlow = true;
+  agent.start({}, { resources, resizeRefusal: () => ({ reason: 'Infeasible', message: 'tied' }) });
+  const containers = (cpu: string) => [{ name: 'main', image: 'busybox', resources: { requests: { cpu } } }];
+  agent.api.seed(pods, fakePod('own-1', { containers: containers('1') }));
+  await agent.until(() => manager.asked.length === 1);
+  const body = { spec: { containers: [{ name: 'main', resources: { requests: { cpu: '500m' } } }] } };
+  await agent.api.patch(pods, { namespace: 'default', name: 'own-1' }, { type: 'strategic', body });
+  await agent.clock.advance(100);
+  manager.answer();
+  await agent.untilReady('own-1');
+  expect(agent.stored('own-1')?.status?.containerStatuses?.[0]?.allocatedResources).toEqual({ cpu: '1' });
+});
+
 test.each<[string, AllocationRefusal | Error, string, string]>([
   [
     'a failure',
