@@ -3,7 +3,7 @@
 // again over the same directories it finds what an earlier one has prepared.
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { GrpcFailure, servePlugin, serveRegistration } from './plugin-socket.ts';
+import { GrpcFailure, type StreamSpec, servePlugin, serveRegistration } from './plugin-socket.ts';
 
 export interface DraPluginOptions {
   /** Of the driver, e.g. `gpu.example.com`. */
@@ -16,6 +16,8 @@ export interface DraPluginOptions {
   readonly versions?: readonly string[];
   /** Tells sockets of several plugins of one driver apart. */
   readonly instance?: string;
+  /** It tells of the health of its devices. */
+  readonly hasHealth?: boolean;
 }
 
 /** `fail`: refuse. `lose`: do it, then lose the answer. `hang`: do it and never answer. */
@@ -37,6 +39,7 @@ export class TestDraPlugin implements AsyncDisposable {
   readonly calls: string[] = [];
   /** What the node said of the registration. */
   readonly said: string[] = [];
+  readonly #watchers = new Set<(message: object) => void>();
   onCall: ((call: string) => void) | undefined;
   onStatus: ((status: string) => void) | undefined;
   readonly #opts: DraPluginOptions;
@@ -59,7 +62,7 @@ export class TestDraPlugin implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    const { name, cdiDir, versions = ['v1.DRAPlugin'] } = this.#opts;
+    const { name, cdiDir, versions = ['v1.DRAPlugin'], hasHealth = false } = this.#opts;
     for (const socket of [this.socket, this.registration]) await mkdir(path.dirname(socket), { recursive: true });
     await mkdir(cdiDir, { recursive: true });
     const methods = {
@@ -78,7 +81,10 @@ export class TestDraPlugin implements AsyncDisposable {
     };
     const served = versions.flatMap((v) => (v in SERVICES ? SERVICES[v as keyof typeof SERVICES] : []));
     this.#servers = [
-      await servePlugin(this.socket, Object.fromEntries(served.map((service) => [service, methods]))),
+      await servePlugin(this.socket, {
+        ...Object.fromEntries(served.map((service) => [service, methods])),
+        ...(hasHealth ? { 'v1alpha1.DRAResourceHealth': { NodeWatchResources: this.#health() } } : {}),
+      }),
       await serveRegistration(this.registration, {
         type: 'DRAPlugin',
         name,
@@ -91,6 +97,19 @@ export class TestDraPlugin implements AsyncDisposable {
         },
       }),
     ];
+  }
+
+  /** Who watches now. */
+  get watchers(): number {
+    return this.#watchers.size;
+  }
+
+  /** Tells all that watch: 0 unknown, 1 healthy, 2 unhealthy. */
+  say(health: number, message = ''): void {
+    const devices = [
+      { device: { poolName: 'pool', deviceName: 'dev' }, health, healthCheckTimeoutSeconds: 3600, message },
+    ];
+    for (const send of this.#watchers) send({ devices });
   }
 
   /** What happens to the next call of `method`. */
@@ -107,6 +126,15 @@ export class TestDraPlugin implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const server of this.#servers.splice(0)) await server[Symbol.asyncDispose]();
+    this.#watchers.clear();
+  }
+
+  #health(): StreamSpec {
+    return {
+      request: 'NodeWatchResourcesRequest',
+      response: 'NodeWatchResourcesResponse',
+      stream: (send) => this.#watchers.add(send),
+    };
   }
 
   async #answer(

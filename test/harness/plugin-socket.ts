@@ -1,6 +1,7 @@
 // gRPC servers on unix sockets, speaking the messages of cri/proto: the plugins' side of what the agent calls.
 import { rm } from 'node:fs/promises';
 import {
+  type handleServerStreamingCall,
   type handleUnaryCall,
   Server,
   ServerCredentials,
@@ -21,14 +22,22 @@ export class GrpcFailure extends Error {
   }
 }
 
-export interface MethodSpec {
+interface Messages {
   readonly request: string;
   readonly response: string;
+}
+
+export interface MethodSpec extends Messages {
   readonly answer: Answer;
 }
 
+/** A stream of answers, which goes on until the caller leaves or the server ends. */
+export interface StreamSpec extends Messages {
+  readonly stream: (send: (message: object) => void) => void;
+}
+
 /** Methods by service, e.g. `{ 'csi.v1.Node': { NodeGetInfo: … } }`. */
-export type Services = Readonly<Record<string, Readonly<Record<string, MethodSpec>>>>;
+export type Services = Readonly<Record<string, Readonly<Record<string, MethodSpec | StreamSpec>>>>;
 
 /** Listens on `socket` (an older one of that name is removed). Disposing drops all connections and the socket. */
 export async function servePlugin(socket: string, services: Services): Promise<AsyncDisposable> {
@@ -41,12 +50,19 @@ export async function servePlugin(socket: string, services: Services): Promise<A
       definition[name] = {
         path: `/${service}/${name}`,
         requestStream: false,
-        responseStream: false,
+        responseStream: 'stream' in method,
         requestSerialize: (value: object) => encodeMessage(method.request, value),
         requestDeserialize: (bytes: Buffer) => decodeMessage(method.request, bytes),
         responseSerialize: (value: object) => encodeMessage(method.response, value),
         responseDeserialize: (bytes: Buffer) => decodeMessage(method.response, bytes),
       };
+      if ('stream' in method) {
+        const streaming: handleServerStreamingCall<object, object> = (call) => {
+          method.stream((message) => call.write(message));
+        };
+        handlers[name] = streaming;
+        continue;
+      }
       const handler: handleUnaryCall<object, object> = (call, callback) => {
         method.answer(call.request as never).then(
           (value) => value !== undefined && callback(null, value),

@@ -21,16 +21,19 @@ let plugins: DraPlugins;
 let wiped: string[];
 let usable: string[];
 let observed: string[];
+let health: string[];
 let made: TestDraPlugin[];
 
 beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'dra-plugins-'));
   clock = new FakeClock();
-  [wiped, usable, observed, made] = [[], [], [], []];
+  [wiped, usable, observed, health, made] = [[], [], [], [], []];
   plugins = new DraPlugins({
     wipe: (driver) => wiped.push(driver),
     onUsable: (driver) => usable.push(driver),
     observe: (driver, method, status) => observed.push(`${driver} ${method} ${status}`),
+    onHealth: (driver, devices) =>
+      health.push(`${driver} ${devices?.map((d) => `${d.device?.deviceName}=${d.health}`)}`),
     clock,
     log: silentLog,
   });
@@ -104,13 +107,34 @@ test('a plugin that dies without a word is missed, and found again when it is ba
   await plugins.register(infoOf(first));
   await untilUsable(1);
   await first[Symbol.asyncDispose]();
-  await vi.waitFor(() => expect(clock.sleeping).toBe(2), eventually); // it is waited for, and what it advertises is doomed
+  // It is waited for, and what it advertises is doomed.
+  await vi.waitFor(() => expect(clock.sleeping).toBeGreaterThanOrEqual(2), eventually);
   await expect(plugins.connect(DRIVER).prepare([claim], signal)).rejects.toMatchObject({ grpcCode: 'UNAVAILABLE' });
   await serve();
   await clock.advance(2_000); // the second try comes after so long
   await untilUsable(2);
   await clock.advance(10 * WIPE_DELAY_MS);
   expect(wiped).toEqual([]);
+});
+
+test('what a driver says of its devices is heard until it goes, and again when it is back', async () => {
+  const first = await serve({ hasHealth: true });
+  await plugins.register(infoOf(first));
+  await vi.waitFor(() => expect(first.watchers).toBe(1), eventually);
+  first.say(1);
+  first.say(2);
+  await vi.waitFor(() => expect(health).toEqual([`${DRIVER} dev=1`, `${DRIVER} dev=2`]), eventually);
+  await first[Symbol.asyncDispose]();
+  await vi.waitFor(() => expect(health.at(-1)).toBe(`${DRIVER} undefined`), eventually);
+  const second = await serve({ hasHealth: true });
+  await vi.waitFor(async () => {
+    await clock.advance(10_000); // it is looked for now and then
+    expect(second.watchers).toBe(1);
+  }, eventually);
+  second.say(1);
+  await vi.waitFor(() => expect(health.at(-1)).toBe(`${DRIVER} dev=1`), eventually);
+  await plugins.deregister(infoOf(second));
+  await vi.waitFor(() => expect(health.at(-1)).toBe(`${DRIVER} undefined`), eventually);
 });
 
 test('what cannot be taken is refused: the same socket twice, unknown services, names that are none', async () => {
