@@ -4,13 +4,16 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Container, Pod, PodSpec } from '../../api/pod.ts';
+import type { ListPodResourcesResponse } from '../../cri/gen/messages.ts';
+import { methodOf, RpcChannel } from '../../cri/rpc.ts';
 import { parseCheckpoint } from '../../kubelet/devices/device-checkpoint.ts';
 import { labMissing } from '../harness/cluster.ts';
-import { type DevicePluginSettings, healthy } from '../harness/device-plugin.ts';
+import { type DevicePluginSettings, healthy, TestDevicePlugin } from '../harness/device-plugin.ts';
 import { DevicePluginProcess } from '../harness/device-plugin-process.ts';
 import { FaultNode, NODE } from '../harness/fault-node.ts';
 import type { Kubectl } from '../harness/kubectl.ts';
 import { pod, SLEEP } from '../harness/manifests.ts';
+import { serveRegistration } from '../harness/plugin-socket.ts';
 
 const missing = labMissing();
 if (missing !== undefined) console.warn(`tests of devices are skipped: ${missing}`);
@@ -50,8 +53,8 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
   });
 
   /** Waits until the Node tells so many devices in all, and so many to be had. */
-  async function amounts(capacity: string, allocatable: string): Promise<void> {
-    const both = `{.status.capacity.${KEY}} {.status.allocatable.${KEY}}`;
+  async function amounts(capacity: string, allocatable: string, key = KEY): Promise<void> {
+    const both = `{.status.capacity.${key}} {.status.allocatable.${key}}`;
     await kubectl.until(`node/${NODE}`, both, new RegExp(`^${capacity} ${allocatable}$`), RUN_MS);
   }
 
@@ -85,6 +88,19 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
     return grants.filter((g) => g.podUid === uid).flatMap((g) => [...g.grant.devices.values()].flat());
   }
 
+  /** As monitoring agents on the node ask for them. */
+  async function reported(podName: string): Promise<string[]> {
+    const channel = new RpcChannel(path.join(node.paths.kubeletRoot, 'pod-resources', 'kubelet.sock'));
+    try {
+      const list = methodOf('v1.PodResourcesLister', 'List', 'ListPodResourcesRequest', 'ListPodResourcesResponse');
+      const { podResources } = await channel.call<ListPodResourcesResponse>(list, {}, 60_000);
+      const devices = podResources.find((p) => p.name === podName)?.containers.flatMap((c) => c.devices) ?? [];
+      return devices.map((d) => `${d.resourceName} ${d.deviceIds.join(',')}`).toSorted();
+    } finally {
+      channel.close();
+    }
+  }
+
   test('a container has what the plugin gives it: variables, files, devices', async () => {
     await start('all', 2);
     expect(await devicesIn('all')).toBe('one,two');
@@ -94,6 +110,7 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
       /Read-only file system\nwritten$/,
     );
     expect((await recorded('all')).toSorted()).toEqual(['one', 'two']);
+    expect(await reported('all')).toEqual([`${RESOURCE} one`, `${RESOURCE} two`]);
     const health = await kubectl.run(
       'get',
       'pod',
@@ -199,6 +216,20 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
     await untilPhase('late', 'Running');
     expect(await devicesIn('late')).toBe((await recorded('late'))[0]);
     await kubectl.run('delete', 'configmap', 'late');
+  });
+
+  test('a plugin may be found in the registration directory', async () => {
+    const found = { ...settings, resource: 'example.com/found', endpoint: 'found.sock' };
+    await using served = new TestDevicePlugin(found);
+    await served.serve();
+    const told = Promise.withResolvers<object>();
+    const socket = path.join(node.paths.kubeletRoot, 'plugins_registry', 'found-reg.sock');
+    const info = { type: 'DevicePlugin', name: found.resource, endpoint: served.socket, versions: ['v1beta1'] };
+    const registration = await serveRegistration(socket, { ...info, onStatus: (status) => told.resolve(status) });
+    await amounts('2', '2', 'example\\.com/found');
+    expect(await told.promise).toEqual({ pluginRegistered: true, error: '' });
+    await registration[Symbol.asyncDispose]();
+    await amounts('2', '0', 'example\\.com/found');
   });
 
   test('an agent that is killed finds all as it was, and the plugin finds the agent', async () => {
