@@ -61,6 +61,12 @@ export class FakeRuntimeState {
     this.#endSandbox(this.sandbox('exit', sandboxId).status);
   }
 
+  setPodRanges(podCidr: string): void {
+    const wrong = podCidr.split(',').find((range) => !/^[0-9a-f.:]+\/\d+$/.test(range));
+    if (wrong === undefined) return;
+    throw refused('UpdateRuntimeConfig', 'UNKNOWN', `get routes: invalid CIDR address: ${wrong}`);
+  }
+
   runSandbox(config: Init<msg.PodSandboxConfig>, runtimeHandler: string): string {
     const { name = '', namespace = '', uid = '', attempt = 0 } = config.metadata ?? {};
     for (const { status: other } of this.sandboxes.values()) {

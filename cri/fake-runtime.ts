@@ -81,7 +81,8 @@ export class FakeRuntime {
       })),
     status: (_verbose, opts) => this.#call('status', '', opts, () => this.#status()),
     runtimeConfig: (opts) => this.#call('runtimeConfig', '', opts, () => ({ linux: { cgroupDriver: 'CGROUPFS' } })),
-    updateRuntimeConfig: (podCidr, opts) => this.#call('updateRuntimeConfig', podCidr, opts, () => {}),
+    updateRuntimeConfig: (podCidr, opts) =>
+      this.#call('updateRuntimeConfig', podCidr, opts, () => this.state.setPodRanges(podCidr)),
     runPodSandbox: (config, handler, opts) =>
       this.#call('runPodSandbox', config.metadata?.name ?? '', opts, () => this.state.runSandbox(config, handler)),
     stopPodSandbox: (id, opts) => this.#call('stopPodSandbox', id, opts, () => this.state.stopSandbox(id)),

@@ -138,6 +138,11 @@ export function describeRuntimeContract(open: () => Promise<RuntimeUnderTest>): 
   const status = (id: string): Promise<ContainerStatus> => under.runtime.containerStatus(id);
 
   describe('sandboxes', () => {
+    test('have addresses of ranges that the runtime may be told of, when they are some', async () => {
+      await under.runtime.updateRuntimeConfig('10.250.0.0/24,fd00:250::/64');
+      await expectRefusal(under.runtime.updateRuntimeConfig('nowhere'), ['UNKNOWN', 'INTERNAL'], /invalid CIDR/);
+    });
+
     test('run, are listed by label and state, stop, and go', async () => {
       const { runtime } = under;
       const a = await pod({ app: 'a' });
