@@ -4,8 +4,7 @@ import path from 'node:path';
 import type { Pod, ResourceStatus } from '../../api/pod.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Task } from '../../core/tasks.ts';
-import { CHECKPOINT_FILE } from '../../kubelet/dra/claim-checkpoint.ts';
-import { LazyClaims } from '../../kubelet/dra/lazy-claims.ts';
+import { LazyClaims, STATE_FILE } from '../../kubelet/dra/lazy-claims.ts';
 import { wipeSlices } from '../../kubelet/dra/slice-wiper.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -29,7 +28,7 @@ export async function createDraPart(
     const showsHealth = config.featureGates.get('ResourceHealthStatus') !== false;
     return createDynamicResources({ ...shared, ...deps, showsHealth, registry }, () => lifetime);
   });
-  if (existsSync(path.join(deps.rootDir, CHECKPOINT_FILE))) await claims.load();
+  if (existsSync(path.join(deps.rootDir, STATE_FILE))) await claims.load();
   return {
     claims,
     task: async (signal) => {

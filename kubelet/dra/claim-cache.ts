@@ -2,14 +2,8 @@
 // before a driver is first asked until all its drivers have let go of it. After pkg/kubelet/cm/dra/claiminfo.go.
 import path from 'node:path';
 import { writeFileAtomic } from '../../host/files.ts';
-import {
-  CHECKPOINT_FILE,
-  type ClaimRecord,
-  keyOf,
-  type PreparedDevice,
-  readClaims,
-  renderClaims,
-} from './claim-checkpoint.ts';
+import { type ClaimRecord, keyOf, type PreparedDevice, readClaims, renderClaims } from './claim-checkpoint.ts';
+import { STATE_FILE } from './lazy-claims.ts';
 
 export interface ClaimId {
   readonly namespace: string;
@@ -31,7 +25,7 @@ export class ClaimCache {
 
   /** Reads what is in `rootDir`. @throws {AgentError} DRA_STATE_UNREADABLE */
   constructor(rootDir: string) {
-    this.#file = path.join(rootDir, CHECKPOINT_FILE);
+    this.#file = path.join(rootDir, STATE_FILE);
     const records = readClaims(this.#file);
     for (const record of records) this.#claims.set(keyOf(record), known(record));
     this.#written = renderClaims(records);

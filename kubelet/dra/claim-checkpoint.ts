@@ -4,8 +4,6 @@ import { readFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 
-export const CHECKPOINT_FILE = 'dra_manager_state';
-
 /** A device as its driver has prepared it. */
 export interface PreparedDevice {
   readonly poolName: string;

@@ -8,6 +8,9 @@ import type { DynamicResources } from './dynamic-resources.ts';
 import { chosenService } from './plugin-services.ts';
 import type { PodClaims } from './pod-claims.ts';
 
+/** The record of what was prepared, in the kubelet's root directory. */
+export const STATE_FILE = 'dra_manager_state';
+
 export class LazyClaims implements PodClaims, PluginHandler, Disposable {
   readonly #create: () => Promise<DynamicResources>;
   #creating: Promise<DynamicResources> | undefined;
