@@ -238,6 +238,20 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(clock.sleeping).toBe(0);
   });
 
+  test('NFS: what pod and PersistentVolume say is what mount is asked for', async () => {
+    // There is no server: with a helper of NFS or without, mount says no at once.
+    await bind({ nfs: { server: '127.0.0.1', path: '/x' }, mountOptions: ['retry=0'] });
+    const claimed = podOf('u', { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'c', readOnly: true } }] });
+    await expect(mount(claimed)).rejects.toMatchObject({ code: 'VOLUME_MOUNT_FAILED' });
+    const dir = path.join(root, 'pods/u/volumes/kubernetes.io~nfs/pv');
+    expect(events.at(-1)).toContain('Pod FailedMount MountVolume.SetUp failed for volume "pv" : ');
+    expect(events.at(-1)).toContain(`mount -n -t nfs -o retry=0,ro -- 127.0.0.1:/x ${dir}`);
+    const inline = podOf('u2', { volumes: [{ name: 'v', nfs: { server: 'host', path: 'x' } }] });
+    await expect(mount(inline)).rejects.toMatchObject({ code: 'VOLUME_MOUNT_FAILED' });
+    expect(events.at(-1)).toBe('Pod FailedMount MountVolume.SetUp failed for volume "v" : "host:x" is no NFS export');
+    for (const uid of ['u', 'u2']) await volumes.unmountPod(uid, signal);
+  });
+
   test('a local volume: bound into the pod, given to its group, kept when the pod goes', async () => {
     const disk = path.join(root, 'disk');
     const required = (zone: string) => ({
