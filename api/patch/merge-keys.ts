@@ -60,6 +60,7 @@ const TYPES: Readonly<Record<string, TypeFields>> = {
   JobTemplateSpec: { metadata: of('ObjectMeta'), spec: of('Templated') },
   CronJobSpec: { jobTemplate: of('JobTemplateSpec') },
   Conditions: { conditions: byKey('type') },
+  ResourceClaimStatus: { reservedFor: byKey('uid') },
 };
 
 const metadata = of('ObjectMeta');
@@ -87,6 +88,7 @@ const KINDS: Readonly<Record<string, TypeFields>> = {
   ServiceCIDR: conditioned,
   PodDisruptionBudget: { metadata, spec: of('PodDisruptionBudgetSpec'), status: of('Conditions') },
   CSINode: { metadata, spec: of('CSINodeSpec') },
+  ResourceClaim: { metadata, status: of('ResourceClaimStatus') },
   MutatingWebhookConfiguration: webhooks,
   ValidatingWebhookConfiguration: webhooks,
 };

@@ -153,6 +153,55 @@ test('a Deployment comes back as it was written', () => {
   } as never);
 });
 
+test('claims of devices, what drivers advertise, and their own configuration in it', () => {
+  const apiVersion = 'resource.k8s.io/v1';
+  const opaque = { driver: 'd.x', parameters: { kind: 'Settings', apiVersion: 'd.x/v1', level: 3 } };
+  expectRoundTrip({
+    apiVersion,
+    kind: 'ResourceClaim',
+    metadata: { name: 'gpu' },
+    spec: {
+      devices: {
+        requests: [{ name: 'r', exactly: { deviceClassName: 'c', allocationMode: 'ExactCount', count: 1 } }],
+        config: [{ requests: ['r'], opaque }],
+      },
+    },
+    status: {
+      allocation: {
+        devices: {
+          results: [
+            { request: 'r', driver: 'd.x', pool: 'p', device: 'x', adminAccess: false, consumedCapacity: { m: '1Gi' } },
+          ],
+          config: [{ source: 'FromClaim', opaque }],
+        },
+      },
+      reservedFor: [{ resource: 'pods', name: 'web', uid: 'u' }],
+    },
+  } as never);
+  expectRoundTrip({
+    apiVersion,
+    kind: 'ResourceSlice',
+    metadata: { name: 's' },
+    spec: {
+      driver: 'd.x',
+      nodeName: 'n',
+      pool: { name: 'n', generation: 1, resourceSliceCount: 1 },
+      devices: [
+        {
+          name: 'x',
+          attributes: {
+            cores: { int: 0 },
+            fast: { bool: false },
+            model: { string: 'm' },
+            driver: { version: '1.0.0' },
+          },
+          capacity: { memory: { value: '40Gi' } },
+        },
+      ],
+    },
+  } as never);
+});
+
 test('kinds with unusual members', () => {
   expectRoundTrip({
     apiVersion: 'v1',

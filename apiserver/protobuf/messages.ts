@@ -391,4 +391,45 @@ Overhead: 1 podFixed:{Quantity}
 RuntimeClass: 1 metadata:ObjectMeta; 2 handler; 3 overhead:Overhead; 4 scheduling:Scheduling
 Scheduling: 1 nodeSelector:{s}; 2 tolerations:[v1/Toleration]
 `,
+  'resource.k8s.io/v1': `
+AllocatedDeviceStatus: 1 driver; 2 pool; 3 device; 7 shareID?; 4 conditions:[Condition]; 5 data:RawExtension; 6 networkData:NetworkDeviceData
+AllocationResult: 1 devices:DeviceAllocationResult; 3 nodeSelector:v1/NodeSelector; 5 allocationTimestamp:Time
+CELDeviceSelector: 1 expression
+CapacityRequestPolicy: 1 default:Quantity; 3 validValues:[Quantity]; 4 validRange:CapacityRequestPolicyRange
+CapacityRequestPolicyRange: 1 min:Quantity; 2 max:Quantity; 3 step:Quantity
+CapacityRequirements: 1 requests:{Quantity}
+Counter: 1 value:Quantity
+CounterSet: 1 name; 2 counters:{Counter}
+Device: 1 name; 2 attributes:{DeviceAttribute}; 3 capacity:{DeviceCapacity}; 4 consumesCounters:[DeviceCounterConsumption]; 5 nodeName?; 6 nodeSelector:v1/NodeSelector; 7 allNodes?:b; 8 taints:[DeviceTaint]; 9 bindsToNode?:b; 10 bindingConditions:[s]; 11 bindingFailureConditions:[s]; 12 allowMultipleAllocations?:b
+DeviceAllocationConfiguration: 1 source; 2 requests:[s]; 3 deviceConfiguration^:DeviceConfiguration
+DeviceAllocationResult: 1 results:[DeviceRequestAllocationResult]; 2 config:[DeviceAllocationConfiguration]
+DeviceAttribute: 2 int?:i; 3 bool?:b; 4 string?; 5 version?
+DeviceCapacity: 1 value:Quantity; 2 requestPolicy:CapacityRequestPolicy
+DeviceClaim: 1 requests:[DeviceRequest]; 2 constraints:[DeviceConstraint]; 3 config:[DeviceClaimConfiguration]
+DeviceClaimConfiguration: 1 requests:[s]; 2 deviceConfiguration^:DeviceConfiguration
+DeviceClass: 1 metadata:ObjectMeta; 2 spec:DeviceClassSpec
+DeviceClassConfiguration: 1 deviceConfiguration^:DeviceConfiguration
+DeviceClassSpec: 1 selectors:[DeviceSelector]; 2 config:[DeviceClassConfiguration]; 4 extendedResourceName?
+DeviceConfiguration: 1 opaque:OpaqueDeviceConfiguration
+DeviceConstraint: 1 requests:[s]; 2 matchAttribute?; 3 distinctAttribute?
+DeviceCounterConsumption: 1 counterSet; 2 counters:{Counter}
+DeviceRequest: 1 name; 2 exactly:ExactDeviceRequest; 3 firstAvailable:[DeviceSubRequest]
+DeviceRequestAllocationResult: 1 request; 2 driver; 3 pool; 4 device; 5 adminAccess?:b; 6 tolerations:[DeviceToleration]; 7 bindingConditions:[s]; 8 bindingFailureConditions:[s]; 9 shareID?; 10 consumedCapacity:{Quantity}
+DeviceSelector: 1 cel:CELDeviceSelector
+DeviceSubRequest: 1 name; 2 deviceClassName; 3 selectors:[DeviceSelector]; 4 allocationMode; 5 count:i; 6 tolerations:[DeviceToleration]; 7 capacity:CapacityRequirements
+DeviceTaint: 1 key; 2 value; 3 effect; 4 timeAdded:Time
+DeviceToleration: 1 key; 2 operator; 3 value; 4 effect; 5 tolerationSeconds?:i
+ExactDeviceRequest: 1 deviceClassName; 2 selectors:[DeviceSelector]; 3 allocationMode; 4 count:i; 5 adminAccess?:b; 6 tolerations:[DeviceToleration]; 7 capacity:CapacityRequirements
+NetworkDeviceData: 1 interfaceName; 2 ips:[s]; 3 hardwareAddress
+OpaqueDeviceConfiguration: 1 driver; 2 parameters:RawExtension
+ResourceClaim: 1 metadata:ObjectMeta; 2 spec:ResourceClaimSpec; 3 status:ResourceClaimStatus
+ResourceClaimConsumerReference: 1 apiGroup; 3 resource; 4 name; 5 uid
+ResourceClaimSpec: 1 devices:DeviceClaim
+ResourceClaimStatus: 1 allocation:AllocationResult; 2 reservedFor:[ResourceClaimConsumerReference]; 4 devices:[AllocatedDeviceStatus]
+ResourceClaimTemplate: 1 metadata:ObjectMeta; 2 spec:ResourceClaimTemplateSpec
+ResourceClaimTemplateSpec: 1 metadata:ObjectMeta; 2 spec:ResourceClaimSpec
+ResourcePool: 1 name; 2 generation:i; 3 resourceSliceCount:i
+ResourceSlice: 1 metadata:ObjectMeta; 2 spec:ResourceSliceSpec
+ResourceSliceSpec: 1 driver; 2 pool:ResourcePool; 3 nodeName?; 4 nodeSelector:v1/NodeSelector; 5 allNodes?:b; 6 devices:[Device]; 7 perDeviceNodeSelection?:b; 8 sharedCounters:[CounterSet]
+`,
 };

@@ -9,6 +9,7 @@ import { type DraPluginOptions, TestDraPlugin } from '../harness/dra-plugin.ts';
 import { FaultNode, NODE, until } from '../harness/fault-node.ts';
 import type { Kubectl } from '../harness/kubectl.ts';
 import { SLEEP } from '../harness/manifests.ts';
+import { nodeDenials } from '../harness/node-denials.ts';
 import { PluginProcess } from '../harness/plugin-process.ts';
 
 const missing = labMissing();
@@ -175,6 +176,8 @@ describe.skipIf(missing !== undefined)('dynamic resources', { timeout: TEST_MS }
     const slices = async () => (await node.client.list(resourceSlices)).items.map((s) => s.metadata?.name);
     expect(await until(slices, (left) => left.length === 1, CLEAN_MS)).toEqual(['elsewhere']);
     await node.untilClean(CLEAN_MS);
+    const denied = await nodeDenials(node.cluster.dir);
+    expect(denied.filter((line) => /resource(claims|slices)/.test(line))).toEqual([]);
   });
 
   const sliceOf = (nodeName: string): ResourceSlice => {
