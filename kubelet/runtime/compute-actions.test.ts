@@ -372,6 +372,28 @@ describe('worked examples', () => {
     expect(got).toMatchObject({ ...idle, killPod: true });
   });
 
+  describe('Never, and the start failed', () => {
+    const start = (message: string) => exited('a', 128, { reason: 'StartError', message });
+    const pod = { restartPolicy: 'Never' };
+
+    test.each([
+      'failed to create containerd task: failed to create shim task: context canceled: unknown',
+      'failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown',
+      'failed to create containerd task: failed to get task pid: context canceled: unknown',
+    ])('since the agent was killed meanwhile, so that nothing ever ran: started again (%s)', (message) => {
+      expect(act({ pod, containers: [start(message)] })).toMatchObject({ killPod: false, start: 'a' });
+      const initPod = { ...pod, initContainers: [spec('i0')] };
+      expect(act({ pod: initPod, containers: [{ ...start(message), name: 'i0' }] })).toMatchObject({ init: 'i0' });
+    });
+
+    test.each([
+      'failed to create containerd task: failed to create shim task: OCI runtime create failed: no such file',
+      'failed to start containerd task "a": context canceled: unknown', // by then something may have run
+    ])('for any other reason: the pod is over (%s)', (message) => {
+      expect(act({ pod, containers: [start(message)] })).toMatchObject({ ...idle, killPod: true });
+    });
+  });
+
   test('OnFailure, a exits 0 and b exits 1: only b restarts', () => {
     const pod = { restartPolicy: 'OnFailure', containers: [spec('a'), spec('b')] };
     const got = act({ pod, containers: [exited('a', 0), exited('b', 1)] });

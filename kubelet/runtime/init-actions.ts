@@ -89,7 +89,7 @@ function restartsAfterFailure(
   { pod }: Pick<ComputeActionsInput, 'pod'>,
 ): boolean {
   if (newest.exitCode === 0) return effectiveRestartPolicy(pod, spec) !== 'Never';
-  return restartsAfterExit(pod, spec, newest.exitCode);
+  return restartsAfterExit(pod, spec, newest);
 }
 
 function sidecarStep(spec: Container, newest: RuntimeContainer, input: ComputeActionsInput): Step {

@@ -32,9 +32,28 @@ export function matchRestartRule(
   return undefined;
 }
 
-/** Whether an exit with `exitCode` is followed by a restart, whatever else happens to the pod. */
-export function restartsAfterExit(pod: Pod, container: RestartSpec, exitCode: number): boolean {
-  if (matchRestartRule(container, exitCode) !== undefined) return true;
+/** How a container ended, by the runtime's account or by a status made of it. */
+export interface ContainerEnd {
+  readonly exitCode: number;
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+/** containerd's words for a first process that was still being made when whoever had asked for it hung up. */
+const CUT_OFF = /^failed to create containerd task: .*(?:context canceled|signal: killed)/;
+
+/**
+ * The agent was killed while the container was being started, which for the runtime is a failed start: nothing of the
+ * container has ever run. Beyond upstream, where this is the end of a pod that is not to be restarted.
+ */
+function wasCutOff({ reason, message = '' }: ContainerEnd): boolean {
+  return reason === 'StartError' && CUT_OFF.test(message);
+}
+
+/** Whether such an end is followed by a restart, whatever else happens to the pod. */
+export function restartsAfterExit(pod: Pod, container: RestartSpec, end: ContainerEnd): boolean {
+  const { exitCode } = end;
+  if (wasCutOff(end) || matchRestartRule(container, exitCode) !== undefined) return true;
   const policy = effectiveRestartPolicy(pod, container);
   return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
 }
@@ -51,7 +70,7 @@ export function shouldBeRestarted(
   if (newest.state === 'running') return false;
   // Created: the agent or the runtime died between create and start. Unknown: better started again than lost.
   if (newest.state !== 'exited') return true;
-  return restartsAfterExit(pod, container, newest.exitCode);
+  return restartsAfterExit(pod, container, newest);
 }
 
 /** A probe kill is followed by a restart unless the policy says Never; exit-code rules have no say in it. */

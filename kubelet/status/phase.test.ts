@@ -5,6 +5,11 @@ import { computePhase } from './phase.ts';
 const running = { running: { startedAt: '2026-01-01T00:00:00Z' } };
 const waiting = { waiting: { reason: 'ContainerCreating' } };
 const exit = (exitCode: number) => ({ terminated: { exitCode } });
+const CUT_OFF = {
+  exitCode: 128,
+  reason: 'StartError',
+  message: 'failed to create containerd task: failed to create shim task: context canceled: unknown',
+};
 
 function status(name: string, state: ContainerStatus['state'], more: Partial<ContainerStatus> = {}): ContainerStatus {
   return { name, image: '', imageID: '', ready: false, restartCount: 0, ...(state ? { state } : {}), ...more };
@@ -57,6 +62,11 @@ describe('phase', () => {
     ['OnFailure, one 1', { policy: 'OnFailure', regular: [status('a', exit(0)), status('b', exit(1))] }, 'Running'],
     ['Never, 0', { policy: 'Never', regular: [status('a', exit(0))] }, 'Succeeded'],
     ['Never, one 1', { policy: 'Never', regular: [status('a', exit(0)), status('b', exit(1))] }, 'Failed'],
+    [
+      'Never, cut off while it was being started',
+      { policy: 'Never', regular: [status('a', { terminated: CUT_OFF })] },
+      'Running',
+    ],
     ['init runs', { init: [status('i', running)], regular: [status('a', waiting)] }, 'Pending'],
     ['init failed, retried', { init: [status('i', exit(1))], regular: [status('a', waiting)] }, 'Pending'],
     [

@@ -71,7 +71,7 @@ function countInit(n: Counts, pod: Pod, spec: Container, status: ContainerStatus
     if (status.state?.terminated === undefined) n.pendingInit++;
     return;
   }
-  if (restartsAfterExit(pod, spec, terminated.exitCode)) n.pendingInit++;
+  if (restartsAfterExit(pod, spec, terminated)) n.pendingInit++;
   else n.failedInitForGood++;
 }
 
@@ -92,7 +92,7 @@ function countRegular(n: Counts, pod: Pod, spec: Container, status: ContainerSta
   else if (state?.terminated !== undefined) {
     n.stopped++;
     if (state.terminated.exitCode === 0) n.succeeded++;
-    if (!restartsAfterExit(pod, spec, state.terminated.exitCode)) n.notRestartable++;
+    if (!restartsAfterExit(pod, spec, state.terminated)) n.notRestartable++;
   } else if (state?.waiting !== undefined) {
     if (lastState?.terminated !== undefined) n.stopped++;
     else n.waiting++;

@@ -105,10 +105,10 @@ export function illegalTransition(pod: Pod, before: PodStatus, after: PodStatus)
   const now = new Map(allStatuses(after).map((s) => [s.name, s]));
   for (const old of allStatuses(before)) {
     const spec = specs.get(old.name);
-    const exitCode = old.state?.terminated?.exitCode;
-    if (spec === undefined || exitCode === undefined || now.get(old.name)?.state?.terminated !== undefined) continue;
+    const end = old.state?.terminated;
+    if (spec === undefined || end === undefined || now.get(old.name)?.state?.terminated !== undefined) continue;
     if (initNames.has(old.name) && (isSidecar(spec) || effectiveRestartPolicy(pod, spec) !== 'Never')) continue;
-    if (!restartsAfterExit(pod, spec, exitCode)) return old.name;
+    if (!restartsAfterExit(pod, spec, end)) return old.name;
   }
   return undefined;
 }
