@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { DeviceInventory } from './device-inventory.ts';
-import { FakeDevicePlugin, toldDevices } from './fake-device-plugin.ts';
+import { devicesTold } from './device-types.ts';
+import { FakeDevicePlugin, told } from './fake-device-plugin.ts';
 
 const GPU = 'example.com/gpu';
 const OPTIONS = { preStartRequired: false, getPreferredAllocationAvailable: false };
@@ -25,7 +26,7 @@ beforeEach(() => {
 });
 
 const connect = (by = plugin) => inventory.connected(GPU, { plugin: by, options: OPTIONS });
-const tell = (text: string, by = plugin) => inventory.update(GPU, by, toldDevices(text));
+const tell = (text: string, by = plugin) => inventory.update(GPU, by, told(text));
 const amounts = () => Object.fromEntries(inventory.amounts());
 
 describe('what a plugin tells', () => {
@@ -60,10 +61,14 @@ describe('what a plugin tells', () => {
 
   test('any other word than Healthy is not', () => {
     connect();
-    inventory.update(GPU, plugin, [
-      { ID: 'a', health: 'healthy' },
-      { ID: 'b', health: '' },
-    ]);
+    inventory.update(
+      GPU,
+      plugin,
+      devicesTold([
+        { ID: 'a', health: 'healthy' },
+        { ID: 'b', health: '' },
+      ]),
+    );
     expect(amounts()).toEqual({ [GPU]: { capacity: 2, allocatable: 0 } });
   });
 
@@ -135,6 +140,6 @@ test('a hundred thousand devices are taken', () => {
     ID: `device-${i}`,
     health: i % 2 === 0 ? 'Healthy' : 'x',
   }));
-  inventory.update(GPU, plugin, many);
+  inventory.update(GPU, plugin, devicesTold(many));
   expect(amounts()).toEqual({ [GPU]: { capacity: 100_000, allocatable: 50_000 } });
 });

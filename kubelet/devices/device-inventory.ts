@@ -3,7 +3,7 @@
 // After pkg/kubelet/cm/devicemanager/manager.go (genericDeviceUpdateCallback, markResourceUnhealthy, GetCapacity).
 import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
-import type { DevicePluginOptions, PluginDevice } from '../../cri/gen/messages.ts';
+import type { DevicePluginOptions } from '../../cri/gen/messages.ts';
 import type { DevicePlugin } from './device-plugin.ts';
 import { type Device, HEALTHY } from './device-types.ts';
 
@@ -85,19 +85,15 @@ export class DeviceInventory implements Disposable {
     if (isNews) this.#listener.amountsChanged();
   }
 
-  /** All devices of the resource, as its plugin tells them. */
-  update(name: string, plugin: DevicePlugin, told: readonly PluginDevice[]): void {
+  /** All devices of the resource, as its plugin tells them; others are not heard. */
+  update(name: string, plugin: DevicePlugin, devices: ReadonlyMap<string, Device>): void {
     const resource = this.#resources.get(name);
     if (resource === undefined || resource.serving?.plugin !== plugin) return;
     const before = { ...resource };
     const changed = new Set<string>();
-    const devices = new Map<string, Device>();
     const healthy = new Set<string>();
-    for (const { ID: id, health, topology } of told) {
-      const nodes = topology?.nodes.map((n) => n.ID) ?? [];
-      devices.set(id, nodes.length === 0 ? placeless(health) : { health, numaNodes: nodes });
+    for (const [id, { health }] of devices) {
       if (health === HEALTHY) healthy.add(id);
-      else healthy.delete(id); // told twice
       if (before.devices.get(id)?.health !== health) changed.add(id);
     }
     Object.assign(resource, { devices, healthy, isTold: true });
@@ -154,13 +150,6 @@ export class DeviceInventory implements Disposable {
     this.#gone.add(name);
     this.#listener.amountsChanged();
   }
-}
-
-const HEALTHY_ANYWHERE: Device = Object.freeze({ health: HEALTHY, numaNodes: [] });
-
-/** Most devices are alike, and there may be a hundred thousand of them. */
-function placeless(health: string): Device {
-  return health === HEALTHY ? HEALTHY_ANYWHERE : { health, numaNodes: [] };
 }
 
 function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {

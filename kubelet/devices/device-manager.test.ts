@@ -8,7 +8,7 @@ import { silentLog } from '../../core/log.ts';
 import { maskOf } from '../managers/numa-mask.ts';
 import { parseCheckpoint } from './device-checkpoint.ts';
 import { DeviceManager } from './device-manager.ts';
-import { FakeDevicePlugin, toldDevices } from './fake-device-plugin.ts';
+import { FakeDevicePlugin, told } from './fake-device-plugin.ts';
 
 const GPU = 'example.com/gpu';
 const NIC = 'example.com/nic';
@@ -69,7 +69,7 @@ type Options = Partial<Awaited<ReturnType<FakeDevicePlugin['options']>>>;
 function offer(devices: string, resource = GPU, options: Options = {}, by = plugin): void {
   const defaults = { preStartRequired: false, getPreferredAllocationAvailable: false };
   manager.inventory.connected(resource, { plugin: by, options: { ...defaults, ...options } });
-  manager.inventory.update(resource, by, toldDevices(devices));
+  manager.inventory.update(resource, by, told(devices));
 }
 
 const wants = (name: string, amounts: Record<string, string>, more: Partial<Container> = {}): Container => ({

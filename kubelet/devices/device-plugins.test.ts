@@ -144,7 +144,7 @@ describe('a plugin that registers', () => {
     await told(1, 1);
   });
 
-  test('takes the place of one that goes on', async () => {
+  test('takes the place of one that goes on, for as long as it lives', async () => {
     await start();
     const [first, second] = [await serving(), await serving(GPU, healthy('x', 'y', 'z'))];
     await first.register();
@@ -152,8 +152,39 @@ describe('a plugin that registers', () => {
     await second.register();
     await told(3, 3);
     first.setDevices(healthy('a'));
+    second.setDevices(healthy('x', 'y', 'z', 'w'));
+    await told(4, 4);
+    await second[Symbol.asyncDispose]();
+    await told(1, 1); // what the first has told meanwhile
+    expect([...inventory.healthy(GPU)]).toEqual(['a']);
+  });
+
+  test('outlives one whose place it took', async () => {
+    await start();
+    const [first, second] = [await serving(), await serving(GPU, healthy('x', 'y', 'z'))];
+    await first.register();
+    await told(2, 2);
+    await second.register();
+    await told(3, 3);
+    await first[Symbol.asyncDispose]();
     second.setDevices(healthy('x'));
     await told(1, 1);
+  });
+
+  test('again is the same one; of many for one resource the oldest are let go', async () => {
+    await start();
+    const many = [];
+    for (let i = 0; i < 6; i++) {
+      const p = await serving(GPU, healthy(...Array.from({ length: i + 1 }, (_, n) => `d${n}`)));
+      await p.register();
+      await p.register();
+      await told(i + 1, i + 1);
+      many.push(p);
+    }
+    for (const p of many.slice(3).toReversed()) await p[Symbol.asyncDispose]();
+    await told(3, 3);
+    await many[2]![Symbol.asyncDispose]();
+    await told(3, 0); // the first two would have been there
   });
 
   test('keeps the one before it where it cannot be used itself', async () => {
@@ -241,7 +272,9 @@ describe('calls', () => {
     const called = new Promise<void>((resolve) => {
       p.onCall = () => resolve();
     });
-    const ended = expect(inventory.serving(GPU)!.plugin.allocate(['a'])).rejects.toMatchObject({ grpcCode: 'UNAVAILABLE' });
+    const ended = expect(inventory.serving(GPU)!.plugin.allocate(['a'])).rejects.toMatchObject({
+      grpcCode: 'UNAVAILABLE',
+    });
     await called;
     await p[Symbol.asyncDispose]();
     await ended;
@@ -357,8 +390,8 @@ describe('a plugin in the registration directory', () => {
     const signal = new AbortController().signal;
     await plugins.register(info({ endpoint: p.socket }), signal);
     await told(2, 2);
-    await plugins.deregister(info({}));
-    await plugins.deregister(info({}));
+    await plugins.deregister(info({ endpoint: p.socket }));
+    await plugins.deregister(info({ endpoint: p.socket }));
     await told(2, 0);
   });
 });

@@ -1,5 +1,5 @@
 // Connections to device plugins: a plugin that registers is dialled at the socket that it names, asked for its options and
-// then listened to until it ends. A later one for the same resource takes its place. After
+// then listened to until it ends. A later one for the same resource takes its place for as long as it lives. After
 // pkg/kubelet/cm/devicemanager/plugin/v1beta1 (handler, client).
 import { lstat } from 'node:fs/promises';
 import { createConnection } from 'node:net';
@@ -8,17 +8,20 @@ import { type LinkedSignal, linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import type { DevicePluginOptions } from '../../cri/gen/messages.ts';
 import type { PluginHandler, PluginInfo } from '../plugins/plugin-handler.ts';
 import { rpcErrorText } from '../plugins/rpc-text.ts';
 import type { DeviceInventory } from './device-inventory.ts';
 import { DevicePluginClient, type DevicePluginTimeouts } from './device-plugin.ts';
-import { isExtendedResourceName } from './device-types.ts';
+import { type Device, devicesTold, isExtendedResourceName } from './device-types.ts';
 
 export const DEVICE_PLUGIN_TYPE = 'DevicePlugin';
 export const API_VERSION = 'v1beta1';
 
 /** Resources that plugins may offer on one node: each costs a connection, and a place in every status of the node. */
 const MAX_RESOURCES = 128;
+/** Plugins beside the one that serves a resource: of an update there are two for a while. */
+const MAX_STANDBYS = 3;
 /** A plugin may register before it serves; it has so long, as upstream's dial. */
 const DIAL_MS = 10_000;
 const DIAL_RETRY_MS = 100;
@@ -39,14 +42,19 @@ export interface DevicePluginsDeps {
 }
 
 interface Connection {
+  readonly socket: string;
   readonly client: DevicePluginClient;
+  readonly options: DevicePluginOptions;
   readonly life: LinkedSignal;
+  /** Its devices, as it told them last. */
+  told?: ReadonlyMap<string, Device>;
 }
 
 export class DevicePlugins implements PluginHandler, Disposable {
   readonly #deps: DevicePluginsDeps;
   readonly #log: Logger;
-  readonly #connections = new Map<string, Connection>();
+  /** By resource, the one that serves it last. */
+  readonly #connections = new Map<string, readonly Connection[]>();
 
   constructor(deps: DevicePluginsDeps) {
     this.#deps = deps;
@@ -68,8 +76,8 @@ export class DevicePlugins implements PluginHandler, Disposable {
     await this.connect(name, endpoint, signal);
   }
 
-  async deregister({ name }: PluginInfo): Promise<void> {
-    const connection = this.#connections.get(name);
+  async deregister({ name, endpoint }: PluginInfo): Promise<void> {
+    const connection = this.#of(name).find((c) => c.socket === endpoint);
     if (connection !== undefined) this.#drop(name, connection);
   }
 
@@ -84,29 +92,31 @@ export class DevicePlugins implements PluginHandler, Disposable {
     }
     await this.#dial(socket, signal);
     const client = new DevicePluginClient(socket, this.#deps.timeouts);
+    let options: DevicePluginOptions;
     try {
-      const options = await client.options(signal);
-      inventory.connected(resource, { plugin: client, options });
+      options = await client.options(signal);
     } catch (cause) {
       client[Symbol.dispose]();
       throw refused(`failed to get device plugin options: ${rpcErrorText(cause)}`, cause);
     }
     this.#log.info({ resource, socket }, 'device plugin connected');
-    const before = this.#connections.get(resource);
-    const connection = { client, life: linkedSignal() };
-    this.#connections.set(resource, connection);
-    before?.life.abort();
-    before?.client[Symbol.dispose]();
+    inventory.connected(resource, { plugin: client, options });
+    const connection: Connection = { socket, client, options, life: linkedSignal() };
+    const others = this.#of(resource).filter((c) => c.socket !== socket); // at the same socket it is the same plugin
+    const kept = [...others.slice(-MAX_STANDBYS), connection];
+    for (const c of this.#of(resource)) if (!kept.includes(c)) end(c);
+    this.#connections.set(resource, kept);
     void this.#follow(resource, connection); // never rejects
   }
 
   /** Plugins live on: they are looked for again by the next agent. */
   [Symbol.dispose](): void {
-    for (const { client, life } of this.#connections.values()) {
-      life.abort();
-      client[Symbol.dispose]();
-    }
+    for (const connection of [...this.#connections.values()].flat()) end(connection);
     this.#connections.clear();
+  }
+
+  #of(resource: string): readonly Connection[] {
+    return this.#connections.get(resource) ?? [];
   }
 
   async #follow(resource: string, connection: Connection): Promise<void> {
@@ -117,7 +127,8 @@ export class DevicePlugins implements PluginHandler, Disposable {
     try {
       for await (const devices of client.listAndWatch(life.signal)) {
         if (clock.monotonicMs() - pace.endMs > QUIET_MS) pace = { ...pace, ms: PACE_MS };
-        inventory.update(resource, client, devices);
+        connection.told = devicesTold(devices);
+        inventory.update(resource, client, connection.told);
         await clock.sleep(pace.ms, life.signal);
         pace = { ms: Math.min(2 * pace.ms, MAX_PACE_MS), endMs: clock.monotonicMs() };
       }
@@ -129,11 +140,20 @@ export class DevicePlugins implements PluginHandler, Disposable {
     this.#drop(resource, connection);
   }
 
+  /** One that served the resource before, and is still there, serves it again. */
   #drop(resource: string, connection: Connection): void {
-    if (this.#connections.get(resource) === connection) this.#connections.delete(resource);
-    connection.life.abort();
-    connection.client[Symbol.dispose]();
-    this.#deps.inventory.disconnected(resource, connection.client);
+    const { inventory } = this.#deps;
+    end(connection);
+    const left = this.#of(resource).filter((c) => c !== connection);
+    this.#connections.set(resource, left);
+    if (inventory.serving(resource)?.plugin !== connection.client) return;
+    const next = left.at(-1);
+    if (next === undefined) {
+      inventory.disconnected(resource, connection.client);
+      return;
+    }
+    inventory.connected(resource, { plugin: next.client, options: next.options });
+    if (next.told !== undefined) inventory.update(resource, next.client, next.told);
   }
 
   /** Resolves when somebody listens at `socket`. */
@@ -149,6 +169,11 @@ export class DevicePlugins implements PluginHandler, Disposable {
       await clock.sleep(DIAL_RETRY_MS, signal);
     }
   }
+}
+
+function end({ client, life }: Connection): void {
+  life.abort();
+  client[Symbol.dispose]();
 }
 
 interface Fault {

@@ -2,7 +2,7 @@
 import { isQualifiedName } from '../../api/labels.ts';
 import type { Container } from '../../api/pod.ts';
 import { parseQuantity, quantityValue } from '../../api/quantity.ts';
-import type { ContainerAllocateResponse } from '../../cri/gen/messages.ts';
+import type { ContainerAllocateResponse, PluginDevice } from '../../cri/gen/messages.ts';
 
 export const HEALTHY = 'Healthy';
 /** Stands for "on no NUMA node" in checkpoints. */
@@ -14,6 +14,18 @@ export interface Device {
   readonly health: string;
   /** NUMA nodes it is near to; empty where that does not matter. */
   readonly numaNodes: readonly number[];
+}
+
+const HEALTHY_ANYWHERE: Device = Object.freeze({ health: HEALTHY, numaNodes: [] });
+
+/** What a plugin told, by id. Most devices are alike, and there may be many thousands of them. */
+export function devicesTold(told: readonly PluginDevice[]): Map<string, Device> {
+  return new Map(
+    told.map(({ ID: id, health, topology }) => {
+      const numaNodes = topology?.nodes.map((n) => n.ID) ?? [];
+      return [id, health === HEALTHY && numaNodes.length === 0 ? HEALTHY_ANYWHERE : { health, numaNodes }];
+    }),
+  );
 }
 
 /** Of one resource and one container. */

@@ -2,6 +2,7 @@
 import { CriError } from '../../cri/errors.ts';
 import type { ContainerAllocateResponse, DevicePluginOptions, PluginDevice } from '../../cri/gen/messages.ts';
 import type { DevicePlugin } from './device-plugin.ts';
+import { type Device, devicesTold } from './device-types.ts';
 
 export class FakeDevicePlugin implements DevicePlugin {
   readonly allocated: string[][] = [];
@@ -50,13 +51,15 @@ export class FakeDevicePlugin implements DevicePlugin {
 }
 
 /** Devices as a plugin tells them; `!` before an id: broken. `a@0`: near to NUMA node 0. */
-export function toldDevices(text: string): PluginDevice[] {
-  return text
-    .split(' ')
-    .filter((word) => word !== '')
-    .map((word) => {
-      const [id = '', node] = word.replace(/^!/, '').split('@');
-      const health = word.startsWith('!') ? 'Unhealthy' : 'Healthy';
-      return { ID: id, health, topology: node === undefined ? undefined : { nodes: [{ ID: Number(node) }] } };
-    });
+export function told(text: string): Map<string, Device> {
+  return devicesTold(
+    text
+      .split(' ')
+      .filter((word) => word !== '')
+      .map((word) => {
+        const [id = '', node] = word.replace(/^!/, '').split('@');
+        const health = word.startsWith('!') ? 'Unhealthy' : 'Healthy';
+        return { ID: id, health, topology: node === undefined ? undefined : { nodes: [{ ID: Number(node) }] } };
+      }),
+  );
 }
