@@ -2,14 +2,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { createCa, issueClientCert } from '../../api/pki.ts';
-import type { Pod } from '../../api/pod.ts';
+import type { Container, Pod, Volume } from '../../api/pod.ts';
 import { systemClock } from '../../core/clock.ts';
+import { parseMountInfo } from '../../host/mounts.ts';
 import { freePort, NODELET } from '../harness/cluster.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
 import { SLEEP } from '../harness/manifests.ts';
@@ -93,7 +94,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
     return ending.exitCode;
   }
 
-  async function put(name: string, word: string): Promise<void> {
+  async function put(name: string, word: string, more: Partial<Container> = {}, volumes: Volume[] = []): Promise<void> {
     const manifest = {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -101,7 +102,10 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       spec: {
         hostNetwork: true, // nobody makes a pod network here
         terminationGracePeriodSeconds: 1,
-        containers: [{ name: 'main', image: 'busybox:1.36', command: SLEEP, env: [{ name: 'WORD', value: word }] }],
+        volumes,
+        containers: [
+          { name: 'main', image: 'busybox:1.36', command: SLEEP, env: [{ name: 'WORD', value: word }], ...more },
+        ],
       },
     };
     await writeFile(path.join(manifests, `.${name}`), stringify(manifest));
@@ -184,6 +188,29 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       const dirs = await readdir(path.join(rootDir, 'pods'));
       return sandboxes.length === 0 && dirs.length === 0 ? true : undefined;
     });
+    expect(await end('SIGTERM')).toBe(0);
+  }, 240_000);
+
+  test('a pod may hand on what it mounts below the root directory, as CSI drivers do', async () => {
+    const handsOn = { name: 'plugins', mountPath: '/plugins', mountPropagation: 'Bidirectional' };
+    const script = `mkdir -p /plugins/made; mount -t tmpfs made /plugins/made; ${SLEEP[2]}`;
+    const container = {
+      command: ['sh', '-c', script],
+      securityContext: { privileged: true },
+      volumeMounts: [handsOn],
+    };
+    const at = path.join(rootDir, 'plugins');
+    start();
+    await put('driver', 'first', container, [{ name: 'plugins', hostPath: { path: at, type: 'DirectoryOrCreate' } }]);
+    await runningPod('driver', 'first');
+    await until('the mount shows outside', async () => {
+      const mounts = parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
+      return mounts.find((m) => m.mountPoint === path.join(at, 'made'));
+    });
+    await rm(path.join(manifests, 'driver.yaml'));
+    await until('the pod has ended', async () =>
+      (await containerd.runtime.listPodSandboxes()).length === 0 ? true : undefined,
+    );
     expect(await end('SIGTERM')).toBe(0);
   }, 240_000);
 });
