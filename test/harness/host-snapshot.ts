@@ -83,7 +83,8 @@ function namesAnotherLab(line: string, id: string): boolean {
     // What the network plugins remember of the sandboxes of suites without a lab, whose network is `test-…`.
     /^file \/var\/lib\/cni\/results\/(test-[0-9a-f]|cni-loopback-)/.test(line) ||
     // These stay as long as anything on the host needs them: another lab, another suite.
-    ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns'].includes(line)
+    ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns', 'file /var/lib/cni'].includes(line) ||
+    line === 'file /run/mount' // of mount(8) itself, on machines where nobody has mounted anything before
   );
 }
 

@@ -10,12 +10,18 @@ export const BOOTSTRAP_TOKEN = { id: 'abcdef', secret: '0123456789abcdef' };
 
 /** Lays memory over the places that kubeadm's files have, so that the machine's own stay as they are. */
 const OWN_PLACES = `set -e
-mkdir -p /run/own && mount -t tmpfs tmpfs /run/own
-mkdir -p /run/own/etc /run/own/work
-mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/own/etc,workdir=/run/own/work /etc
+mkdir -p /run/own
+mount -t tmpfs tmpfs /run/own
+mkdir /run/own/etc /run/own/etc.work /run/own/lib /run/own/lib.work /run/own/cni
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/own/etc,workdir=/run/own/etc.work /etc
 echo "$2 $3" >> /etc/hosts
 mkdir -p /etc/kubernetes/pki /etc/kubernetes/manifests
-mount --bind "$1" /var/lib/kubelet && mount --make-rshared /var/lib/kubelet
+mount --bind /var/lib/cni /run/own/cni # the node's own, which the next one hides
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/own/lib,workdir=/run/own/lib.work /var/lib
+mount --bind /run/own/cni /var/lib/cni
+mkdir -p /var/lib/kubelet
+mount --bind "$1" /var/lib/kubelet
+mount --make-rshared /var/lib/kubelet
 mount -t tmpfs tmpfs /var/log
 `;
 
