@@ -84,12 +84,15 @@ export class RuntimeGarbage {
     await this.#attempt('log directory', uid, () => this.#removeLogDirs((dirUid) => dirUid === uid));
   }
 
-  /** With its logs. Logs go first, so that a failure leaves the container there to be tried again. */
-  async removeContainer(containerId: string): Promise<void> {
+  /**
+   * With its logs. Logs go first, so that a failure leaves the container there to be tried again. `keepsLog`: all logs
+   * of its name but its own go; the number of that one is what the restart count goes on from.
+   */
+  async removeContainer(containerId: string, { keepsLog = false } = {}): Promise<void> {
     try {
       const cri = await this.#deps.runtime.containerStatus(containerId);
       const { podName, podNamespace, containerName } = parseContainerMeta(cri.labels, cri.annotations);
-      await removeLogs(cri.logPath);
+      await removeLogs(cri.logPath, keepsLog);
       await rm(legacyLogLink(this.#settings, { podName, podNamespace, containerName, containerId }), { force: true });
       await this.#deps.runtime.removeContainer(containerId);
     } catch (err) {
@@ -194,12 +197,14 @@ export function sandboxesToRemove(pods: readonly RuntimePod[], opts: GarbageOpti
   });
 }
 
-/** The log and its rotated copies, `<n>.log*`. */
-async function removeLogs(logPath: string): Promise<void> {
+/** The log and its rotated copies, `<n>.log*`; with `others` those of all other instances instead. */
+async function removeLogs(logPath: string, others: boolean): Promise<void> {
   if (logPath === '') return;
   const dir = path.dirname(logPath);
   const base = path.basename(logPath);
-  for (const name of await listDir(dir)) if (name.startsWith(base)) await rm(path.join(dir, name), { force: true });
+  for (const name of await listDir(dir)) {
+    if (name.startsWith(base) !== others) await rm(path.join(dir, name), { force: true });
+  }
 }
 
 async function listDir(dir: string): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -353,6 +353,26 @@ describe('restart', () => {
       '0 SANDBOX_NOTREADY',
       '1 SANDBOX_READY',
     ]);
+  });
+
+  test('init containers of a dead sandbox are counted on, the later ones too', async () => {
+    const pod = podOf({ initContainers: [spec('i', local), spec('j', local)] });
+    for (const name of ['i', 'j']) {
+      await sync(pod);
+      cri.exit(name, 0);
+    }
+    await sync(pod);
+    const logs = path.join(dir, 'pods', 'ns_p_u', 'j');
+    for (const file of ['0.log', '0.log.20260101-000000', '7.log']) await writeFile(path.join(logs, file), '');
+    for (const c of cri.containers.values()) {
+      if (c.status.metadata?.name === 'j') c.status.logPath = path.join(logs, '0.log');
+    }
+    cri.sandboxes.get('s0')!.state = 'SANDBOX_NOTREADY';
+    await sync(pod);
+    expect((await readdir(logs)).sort()).toEqual(['0.log', '0.log.20260101-000000']); // one log each, however often
+    cri.exit('i', 0);
+    expect((await sync(pod)).started).toEqual(['j']);
+    expect(cri.picture).toEqual(['a/0:exited', 'i/1:exited', 'j/1:running']);
   });
 
   test('an edited image', async () => {

@@ -131,7 +131,8 @@ export class PodSyncer {
     if (!actions.createSandbox) return;
     const initNames = new Set((pod.spec?.initContainers ?? []).map((c) => c.name));
     const stale = status.containers.filter((c) => initNames.has(c.name));
-    await Promise.all(stale.map((c) => this.#parts.garbage.removeContainer(c.id)));
+    const isNewest = (c: RuntimeContainer) => findContainer(status, c.name) === c;
+    await Promise.all(stale.map((c) => this.#parts.garbage.removeContainer(c.id, { keepsLog: isNewest(c) })));
   }
 
   async #killContainers(
