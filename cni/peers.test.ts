@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { cidrsOverlap, parseCidr } from '../api/cidr.ts';
 import type { SubnetLease } from './backend.ts';
 import { choosePeers } from './peers.ts';
 
@@ -52,4 +54,25 @@ test('a node that publishes the MAC of another does not get its packets', () => 
     peers: [victim],
     refused: ['a: its MAC 02:00:00:00:00:0b is that of node b'],
   });
+});
+
+test('of any leases, a later one that overlaps a kept one is refused, and no other', () => {
+  const subnet = fc.tuple(
+    fc.integer({ min: 0, max: 3 }),
+    fc.integer({ min: 24, max: 27 }),
+    fc.integer({ min: 0, max: 7 }),
+  );
+  fc.assert(
+    fc.property(fc.array(subnet, { maxLength: 12 }), (subnets) => {
+      const leases = subnets.map(([third, length, part], i) => {
+        const first = (part * 2 ** (32 - length)) % 256;
+        return lease(`n${i}`, `10.244.${8 + third}.${first}/${length}`, `192.0.2.${10 + i}`, { since: i });
+      });
+      const kept: SubnetLease[] = [];
+      for (const l of leases) {
+        if (!kept.some((k) => cidrsOverlap(parseCidr(k.subnet), parseCidr(l.subnet)))) kept.push(l);
+      }
+      expect(choosePeers(leases, own).peers).toEqual(kept);
+    }),
+  );
 });

@@ -1,6 +1,6 @@
 // Which of the leases that others publish this node acts on: what one node writes must not take another's traffic, or
 // this node's own.
-import { type Cidr, cidrContains, cidrsOverlap, parseCidr, parseIp } from '../api/cidr.ts';
+import { type Cidr, cidrContains, cidrsOverlap, networkOf, parseCidr, parseIp } from '../api/cidr.ts';
 import type { SubnetLease } from './backend.ts';
 import type { OwnSubnets } from './subnet-source.ts';
 
@@ -23,27 +23,56 @@ export function choosePeers(
   const mine = parseCidr(own.subnet);
   const peers: SubnetLease[] = [];
   const refused: string[] = [];
-  const claimed: { readonly cidr: Cidr; readonly mac: string | undefined; readonly nodeName: string }[] = [];
+  const claims = new Claims();
+  const byMac = new Map<string, string>();
   for (const lease of leases.toSorted(byClaim)) {
     const { subnet, publicIp, nodeName } = lease;
     const cidr = parseCidr(subnet);
     const mac = vtepMac(lease);
-    const rival = claimed.find((c) => cidrsOverlap(c.cidr, cidr));
-    const twin = mac === undefined ? undefined : claimed.find((c) => c.mac === mac);
+    const rival = claims.holderOf(cidr);
+    const twin = mac === undefined ? undefined : byMac.get(mac);
     let why: string | undefined;
     if (cidrsOverlap(mine, cidr)) why = `its subnet ${subnet} overlaps this node's ${own.subnet}`;
-    else if (rival !== undefined) why = `its subnet ${subnet} overlaps that of node ${rival.nodeName}`;
-    else if (twin !== undefined) why = `its MAC ${mac} is that of node ${twin.nodeName}`;
+    else if (rival !== undefined) why = `its subnet ${subnet} overlaps that of node ${rival}`;
+    else if (twin !== undefined) why = `its MAC ${mac} is that of node ${twin}`;
     else if (publicIp === own.ip) why = `its address ${publicIp} is this node's own`;
     else if (cidrContains(network, parseIp(publicIp))) why = `its address ${publicIp} lies in the pod network`;
     if (why !== undefined) {
       refused.push(`${nodeName}: ${why}`);
       continue;
     }
-    claimed.push({ cidr, mac, nodeName });
+    claims.add(cidr, nodeName);
+    if (mac !== undefined) byMac.set(mac, nodeName);
     peers.push(lease);
   }
   return { peers, refused };
+}
+
+/** Who holds which addresses. Looked up, not compared: each of 5,000 nodes with each other would block for seconds. */
+class Claims {
+  /** Names of nodes by prefix length and first address. */
+  readonly #byLength = new Map<number, Map<bigint, string>>();
+
+  add({ base, prefixLength }: Cidr, nodeName: string): void {
+    const subnets = this.#byLength.get(prefixLength) ?? new Map<bigint, string>();
+    subnets.set(base, nodeName);
+    this.#byLength.set(prefixLength, subnets);
+  }
+
+  /** A node whose subnet overlaps `cidr`. */
+  holderOf(cidr: Cidr): string | undefined {
+    const { version, base } = cidr;
+    for (const [length, subnets] of this.#byLength) {
+      if (length <= cidr.prefixLength) {
+        const holder = subnets.get(networkOf({ version, value: base }, length).base);
+        if (holder !== undefined) return holder;
+        continue;
+      }
+      // Smaller ones, each of which may lie inside: seldom, as the nodes of a network have subnets of one size.
+      for (const [value, holder] of subnets) if (cidrContains(cidr, { version, value })) return holder;
+    }
+    return undefined;
+  }
 }
 
 function byClaim(a: SubnetLease, b: SubnetLease): number {
