@@ -9,6 +9,11 @@ export async function ensureCounter(exec: Exec, name: string, signal: AbortSigna
   if (r.code !== 0) throw failed(`add ${name}`, r.stderr);
 }
 
+/** Idempotent. A counter that some rule feeds stays. @throws {AgentError} EXEC_NOT_FOUND. */
+export async function removeCounter(exec: Exec, name: string, signal: AbortSignal): Promise<void> {
+  await exec('nfacct', ['delete', name], { signal });
+}
+
 /** Packets by counter. @throws {AgentError} EXEC_NOT_FOUND, NFACCT_FAILED. */
 export async function readCounters(exec: Exec, signal?: AbortSignal): Promise<ReadonlyMap<string, number>> {
   const r = await exec('nfacct', ['list'], signal === undefined ? {} : { signal });

@@ -7,7 +7,7 @@ import { isIptablesUsable } from '../../host/iptables-restore.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { cleanupIptables, IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
-import { PacketCounters } from '../../proxy/iptables/packet-counters.ts';
+import { cleanupPacketCounters, PacketCounters } from '../../proxy/iptables/packet-counters.ts';
 import { cleanupFailures, ruleGauges } from '../../proxy/metrics.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
@@ -174,6 +174,7 @@ async function cleanupBothIptables(ctx: AgentContext, keepShared: boolean, signa
     if (await isIptablesUsable(ctx.exec, family, signal))
       await cleanupIptables(ctx.exec, family, { keepShared }, signal);
   }
+  await cleanupPacketCounters(ctx.exec, signal);
 }
 
 async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise<boolean> {

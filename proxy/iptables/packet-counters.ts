@@ -4,7 +4,7 @@ import { errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { Counter, type Registry } from '../../core/metrics.ts';
 import type { Exec } from '../../host/exec.ts';
-import { ensureCounter, readCounters } from '../../host/nfacct.ts';
+import { ensureCounter, readCounters, removeCounter } from '../../host/nfacct.ts';
 import { INVALID_DROPPED, LOCALHOST_NODE_PORTS } from './counter-match.ts';
 
 const METRICS: Readonly<Record<string, { readonly name: string; readonly help: string }>> = {
@@ -71,6 +71,15 @@ export class PacketCounters {
         counter.reset();
         counter.inc(packets);
       },
+    });
+  }
+}
+
+/** After the rules that feed them. A host without the program has none. */
+export async function cleanupPacketCounters(exec: Exec, signal: AbortSignal): Promise<void> {
+  for (const name of Object.keys(METRICS)) {
+    await removeCounter(exec, name, signal).catch((err: unknown) => {
+      if (signal.aborted) throw err;
     });
   }
 }

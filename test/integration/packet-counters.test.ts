@@ -8,7 +8,7 @@ import { Registry } from '../../core/metrics.ts';
 import { type Exec, execOk, systemExec } from '../../host/exec.ts';
 import { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
-import { PacketCounters } from '../../proxy/iptables/packet-counters.ts';
+import { cleanupPacketCounters, PacketCounters } from '../../proxy/iptables/packet-counters.ts';
 import { TestNamespaces } from '../harness/netns.ts';
 
 const signal = new AbortController().signal;
@@ -86,5 +86,8 @@ describe.skipIf(!hasProgram)('with the program nfacct', () => {
     }
     await cleanupIptables(exec, 4, { keepShared: false }, signal);
     expect(await execOk(exec, 'iptables-save', [])).not.toContain('nfacct');
+    await cleanupPacketCounters(exec, signal);
+    await cleanupPacketCounters(exec, signal);
+    expect(await execOk(exec, 'nfacct', ['list'])).toBe('');
   });
 });
