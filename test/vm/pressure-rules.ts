@@ -6,11 +6,11 @@ import type { VmNode } from './vm-node.ts';
 
 const CHANGE_MS = 400_000;
 
-/** Of so many processes that the machine may have for a while, so many are kept free; the rest is twice what an idle one has. */
-const PID_MAX = 2_000;
 const PIDS_KEPT = 1_200;
-/** Of a pod: more than is left then, few enough for the memory of the machine. */
-const CROWD = 900;
+/** For a while the machine may have so many processes more than it has, besides those that are kept free. */
+const PIDS_LEFT = 100;
+/** Of a pod: more than are left then, and fewer than `podPidsLimit`. */
+const CROWD = 170;
 
 /** For the KubeletConfiguration: much is kept free, so that the agent sees a shortage long before the kernel does. */
 export const EVICTION = {
@@ -51,7 +51,9 @@ export function describePressure(node: () => VmNode): void {
     const { kubectl, name } = node();
     const [before] = await node().startPods([pod('alone')]);
     const limit = '/proc/sys/kernel/pid_max';
-    const usual = (await node().script(`cat ${limit}; echo ${PID_MAX} > ${limit}`)).trim();
+    const count = "$(sed 's,.*/,,; s, .*,,' /proc/loadavg)";
+    const lower = `cat ${limit}; echo $((${count} + ${PIDS_KEPT} + ${PIDS_LEFT})) > ${limit}`;
+    const usual = (await node().script(lower)).trim();
     try {
       const script = `i=0; while [ $i -lt ${CROWD} ]; do sleep 3600 & i=$((i+1)); done; wait`;
       const crowd = pod('crowd', ['sh', '-c', script]);
