@@ -49,6 +49,9 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   }, 120_000);
   afterEach(async () => {
     await kubectl.run('delete', 'pods', '--all', '--wait', '--force', '--grace-period=0');
+    // Their objects are gone at once, but they have their CPUs until they have ended.
+    const given = async () => JSON.parse(await readFile(stateFile, 'utf8')).entries ?? {};
+    await until(async () => Object.keys(await given()).length === 0, 'nothing stays given away');
   });
   afterAll(async () => {
     await node?.[Symbol.asyncDispose]();
@@ -65,7 +68,9 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   async function run(wanted: Pod): Promise<string> {
     const name = wanted.metadata!.name!;
     await kubectl.apply(wanted);
-    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s').catch(async (err: unknown) => {
+      throw new Error(`${name} does not run: ${JSON.stringify(await status(name))}`, { cause: err });
+    });
     return name;
   }
 
