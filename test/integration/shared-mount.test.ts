@@ -5,8 +5,10 @@ import { mkdir, mkdtemp, readFile, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { prepareRootDir, releaseRootDir } from '../../cmd/agent/root-dir.ts';
+import { silentLog } from '../../core/log.ts';
 import { type Exec, execOk, systemExec } from '../../host/exec.ts';
-import { parseMountInfo } from '../../host/mounts.ts';
+import { mountsUnder, parseMountInfo, systemMounter } from '../../host/mounts.ts';
 import { mountHolding, shareMount, unshareMount } from '../../host/shared-mount.ts';
 
 describe.skipIf(process.getuid?.() !== 0)('a shared mount', () => {
@@ -56,3 +58,37 @@ describe.skipIf(process.getuid?.() !== 0)('a shared mount', () => {
     expect(await mountsAt(dir)).toMatchObject([{ isShared: true }]);
   });
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  'the root directory is shared while an agent uses it, and has no mounts of ours after that',
+  async () => {
+    const dir = await realpath(await mkdtemp(path.join(tmpdir(), 'root-dir-')));
+    const host = { exec: systemExec, log: silentLog };
+    const { list, mountTmpfs, unmount } = systemMounter(systemExec);
+    const below = async () => mountsUnder(await list(), dir).map((m) => m.mountPoint);
+    try {
+      const wanted = path.join(dir, 'kubelet');
+      const dirs = {
+        rootDir: wanted,
+        podLogsDir: path.join(dir, 'pods'),
+        containerLogsDir: path.join(dir, 'containers'),
+      };
+      const rootDir = await prepareRootDir(host, dirs);
+      expect(mountHolding(await list(), rootDir)?.isShared).toBe(true);
+      const ours = await below(); // none where the host shares its mounts
+      const volatile = path.join(rootDir, 'volatile');
+      await mkdir(path.join(volatile));
+      await mountTmpfs(volatile, ['mode=0700']);
+      await mkdir(path.join(volatile, 'uid'));
+      await releaseRootDir(host, wanted);
+      expect(await below()).toEqual([volatile, ...ours]); // a pod has something there
+      await rm(path.join(volatile, 'uid'), { recursive: true });
+      await releaseRootDir(host, wanted);
+      expect(await below()).toEqual([]);
+      await releaseRootDir(host, path.join(dir, 'never-used'));
+    } finally {
+      for (const mountPoint of await below()) await unmount(mountPoint);
+      await rm(dir, { recursive: true });
+    }
+  },
+);

@@ -200,12 +200,12 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       volumeMounts: [handsOn],
     };
     const at = path.join(rootDir, 'plugins');
+    const mounts = async () => parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
     start();
     await put('driver', 'first', container, [{ name: 'plugins', hostPath: { path: at, type: 'DirectoryOrCreate' } }]);
     await runningPod('driver', 'first');
     await until('the mount shows outside', async () => {
-      const mounts = parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
-      return mounts.find((m) => m.mountPoint === path.join(at, 'made'));
+      return (await mounts()).find((m) => m.mountPoint === path.join(at, 'made'));
     });
     await rm(path.join(manifests, 'driver.yaml'));
     await until('the pod has ended', async () =>
