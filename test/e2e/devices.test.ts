@@ -45,7 +45,7 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
     await amounts('2', '2');
   });
   afterEach(async () => {
-    await kubectl?.run('delete', 'pod', '--all', '--wait', '--force', '--grace-period=0');
+    await kubectl?.run('delete', 'pod', '--all', '--wait'); // what they had is free then
     await plugin?.kill();
   });
   afterAll(async () => {
