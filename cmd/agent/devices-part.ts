@@ -11,6 +11,9 @@ import { DEFAULT_BUCKETS_S } from '../../kubelet/metrics/kubelet-metrics.ts';
 import type { HealthCheck } from '../../kubelet/server/healthz.ts';
 import type { AgentContext } from './shared.ts';
 
+/** Names under which registrations are counted: whoever registers may invent any. */
+const MAX_COUNTED = 256;
+
 export interface DevicesPart extends Disposable {
   readonly manager: DeviceManager;
   /** For statuses of pods; undefined where its gate is off. */
@@ -44,7 +47,11 @@ export async function createDevicesPart(
     log,
   });
   const plugins = new DevicePlugins({ inventory: manager.inventory, clock, log });
-  const onRegister = (resource_name: string) => metrics.registrations.inc({ resource_name });
+  const counted = new Set<string>();
+  const onRegister = (resource_name: string) => {
+    if (counted.size < MAX_COUNTED) counted.add(resource_name);
+    if (counted.has(resource_name)) metrics.registrations.inc({ resource_name });
+  };
   const server = new RegistrationServer(dir, { plugins, onRegister, clock, log });
   return {
     manager,

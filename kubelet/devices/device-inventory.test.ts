@@ -99,6 +99,7 @@ describe('a plugin that goes', () => {
     expect(inventory.has(GPU)).toBe(false);
     expect(amounts()).toEqual({ [GPU]: { capacity: 0, allocatable: 0 } });
     expect([...inventory.registered()]).toEqual([]);
+    expect([...inventory.names]).toEqual([GPU]);
     expect(news).toBe(3);
     expect(clock.sleeping).toBe(0);
   });

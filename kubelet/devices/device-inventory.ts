@@ -130,9 +130,9 @@ export class DeviceInventory implements Disposable {
     return new Map([...this.#resources].filter(([, r]) => r.isTold).map(([name, r]) => [name, r.healthy]));
   }
 
-  /** How many resources plugins serve or are expected to. */
-  get size(): number {
-    return this.#resources.size;
+  /** Resources that the Node tells of, or will: also those that are gone. */
+  get names(): ReadonlySet<string> {
+    return new Set([...this.#resources.keys(), ...this.#gone]);
   }
 
   /** For the Node: a resource that is gone stays there with 0. */

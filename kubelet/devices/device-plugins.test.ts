@@ -217,7 +217,7 @@ describe('a plugin that registers', () => {
     const p = await serving();
     await expect(p.register(change)).rejects.toThrow(text);
     expect(p.calls).toEqual([]);
-    expect(inventory.size).toBe(0);
+    expect(inventory.names.size).toBe(0);
   });
 
   test('for more resources than a node has is refused', async () => {

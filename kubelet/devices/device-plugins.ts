@@ -18,7 +18,7 @@ import { type Device, devicesTold, isExtendedResourceName } from './device-types
 export const DEVICE_PLUGIN_TYPE = 'DevicePlugin';
 export const API_VERSION = 'v1beta1';
 
-/** Resources that plugins may offer on one node: each costs a connection, and a place in every status of the node. */
+/** Resources that plugins may offer on one node, as long as the agent runs: each has its place in every status of the node. */
 const MAX_RESOURCES = 128;
 /** Plugins beside the one that serves a resource: of an update there are two for a while. */
 const MAX_STANDBYS = 3;
@@ -87,7 +87,8 @@ export class DevicePlugins implements PluginHandler, Disposable {
    */
   async connect(resource: string, socket: string, signal: AbortSignal): Promise<void> {
     const { inventory } = this.#deps;
-    if (!inventory.isExpected(resource) && inventory.size >= MAX_RESOURCES) {
+    const { names } = inventory;
+    if (!names.has(resource) && names.size >= MAX_RESOURCES) {
       throw refused(`there are ${MAX_RESOURCES} resources of device plugins on this node already`);
     }
     await this.#dial(socket, signal);
