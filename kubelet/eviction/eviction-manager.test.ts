@@ -328,6 +328,68 @@ describe('eviction', () => {
     expect(manager.conditions).toEqual([]);
   });
 
+  describe('while sizes of directories are being found out', () => {
+    let walk: PromiseWithResolvers<Awaited<ReturnType<FakeUsage['podStorage']>>>;
+    let walks: number;
+
+    beforeEach(() => {
+      walk = Promise.withResolvers();
+      walks = 0;
+      usage.podStorage = () => {
+        walks++;
+        return walk.promise;
+      };
+      for (const name of ['a', 'b']) add(name, 0, { volumes: [{ name: 'v', emptyDir: { sizeLimit: '1Mi' } }] });
+      add('greedy', 4 * GIB);
+    });
+
+    const big = () => new Map(['a', 'b'].map((name) => [name, storageOf({ volumes: { v: 2 ** 21 } })]));
+
+    test('for limits, memory is watched; who has gone meanwhile is not evicted', async () => {
+      await running(managerOf(HARD, { enforcesLocalLimits: true }), async () => {
+        await clock.advance(30_000);
+        usage.availableBytes = 0;
+        await clock.advance(2 * LOOK_MS);
+        expect(evicted()).toEqual(['greedy']);
+        pods = pods.filter((p) => p.metadata?.name === 'b');
+        usage.availableBytes = 4 * GIB;
+        expect(walks).toBe(1);
+        walk.resolve(big());
+        await clock.advance(0);
+        expect(evicted()).toEqual(['greedy', 'b']);
+      });
+    });
+
+    test('for a full disk, memory is watched; nobody goes for the disk when it is not full any more', async () => {
+      await running(managerOf({ hard: { ...HARD.hard, 'nodefs.available': '1Gi' } }), async () => {
+        usage.node = fsOf(GIB / 2);
+        await clock.advance(30_000);
+        usage.availableBytes = 0;
+        await clock.advance(2 * LOOK_MS);
+        expect(evicted()).toEqual(['greedy']);
+        usage.availableBytes = 4 * GIB;
+        usage.node = fsOf(4 * GIB);
+        await clock.advance(2 * LOOK_MS);
+        expect(walks).toBe(1);
+        walk.resolve(big());
+        await clock.advance(2 * LOOK_MS);
+        expect(evicted()).toEqual(['greedy']);
+      });
+    });
+
+    test('a failure is tried again', async () => {
+      await running(managerOf({}, { enforcesLocalLimits: true }), async () => {
+        await clock.advance(2_000);
+        walk.reject(new Error('no du'));
+        await clock.advance(0);
+        walk = Promise.withResolvers();
+        walk.resolve(big());
+        await clock.advance(10_000);
+        expect(evicted()).toEqual(['a', 'b']);
+      });
+    });
+  });
+
   test('nothing is done before it is known which pods there are; what is short is told', async () => {
     let podsKnown = false;
     add('a', GIB);

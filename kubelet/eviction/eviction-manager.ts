@@ -4,7 +4,7 @@
 import type { ObjectReference } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
-import { aborted } from '../../core/abort.ts';
+import { aborted, linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { isCriticalPod } from '../pod-manager.ts';
@@ -43,6 +43,8 @@ export interface EvictionDeps {
 
 /** A pod is to go within two seconds; it may take one of them to end. */
 const LOOK_MS = 500;
+/** Sizes of directories may take minutes, and so may images that are removed: the next look does not wait longer, ms. */
+const WAIT_MS = 500;
 /** Sizes of directories are costly to find out. Also how long nothing is tried after nothing helped. */
 const PATIENCE_MS = 10_000;
 /** How old what the runtime says about a file system of its own may be in a mere look, ms. */
@@ -68,6 +70,8 @@ export class EvictionManager {
   /** By resource: nothing helped; not to be tried again before, monotonic ms. */
   readonly #futileUntilMs = new Map<string, number>();
   readonly #failing = new Set<string>();
+  /** What earlier looks began and nobody waits for: memory is watched meanwhile. Never rejects. */
+  readonly #unfinished = new Map<'limits' | 'disk', Promise<boolean>>();
 
   constructor(opts: EvictionOptions, deps: EvictionDeps) {
     this.#opts = opts;
@@ -97,6 +101,7 @@ export class EvictionManager {
       // Not at once after an eviction: what the next look sees is the node with the pod still ending.
       await clock.sleep(periodMs, signal);
     }
+    await Promise.all(this.#unfinished.values());
     await this.#evictions.settled();
   }
 
@@ -109,13 +114,31 @@ export class EvictionManager {
     if (!this.#deps.podsKnown()) return;
     if (await this.#enforceLimits(signal)) return;
     const threshold = mostUrgent(this.#state.due.filter((t) => this.#mayActOn(t)));
-    if (threshold !== undefined && !signal.aborted) await this.#relieve(threshold, observations, signal);
+    if (threshold === undefined || signal.aborted) return;
+    if (!isAboutDisk(threshold)) return await this.#relieve(threshold, observations, signal);
+    const relieved = this.#relieve(threshold, observations, signal).then(() => false);
+    await this.#orLater('disk', relieved, signal);
+  }
+
+  /** What `act` gives; false when it takes longer than a look may, and it goes on without us. */
+  async #orLater(name: 'limits' | 'disk', act: Promise<boolean>, signal: AbortSignal): Promise<boolean> {
+    const acting = act
+      .catch((err: unknown) => {
+        if (!signal.aborted) this.#log.error({ err }, 'eviction failed, will retry');
+        return false;
+      })
+      .finally(() => this.#unfinished.delete(name));
+    this.#unfinished.set(name, acting);
+    using waiting = linkedSignal(signal);
+    const late = this.#deps.clock.sleep(WAIT_MS, waiting.signal).then(() => false);
+    const result = await Promise.race([acting, late]);
+    waiting.abort();
+    return result;
   }
 
   async #findImageFs(): Promise<void> {
     if (this.#hasImageFs !== undefined) return;
-    const isAboutDisk = this.#thresholds.some((t) => conditionOf(t.signal) === 'DiskPressure');
-    if (!isAboutDisk && !this.#opts.enforcesLocalLimits) return;
+    if (!this.#thresholds.some(isAboutDisk) && !this.#opts.enforcesLocalLimits) return;
     try {
       this.#hasImageFs = (await this.#deps.usage.imageFs(IMAGE_FIGURES_MS)).isDedicated;
       this.#thresholds = withContainerFs(this.#thresholds, this.#hasImageFs);
@@ -165,6 +188,7 @@ export class EvictionManager {
 
   /** A hard threshold does not wait for a pod that has been given time to end. */
   #mayActOn(threshold: Threshold): boolean {
+    if (isAboutDisk(threshold) && this.#unfinished.has('disk')) return false;
     if (this.#evictions.isBusy(threshold.isHard)) return false;
     const untilMs = this.#futileUntilMs.get(resourceOf(threshold.signal));
     return untilMs === undefined || this.#deps.clock.monotonicMs() >= untilMs;
@@ -174,12 +198,20 @@ export class EvictionManager {
   async #enforceLimits(signal: AbortSignal): Promise<boolean> {
     const nowMs = this.#deps.clock.monotonicMs();
     if (!this.#opts.enforcesLocalLimits || nowMs - this.#limitsCheckedMs < PATIENCE_MS) return false;
+    if (this.#unfinished.has('limits')) return false;
     this.#limitsCheckedMs = nowMs;
     const pods = this.#deps.activePods().filter(hasLocalLimit);
     if (pods.length === 0) return false;
-    const storage = await this.#storageOf(pods);
-    const evicted = pods.filter((pod) => !signal.aborted && this.#enforceLimit(pod, storage, signal));
-    return evicted.length > 0;
+    const enforced = this.#storageOf(pods).then((storage) => {
+      const evicted = this.#stillActive(pods).filter((p) => !signal.aborted && this.#enforceLimit(p, storage, signal));
+      return evicted.length > 0;
+    });
+    return await this.#orLater('limits', enforced, signal);
+  }
+
+  #stillActive(pods: readonly Pod[]): readonly Pod[] {
+    const active = new Set(this.#deps.activePods().map((p) => p.metadata?.uid));
+    return pods.filter((p) => active.has(p.metadata?.uid));
   }
 
   #enforceLimit(pod: Pod, storages: ReadonlyMap<string, PodStorage>, signal: AbortSignal): boolean {
@@ -225,11 +257,13 @@ export class EvictionManager {
   }
 
   async #evictOne(threshold: Threshold, observations: Observations, signal: AbortSignal): Promise<boolean> {
-    const { due } = this.#state;
     const resource = resourceOf(threshold.signal);
     const pods = this.#deps.activePods();
     const uses = await this.#usesOf(pods, threshold.signal);
-    for (const pod of rankForEviction(pods, uses, threshold.signal, this.#hasImageFs ?? false)) {
+    const { due } = this.#state;
+    // It may have taken a while: there may be enough again, or a pod on its way for something else.
+    if (!due.includes(threshold) || this.#evictions.isBusy(threshold.isHard)) return true;
+    for (const pod of rankForEviction(this.#stillActive(pods), uses, threshold.signal, this.#hasImageFs ?? false)) {
       if (signal.aborted) return true;
       if (isCriticalPod(pod)) {
         this.#log.info({ pod: nameOf(pod) }, 'a critical pod is not evicted');
@@ -262,7 +296,7 @@ export class EvictionManager {
 
   async #usesOf(pods: readonly Pod[], signal: Signal): Promise<PodUses> {
     const { usage } = this.#deps;
-    if (conditionOf(signal) === 'DiskPressure') {
+    if (isAboutDisk({ signal })) {
       return new Map([...(await this.#storageOf(pods))].map(([uid, storage]) => [uid, { storage }]));
     }
     const use = (pod: Pod): PodUse => {
@@ -285,6 +319,10 @@ export class EvictionManager {
       return new Map();
     }
   }
+}
+
+function isAboutDisk({ signal }: Pick<Threshold, 'signal'>): boolean {
+  return conditionOf(signal) === 'DiskPressure';
 }
 
 function definedOnly(name: keyof PodUse, value: number | undefined): PodUse {
