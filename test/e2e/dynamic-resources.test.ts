@@ -4,6 +4,8 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ResourceClaim, type ResourceSlice, resourceClaims, resourceSlices } from '../../api/resource-claims.ts';
 import { pods } from '../../api/resources.ts';
+import type { ListPodResourcesResponse } from '../../cri/gen/messages.ts';
+import { methodOf, RpcChannel } from '../../cri/rpc.ts';
 import { labMissing } from '../harness/cluster.ts';
 import { type DraPluginOptions, TestDraPlugin } from '../harness/dra-plugin.ts';
 import { FaultNode, NODE, until } from '../harness/fault-node.ts';
@@ -78,6 +80,18 @@ describe.skipIf(missing !== undefined)('dynamic resources', { timeout: TEST_MS }
     for (const name of names) await node.client.patch(pods, { namespace: 'default', name }, { type: 'merge', body });
   }
 
+  /** Devices of claims, as monitoring agents on the node ask for them. */
+  async function reported(podName: string): Promise<unknown[]> {
+    const channel = new RpcChannel(path.join(node.paths.kubeletRoot, 'pod-resources', 'kubelet.sock'));
+    try {
+      const list = methodOf('v1.PodResourcesLister', 'List', 'ListPodResourcesRequest', 'ListPodResourcesResponse');
+      const { podResources } = await channel.call<ListPodResourcesResponse>(list, {}, 60_000);
+      return podResources.find((p) => p.name === podName)?.containers.flatMap((c) => c.dynamicResources) ?? [];
+    } finally {
+      channel.close();
+    }
+  }
+
   const untilPhase = (name: string, phase: RegExp) => kubectl.until(`pod/${name}`, '{.status.phase}', phase, RUN_MS);
   const events = () => kubectl.run('get', 'events', '-o', 'jsonpath={range .items[*]}{.reason} {.message}{"\\n"}{end}');
   const remove = async (...names: readonly string[]) => {
@@ -109,6 +123,13 @@ describe.skipIf(missing !== undefined)('dynamic resources', { timeout: TEST_MS }
     await untilPhase('early', /^Running$/);
     const text = await kubectl.run('get', 'resourceclaim', 'late');
     expect(text).toMatch(/NAME\s+STATE\s+AGE\s+late\s+allocated,reserved\s+\d/);
+    expect(await reported('early')).toMatchObject([
+      {
+        claimName: 'late',
+        claimNamespace: 'default',
+        claimResources: [{ driverName: DRIVER, poolName: 'pool', deviceName: 'dev' }], // as the driver calls it
+      },
+    ]);
     const metrics = await kubectl.run('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics`);
     expect(metrics).toMatch(
       /^dra_operations_duration_seconds_count\{operation_name="PrepareResources",is_error="true"\} [1-9]/m,
