@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Pod, Volume } from '../../api/pod.ts';
+import { AgentError } from '../../core/errors.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
@@ -112,6 +113,52 @@ test('a driver that fails costs only its own volume its figures', async () => {
   });
   await meter.measure([POD], 0);
   expect(meter.known('u')!.volumes.map((v) => v.name)).toEqual(['data']);
+});
+
+test('a pod with too many files does not hide how big the volumes of others are', async () => {
+  const [[, big], [, small]] = [await volume('big', 1), await volume('small', 50_000)];
+  const podOf = (uid: string): Pod => ({
+    metadata: { uid, name: uid, namespace: 'default' },
+    spec: { containers: [], volumes: [{ name: 'data', emptyDir: {} }] },
+  });
+  const pods = [podOf('big'), podOf('small')];
+  let endless = true;
+  const meter = new VolumeMeter({
+    exec: async (program, args, opts) => {
+      if (!endless || !args.includes(big.hostPath)) return await exec(program, args, opts);
+      ran.push([program, ...args]);
+      throw new AgentError('du did not end', { code: 'EXEC_TIMEOUT', retryable: true });
+    },
+    volumesOf: (uid) => new Map([['data', uid === 'big' ? big : small]]),
+    claimFigures: async () => undefined,
+    clock,
+    log: silentLog,
+  });
+  await meter.measure(pods, 10_000);
+  expect(meter.known('small')!.volumes[0]!.usedBytes).toBeGreaterThanOrEqual(50_000);
+  expect(meter.known('big')).toBeUndefined();
+  expect(ran.splice(0)).toHaveLength(4); // both together, each alone
+  await meter.measure(pods, 10_000);
+  expect(ran).toEqual([]); // not at once again
+  await clock.advance(10_000);
+  await meter.measure(pods, 10_000);
+  expect(ran.splice(0).map((args) => args.includes(big.hostPath))).toEqual([false, false, true]); // the slow one last
+  endless = false;
+  await clock.advance(10_000);
+  await meter.measure(pods, 10_000);
+  expect(meter.known('big')!.volumes).toHaveLength(1);
+  await meter.measure(pods, 0);
+  expect(ran.slice(4)).toHaveLength(2); // together again
+});
+
+test('without du nobody knows anything', async () => {
+  const failing: Exec = async () => {
+    throw new AgentError('no du', { code: 'EXEC_NOT_FOUND' });
+  };
+  const [, mount] = await volume('data', 1);
+  const volumesOf = () => new Map([['data', mount]]);
+  const deps = { exec: failing, volumesOf, claimFigures: async () => undefined, clock, log: silentLog };
+  await expect(new VolumeMeter(deps).measure([POD], 0)).rejects.toThrow('no du');
 });
 
 function storageOf(listContainerStats: () => Promise<never[]>): StorageMeter {

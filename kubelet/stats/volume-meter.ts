@@ -2,9 +2,10 @@
 // once, seldom, and nobody who only wants to look waits for more than the first time.
 import type { Pod, Volume } from '../../api/pod.ts';
 import type { Clock } from '../../core/clock.ts';
+import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
-import { type FileSystemFigures, fileSystemFigures, treeSizes } from '../../host/file-system-use.ts';
+import { type FileSystemFigures, fileSystemFigures, type TreeSize, treeSizes } from '../../host/file-system-use.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { claimOf, type VolumeMeasure, volumeMeasure } from './volume-stats.ts';
 
@@ -40,6 +41,11 @@ interface Known extends PodVolumes {
   readonly monotonicMs: number;
 }
 
+interface DuePod {
+  readonly pod: Pod;
+  readonly volumes: readonly Due[];
+}
+
 interface Due {
   readonly volume: Volume;
   readonly mount: MountedVolume;
@@ -56,13 +62,17 @@ const UNTOLD: FileSystemFigures = {
   inodesUsed: 0,
 };
 
-/** A walk that takes longer is given up; what was known before stays, ms. */
+/** A walk that takes longer is given up, and each pod's volumes are walked alone, ms. */
 const WALK_TIMEOUT_MS = 120_000;
+/** Of a pod whose walk takes longer nothing new is known: one with very many files does not hide how big others are, ms. */
+const ALONE_TIMEOUT_MS = 60_000;
 
 export class VolumeMeter {
   readonly #deps: VolumeMeterDeps;
   readonly #log: Logger;
   readonly #known = new Map<string, Known>();
+  /** Pods whose walk did not end in its time, by uid, and when that was begun: monotonic ms. They are walked alone. */
+  readonly #slow = new Map<string, number>();
   #turn: Promise<void> = Promise.resolve();
 
   constructor(deps: VolumeMeterDeps) {
@@ -77,7 +87,7 @@ export class VolumeMeter {
 
   /**
    * Measures the volumes of the pods whose figures are older than `maxAgeMs`. A volume that cannot be measured has no
-   * figures. @throws {AgentError} when the walk could not be made or did not end.
+   * figures; a pod whose walk does not end keeps those that it had. @throws {AgentError} when no walk could be made.
    */
   async measure(pods: readonly Pod[], maxAgeMs: number): Promise<void> {
     const mine = this.#turn.then(() => this.#measure(pods, maxAgeMs));
@@ -86,36 +96,69 @@ export class VolumeMeter {
   }
 
   forgetAllBut(podUids: ReadonlySet<string>): void {
-    for (const uid of this.#known.keys()) if (!podUids.has(uid)) this.#known.delete(uid);
+    for (const map of [this.#known, this.#slow]) {
+      for (const uid of map.keys()) if (!podUids.has(uid)) map.delete(uid);
+    }
   }
 
   async #measure(pods: readonly Pod[], maxAgeMs: number): Promise<void> {
     const { clock } = this.#deps;
     const due = pods.filter((pod) => {
-      const known = this.#known.get(pod.metadata?.uid ?? '');
-      return known === undefined || clock.monotonicMs() - known.monotonicMs >= maxAgeMs;
+      const uid = uidOf(pod);
+      const sinceMs = Math.max(this.#known.get(uid)?.monotonicMs ?? -Infinity, this.#slow.get(uid) ?? -Infinity);
+      return clock.monotonicMs() - sinceMs >= maxAgeMs;
     });
     if (due.length === 0) return;
     const atMs = clock.now();
     const monotonicMs = clock.monotonicMs();
-    const mounted = due.map((pod) => ({ pod, volumes: this.#mountedOf(pod) }));
-    const dirs = mounted.flatMap(({ volumes }) =>
-      volumes.filter((v) => v.measure.endsWith('tree')).map((v) => v.mount.hostPath),
-    );
-    const sizes = dirs.length === 0 ? new Map() : await treeSizes(this.#deps.exec, dirs, WALK_TIMEOUT_MS);
+    const mounted = due.map((pod): DuePod => ({ pod, volumes: this.#mountedOf(pod) }));
+    const sizes = await this.#walk(mounted);
     const fileSystems = new FileSystems();
     for (const { pod, volumes } of mounted) {
+      if (this.#slow.has(uidOf(pod))) continue;
       const figures: VolumeFigures[] = [];
       for (const volume of volumes) {
         const found = await this.#figuresOf(pod, volume, sizes, fileSystems);
         if (found !== undefined) figures.push(found);
       }
-      this.#known.set(pod.metadata?.uid ?? '', { atMs, monotonicMs, volumes: figures });
+      this.#known.set(uidOf(pod), { atMs, monotonicMs, volumes: figures });
+    }
+  }
+
+  /** All together, as long as none is known to take too long. @throws {AgentError} EXEC_NOT_FOUND, EXEC_FAILED */
+  async #walk(pods: readonly DuePod[]): Promise<ReadonlyMap<string, TreeSize>> {
+    const sizes = new Map<string, TreeSize>();
+    const quick = pods.filter(({ pod }) => !this.#slow.has(uidOf(pod)));
+    const alone = pods.filter((p) => !quick.includes(p));
+    if (!(await this.#walkInto(sizes, quick, WALK_TIMEOUT_MS))) alone.push(...quick);
+    for (const one of alone) {
+      const uid = uidOf(one.pod);
+      const beganMs = this.#deps.clock.monotonicMs();
+      if (await this.#walkInto(sizes, [one], ALONE_TIMEOUT_MS)) this.#slow.delete(uid);
+      else {
+        if (!this.#slow.has(uid)) this.#log.warn({ podUid: uid }, 'it takes too long to find out how big volumes are');
+        this.#slow.set(uid, beganMs);
+      }
+    }
+    return sizes;
+  }
+
+  /** False when it did not end in time. */
+  async #walkInto(sizes: Map<string, TreeSize>, pods: readonly DuePod[], timeoutMs: number): Promise<boolean> {
+    const trees = pods.flatMap(({ volumes }) => volumes.filter((v) => v.measure.endsWith('tree')));
+    if (trees.length === 0) return true;
+    try {
+      const dirs = trees.map((v) => v.mount.hostPath);
+      for (const [dir, size] of await treeSizes(this.#deps.exec, dirs, timeoutMs)) sizes.set(dir, size);
+      return true;
+    } catch (err) {
+      if (!isAgentError(err, 'EXEC_TIMEOUT')) throw err;
+      return false;
     }
   }
 
   #mountedOf(pod: Pod): Due[] {
-    const mounts = this.#deps.volumesOf(pod.metadata?.uid ?? '');
+    const mounts = this.#deps.volumesOf(uidOf(pod));
     return (pod.spec?.volumes ?? []).flatMap((volume) => {
       const mount = mounts?.get(volume.name);
       const measure = volumeMeasure(volume);
@@ -132,17 +175,21 @@ export class VolumeMeter {
     const about = { name: volume.name, claim: claimOf(pod, volume), onDisk: measure === 'disk tree' };
     try {
       if (measure === 'claim') {
-        const figures = await this.#deps.claimFigures(mount, pod.metadata?.uid ?? '');
+        const figures = await this.#deps.claimFigures(mount, uidOf(pod));
         return figures && { ...about, ...UNTOLD, ...figures };
       }
       const whole = await fileSystems.of(mount.hostPath, measure === 'memory file system');
       const size = measure === 'memory file system' ? whole : sizes.get(mount.hostPath);
       return size && { ...about, ...whole, usedBytes: size.usedBytes, inodesUsed: size.inodesUsed };
     } catch (err) {
-      this.#log.debug({ err, podUid: pod.metadata?.uid, volume: volume.name }, 'volume not measured');
+      this.#log.debug({ err, podUid: uidOf(pod), volume: volume.name }, 'volume not measured');
       return undefined;
     }
   }
+}
+
+function uidOf(pod: Pod): string {
+  return pod.metadata?.uid ?? '';
 }
 
 /** Asks each file system once: the volumes of one kind lie side by side below the root directory. */
