@@ -52,7 +52,8 @@ export async function createDevicesPart(
     if (counted.size < MAX_COUNTED) counted.add(resource_name);
     if (counted.has(resource_name)) metrics.registrations.inc({ resource_name });
   };
-  const server = new RegistrationServer(dir, { plugins, onRegister, clock, log });
+  const onOpen = () => manager.inventory.opened();
+  const server = new RegistrationServer(dir, { plugins, onOpen, onRegister, clock, log });
   return {
     manager,
     health: showsHealth ? (podUid, container) => manager.health(podUid, container) : undefined,

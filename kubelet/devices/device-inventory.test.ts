@@ -144,3 +144,52 @@ test('a hundred thousand devices are taken', () => {
   inventory.update(GPU, plugin, devicesTold(many));
   expect(amounts()).toEqual({ [GPU]: { capacity: 100_000, allocatable: 50_000 } });
 });
+
+describe('a plugin that the agent before this one knew', () => {
+  const isBack = async () => {
+    let back = false;
+    void inventory.untilBack(GPU).then(() => {
+      back = true;
+    });
+    await clock.advance(0);
+    return back;
+  };
+
+  test('is waited for until it tells its devices', async () => {
+    inventory.restore([GPU]);
+    expect(await isBack()).toBe(false);
+    connect();
+    expect(await isBack()).toBe(false);
+    tell('a');
+    expect(await isBack()).toBe(true);
+  });
+
+  test('is not waited for longer than five seconds since it can register, nor by who ends', async () => {
+    inventory.restore([GPU]);
+    await clock.advance(3_000);
+    inventory.opened();
+    await clock.advance(4_999);
+    expect(await isBack()).toBe(false);
+    await clock.advance(1);
+    expect(await isBack()).toBe(true);
+    const other = new DeviceInventory({ amountsChanged: () => {}, healthChanged: () => {} }, { clock });
+    other.restore([GPU]);
+    const ended = other.untilBack(GPU);
+    other[Symbol.dispose]();
+    await ended;
+    inventory.opened(); // nobody is waited for
+    expect(clock.sleeping).toBe(1); // that the resource goes
+  });
+
+  test('that never can register is not waited for either', async () => {
+    inventory.restore([GPU]);
+    await clock.advance(15_000);
+    expect(await isBack()).toBe(true);
+  });
+
+  test('is the only one that is waited for', async () => {
+    expect(await isBack()).toBe(true);
+    connect();
+    expect(await isBack()).toBe(true);
+  });
+});

@@ -9,6 +9,12 @@ import { type Device, HEALTHY } from './device-types.ts';
 
 /** How long a plugin may be away. */
 const GRACE_MS = 300_000;
+/**
+ * How long pods are held up for plugins that knew the agent before this one. Those register again within a second or so,
+ * once they can; until then, or if they never can, for longer.
+ */
+const RETURN_MS = 5_000;
+const UNHEARD_RETURN_MS = 15_000;
 
 export interface ServingPlugin {
   readonly plugin: DevicePlugin;
@@ -22,6 +28,8 @@ interface Resource {
   isTold: boolean;
   devices: ReadonlyMap<string, Device>;
   healthy: ReadonlySet<string>;
+  /** Resolves when the plugin is back; undefined where none is waited for. */
+  back?: PromiseWithResolvers<void> | undefined;
 }
 
 export interface ResourceAmounts {
@@ -47,22 +55,41 @@ export class DeviceInventory implements Disposable {
   readonly #gone = new Set<string>();
   readonly #listener: InventoryListener;
   readonly #grace: DueQueue<string>;
+  readonly #clock: Clock;
+  #returnTimer: Disposable | undefined;
 
   constructor(listener: InventoryListener, deps: { readonly clock: Clock }) {
     this.#listener = listener;
+    this.#clock = deps.clock;
     this.#grace = new DueQueue(deps.clock, (name) => this.#remove(name));
   }
 
   [Symbol.dispose](): void {
     this.#grace[Symbol.dispose]();
+    this.#giveUpReturn();
   }
 
   /** Resources that had plugins when the agent before this one ended: their plugins are away. */
   restore(names: Iterable<string>): void {
     for (const name of names) {
-      this.#resources.set(name, { serving: undefined, isTold: true, devices: NO_DEVICES, healthy: NONE });
+      const back = Promise.withResolvers<void>();
+      this.#resources.set(name, { serving: undefined, isTold: true, devices: NO_DEVICES, healthy: NONE, back });
       this.#grace.set(name, GRACE_MS);
     }
+    if (this.#resources.size > 0) this.#expectReturn(UNHEARD_RETURN_MS);
+  }
+
+  /** Plugins can register from now on. */
+  opened(): void {
+    if (this.#returnTimer !== undefined) this.#expectReturn(RETURN_MS);
+  }
+
+  /**
+   * Resolves when the plugin of a restored resource has told its devices, or is not waited for any longer; for any other
+   * resource at once. Else an agent that starts would refuse pods whose devices are a moment away.
+   */
+  async untilBack(name: string): Promise<void> {
+    await this.#resources.get(name)?.back?.promise;
   }
 
   /** In the place of whatever plugin served it before. */
@@ -96,7 +123,8 @@ export class DeviceInventory implements Disposable {
       if (health === HEALTHY) healthy.add(id);
       if (before.devices.get(id)?.health !== health) changed.add(id);
     }
-    Object.assign(resource, { devices, healthy, isTold: true });
+    resource.back?.resolve();
+    Object.assign(resource, { devices, healthy, isTold: true, back: undefined });
     this.#gone.delete(name);
     const isSame = before.isTold && before.devices.size === devices.size && sameSet(before.healthy, healthy);
     if (!isSame) this.#listener.amountsChanged();
@@ -143,6 +171,20 @@ export class DeviceInventory implements Disposable {
       if (isTold) amounts.set(name, { capacity: devices.size, allocatable: healthy.size });
     }
     return amounts;
+  }
+
+  #expectReturn(ms: number): void {
+    this.#returnTimer?.[Symbol.dispose]();
+    this.#returnTimer = this.#clock.setTimer(ms, () => this.#giveUpReturn());
+  }
+
+  #giveUpReturn(): void {
+    this.#returnTimer?.[Symbol.dispose]();
+    this.#returnTimer = undefined;
+    for (const resource of this.#resources.values()) {
+      resource.back?.resolve();
+      resource.back = undefined;
+    }
   }
 
   #remove(name: string): void {

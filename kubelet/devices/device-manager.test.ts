@@ -55,6 +55,7 @@ async function restart(): Promise<void> {
   manager[Symbol.dispose]();
   await settled();
   await open();
+  manager.inventory.opened();
 }
 
 /** What was not waited for has been written. */
@@ -306,23 +307,32 @@ describe('after a restart of the agent', () => {
     expect(manager.health('p', 'main')![0]!.resources).toEqual([{ resourceID: id, health: 'Healthy' }]);
   });
 
-  test('one that does not run waits for nobody: it is refused until its plugin is there', async () => {
+  test('one that does not run waits a moment for its plugin, then it is refused', async () => {
     offer('a');
     await admit(one('p'));
     await restart();
-    await expect(admit(one('p'))).rejects.toThrow(
+    const waiting = admit(one('p'));
+    offer('a');
+    await waiting;
+    expect(idsOf('p', 'main')).toEqual(['a']);
+    expect(plugin.allocated).toHaveLength(1);
+    await restart();
+    const refused = expect(admit(one('p'))).rejects.toThrow(
       `no healthy devices present; cannot allocate unhealthy devices ${GPU}`,
     );
+    await clock.advance(5_000);
+    await refused;
+    await expect(admit(one('q'))).rejects.toThrow('no healthy devices present'); // at once: the moment is over
     offer('a');
     await admit(one('p'));
     expect(idsOf('p', 'main')).toEqual(['a']);
-    expect(plugin.allocated).toHaveLength(1);
   });
 
   test('a resource of which nothing was given is known to have been there', async () => {
     offer('a');
     await settled();
     await restart();
+    await clock.advance(5_000);
     await expect(admit(one('p'))).rejects.toThrow('no healthy devices present');
     expect(manager.isFresh).toBe(false);
   });

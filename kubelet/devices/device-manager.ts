@@ -253,6 +253,7 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     }
     // It has what it needs, whether its plugin has come to this agent yet or not.
     if (this.#deps.isRunning(podUid, container)) return false;
+    await this.inventory.untilBack(resource);
     this.#refuseUnhealthy(resource, given ?? NO_DEVICES);
     if (given !== undefined) return false;
     const ids = await this.#choose(pod, container, resource, count, nodes);

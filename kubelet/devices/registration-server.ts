@@ -18,6 +18,8 @@ const RETRY_MS = 5_000;
 
 export interface RegistrationServerDeps {
   readonly plugins: Pick<DevicePlugins, 'connect'>;
+  /** Plugins can register from now on. Must not throw. */
+  readonly onOpen?: () => void;
   /** A plugin asks to be registered, for a resource of a proper name. Must not throw. */
   readonly onRegister?: (resource: string) => void;
   readonly clock: Clock;
@@ -54,6 +56,7 @@ export class RegistrationServer {
         await this.#removeSockets();
         await server.listen(path.join(this.#dir, SOCKET));
         this.#error = undefined;
+        this.#deps.onOpen?.();
         await aborted(signal);
       } catch (err) {
         this.#error = 'device plugin registration gRPC server failed and no device plugins can register';

@@ -248,6 +248,26 @@ describe.skipIf(missing !== undefined)('devices', { timeout: TEST_MS }, () => {
     expect(await recorded('kept')).toEqual([had]);
   });
 
+  test('a container that ended while no agent was there starts anew, with its device', async () => {
+    await start('ended', 1);
+    const had = await devicesIn('ended');
+    await node.killAgent();
+    const containers = await node.runtime.listContainers();
+    const { id } = containers.find(
+      (c) => c.labels['io.kubernetes.pod.name'] === 'ended' && c.state === 'CONTAINER_RUNNING',
+    )!;
+    await node.runtime.stopContainer(id, 0);
+    await (await node.startAgent())();
+    const state = '{.status.phase} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}';
+    if ((await kubectl.until('pod/ended', state, /^(Running 1 true|Failed.*)$/, RUN_MS)).startsWith('Running')) {
+      expect(await devicesIn('ended')).toBe(had);
+      return;
+    }
+    // The plugin took longer to come back than the agent waits: the machine is busy.
+    const told = await kubectl.run('get', 'pod', 'ended', '-o', 'jsonpath={.status.message}');
+    expect(told).toContain(`no healthy devices present; cannot allocate unhealthy devices ${RESOURCE}`);
+  });
+
   test('an agent that is killed while the plugin allocates asks again, and no device is lost', async () => {
     await plugin.order({ hang: 'Allocate' });
     await kubectl.apply(podWith('twice', 2));
