@@ -51,7 +51,7 @@ const kernel = {
 test('the defaults set the size, its buckets and the times of TCP, and leave those of UDP', async () => {
   const [proc, module] = [parameters(kernel), parameters({ hashsize: '16384' })];
   const deps = { cpus: 8, sysctl: proc.sysctl, moduleParameters: module.sysctl, log: silentLog };
-  await setConntrackSysctls(defaults, deps);
+  expect(await setConntrackSysctls(defaults, deps)).toBe(true);
   expect(proc.written).toEqual({
     [at('max')]: '262144',
     [at('tcp_timeout_established')]: '86400',
@@ -76,9 +76,9 @@ test('a larger number of buckets stays; what is refused keeps nothing else from 
   expect(module.written).toEqual({});
 });
 
-test('a kernel without connection tracking is left alone', async () => {
+test('a kernel without connection tracking is left alone, and told apart', async () => {
   const nothing = parameters({});
   const deps = { cpus: 8, sysctl: nothing.sysctl, moduleParameters: nothing.sysctl, log: silentLog };
-  await setConntrackSysctls(defaults, deps);
+  expect(await setConntrackSysctls(defaults, deps)).toBe(false);
   expect(nothing.written).toEqual({});
 });

@@ -40,8 +40,11 @@ export function conntrackMax(
   return Math.max(scaled, settings.min);
 }
 
-/** Idempotent. Never throws: each refusal is logged. */
-export async function setConntrackSysctls(settings: ConntrackSettings, deps: ConntrackDeps): Promise<void> {
+/**
+ * Idempotent. Never throws: each refusal is logged. False when the kernel tracks no connections: as a module, that comes
+ * with the first rule which asks for it.
+ */
+export async function setConntrackSysctls(settings: ConntrackSettings, deps: ConntrackDeps): Promise<boolean> {
   const { sysctl, moduleParameters, log } = deps;
   const set = async (to: Sysctl, name: string, value: number | undefined): Promise<void> => {
     if (value === undefined || value <= 0) return;
@@ -52,6 +55,7 @@ export async function setConntrackSysctls(settings: ConntrackSettings, deps: Con
     }
   };
   const parameter = (name: string) => `net/netfilter/nf_conntrack_${name}`;
+  if ((await sysctl.read(parameter('max'))) === undefined) return false;
   const seconds = (ms: number) => Math.round(ms / 1000);
   const max = conntrackMax(settings, deps.cpus);
   await set(sysctl, parameter('max'), max);
@@ -65,4 +69,5 @@ export async function setConntrackSysctls(settings: ConntrackSettings, deps: Con
   await set(sysctl, parameter('tcp_be_liberal'), settings.tcpBeLiberal ? 1 : undefined);
   await set(sysctl, parameter('udp_timeout'), seconds(settings.udpTimeoutMs));
   await set(sysctl, parameter('udp_timeout_stream'), seconds(settings.udpStreamTimeoutMs));
+  return true;
 }

@@ -53,7 +53,7 @@ async function makeProxy(
   const createBackends = settings.mode === 'iptables' ? createIptables : createNftables;
   const backends: readonly RuleBackend[] = await createBackends(ctx, { families, facts }, signal);
   await removeOtherMode(ctx, settings.mode, signal);
-  await setProxyLimits(ctx);
+  const laterLimits = await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
     {
       nodeName,
@@ -82,12 +82,15 @@ async function makeProxy(
     },
   );
   const nft = backends.filter((backend) => backend instanceof NftablesBackend);
-  if (nft.length === 0) return { run: (s) => proxy.run(s) };
   const setAll = (cidrs: readonly string[]) => {
     for (const backend of nft) backend.setServiceCidrs(cidrs);
   };
-  const serviceCidrs = (s: AbortSignal) => followServiceCidrs(ctx, setAll, s);
-  return { run: (s) => runTasks(s, { rules: (inner) => proxy.run(inner), serviceCidrs }) };
+  const tasks: Record<string, Task> = {
+    rules: (s) => proxy.run(s),
+    ...(nft.length === 0 ? {} : { serviceCidrs: (s) => followServiceCidrs(ctx, setAll, s) }),
+    ...(laterLimits === undefined ? {} : { limits: laterLimits(proxy.synced) }),
+  };
+  return { run: (s) => runTasks(s, tasks) };
 }
 
 /** Removes the rules of both modes, of this run or an earlier one. @throws {AgentError} when rules cannot be removed. */

@@ -58,8 +58,6 @@ export interface IptablesDeps {
 export class IptablesBackend implements RuleBackend {
   #opts: RuleOptions;
   readonly #exec: Exec;
-  readonly #addresses: (() => NodeAddresses) | undefined;
-  readonly #variant: IptablesVariant;
   /** What the kernel holds after a sync that went well, as `packRules` has it. */
   readonly #kept = new Map<string, string>();
   readonly #counts = new RuleCounts();
@@ -72,8 +70,6 @@ export class IptablesBackend implements RuleBackend {
     this.#opts = opts;
     this.#deps = deps;
     this.#exec = deps.exec;
-    this.#addresses = deps.addresses;
-    this.#variant = deps.variant ?? 'nft';
   }
 
   get family(): IptablesFamily {
@@ -82,14 +78,14 @@ export class IptablesBackend implements RuleBackend {
 
   isOutdated({ endpointCount }: ClusterFacts): boolean {
     if (endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster) return true;
-    const { nodePortIps, nodeIps } = this.#addresses?.() ?? this.#opts;
+    const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
     return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
   }
 
   async writeAll(services: Services, { endpointCount }: ClusterFacts, signal: AbortSignal): Promise<void> {
     this.#largeCluster = endpointCount > LARGE_CLUSTER_ENDPOINTS;
     const packetCounters = (await this.#deps.packetCounters?.ensure(signal)) ?? new Set();
-    this.#opts = { ...this.#opts, ...this.#addresses?.(), packetCounters };
+    this.#opts = { ...this.#opts, ...this.#deps.addresses?.(), packetCounters };
     const to = { family: this.family, signal };
     const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS });
     this.#kept.clear();
@@ -151,7 +147,7 @@ export class IptablesBackend implements RuleBackend {
 
   /** Legacy iptables reads and writes the whole table in every run, so there one document is best. */
   #linesPerDocument(servicesInKernel: number): number {
-    if (this.#variant === 'legacy') return Number.POSITIVE_INFINITY;
+    if (this.#deps.variant === 'legacy') return Number.POSITIVE_INFINITY;
     return servicesInKernel > MANY_SERVICES ? LINES_WITH_MANY_SERVICES : LINES_PER_DOCUMENT;
   }
 
