@@ -66,12 +66,16 @@ const UNTOLD: FileSystemFigures = {
 const WALK_TIMEOUT_MS = 120_000;
 /** Of a pod whose walk takes longer nothing new is known: one with very many files does not hide how big others are, ms. */
 const ALONE_TIMEOUT_MS = 60_000;
+/** Until it is tried again, ms. */
+const SLOW_AGE_MS = 300_000;
+/** Pods whose volumes' servers are asked at once: one that does not answer holds up only its own for its time. */
+const PODS_AT_ONCE = 16;
 
 export class VolumeMeter {
   readonly #deps: VolumeMeterDeps;
   readonly #log: Logger;
   readonly #known = new Map<string, Known>();
-  /** Pods whose walk did not end in its time, by uid, and when that was begun: monotonic ms. They are walked alone. */
+  /** Pods whose walk did not end in its time, by uid, and when that was: monotonic ms. They are walked alone. */
   readonly #slow = new Map<string, number>();
   #turn: Promise<void> = Promise.resolve();
 
@@ -104,9 +108,9 @@ export class VolumeMeter {
   async #measure(pods: readonly Pod[], maxAgeMs: number): Promise<void> {
     const { clock } = this.#deps;
     const due = pods.filter((pod) => {
-      const uid = uidOf(pod);
-      const sinceMs = Math.max(this.#known.get(uid)?.monotonicMs ?? -Infinity, this.#slow.get(uid) ?? -Infinity);
-      return clock.monotonicMs() - sinceMs >= maxAgeMs;
+      const [slowMs, known] = [this.#slow.get(uidOf(pod)), this.#known.get(uidOf(pod))];
+      if (slowMs !== undefined) return clock.monotonicMs() - slowMs >= Math.max(maxAgeMs, SLOW_AGE_MS);
+      return known === undefined || clock.monotonicMs() - known.monotonicMs >= maxAgeMs;
     });
     if (due.length === 0) return;
     const atMs = clock.now();
@@ -114,15 +118,15 @@ export class VolumeMeter {
     const mounted = due.map((pod): DuePod => ({ pod, volumes: this.#mountedOf(pod) }));
     const sizes = await this.#walk(mounted);
     const fileSystems = new FileSystems();
-    for (const { pod, volumes } of mounted) {
-      if (this.#slow.has(uidOf(pod))) continue;
-      const figures: VolumeFigures[] = [];
-      for (const volume of volumes) {
-        const found = await this.#figuresOf(pod, volume, sizes, fileSystems);
-        if (found !== undefined) figures.push(found);
+    const queue = mounted.filter(({ pod }) => !this.#slow.has(uidOf(pod)));
+    const worker = async () => {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+        const { pod, volumes } = next;
+        const figures = await Promise.all(volumes.map((v) => this.#figuresOf(pod, v, sizes, fileSystems)));
+        this.#known.set(uidOf(pod), { atMs, monotonicMs, volumes: figures.filter((f) => f !== undefined) });
       }
-      this.#known.set(uidOf(pod), { atMs, monotonicMs, volumes: figures });
-    }
+    };
+    await Promise.all(Array.from({ length: PODS_AT_ONCE }, worker));
   }
 
   /** All together, as long as none is known to take too long. @throws {AgentError} EXEC_NOT_FOUND, EXEC_FAILED */
@@ -133,11 +137,10 @@ export class VolumeMeter {
     if (!(await this.#walkInto(sizes, quick, WALK_TIMEOUT_MS))) alone.push(...quick);
     for (const one of alone) {
       const uid = uidOf(one.pod);
-      const beganMs = this.#deps.clock.monotonicMs();
       if (await this.#walkInto(sizes, [one], ALONE_TIMEOUT_MS)) this.#slow.delete(uid);
       else {
         if (!this.#slow.has(uid)) this.#log.warn({ podUid: uid }, 'it takes too long to find out how big volumes are');
-        this.#slow.set(uid, beganMs);
+        this.#slow.set(uid, this.#deps.clock.monotonicMs());
       }
     }
     return sizes;
