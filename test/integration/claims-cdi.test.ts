@@ -62,11 +62,11 @@ describe.skipIf(missing !== undefined)('containerd 1.7 with CDI', () => {
     await rm(dir, { recursive: true, force: true });
   });
 
-  function claimFor(name: string, podUid: string): ResourceClaim {
+  function claimFor(name: string, podUid: string, driver = DRIVER): ResourceClaim {
     return {
       metadata: { namespace: 'ns', name },
       status: {
-        allocation: { devices: { results: [{ request: 'r', driver: DRIVER, pool: 'pool', device: 'dev' }] } },
+        allocation: { devices: { results: [{ request: 'r', driver, pool: 'pool', device: 'dev' }] } },
         reservedFor: [{ resource: 'pods', name: podUid, uid: podUid }],
       },
     };
@@ -110,5 +110,36 @@ describe.skipIf(missing !== undefined)('containerd 1.7 with CDI', () => {
     await pods.ended(pod);
     await dra.claims.unprepare(pod, stop.signal);
     expect(await plugin.prepared()).toEqual([]);
+  });
+
+  test('a pod has devices of two drivers, an old one among them; when one refuses, nothing starts', async () => {
+    await using other = new TestDraPlugin({
+      name: 'net.example.com',
+      rootDir: dir,
+      cdiDir: path.join(dir, 'cdi'),
+      versions: ['v1beta1.DRAPlugin'],
+    });
+    await other.start();
+    await vi.waitFor(() => expect(other.said).toEqual(['registered']), eventually);
+    const names = ['here', 'there'];
+    const uses = { resources: { claims: names.map((name) => ({ name })) } as never };
+    const pod = pods.podOf([{ name: 'c', script: 'env | grep DRA_ | sort', ...uses }], {
+      resourceClaims: names.map((name) => ({ name, resourceClaimName: name })) as never,
+    });
+    const uid = pod.metadata!.uid!;
+    api.seed(resourceClaims, claimFor('here', uid), claimFor('there', uid, 'net.example.com'));
+    other.next('NodePrepareResources', 'lose');
+    await expect(pods.start(pod)).rejects.toThrow('the answer was lost');
+    expect((await pods.statusOf(pod)).sandboxes).toEqual([]);
+    await pods.start(pod);
+    await pods.ended(pod);
+    expect(await pods.log(pod)).toBe(`DRA_here=${DRIVER}\nDRA_there=net.example.com`);
+    await dra.claims.unprepare(pod, stop.signal);
+    expect([await plugin.prepared(), await other.prepared()]).toEqual([[], []]);
+    expect(other.calls).toEqual([
+      'NodePrepareResources there',
+      'NodePrepareResources there',
+      'NodeUnprepareResources there',
+    ]);
   });
 });
