@@ -380,11 +380,15 @@ describe('worked examples', () => {
       'failed to create containerd task: failed to create shim task: context canceled: unknown',
       'failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown',
       'failed to create containerd task: failed to get task pid: context canceled: unknown',
-    ])('since the agent was killed meanwhile, so that nothing ever ran: started again (%s)', (message) => {
-      expect(act({ pod, containers: [start(message)] })).toMatchObject({ killPod: false, start: 'a' });
-      const initPod = { ...pod, initContainers: [spec('i0')] };
-      expect(act({ pod: initPod, containers: [{ ...start(message), name: 'i0' }] })).toMatchObject({ init: 'i0' });
-    });
+      `failed to create containerd task: task ${'e5'.repeat(32)}: already exists`,
+    ])(
+      'since the agent was killed meanwhile, or the runtime, so that nothing ever ran: started again (%s)',
+      (message) => {
+        expect(act({ pod, containers: [start(message)] })).toMatchObject({ killPod: false, start: 'a' });
+        const initPod = { ...pod, initContainers: [spec('i0')] };
+        expect(act({ pod: initPod, containers: [{ ...start(message), name: 'i0' }] })).toMatchObject({ init: 'i0' });
+      },
+    );
 
     test.each([
       'failed to create containerd task: failed to create shim task: OCI runtime create failed: no such file',

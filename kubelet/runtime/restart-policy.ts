@@ -39,14 +39,17 @@ export interface ContainerEnd {
   readonly message?: string;
 }
 
-/** containerd's words for a first process that was still being made when whoever had asked for it hung up. */
-const CUT_OFF = /^failed to create containerd task: .*(?:context canceled|signal: killed)/;
+/**
+ * containerd's words for a first process that was still being made when whoever had asked for it hung up, or when
+ * containerd was killed: then it finds its own beginnings in the way of another start.
+ */
+const CUT_OFF = /^failed to create containerd task: (?:.*(?:context canceled|signal: killed)|task \S+: already exists)/;
 
 /**
- * The agent was killed while the container was being started, which for the runtime is a failed start: nothing of the
- * container has ever run. Beyond upstream, where this is the end of a pod that is not to be restarted.
+ * The agent or the runtime was killed while the container was being started, which the runtime calls a failed start:
+ * nothing of the container has ever run. Beyond upstream, where this is the end of a pod that is not to be restarted.
  */
-function wasCutOff({ reason, message = '' }: ContainerEnd): boolean {
+export function wasCutOff({ reason, message = '' }: ContainerEnd): boolean {
   return reason === 'StartError' && CUT_OFF.test(message);
 }
 
