@@ -361,7 +361,11 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     driver.next('NodeUnstageVolume', { hang: answer.promise, reached: reached.resolve });
     await agent.volumes.unmountPod('u1', signal);
     await reached.promise;
+    const deleted = new AbortController();
+    const gone = agent.volumes.mount(podOf('gone'), persistent(), deleted.signal);
     const next = agent.volumes.mount(podOf('u2'), persistent(), signal);
+    deleted.abort();
+    await expect(gone).rejects.toThrow(/aborted/); // a pod that is deleted waits no more
     answer.resolve();
     await next;
     expect(driver.steps.slice(-3)).toEqual(['NodeUnstageVolume', 'NodeStageVolume', 'NodePublishVolume']);

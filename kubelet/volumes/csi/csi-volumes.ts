@@ -96,7 +96,7 @@ export class CsiVolumes implements Disposable {
     if (isAttached) attachments.want(uniqueVolumeName(spec.driver, handle), podUid);
     const use: VolumeUse = { podUid, specName, driver: spec.driver, handle, isBlock };
     const publishContext = isAttached ? await attachments.publishContext(spec, podUid, signal) : {};
-    return await this.#lock.run(uniqueVolumeName(spec.driver, handle), async () => {
+    const setUp = async (): Promise<PublishedVolume> => {
       using client = await initialize(async () => drivers.connect(spec.driver));
       const capabilities = await initialize(() => client.capabilities(signal));
       const isNew = await initialize(() => this.#recordUse(use, spec, pod));
@@ -111,7 +111,8 @@ export class CsiVolumes implements Disposable {
         requiresRepublish: driver?.spec?.requiresRepublish === true,
         canExpand: capabilities.has('EXPAND_VOLUME'),
       };
-    });
+    };
+    return await this.#lock.run(uniqueVolumeName(spec.driver, handle), setUp, signal);
   }
 
   /**
