@@ -10,7 +10,7 @@ import type {
   ResourceRequirements,
 } from '../../api/pod.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../runtime/pod-runtime-status.ts';
-import { isSidecar, shouldBeRestarted } from '../runtime/restart-policy.ts';
+import { isSidecar, shouldBeRestarted, wasCutOff } from '../runtime/restart-policy.ts';
 import { hasRestartAllRule } from './conditions.ts';
 import { resourceStatus } from './container-resources.ts';
 
@@ -166,10 +166,9 @@ function statusWithoutInstance(
 ): ContainerStatus {
   const isRestart = hasRestartAllRule(input.pod) && input.pod.metadata?.deletionTimestamp === undefined;
   if (previous?.state?.terminated !== undefined && !isRestart) return { ...previous, ready: false };
-  const hasInit = (input.pod.spec?.initContainers?.length ?? 0) > 0;
   const waiting: ContainerStatus = {
     name: spec.name,
-    state: { waiting: { reason: hasInit ? 'PodInitializing' : 'ContainerCreating' } },
+    state: { waiting: { reason: reasonToWait(input.pod) } },
     lastState: previous?.lastState ?? {},
     ready: false,
     restartCount: previous?.restartCount ?? 0,
@@ -194,6 +193,10 @@ function statusWithoutInstance(
     ),
     restartCount: waiting.restartCount + (deleting ? 0 : 1),
   };
+}
+
+function reasonToWait(pod: Pod): string {
+  return (pod.spec?.initContainers?.length ?? 0) > 0 ? 'PodInitializing' : 'ContainerCreating';
 }
 
 const RESTART_ALL = {
@@ -227,7 +230,10 @@ function vanishedInitState(previous: ContainerStatus | undefined): ContainerStat
   return { terminated };
 }
 
-/** A container that is to run and could not be started says why; what it ended with moves to `lastState`. */
+/**
+ * A container that is to run and could not be started says why; what it ended with moves to `lastState`. So does the end
+ * of one that was cut off while it was being started: the API holds an end under Never for final.
+ */
 function waitingAfterFailure(
   kind: ContainerKind,
   spec: SpecContainer,
@@ -237,7 +243,8 @@ function waitingAfterFailure(
 ): ContainerStatus {
   const doneInit = kind === 'init' && newest?.state === 'exited' && newest.exitCode === 0;
   if (doneInit || !shouldBeRestarted(pod, spec as Container, runtime)) return status;
-  const failure = startFailure(spec.name);
+  const cutOff = newest?.state === 'exited' && wasCutOff(newest);
+  const failure = startFailure(spec.name) ?? (cutOff ? { reason: reasonToWait(pod), message: '' } : undefined);
   if (failure === undefined) return status;
   const { reason, message } = failure;
   return {

@@ -88,6 +88,23 @@ describe('container statuses', () => {
     });
   });
 
+  test('cut off while it was being started: waiting, since for the API an end under Never is final', () => {
+    const message = 'failed to create containerd task: failed to create shim task: context canceled: unknown';
+    const runtime = fakeStatus([exited('main', 128, { reason: 'StartError', message })]);
+    const spec: PodSpec = { ...MAIN, restartPolicy: 'Never' };
+    const status = generate({ pod: pod(spec), runtime });
+    expect(status).toMatchObject({
+      phase: 'Running',
+      containerStatuses: [
+        { state: { waiting: { reason: 'ContainerCreating' } }, lastState: { terminated: { reason: 'StartError' } } },
+      ],
+    });
+    expect(status.containerStatuses?.[0]?.state?.terminated).toBeUndefined();
+    const deleted = pod(spec, { metadata: { name: 'p', namespace: 'ns', uid: 'u', deletionTimestamp: 'now' } });
+    const ended = generate({ pod: deleted, runtime, isTerminal: true });
+    expect(ended.containerStatuses?.[0]?.state).toMatchObject({ terminated: { reason: 'StartError' } });
+  });
+
   test('that end with a message show its start, as many bytes as the pod may have', () => {
     const other = (name: string) => [{ name, image: 'image' }];
     const spec = { ...MAIN, initContainers: other('init'), ephemeralContainers: other('debug') };
