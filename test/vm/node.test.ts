@@ -45,6 +45,11 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
     expect(await vm.script('systemctl is-active nodelet')).toBe('active\n');
   });
 
+  test('connections are tracked for as long as the proxy says, on a kernel that began to with its rules', async () => {
+    const read = () => vm.script('cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait');
+    await expect.poll(read, { timeout: 60_000, interval: 500 }).toBe('3600\n');
+  });
+
   describe('over the network', () => {
     const web = (name: string) => {
       return pod(name, ['sh', '-c', 'trap "exit 0" TERM; echo here I am; httpd -f -p 8080 -h /etc & wait']);
