@@ -49,6 +49,7 @@ if [ "$purpose" = test ]; then
     xz-utils:xz
     openssl:openssl
     dbus:dbus-daemon
+    nfacct:nfacct
   )
 fi
 # Only the tests in a virtual machine need these: without them those tests are skipped.
