@@ -43,6 +43,8 @@ export interface MachineOptions {
   readonly ip: string;
   readonly gateway: string;
   readonly memoryMib: number;
+  /** qemu's options for its processors and NUMA nodes; two plain processors otherwise. */
+  readonly processors?: readonly string[];
   /** A file that the machine sees as its second disk, /dev/vdb. */
   readonly secondDisk: string;
 }
@@ -86,19 +88,20 @@ export class Machine implements AsyncDisposable {
   }
 
   #arguments(): string[] {
-    const { dir, hostname, ip, gateway, memoryMib, secondDisk } = this.#opts;
+    const { dir, hostname, ip, gateway, memoryMib, secondDisk, processors = ['-smp', '2'] } = this.#opts;
     const kernel = [
       ...['root=/dev/vda', 'rw', 'console=ttyS0', 'quiet', 'panic=-1', 'net.ifnames=0', 'mitigations=off'],
       ...['tsc=reliable', 'nowatchdog', 'systemd.show_status=true', `systemd.hostname=${hostname}`],
       ...[`vm.address=${ip}/24`, `vm.gateway=${gateway}`],
     ];
     const lines = [
-      '-M pc -accel tcg,thread=multi -cpu max -smp 2 -nodefaults -no-user-config -display none',
+      '-M pc -accel tcg,thread=multi -cpu max -nodefaults -no-user-config -display none',
       `-netdev tap,id=net0,ifname=${TAP},script=no,downscript=no -device virtio-net-pci,netdev=net0,romfile=`,
       '-device virtio-rng-pci',
     ];
     return [
       ...lines.flatMap((line) => line.split(' ')),
+      ...processors,
       ...['-m', String(memoryMib), '-kernel', this.#image.kernel, '-initrd', this.#image.initrd],
       ...['-append', kernel.join(' ')],
       ...['-drive', `file=${this.#image.disk},format=raw,if=virtio,cache=unsafe,discard=unmap`],

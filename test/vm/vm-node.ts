@@ -23,7 +23,7 @@ const COMMAND_MS = 300_000;
 const ASK_AGAIN_MS = 500;
 /** Labs give their own nodes .10 to .249. */
 const HOST_PART = 250;
-const MEMORY_MIB = 1536;
+export const MEMORY_MIB = 1536;
 
 /** Of the program and what it is run with: file on the machine → file of the working tree. */
 const PROGRAM_FILES: Readonly<Record<string, string>> = {
@@ -40,6 +40,8 @@ export interface VmNodeOptions {
   readonly name: string;
   /** Fields of the KubeletConfiguration beside those that joining needs. */
   readonly kubelet?: object;
+  /** See MachineOptions; its NUMA nodes must have MEMORY_MIB together. */
+  readonly processors?: readonly string[];
 }
 
 export class VmNode implements AsyncDisposable {
@@ -77,6 +79,7 @@ export class VmNode implements AsyncDisposable {
         gateway: addresses.host,
         memoryMib: MEMORY_MIB,
         secondDisk: await writeInstallDisk(cluster, ip, opts),
+        ...(opts.processors === undefined ? {} : { processors: opts.processors }),
       });
       await machine.boot();
       const node = new VmNode(opts.name, ip, cluster, machine, await cluster.kubectl('1.36'));
