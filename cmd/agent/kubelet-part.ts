@@ -1,18 +1,15 @@
 // The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
 // parts depend on each other.
 import { readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
 import { errorMessage } from '../../core/errors.ts';
-import { Slots } from '../../core/slots.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
-import { tailLog } from '../../cri/container-log.ts';
 import { connectRuntime } from '../../cri/remote-runtime.ts';
 import { appArmorEnabled } from '../../host/apparmor.ts';
-import { detectCgroups } from '../../host/cgroup.ts';
+import { type CgroupHierarchies, detectCgroups } from '../../host/cgroup.ts';
 import { canLimitSwap } from '../../host/cgroup-swap.ts';
-import { fileSystemBytes, readMachineInfo } from '../../host/machine.ts';
+import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { DEVICE_PLUGIN_TYPE } from '../../kubelet/devices/device-plugins.ts';
 import { DRA_PLUGIN_TYPE } from '../../kubelet/dra/plugin-services.ts';
@@ -24,10 +21,7 @@ import { startEvents } from '../../kubelet/node/start-events.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
-import { imageVolumesMissing } from '../../kubelet/runtime/image-volumes.ts';
-import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import { nodeReference, podReference } from '../../kubelet/runtime/runtime-deps.ts';
-import { pacedStarts } from '../../kubelet/runtime/start-rush.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
@@ -44,25 +38,16 @@ import { prepareKernel } from './kernel-part.ts';
 import { createManagersPart } from './managers-part.ts';
 import { runtimeCallMetrics } from './metrics.ts';
 import { createNodeStatusPart } from './node-status-part.ts';
-import { createObservers, observedSandboxes } from './observers.ts';
+import { createObservers } from './observers.ts';
+import { createPodRuntime } from './pod-runtime-part.ts';
 import { createPodResourcesPart } from './podresources-part.ts';
 import { allocatableMemory, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
 import { prepareRootDir } from './root-dir.ts';
-import {
-  connectedVersion,
-  handlerOf,
-  memoryQosSettings,
-  runtimeSettings,
-  swapSettings,
-  userNamespacesOf,
-} from './runtime-settings.ts';
+import { connectedVersion, memoryQosSettings, swapSettings } from './runtime-settings.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createShutdownPart } from './shutdown-part.ts';
 import { createStatsPart } from './stats-part.ts';
-
-/** Sandboxes made at once: of their time, much is spent waiting for the kernel. */
-const SANDBOXES_PER_CPU = 4;
 
 export interface KubeletPart {
   readonly task: Task;
@@ -161,11 +146,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const { cgroups } = cgroupsPart;
   const allocations = new Allocations(rootDir, { clock, log });
 
-  const featuresOf = (handler: string) =>
-    health.status?.runtimeHandlers.find((h) => h.name === handler)?.features ?? undefined;
-
   const classes = createInformer(client, runtimeClasses, {}, { clock, log });
-  const services = ctx.services().store;
   const imagesPart = await createImagesPart(ctx, {
     rootDir,
     runtime,
@@ -174,42 +155,26 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     mountedImages: () => kubelet.mountedImages(),
     onImageRemoved: (why) => observer.imageRemoved(why),
   });
-  const kubeRuntime = new KubeRuntime(
-    await runtimeSettings(ctx, { rootDir, machine, hierarchies, hasUnlimitedCpus, ...swap, ...memoryQos }),
-    {
-      runtime: pacedStarts(observedSandboxes(runtime, ctx.registry, observer), {
-        rush: ctx.startRush,
-        sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
-        clock,
-      }),
-      images,
-      recorder,
-      clock,
-      log,
-      nodeIps: hostIps,
-      nodeAllocatable,
-      configMap: (namespace, name) => objects.getConfigMap(namespace, name),
-      secret: (namespace, name) => objects.getSecret(namespace, name),
-      nodeCredentials: imagesPart.nodeCredentials,
-      ...(imagesPart.pullRecords === undefined ? {} : { pullRecords: imagesPart.pullRecords }),
-      services: () => (services.hasSynced ? services.list() : undefined),
-      runtimeHandler: async (name) => handlerOf(classes.store, name),
-      supportsRecursiveReadOnly: (handler) => featuresOf(handler)?.recursiveReadOnlyMounts ?? false,
-      supportsUserNamespaces: (handler) => featuresOf(handler)?.userNamespaces ?? false,
-      userNamespaces: await userNamespacesOf(ctx, rootDir),
-      imageVolumesMissing: (withSubPath) =>
-        imageVolumesMissing(runtimeName, health.version?.runtimeVersion ?? version.runtimeVersion, withSubPath),
-      cgroupParent: (pod) => cgroups.cgroupParentOf(pod),
-      resizing: { actuated: allocations, podCgroups: cgroups },
-      ...(managers.grant === undefined ? {} : { grant: managers.grant }),
-      claims: dra.claims,
-      volumesOf: (uid) => volumes.volumesOf(uid),
-      observer,
-      tailLog,
-      bindMount: (source, target) => mounter.bind(source, target),
-      unmount: (target) => mounter.unmount(target),
-    },
-  );
+  const kubeRuntime = await createPodRuntime(ctx, {
+    host: { rootDir, machine, hierarchies, hasUnlimitedCpus, ...swap, ...memoryQos },
+    runtime,
+    images,
+    runtimeName,
+    versionAtStart: version.runtimeVersion,
+    health: () => health,
+    classes: classes.store,
+    imagesPart,
+    objects,
+    volumes,
+    mounter,
+    cgroups,
+    allocations,
+    claims: dra.claims,
+    grant: managers.grant,
+    nodeIps: hostIps,
+    nodeAllocatable,
+    observer,
+  });
 
   const prober = new Prober({
     ...observed.probes,
@@ -330,11 +295,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     healthChecks: [devices.healthCheck],
   });
 
-  const conditions = {
-    cgroupVersion: hierarchies.version,
-    swapBytes: machine.swapBytes,
-    kernelVersion: machine.kernelVersion,
-  };
   const apiTasks: Record<string, Task> = {
     'runtime classes': (s) => classes.run(s),
     ...status.tasks,
@@ -343,13 +303,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   };
   const task: Task = async (signal) => {
     try {
-      for (const { type, reason, message } of startEvents(conditions)) {
-        recorder.event(nodeReference(config.nodeName), type, reason, message);
-      }
-      const fault = await hostDnsFault(settings.resolvConf, settings.clusterDomain);
-      if (fault !== undefined) {
-        recorder.event(nodeReference(config.nodeName), 'Warning', 'CheckLimitsForResolvConf', fault);
-      }
+      await tellStart(ctx, machine, hierarchies);
       await runTasks(signal, {
         ...(ctx.standalone ? {} : apiTasks),
         'runtime health': (s) => health.run(s),
@@ -381,6 +335,22 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     networkChanged: () => health.request(),
     healthError: () => kubelet.plegError() ?? devices.healthCheck.error(),
   };
+}
+
+/** What of the host its users should know, in Events. */
+async function tellStart(
+  { config, recorder }: AgentContext,
+  machine: MachineInfo,
+  hierarchies: CgroupHierarchies,
+): Promise<void> {
+  const { resolvConf, clusterDomain } = config.kubelet;
+  const node = nodeReference(config.nodeName);
+  const { swapBytes, kernelVersion } = machine;
+  for (const event of startEvents({ cgroupVersion: hierarchies.version, swapBytes, kernelVersion })) {
+    recorder.event(node, event.type, event.reason, event.message);
+  }
+  const fault = await hostDnsFault(resolvConf, clusterDomain);
+  if (fault !== undefined) recorder.event(node, 'Warning', 'CheckLimitsForResolvConf', fault);
 }
 
 /** What is wrong with the node's resolv.conf, told once; pods get as much of it as they can hold. */
