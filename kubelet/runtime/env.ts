@@ -34,6 +34,11 @@ function fileKeyRefOf(from: EnvVarSource | undefined): FileKeyRef | undefined {
   return (from as { fileKeyRef?: FileKeyRef } | undefined)?.fileKeyRef;
 }
 
+/** Whether `makeEnvironment` will look at `podIps`. */
+export function showsPodAddresses(container: AnyContainer): boolean {
+  return (container.env ?? []).some((v) => /^status\.podIPs?$/.test(v.valueFrom?.fieldRef?.fieldPath ?? ''));
+}
+
 /** Names of the objects that `makeEnvironment` will ask for. */
 export function envReferences(container: AnyContainer): { configMaps: Set<string>; secrets: Set<string> } {
   const configMaps = new Set<string>();

@@ -98,16 +98,30 @@ async function sync(pod: Pod, runtime = kube, signal?: AbortSignal): Promise<Pod
   return runtime.syncPod({ pod, status, verdicts: noVerdicts, onSandboxReady, ...(signal ? { signal } : {}) });
 }
 
+const hostsOfPod = () => readFile(path.join(dir, 'root/pods/u/etc-hosts'), 'utf8');
+
 const lost = (method: string) => new CriError(method, 'UNAVAILABLE', 'connection lost');
 const eof = (method: string) =>
   new CriError(method, 'UNKNOWN', "runc create failed: can't get final child's PID from pipe: EOF: unknown");
 
 describe('start', () => {
-  test('a sandbox whose status cannot be read is told of', async () => {
+  test('a sandbox whose status cannot be read is told of; nothing starts before its address is in /etc/hosts', async () => {
     cri.failNext('podSandboxStatus', lost('PodSandboxStatus'));
     const result = await sync(podOf());
     expect(result.error?.message).toContain('connection lost');
-    expect(events).toEqual(['Warning FailedPodSandBoxStatus Unable to get pod sandbox status: connection lost']);
+    expect(events).toContain('Warning FailedPodSandBoxStatus Unable to get pod sandbox status: connection lost');
+    expect(cri.calls.filter((c) => c.startsWith('startContainer'))).toEqual([]);
+    expect((await sync(podOf())).started).toEqual(['a']);
+    expect(cri.calls.filter((c) => !c.startsWith('imageStatus'))).toEqual(['startContainer c1']);
+    expect(await hostsOfPod()).toMatch(/\n10\.0\.0\.1\tp\n$/);
+  });
+
+  test('a container is only made before the address is known when no variable shows the address', async () => {
+    const env = [{ name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
+    cri.failNext('podSandboxStatus', lost('PodSandboxStatus'));
+    const result = await sync(podOf({ containers: [spec('a', { ...local, env })] }));
+    expect(result.error?.message).toContain('connection lost');
+    expect(cri.calls.filter((c) => c.startsWith('createContainer'))).toEqual([]);
   });
 
   test('a pull secret that is missing is told of, and the pull is tried', async () => {
@@ -133,8 +147,7 @@ describe('start', () => {
       'Normal Created',
       'Normal Started',
     ]);
-    const hosts = await readFile(path.join(dir, 'root/pods/u/etc-hosts'), 'utf8');
-    expect(hosts.endsWith('10.0.0.1\tp\n')).toBe(true);
+    expect(await hostsOfPod()).toMatch(/\n10\.0\.0\.1\tp\n$/);
     expect(await sync(podOf())).toEqual({ changed: false, started: [], failures: [] });
     expect(cri.calls).toEqual([]);
   });

@@ -17,8 +17,7 @@ export interface MountInput {
   readonly subPaths: ReadonlyMap<number, string>;
   /** Volumes that the runtime mounts itself, by name; absent: none. */
   readonly images?: ReadonlyMap<string, Init<ImageSpec>>;
-  /** Undefined: the runtime's own /etc/hosts stays. */
-  readonly etcHostsFile: string | undefined;
+  readonly etcHostsFile: string;
   /** Undefined when the file could not be made. */
   readonly terminationLogFile: string | undefined;
   /** The runtime handler can make a mount read-only with everything below it. */
@@ -54,9 +53,7 @@ export function makeMounts(input: MountInput): Init<Mount>[] {
   const { container } = input;
   const mounts = (container.volumeMounts ?? []).map((m, index) => volumeMount(m, index, input));
   const paths = new Set((container.volumeMounts ?? []).map((m) => path.posix.resolve(absolute(m.mountPath))));
-  if (input.etcHostsFile !== undefined && !paths.has('/etc/hosts')) {
-    mounts.push(plainMount('/etc/hosts', input.etcHostsFile));
-  }
+  if (!paths.has('/etc/hosts')) mounts.push(plainMount('/etc/hosts', input.etcHostsFile));
   if (input.terminationLogFile !== undefined) {
     mounts.push(plainMount(container.terminationMessagePath || DEFAULT_TERMINATION_PATH, input.terminationLogFile));
   }

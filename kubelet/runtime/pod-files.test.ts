@@ -6,6 +6,7 @@ import type { Pod } from '../../api/pod.ts';
 import {
   createTerminationLog,
   ensureContainerLogDir,
+  ensureEtcHosts,
   ensurePodLogDir,
   linkContainerLog,
   writeEtcHosts,
@@ -48,18 +49,33 @@ test('the termination log is empty, writable by all, and another one each time',
 });
 
 test('/etc/hosts is changed in place: containers have the file itself mounted', async () => {
-  expect(await writeEtcHosts(dirs, pod, [], hostname)).toBeUndefined();
-  const file = await writeEtcHosts(dirs, pod, ['10.0.0.1'], hostname);
-  const { ino } = await stat(file!);
-  await writeEtcHosts(dirs, pod, ['10.0.0.2'], hostname);
-  expect((await stat(file!)).ino).toBe(ino);
-  expect(await readFile(file!, 'utf8')).toMatch(/\n10\.0\.0\.2\tp\n$/);
+  const file = await ensureEtcHosts(dirs, pod, hostname);
+  const { ino } = await stat(file);
+  expect(await modeOf(file)).toBe('644');
+  expect(await readFile(file, 'utf8')).toMatch(/^127\.0\.0\.1\tlocalhost$/m);
+  for (const ip of ['10.0.0.1', '10.0.0.2']) await writeEtcHosts(dirs, pod, [ip], hostname);
+  expect((await stat(file)).ino).toBe(ino);
+  expect(await readFile(file, 'utf8')).toMatch(/\n10\.0\.0\.2\tp\n$/);
+});
+
+test('/etc/hosts keeps the addresses that were known to an earlier pass', async () => {
+  const file = await ensureEtcHosts(dirs, pod, hostname);
+  await writeEtcHosts(dirs, pod, ['10.0.0.1'], hostname);
+  const complete = await readFile(file, 'utf8');
+  await ensureEtcHosts(dirs, pod, hostname);
+  await writeEtcHosts(dirs, pod, [], hostname);
+  expect(await readFile(file, 'utf8')).toBe(complete);
 });
 
 test("on the host's network the node's file is shown", async () => {
   await writeFile(dirs.nodeHostsFile, '127.0.0.1 here\n');
-  const file = await writeEtcHosts(dirs, { ...pod, spec: { containers: [], hostNetwork: true } }, [], hostname);
-  expect(await readFile(file!, 'utf8')).toBe('# Kubernetes-managed hosts file (host network).\n127.0.0.1 here\n');
+  const onHost = { ...pod, spec: { containers: [], hostNetwork: true } };
+  const file = await ensureEtcHosts(dirs, onHost, hostname);
+  for (const line of ['127.0.0.1 here\n', '127.0.0.1 there\n']) {
+    await writeFile(dirs.nodeHostsFile, line);
+    await writeEtcHosts(dirs, onHost, [], hostname);
+    expect(await readFile(file, 'utf8')).toBe(`# Kubernetes-managed hosts file (host network).\n${line}`);
+  }
 });
 
 test('the log link: only to a log that exists, and replaced when it is there', async () => {

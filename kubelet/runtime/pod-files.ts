@@ -43,25 +43,46 @@ export async function createTerminationLog(dirs: Dirs, podUid: string, container
   return file;
 }
 
+/** A pod's /etc/hosts in the making. */
+export interface EtcHosts {
+  /** Its path, once it can be mounted. */
+  readonly file: Promise<string>;
+  /** Resolves when all of it has been written. */
+  readonly written: Promise<void>;
+}
+
 /**
- * Writes the pod's /etc/hosts and returns its path; undefined when the addresses are not known. In place, not by
- * rename: running containers have this very file mounted and must see the change.
+ * The pod's /etc/hosts before its addresses are known, so that it can be mounted; returns its path. One that is there
+ * already stays as it is.
  */
+export async function ensureEtcHosts(dirs: Dirs, pod: Pod, hostname: PodHostname): Promise<string> {
+  const file = etcHostsFile(dirs, pod.metadata?.uid ?? '');
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o750 });
+  try {
+    await writeFile(file, await etcHosts(dirs, pod, [], hostname), { mode: 0o644, flag: 'wx' });
+  } catch (err) {
+    if (errnoOf(err) !== 'EEXIST') throw err;
+  }
+  return file;
+}
+
+/** Rewrites it in place, not by rename: running containers have this very file mounted and must see the change. */
 export async function writeEtcHosts(
   dirs: Dirs,
   pod: Pod,
   ips: readonly string[],
   hostname: PodHostname,
-): Promise<string | undefined> {
-  const hostNetwork = pod.spec?.hostNetwork === true;
-  if (!hostNetwork && ips.length === 0) return undefined;
+): Promise<void> {
+  const isKnown = ips.length > 0 || pod.spec?.hostNetwork === true;
+  if (!isKnown) return; // what an earlier pass knew is not taken away
   const file = etcHostsFile(dirs, pod.metadata?.uid ?? '');
-  const content = hostNetwork
+  await writeFile(file, await etcHosts(dirs, pod, ips, hostname), { mode: 0o644 });
+}
+
+async function etcHosts(dirs: Dirs, pod: Pod, ips: readonly string[], hostname: PodHostname): Promise<string> {
+  return pod.spec?.hostNetwork
     ? renderHostNetworkEtcHosts(pod, await readFile(dirs.nodeHostsFile, 'utf8'))
     : renderEtcHosts(pod, ips, hostname);
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o750 });
-  await writeFile(file, content, { mode: 0o644 });
-  return file;
 }
 
 /** Points the legacy link at the log once the runtime has made it; no log (another log driver) means no link. */

@@ -11,11 +11,10 @@ import { ContainerConfigError } from './config-error.ts';
 import { containerConfig } from './container-config.ts';
 import { type EnvSources, envReferences, fileReferences, makeEnvironment } from './env.ts';
 import { readEnvFile } from './env-file.ts';
-import { podHostname } from './hostname.ts';
 import { type ImageLookup, ImagePuller } from './image-puller.ts';
 import type { AnyContainer } from './labels.ts';
 import { makeDevices, makeMounts, subPathRequests } from './mounts.ts';
-import { createTerminationLog, ensureContainerLogDir, writeEtcHosts } from './pod-files.ts';
+import { createTerminationLog, ensureContainerLogDir } from './pod-files.ts';
 import { findContainer, type PodRuntimeStatus } from './pod-runtime-status.ts';
 import { type CredentialLookup, Keyring, keyringFromSecrets } from './registry-auth.ts';
 import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
@@ -43,7 +42,9 @@ export async function settled(prepared: ContainerPreparation): Promise<void> {
 export interface FinishContext {
   readonly pod: Pod;
   readonly status: PodRuntimeStatus;
+  /** Addresses of the sandbox; only looked at where a variable shows them (`showsPodAddresses`). */
   readonly ips: readonly string[];
+  readonly etcHostsFile: Promise<string>;
   readonly runtimeHandler: string;
   /** Host ids of a pod with a user namespace of its own. */
   readonly userIds: IDMapping | undefined;
@@ -70,7 +71,7 @@ export class ContainerPreparer {
     };
   }
 
-  /** The rest, for which the sandbox's addresses are needed. @throws with the text of CreateContainerConfigError. */
+  /** The rest, once there is a sandbox. @throws with the text of CreateContainerConfigError. */
   async finish(
     ctx: FinishContext,
     container: AnyContainer,
@@ -87,10 +88,9 @@ export class ContainerPreparer {
     const grant = await this.#deps.grant?.(pod, container.name);
     const own = makeEnvironment(pod, container, { ...this.#envSources(ips, configMaps, secrets), envFile });
     const env = grantedEnvironment(own, grant);
-    const hostname = podHostname(pod, settings.clusterDomain);
     const [files, etcHostsFile, subPaths] = await Promise.all([
       prepared.files.then(unwrap),
-      writeEtcHosts(settings, pod, ips, hostname),
+      ctx.etcHostsFile,
       this.#prepareSubPaths(pod, container, env, volumes, images),
     ]);
     const mounts = makeMounts({

@@ -9,12 +9,13 @@ import type { Init } from '../../cri/runtime-service.ts';
 import type { Seldom } from '../metrics/seldom-metrics.ts';
 import { resizableContainers, sameResources } from '../resize/pod-allocation.ts';
 import { containerHash } from './container-hash.ts';
+import { showsPodAddresses } from './env.ts';
 import { runHook } from './hooks.ts';
 import type { ImageLookup, ImagePuller } from './image-puller.ts';
 import { type ImageVolume, imagesOf, pullImageVolumes } from './image-volumes.ts';
 import type { PodKiller } from './kill-pod.ts';
 import type { AnyContainer } from './labels.ts';
-import { linkContainerLog } from './pod-files.ts';
+import { type EtcHosts, linkContainerLog } from './pod-files.ts';
 import { containerLogPath, legacyLogLink } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
 import type { PodStatusReader } from './pod-status-reader.ts';
@@ -31,7 +32,9 @@ export interface StartContext {
   readonly sandboxId: string;
   readonly sandboxConfig: Init<PodSandboxConfig>;
   readonly runtimeHandler: string;
-  readonly ips: readonly string[];
+  /** Of the sandbox, which may still be asked for them; none on the host's network. */
+  readonly addresses: Promise<readonly string[]>;
+  readonly etcHosts: EtcHosts;
   /** Host ids of a pod with a user namespace of its own. */
   readonly userIds: IDMapping | undefined;
   /** Volumes that the runtime mounts itself, by name. */
@@ -102,7 +105,7 @@ export class ContainerStarter {
       const started =
         resumed === undefined
           ? await this.#createAndStart(ctx, container, about, prepared)
-          : await this.#resume(container, about, resumed);
+          : await this.#resume(ctx, container, about, resumed);
       this.#deps.recorder.event(about, 'Normal', 'Started', 'Container started');
       await this.#afterStart(ctx, container, about, started);
       this.#deps.observer?.containerStarted(ctx.pod, container.name);
@@ -117,7 +120,8 @@ export class ContainerStarter {
   }
 
   /** The agent died between create and start: the container is there and only has to be started. */
-  async #resume(container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
+  async #resume(ctx: StartContext, container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
+    await ctx.etcHosts.written;
     try {
       await this.#start(resumed.id);
     } catch (err) {
@@ -140,15 +144,18 @@ export class ContainerStarter {
     count('kubelet_image_volume_mounted_errors_total', failures.length);
     if (failure !== undefined) throw new StartStepError(failure);
     const image = await this.#ensureImage(ctx, container, about, prepared.lookedUp);
+    const ips = showsPodAddresses(container) ? await ctx.addresses : [];
     let made: { config: Init<ContainerConfig>; restartCount: number };
     try {
-      made = await this.#preparer.finish(ctx, container, image, prepared, images);
+      const finishing = { ...ctx, ips, etcHostsFile: ctx.etcHosts.file };
+      made = await this.#preparer.finish(finishing, container, image, prepared, images);
     } catch (err) {
       throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err));
     }
     await this.#recordResources(ctx.pod, container);
     const id = await withoutRuncFaults(async (isLastTry) => {
       const created = await this.#create(ctx, made.config, about);
+      await ctx.etcHosts.written;
       ctx.signal.throwIfAborted();
       try {
         await this.#start(created);
@@ -259,7 +266,7 @@ export class ContainerStarter {
       containerId,
       podDescription: podDescription(ctx.pod),
       about: podReference(ctx.pod),
-      podIp: ctx.ips[0] ?? '',
+      podIp: (await ctx.addresses)[0] ?? '',
       ports: container.ports ?? [],
     };
     ctx.signal.throwIfAborted();

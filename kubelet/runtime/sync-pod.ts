@@ -13,11 +13,11 @@ import { DEFAULT_CONTAINER_GC } from '../config.ts';
 import { computeActions } from './compute-actions.ts';
 import { MISSING_CLUSTER_DNS, MISSING_CLUSTER_DNS_TEXT, parseResolvConf, podDns } from './dns.ts';
 import type { RuntimeGarbage } from './gc.ts';
-import { podHostname } from './hostname.ts';
+import { type PodHostname, podHostname } from './hostname.ts';
 import type { PodKiller } from './kill-pod.ts';
 import type { AnyContainer } from './labels.ts';
 import type { PodActions } from './pod-actions.ts';
-import { ensurePodLogDir } from './pod-files.ts';
+import { type EtcHosts, ensureEtcHosts, ensurePodLogDir, writeEtcHosts } from './pod-files.ts';
 import { podLogDir } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
 import type { PodStatusReader } from './pod-status-reader.ts';
@@ -53,7 +53,9 @@ interface Sandbox {
   readonly id: string;
   readonly config: Init<PodSandboxConfig>;
   readonly runtimeHandler: string;
-  readonly ips: readonly string[];
+  /** Asked of the runtime while the first container is being made. */
+  readonly addresses: Promise<readonly string[]>;
+  readonly etcHosts: EtcHosts;
   readonly userIds: IDMapping | undefined;
   /** Work for containers that was begun while the runtime had other work. */
   readonly prepared: Map<string, ContainerPreparation>;
@@ -108,8 +110,9 @@ export class PodSyncer {
       const imageVolumes = await this.#parts.starter.pullImageVolumes(pod, sandbox.config, signal);
       const ctx = { pod, status, signal, imageVolumes, ...startContext(sandbox) };
       await this.#startContainers(ctx, actions, sandbox, progress);
+      await sandbox.etcHosts.written;
     } finally {
-      await allSettled(sandbox.prepared);
+      await allSettled(sandbox.prepared, sandbox.etcHosts);
     }
   }
 
@@ -204,6 +207,7 @@ export class PodSyncer {
     const about = podReference(pod);
     await this.#prepareClaims(pod, signal);
     const prepared = new Map<string, ContainerPreparation>();
+    let etcHostsFile: Promise<string> | undefined;
     let id: string;
     let config: Init<PodSandboxConfig>;
     let runtimeHandler: string;
@@ -222,24 +226,43 @@ export class PodSyncer {
       // Before the containers are prepared: it makes known which ConfigMaps and Secrets they will ask for. Its outcome
       // is asked for before they start.
       input.mountVolumes?.().catch(() => {});
+      etcHostsFile = ensureEtcHosts(this.#settings, pod, this.#hostname(pod));
+      etcHostsFile.catch(() => {}); // asked for when the sandbox is there
       for (const container of containersToStart(actions)) {
         prepared.set(container.name, this.#parts.starter.prepare(pod, container, status, signal));
       }
       id = await running;
       progress.changed = true;
     } catch (cause) {
-      await allSettled(prepared);
+      await Promise.all([allSettled(prepared), etcHostsFile?.catch(() => {})]);
       const message = `Failed to create pod sandbox: ${errorMessage(cause)}`;
       // A pod that is about to end needs no such news: the cause is usually the cancelled call itself.
       if (!signal.aborted) this.#deps.recorder.event(about, 'Warning', 'FailedCreatePodSandBox', message);
       throw new AgentError(message, { code: 'SANDBOX_CREATE_FAILED', cause, retryable: true });
     }
-    const ips = await this.#sandboxIps(pod, id, signal).catch(async (err: unknown) => {
-      await allSettled(prepared);
-      throw err;
-    });
-    input.onSandboxReady(ips);
-    return { id, config, runtimeHandler, ips, userIds, prepared };
+    const addresses = this.#sandboxIps(pod, id, signal);
+    addresses.then(input.onSandboxReady, () => {}); // a failure is told to whoever needs the addresses
+    return {
+      id,
+      config,
+      runtimeHandler,
+      userIds,
+      prepared,
+      addresses,
+      etcHosts: this.#etcHosts(pod, etcHostsFile, addresses),
+    };
+  }
+
+  #etcHosts(pod: Pod, file: Promise<string>, addresses: Promise<readonly string[]>): EtcHosts {
+    const written = Promise.all([addresses, file]).then(([ips]) =>
+      writeEtcHosts(this.#settings, pod, ips, this.#hostname(pod)),
+    );
+    for (const promise of [file, written]) promise.catch(() => {}); // asked for later, if at all
+    return { file, written };
+  }
+
+  #hostname(pod: Pod): PodHostname {
+    return podHostname(pod, this.#settings.clusterDomain);
   }
 
   /** Drivers go first: what they prepare may be needed to make the sandbox. @throws what they say */
@@ -280,7 +303,9 @@ export class PodSyncer {
     const userIds = await this.#userIds(pod, runtimeHandler);
     const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod), userIds);
     const prepared = new Map<string, ContainerPreparation>();
-    const sandbox = { id: actions.sandboxId, config, runtimeHandler, ips: status.ips, userIds, prepared };
+    const addresses = Promise.resolve(status.ips);
+    const etcHosts = this.#etcHosts(pod, ensureEtcHosts(this.#settings, pod, this.#hostname(pod)), addresses);
+    const sandbox = { id: actions.sandboxId, config, runtimeHandler, addresses, etcHosts, userIds, prepared };
     input.mountVolumes?.().catch(() => {}); // begun before the container is prepared, as for a new sandbox
     this.#prepareNext({ pod, status, signal }, containersToStart(actions)[0], sandbox);
     return sandbox;
@@ -316,7 +341,7 @@ export class PodSyncer {
       pod,
       attempt,
       logDirectory,
-      hostname: podHostname(pod, clusterDomain).kernelHostname,
+      hostname: this.#hostname(pod).kernelHostname,
       dns: dns.config,
       cgroupParent: this.#deps.cgroupParent(pod),
       resources,
@@ -384,12 +409,14 @@ export class PodSyncer {
 }
 
 function startContext(sandbox: Sandbox) {
-  const { id: sandboxId, config, runtimeHandler, ips, userIds } = sandbox;
-  return { sandboxId, sandboxConfig: config, runtimeHandler, ips, userIds };
+  const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds } = sandbox;
+  return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds };
 }
 
-async function allSettled(prepared: ReadonlyMap<string, ContainerPreparation>): Promise<void> {
+/** What is being made for a pod must not go on behind the back of who removes it. */
+async function allSettled(prepared: ReadonlyMap<string, ContainerPreparation>, etcHosts?: EtcHosts): Promise<void> {
   await Promise.all([...prepared.values()].map(settled));
+  if (etcHosts !== undefined) await Promise.allSettled([etcHosts.file, etcHosts.written]);
 }
 
 function containersToStart(actions: PodActions): AnyContainer[] {
