@@ -1,34 +1,22 @@
 // One pass towards a pod's spec: performs what computeActions decided, in the kubelet's order
 // (pkg/kubelet/kuberuntime/kuberuntime_manager.go SyncPod). A failing step is reported, not thrown: the worker decides
 // when to come back.
-import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Pod } from '../../api/pod.ts';
-import { usesClaims } from '../../api/resource-claims.ts';
-import { AgentError, errorMessage } from '../../core/errors.ts';
-import type { DNSConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
-import type { Init } from '../../cri/runtime-service.ts';
+import { errorMessage } from '../../core/errors.ts';
 import { DEFAULT_CONTAINER_GC } from '../config.ts';
 import { computeActions } from './compute-actions.ts';
-import { MISSING_CLUSTER_DNS, MISSING_CLUSTER_DNS_TEXT, parseResolvConf, podDns } from './dns.ts';
 import type { RuntimeGarbage } from './gc.ts';
-import { type PodHostname, podHostname } from './hostname.ts';
 import type { PodKiller } from './kill-pod.ts';
 import type { AnyContainer } from './labels.ts';
 import type { PodActions } from './pod-actions.ts';
-import { type EtcHosts, ensureEtcHosts, ensurePodLogDir, writeEtcHosts } from './pod-files.ts';
-import { podLogDir } from './pod-paths.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
+import { type PodSandbox, PodSandboxes, sandboxSettled } from './pod-sandbox.ts';
 import type { PodStatusReader } from './pod-status-reader.ts';
-import { type ContainerPreparation, settled } from './prepare-container.ts';
 import type { PodResizer } from './resize-pod.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
 import { isSidecar } from './restart-policy.ts';
-import { withoutRuncFaults } from './runc-faults.ts';
-import { nodeReference, podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
+import { podReference, type RuntimeDeps, type RuntimeSettings } from './runtime-deps.ts';
 import type { ContainerStartFailure, PodSyncResult, SyncPodInput } from './runtime-manager.ts';
-import { sandboxConfig } from './sandbox-config.ts';
 import type { ContainerStarter, StartContext } from './start-container.ts';
 
 export interface PodSyncerParts {
@@ -49,18 +37,6 @@ interface Progress {
   resizeError?: string;
 }
 
-interface Sandbox {
-  readonly id: string;
-  readonly config: Init<PodSandboxConfig>;
-  readonly runtimeHandler: string;
-  /** Asked of the runtime while the first container is being made. */
-  readonly addresses: Promise<readonly string[]>;
-  readonly etcHosts: EtcHosts;
-  readonly userIds: IDMapping | undefined;
-  /** Work for containers that was begun while the runtime had other work. */
-  readonly prepared: Map<string, ContainerPreparation>;
-}
-
 /** Period of upstream's relist (genericPlegRelistPeriod). */
 const RELIST_MS = 1_000;
 
@@ -68,11 +44,13 @@ export class PodSyncer {
   readonly #settings: RuntimeSettings;
   readonly #deps: RuntimeDeps;
   readonly #parts: PodSyncerParts;
+  readonly #sandboxes: PodSandboxes;
 
   constructor(settings: RuntimeSettings, deps: RuntimeDeps, parts: PodSyncerParts) {
     this.#settings = settings;
     this.#deps = deps;
     this.#parts = parts;
+    this.#sandboxes = new PodSandboxes(settings, deps, parts);
   }
 
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
@@ -102,9 +80,8 @@ export class PodSyncer {
     signal.throwIfAborted();
     if (actions.containersToResize.length > 0 || actions.resizePod) await this.#resize(pod, actions, signal, progress);
     if (!actions.createSandbox && !startsAnything(actions)) return;
-    const sandbox = actions.createSandbox
-      ? await this.#createSandbox(input, actions, signal, progress)
-      : await this.#existingSandbox(input, actions, signal);
+    const sandbox = await this.#sandbox(input, actions, signal);
+    progress.changed ||= actions.createSandbox;
     try {
       await input.mountVolumes?.();
       const imageVolumes = await this.#parts.starter.pullImageVolumes(pod, sandbox.config, signal);
@@ -112,8 +89,16 @@ export class PodSyncer {
       await this.#startContainers(ctx, actions, sandbox, progress);
       await sandbox.etcHosts.written;
     } finally {
-      await allSettled(sandbox.prepared, sandbox.etcHosts);
+      await sandboxSettled(sandbox);
     }
+  }
+
+  async #sandbox(input: SyncPodInput, actions: PodActions, signal: AbortSignal): Promise<PodSandbox> {
+    const containers = containersToStart(actions);
+    if (actions.createSandbox) return this.#sandboxes.create(input, actions.attempt, containers, signal);
+    const sandbox = await this.#sandboxes.existing(input, actions.sandboxId, actions.attempt, signal);
+    this.#prepareNext({ pod: input.pod, status: input.status, signal }, containers[0], sandbox);
+    return sandbox;
   }
 
   async #killPod(
@@ -197,171 +182,13 @@ export class PodSyncer {
     }
   }
 
-  async #createSandbox(
-    input: SyncPodInput,
-    actions: PodActions,
-    signal: AbortSignal,
-    progress: Progress,
-  ): Promise<Sandbox> {
-    const { pod, status } = input;
-    const about = podReference(pod);
-    await this.#prepareClaims(pod, signal);
-    const prepared = new Map<string, ContainerPreparation>();
-    let etcHostsFile: Promise<string> | undefined;
-    let id: string;
-    let config: Init<PodSandboxConfig>;
-    let runtimeHandler: string;
-    let userIds: IDMapping | undefined;
-    try {
-      runtimeHandler = await this.#runtimeHandler(pod);
-      userIds = await this.#userIds(pod, runtimeHandler);
-      const logDirectory = podLogDir(this.#settings, pod);
-      [config] = await Promise.all([
-        this.#sandboxConfig(pod, actions.attempt, logDirectory, userIds),
-        ensurePodLogDir(this.#settings, pod),
-      ]);
-      const running = withoutRuncFaults(() => this.#deps.runtime.runPodSandbox(config, runtimeHandler, { signal }));
-      running.catch(() => {}); // awaited below
-      await nextTurn(); // the request is on its way before the work that is done meanwhile takes the processor
-      // Before the containers are prepared: it makes known which ConfigMaps and Secrets they will ask for. Its outcome
-      // is asked for before they start.
-      input.mountVolumes?.().catch(() => {});
-      etcHostsFile = ensureEtcHosts(this.#settings, pod, this.#hostname(pod));
-      etcHostsFile.catch(() => {}); // asked for when the sandbox is there
-      for (const container of containersToStart(actions)) {
-        prepared.set(container.name, this.#parts.starter.prepare(pod, container, status, signal));
-      }
-      id = await running;
-      progress.changed = true;
-    } catch (cause) {
-      await Promise.all([allSettled(prepared), etcHostsFile?.catch(() => {})]);
-      const message = `Failed to create pod sandbox: ${errorMessage(cause)}`;
-      // A pod that is about to end needs no such news: the cause is usually the cancelled call itself.
-      if (!signal.aborted) this.#deps.recorder.event(about, 'Warning', 'FailedCreatePodSandBox', message);
-      throw new AgentError(message, { code: 'SANDBOX_CREATE_FAILED', cause, retryable: true });
-    }
-    const addresses = this.#sandboxIps(pod, id, signal);
-    addresses.then(input.onSandboxReady, () => {}); // a failure is told to whoever needs the addresses
-    return {
-      id,
-      config,
-      runtimeHandler,
-      userIds,
-      prepared,
-      addresses,
-      etcHosts: this.#etcHosts(pod, etcHostsFile, addresses),
-    };
-  }
-
-  #etcHosts(pod: Pod, file: Promise<string>, addresses: Promise<readonly string[]>): EtcHosts {
-    const written = Promise.all([addresses, file]).then(([ips]) =>
-      writeEtcHosts(this.#settings, pod, ips, this.#hostname(pod)),
-    );
-    for (const promise of [file, written]) promise.catch(() => {}); // asked for later, if at all
-    return { file, written };
-  }
-
-  #hostname(pod: Pod): PodHostname {
-    return podHostname(pod, this.#settings.clusterDomain);
-  }
-
-  /** Drivers go first: what they prepare may be needed to make the sandbox. @throws what they say */
-  async #prepareClaims(pod: Pod, signal: AbortSignal): Promise<void> {
-    const { claims, recorder } = this.#deps;
-    if (claims === undefined || !usesClaims(pod)) return;
-    try {
-      await claims.prepare(pod, signal);
-    } catch (err) {
-      const message = `Failed to prepare dynamic resources: ${errorMessage(err)}`;
-      if (!signal.aborted) recorder.event(podReference(pod), 'Warning', 'FailedPrepareDynamicResources', message);
-      throw err;
-    }
-  }
-
-  async #sandboxIps(pod: Pod, sandboxId: string, signal: AbortSignal): Promise<readonly string[]> {
-    if (pod.spec?.hostNetwork) return [];
-    try {
-      const made = await this.#deps.runtime.podSandboxStatus(sandboxId, { signal });
-      this.#parts.reader.expectSandbox(pod.metadata?.uid ?? '', made);
-      const { network } = made;
-      const ips = [network?.ip ?? '', ...(network?.additionalIps ?? []).map((a) => a.ip)];
-      return ips.every((ip) => isIP(ip) !== 0) ? ips : [];
-    } catch (cause) {
-      const message = `Unable to get pod sandbox status: ${errorMessage(cause)}`;
-      if (!signal.aborted) {
-        this.#deps.recorder.event(podReference(pod), 'Warning', 'FailedPodSandBoxStatus', message);
-      }
-      throw new AgentError(message, { code: 'SANDBOX_STATUS_FAILED', cause, retryable: true });
-    }
-  }
-
-  async #existingSandbox(input: SyncPodInput, actions: PodActions, signal: AbortSignal): Promise<Sandbox> {
-    const { pod, status } = input;
-    // Of a pod that was started before, what its containers need is known, unless the record of it was lost.
-    if (usesClaims(pod) && this.#deps.claims?.isKnown(pod) === false) await this.#prepareClaims(pod, signal);
-    const runtimeHandler = status.sandboxes[0]?.runtimeHandler ?? '';
-    const userIds = await this.#userIds(pod, runtimeHandler);
-    const config = await this.#sandboxConfig(pod, actions.attempt, podLogDir(this.#settings, pod), userIds);
-    const prepared = new Map<string, ContainerPreparation>();
-    const addresses = Promise.resolve(status.ips);
-    const etcHosts = this.#etcHosts(pod, ensureEtcHosts(this.#settings, pod, this.#hostname(pod)), addresses);
-    const sandbox = { id: actions.sandboxId, config, runtimeHandler, addresses, etcHosts, userIds, prepared };
-    input.mountVolumes?.().catch(() => {}); // begun before the container is prepared, as for a new sandbox
-    this.#prepareNext({ pod, status, signal }, containersToStart(actions)[0], sandbox);
-    return sandbox;
-  }
-
-  /** @throws {AgentError} USER_NAMESPACES_UNSUPPORTED: root in a pod that asks for them would be root of the host. */
-  async #userIds(pod: Pod, runtimeHandler: string): Promise<IDMapping | undefined> {
-    if (pod.spec?.hostUsers !== false) return undefined;
-    if (!this.#deps.supportsUserNamespaces(runtimeHandler)) {
-      const who = runtimeHandler === '' ? 'runtime' : `RuntimeClass handler "${runtimeHandler}"`;
-      throw new AgentError(`can't set \`spec.hostUsers: false\`, ${who} does not support user namespaces`, {
-        code: 'USER_NAMESPACES_UNSUPPORTED',
-      });
-    }
-    return await this.#deps.userNamespaces.mappingOf(pod.metadata?.uid ?? '');
-  }
-
-  async #sandboxConfig(
-    pod: Pod,
-    attempt: number,
-    logDirectory: string,
-    userIds: IDMapping | undefined,
-  ): Promise<Init<PodSandboxConfig>> {
-    const { clusterDns, clusterDomain, resources } = this.#settings;
-    const host = await this.#hostDns();
-    const dns = podDns(pod, { clusterDns, clusterDomain, host, nodeIps: this.#deps.nodeIps() });
-    for (const { reason, message } of dns.warnings) {
-      this.#deps.recorder.event(podReference(pod), 'Warning', reason, message);
-      if (reason !== MISSING_CLUSTER_DNS) continue; // the others are the pod's own doing
-      this.#deps.recorder.event(nodeReference(this.#settings.nodeName), 'Warning', reason, MISSING_CLUSTER_DNS_TEXT);
-    }
-    return sandboxConfig({
-      pod,
-      attempt,
-      logDirectory,
-      hostname: this.#hostname(pod).kernelHostname,
-      dns: dns.config,
-      cgroupParent: this.#deps.cgroupParent(pod),
-      resources,
-      userIds,
-    });
-  }
-
-  /** Read each time: whoever runs the node may change it at any time. */
-  async #hostDns(): Promise<DNSConfig | undefined> {
-    const file = this.#settings.resolvConfFile;
-    return file === '' ? undefined : parseResolvConf(await readFile(file, 'utf8'));
-  }
-
-  async #runtimeHandler(pod: Pod): Promise<string> {
-    const className = pod.spec?.runtimeClassName;
-    return className ? this.#deps.runtimeHandler(className) : '';
-  }
-
   /** One after the other, as users expect of init containers and as images are then pulled. */
-  async #startContainers(ctx: StartContext, actions: PodActions, sandbox: Sandbox, progress: Progress): Promise<void> {
+  async #startContainers(
+    ctx: StartContext,
+    actions: PodActions,
+    sandbox: PodSandbox,
+    progress: Progress,
+  ): Promise<void> {
     const init = new Set<AnyContainer>(actions.initContainersToStart);
     const all = containersToStart(actions);
     for (const [i, container] of all.entries()) {
@@ -375,14 +202,19 @@ export class PodSyncer {
   #prepareNext(
     { pod, status, signal }: Pick<StartContext, 'pod' | 'status' | 'signal'>,
     next: AnyContainer | undefined,
-    { prepared }: Sandbox,
+    { prepared }: PodSandbox,
   ): void {
     if (next === undefined || prepared.has(next.name) || findContainer(status, next.name) !== undefined) return;
     prepared.set(next.name, this.#parts.starter.prepare(pod, next, status, signal));
   }
 
   /** False when the container did not start, which is then among the failures. */
-  async #startOne(ctx: StartContext, container: AnyContainer, sandbox: Sandbox, progress: Progress): Promise<boolean> {
+  async #startOne(
+    ctx: StartContext,
+    container: AnyContainer,
+    sandbox: PodSandbox,
+    progress: Progress,
+  ): Promise<boolean> {
     ctx.signal.throwIfAborted();
     const delay = this.#parts.backoff.tryStart(ctx.pod, container, ctx.status);
     if (delay !== undefined) {
@@ -408,15 +240,9 @@ export class PodSyncer {
   }
 }
 
-function startContext(sandbox: Sandbox) {
+function startContext(sandbox: PodSandbox) {
   const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds } = sandbox;
   return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds };
-}
-
-/** What is being made for a pod must not go on behind the back of who removes it. */
-async function allSettled(prepared: ReadonlyMap<string, ContainerPreparation>, etcHosts?: EtcHosts): Promise<void> {
-  await Promise.all([...prepared.values()].map(settled));
-  if (etcHosts !== undefined) await Promise.allSettled([etcHosts.file, etcHosts.written]);
 }
 
 function containersToStart(actions: PodActions): AnyContainer[] {
