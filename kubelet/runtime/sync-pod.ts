@@ -241,8 +241,8 @@ export class PodSyncer {
 }
 
 function startContext(sandbox: PodSandbox) {
-  const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds } = sandbox;
-  return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds };
+  const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds, afterwards } = sandbox;
+  return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds, afterwards };
 }
 
 function containersToStart(actions: PodActions): AnyContainer[] {
