@@ -70,11 +70,12 @@ test('IfNotPresent uses what is there', async () => {
 });
 
 test('what was looked up too early is looked up again: a container before this one may have pulled it', async () => {
-  const lookedUp = puller.lookUp(pod, 'busybox:1');
+  const keyring = async () => new Keyring([]);
+  const lookedUp = puller.lookUp({ pod, image: 'busybox:1', keyring });
   await lookedUp;
   images.add('busybox:1');
   const input = { pod, about: {}, image: 'busybox:1', pullPolicy: 'IfNotPresent', sandboxConfig: {}, lookedUp };
-  const result = await puller.ensureImage({ ...input, keyring: async () => new Keyring([]) });
+  const result = await puller.ensureImage({ ...input, keyring });
   expect(result).toMatchObject({ imageRef: 'sha256:busybox:1' });
   expect(images.calls).toEqual(['status busybox:1', 'status busybox:1']);
 });
@@ -247,6 +248,16 @@ describe('images that are present but were pulled with credentials', () => {
       'begin reg.io/app:1',
       `pulled reg.io/app:1 sha256:reg.io/app:1 ${JSON.stringify(source)}`,
     ]);
+  });
+
+  test('what the container before it has shown meanwhile is not pulled once more', async () => {
+    const keyring = async () => keys();
+    const lookedUp = puller.lookUp({ pod, image: 'reg.io/app:1', keyring });
+    await lookedUp;
+    mustPull = false;
+    const input = { pod, about: {}, image: 'reg.io/app:1', pullPolicy: 'IfNotPresent', sandboxConfig: {}, lookedUp };
+    expect(await puller.ensureImage({ ...input, keyring })).toMatchObject({ imageRef: 'sha256:reg.io/app:1' });
+    expect(images.calls.filter((c) => c.startsWith('pull'))).toEqual([]);
   });
 
   test("a refusal of the registry is the pod's", async () => {

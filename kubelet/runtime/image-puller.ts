@@ -40,12 +40,17 @@ export interface EnsureImageInput {
   readonly sandboxConfig: Init<PodSandboxConfig>;
   /** Asked for only when something is pulled. */
   readonly keyring: () => Promise<CredentialLookup>;
-  /** An answer to ImageStatus that is already under way (`lookUp`), so that it costs no time here. */
+  /** An answer that is already under way (`lookUp`), so that it costs no time here. */
   readonly lookedUp?: Promise<ImageLookup> | undefined;
   readonly signal?: AbortSignal;
 }
 
-export type ImageLookup = { readonly image: Image | undefined } | { readonly error: unknown };
+/** What is asked about an image before it is used. */
+export type ImageLookupInput = Pick<EnsureImageInput, 'pod' | 'image' | 'keyring' | 'signal'>;
+
+export type ImageLookup =
+  /** `mustPull`: it is there, but somebody else's credentials may have brought it. */
+  { readonly image: Image | undefined; readonly mustPull: boolean } | { readonly error: unknown };
 
 export type EnsureImageResult =
   | { readonly imageRef: string; readonly image: Image | undefined }
@@ -90,15 +95,15 @@ export class ImagePuller {
     return (pullPolicy ?? defaultPullPolicy(image)) !== 'Always';
   }
 
-  /** ImageStatus, started early. Never rejects, so that nobody has to await it. Undefined for an unparsable name. */
-  lookUp(pod: Pod, image: string, signal?: AbortSignal): Promise<ImageLookup> | undefined {
+  /** Begins early. Never rejects, so that nobody has to await it. Undefined for an unparsable name. */
+  lookUp(input: ImageLookupInput): Promise<ImageLookup> | undefined {
     let tagged: string;
     try {
-      tagged = applyDefaultTag(image);
+      tagged = applyDefaultTag(input.image);
     } catch {
       return undefined; // ensureImage says so, with the Event
     }
-    return this.#lookUp(pod, image, tagged, signal);
+    return this.#lookUp(input, tagged);
   }
 
   /** Never throws for what an image or a registry can cause. */
@@ -115,16 +120,16 @@ export class ImagePuller {
     const policy = input.pullPolicy ?? defaultPullPolicy(image);
     if (policy === 'Always') return this.#pull(input, tagged);
     let found = await input.lookedUp;
-    // One that was not there may have been pulled since, for a container before this one.
-    if (found === undefined || ('image' in found && found.image === undefined)) {
-      found = await this.#lookUp(input.pod, image, tagged, input.signal);
+    // One that could not be used may have been pulled since, for a container before this one.
+    if (found === undefined || ('image' in found && (found.image === undefined || found.mustPull))) {
+      found = await this.#lookUp(input, tagged);
     }
     if ('error' in found) {
       const message = `Failed to inspect image "": ${errorMessage(found.error)}`;
       this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
       return { reason: 'ImageInspectError', message };
     }
-    if (found.image !== undefined && !(await this.#mustShowAccess(input, tagged, found.image.id))) {
+    if (found.image !== undefined && !found.mustPull) {
       const access = this.#records === undefined ? '' : ' and can be accessed by the pod';
       this.#recorder.event(
         input.about,
@@ -140,15 +145,6 @@ export class ImagePuller {
       return { reason: 'ErrImageNeverPull', message };
     }
     return this.#pull(input, tagged);
-  }
-
-  /** The image is there, but somebody else's credentials may have brought it. */
-  async #mustShowAccess(input: EnsureImageInput, tagged: string, imageRef: string): Promise<boolean> {
-    if (this.#records === undefined) return false;
-    return await this.#records.mustPull(tagged, imageRef, async () => {
-      const credentials = await (await input.keyring()).lookup(tagged);
-      return credentials.flatMap((c) => c.source ?? []);
-    });
   }
 
   /** Forgets failures of long ago; to be called now and then. */
@@ -173,8 +169,7 @@ export class ImagePuller {
       const pulled = await this.#pullWithLimits(input, tagged);
       const took = (fromMs: number) => formatGoDuration(Math.trunc(this.#clock.monotonicMs() - fromMs));
       const [alone, all] = [took(pulled.startMs), took(startMs)];
-      const status = await this.#lookUp(input.pod, image, pulled.imageRef, input.signal);
-      const local = 'error' in status ? undefined : status.image;
+      const local = await this.#imageStatus(input, pulled.imageRef).catch(() => undefined);
       const tookSeconds = (this.#clock.monotonicMs() - pulled.startMs) / 1000;
       this.#observer?.imagePulled(input.pod.metadata?.uid ?? '', tookSeconds, local?.size);
       const text = `Successfully pulled image "${image}" in ${alone} (${all} including waiting). Image size: ${local?.size ?? 0} bytes.`;
@@ -237,13 +232,22 @@ export class ImagePuller {
     throw new Error(distinct.length === 1 ? distinct[0] : `[${distinct.join(', ')}]`);
   }
 
-  async #lookUp(pod: Pod, image: string, name: string, signal?: AbortSignal): Promise<ImageLookup> {
+  async #lookUp(input: ImageLookupInput, tagged: string): Promise<ImageLookup> {
     try {
-      const spec = imageSpec(pod, image, name);
-      return { image: await this.#images.imageStatus(spec, signal === undefined ? {} : { signal }) };
+      const image = await this.#imageStatus(input, tagged);
+      if (image === undefined || this.#records === undefined) return { image, mustPull: false };
+      const mustPull = await this.#records.mustPull(tagged, image.id, async () => {
+        const credentials = await (await input.keyring()).lookup(tagged);
+        return credentials.flatMap((c) => c.source ?? []);
+      });
+      return { image, mustPull };
     } catch (error) {
       return { error };
     }
+  }
+
+  #imageStatus({ pod, image, signal }: ImageLookupInput, name: string): Promise<Image | undefined> {
+    return this.#images.imageStatus(imageSpec(pod, image, name), signal === undefined ? {} : { signal });
   }
 }
 

@@ -49,6 +49,10 @@ export class KubeRuntime implements RuntimeManager {
     return this.#reader.getPodStatus(uid, name, namespace, signal);
   }
 
+  memoryRanOut(containerId: string): void {
+    this.#reader.memoryRanOut(containerId);
+  }
+
   syncPod(input: SyncPodInput): Promise<PodSyncResult> {
     return this.#syncer.sync(input);
   }

@@ -24,9 +24,16 @@ const MAX_LOG_MESSAGE_BYTES = 2048;
 /** A ready sandbox's addresses do not change; asking again now and then finds a network that somebody took away. */
 const SANDBOX_STATUS_MAX_AGE_MS = 30_000;
 
-const SIGKILL_EXIT_CODE = 137;
+export const SIGKILL_EXIT_CODE = 137;
+/** As CRI names it. */
+export const OOM_KILLED = 'OOMKilled';
 /** How long after a kill the runtime may still find out that memory had run out. */
 const LATE_REASON_MS = 10_000;
+/** A runtime that told of a lack of memory itself is asked again so soon, ms, doubling, and for so long in all. */
+const FIRST_ASK_MS = 5;
+const ASK_LIMIT_MS = 1_000;
+/** Notices of containers that nobody has asked about yet. */
+const MAX_NOTICES = 1_000;
 
 interface Remembered {
   /** Ended containers: the runtime will never say anything else about them. */
@@ -48,6 +55,8 @@ export interface StatusReaderDeps extends Pick<RuntimeDeps, 'tailLog'> {
 export class PodStatusReader {
   readonly #deps: StatusReaderDeps;
   readonly #remembered = new Map<string, Remembered>();
+  /** Containers that ran out of memory, by the runtime's notice, and whose status has not been seen to say so. */
+  readonly #ranOut = new Set<string>();
 
   constructor(deps: StatusReaderDeps) {
     this.#deps = deps;
@@ -69,6 +78,15 @@ export class PodStatusReader {
   /** A container was created in the pod: it is asked about together with the next list, not after it. */
   expectContainer(uid: string, id: string): void {
     this.#memoryOf(uid).alive.add(id);
+  }
+
+  /** Its end is asked about again until it says why, even where it has been seen already. */
+  memoryRanOut(containerId: string): void {
+    for (const oldest of this.#ranOut) {
+      if (this.#ranOut.size < MAX_NOTICES) break;
+      this.#ranOut.delete(oldest);
+    }
+    this.#ranOut.add(containerId);
   }
 
   /** What the runtime has just said of a sandbox of the pod. */
@@ -164,13 +182,36 @@ export class PodStatusReader {
     opts: { signal?: AbortSignal },
   ): Promise<RuntimeContainer | undefined> {
     const known = before?.ended.get(listed.id);
-    if (known !== undefined && listed.state === 'CONTAINER_EXITED') return known;
+    const mayBeNews = this.#ranOut.has(listed.id);
+    if (known !== undefined && listed.state === 'CONTAINER_EXITED' && !mayBeNews) return known;
     let cri = await early.get(listed.id);
     // The list may be the newer of the two answers.
     if (cri?.state !== listed.state) cri = await goneIsUndefined(this.#deps.runtime.containerStatus(listed.id, opts));
+    if (mayBeNews && cri?.state === 'CONTAINER_EXITED') cri = await this.#untilReason(cri, opts);
     if (cri === undefined) return undefined;
     const container = toRuntimeContainer(cri, listed.podSandboxId);
     return container.state === 'exited' ? { ...container, message: await this.#lastWords(cri) } : container;
+  }
+
+  /**
+   * containerd sends its notice to everybody at once, its own CRI service among them, which takes a moment to note it
+   * down. An end that was told without its cause would stay so where it is final.
+   */
+  async #untilReason(
+    ended: ContainerStatus,
+    opts: { readonly signal?: AbortSignal },
+  ): Promise<ContainerStatus | undefined> {
+    const { clock, runtime } = this.#deps;
+    const endMs = clock.monotonicMs() + ASK_LIMIT_MS;
+    const signal = opts.signal ?? new AbortController().signal;
+    let cri: ContainerStatus | undefined = ended;
+    for (let waitMs = FIRST_ASK_MS; cri !== undefined && cri.reason !== OOM_KILLED; waitMs *= 2) {
+      if (signal.aborted || clock.monotonicMs() + waitMs > endMs) break;
+      await clock.sleep(waitMs, signal);
+      cri = await goneIsUndefined(runtime.containerStatus(ended.id, opts));
+    }
+    this.#ranOut.delete(ended.id);
+    return cri;
   }
 
   /** The runtime's message, then what the container left in its file or, after a failure, at the end of its log. */
@@ -298,7 +339,7 @@ async function goneIsUndefined<T>(call: Promise<T>): Promise<T | undefined> {
 /** containerd learns of an OOM kill apart from the exit, at times after it: until then a killed process just failed. */
 function hasEndedForGood({ state, exitCode, reason, finishedAtMs }: RuntimeContainer, wallMs: number): boolean {
   if (state !== 'exited') return false;
-  const mayChange = exitCode === SIGKILL_EXIT_CODE && reason !== 'OOMKilled';
+  const mayChange = exitCode === SIGKILL_EXIT_CODE && reason !== OOM_KILLED;
   return !mayChange || wallMs - finishedAtMs > LATE_REASON_MS;
 }
 

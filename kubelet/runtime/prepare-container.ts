@@ -65,7 +65,7 @@ export class ContainerPreparer {
     const image = container.image ?? '';
     const looksUp = ImagePuller.looksUp(image, container.imagePullPolicy);
     return {
-      lookedUp: looksUp ? this.#puller.lookUp(pod, image, signal) : undefined,
+      lookedUp: looksUp ? this.#puller.lookUp({ pod, image, keyring: () => this.keyring(pod), signal }) : undefined,
       references: outcome(this.#fetchReferences(pod, container)),
       files: outcome(this.#makeFiles(pod, container, status)),
     };

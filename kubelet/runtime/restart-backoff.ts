@@ -19,6 +19,7 @@ export interface RestartDelay {
 
 export class RestartBackoff {
   readonly #backoff: KeyedBackoff<string>;
+  readonly #clock: Clock;
 
   /** `maxMs`: crashLoopBackOff.maxContainerRestartPeriod, 300,000 by default; never below the first delay. */
   constructor(
@@ -27,6 +28,7 @@ export class RestartBackoff {
   ) {
     const { maxMs, initialMs = DEFAULT_INITIAL_MS } = opts;
     this.#backoff = new KeyedBackoff({ initialMs: Math.min(initialMs, maxMs), maxMs }, deps);
+    this.#clock = deps.clock;
   }
 
   /**
@@ -37,11 +39,12 @@ export class RestartBackoff {
     const last = status.containers.find((c) => c.name === container.name && c.state === 'exited');
     if (last === undefined) return undefined;
     const key = restartBackoffKey(pod, container);
-    if (this.#backoff.isInBackoffSince(key, last.finishedAtMs)) {
+    const leftMs = this.#backoff.leftSince(key, last.finishedAtMs);
+    if (leftMs > 0) {
       const delayMs = this.#backoff.get(key);
       return {
         message: `back-off ${formatGoDuration(delayMs)} restarting failed container=${container.name} pod=${podDescription(pod)}`,
-        retryAtMs: last.finishedAtMs + delayMs,
+        retryAtMs: this.#clock.now() + leftMs,
       };
     }
     this.#backoff.next(key, last.finishedAtMs);

@@ -59,6 +59,8 @@ export interface RuntimeManager {
   /** All pods that the runtime knows, running or not. */
   listPods(signal?: AbortSignal): Promise<RuntimePod[]>;
   getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus>;
+  /** The runtime told that the container ran out of memory, which its status may not show for some moments yet. */
+  memoryRanOut(containerId: string): void;
   /** One pass towards the spec. Records the container events. Never throws for what a pod can cause. */
   syncPod(input: SyncPodInput): Promise<PodSyncResult>;
   /** Stops containers (hooks, order, grace) and sandboxes. @throws when something may still run. */
