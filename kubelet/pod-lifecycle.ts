@@ -30,6 +30,7 @@ import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import type { PodSyncResult, RuntimeManager } from './runtime/runtime-manager.ts';
 import { activeDeadlineLeftMs, generateStatus } from './status/generate-status.ts';
+import { afterMirror, statusOfMirror } from './status/mirror-status.ts';
 import type { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
 
@@ -57,7 +58,7 @@ export interface PodLifecycleDeps {
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
   readonly resourceHealth?: (pod: Pod, container: string) => ResourceStatus[] | undefined;
   readonly claims?: Pick<PodClaims, 'unprepare'>;
-  readonly mirrors?: Pick<MirrorPods, 'request'>;
+  readonly mirrors?: Pick<MirrorPods, 'request' | 'mirrorOf'>;
   readonly ensurePodDirs: (podUid: string) => Promise<void>;
   /** Why pods cannot get a network now, undefined when they can. */
   readonly networkError: () => string | undefined;
@@ -218,6 +219,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const runtime = await this.#freshStatus(pod);
     this.#observeResize(pod, runtime);
     const status = this.#storeStatus(pod, runtime, false);
+    await result.unfinished;
     if (result.error !== undefined) throw result.error;
     const nowMs = clock.now();
     const ends = result.failures.flatMap((f) => (f.retryAtMs === undefined ? [] : [f.retryAtMs - nowMs]));
@@ -276,9 +278,8 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const { uid } = identityOf(wanted);
     const pod = allocations.apply(wanted); // perhaps more by now than what the step began with
     const computed = generateStatus({
-      pod,
+      ...this.#before(pod, runtime),
       runtime,
-      previous: statuses.get(uid) ?? pod.status ?? {},
       isTerminal,
       hostIps: this.#deps.hostIps(),
       probes,
@@ -294,6 +295,15 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const status = override?.(computed) ?? computed;
     statuses.set(pod, status);
     return status;
+  }
+
+  /** The pod with what the API says of it, and what is known of it otherwise. */
+  #before(pod: Pod, runtime: PodRuntimeStatus): { readonly pod: Pod; readonly previous: PodStatus } {
+    const held = this.#deps.statuses.get(identityOf(pod).uid);
+    const mirror = isStaticPod(pod) ? statusOfMirror(this.#deps.mirrors?.mirrorOf(pod), runtime) : undefined;
+    if (mirror === undefined) return { pod, previous: held ?? pod.status ?? {} };
+    const { conditions = [] } = mirror;
+    return { pod: { ...pod, status: { ...pod.status, conditions } }, previous: afterMirror(held, mirror) };
   }
 
   #verdicts() {

@@ -2,7 +2,7 @@
 // pod-worker-state.ts. Pods do not wait for each other: a worker is an async function that mostly waits for the runtime,
 // so a hundred pods in a long termination cost a hundred pending promises. What is scarce is bounded where it is used
 // (image pulls, API writes); the number of pods is bounded by maxPods. After pkg/kubelet/pod_workers.go.
-
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Pod } from '../api/pod.ts';
 import { aborted, type LinkedSignal, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
@@ -212,8 +212,10 @@ export class PodWorkers {
           worker.dirty = true;
           for (const look of this.#watchers) look();
         }
-        if (delayMs === 0) worker.dirty = true;
-        else if (!worker.dirty && !signal.aborted) this.#due.set(uid, delayMs);
+        if (delayMs === 0) {
+          worker.dirty = true;
+          await nextTurn(); // what this pass tells the API is on its way before the next one takes the processor
+        } else if (!worker.dirty && !signal.aborted) this.#due.set(uid, delayMs);
       }
     } finally {
       worker.work = undefined;

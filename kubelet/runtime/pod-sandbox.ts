@@ -32,8 +32,6 @@ export interface PodSandbox {
   readonly userIds: IDMapping | undefined;
   /** Work for containers, by name, that was begun while the runtime had other work. */
   readonly prepared: Map<string, ContainerPreparation>;
-  /** Work that nothing waits for but the end of the pass. */
-  readonly afterwards: Promise<void>[];
 }
 
 export interface PodSandboxesParts {
@@ -109,7 +107,6 @@ export class PodSandboxes {
       runtimeHandler,
       userIds,
       prepared,
-      afterwards: [],
       addresses,
       etcHosts: this.#etcHosts(pod, etcHostsFile, addresses),
     };
@@ -126,7 +123,7 @@ export class PodSandboxes {
     input.mountVolumes?.().catch(() => {}); // begun before the container is prepared, as for a new sandbox
     const addresses = Promise.resolve(status.ips);
     const etcHosts = this.#etcHosts(pod, ensureEtcHosts(this.#settings, pod, this.#hostname(pod)), addresses);
-    return { id, config, runtimeHandler, addresses, etcHosts, userIds, prepared: new Map(), afterwards: [] };
+    return { id, config, runtimeHandler, addresses, etcHosts, userIds, prepared: new Map() };
   }
 
   #etcHosts(pod: Pod, file: Promise<string>, addresses: Promise<readonly string[]>): EtcHosts {
@@ -222,7 +219,7 @@ export class PodSandboxes {
 }
 
 /** What is being made for a pod must not go on behind the back of who removes it. */
-export async function sandboxSettled({ prepared, etcHosts, afterwards }: PodSandbox): Promise<void> {
-  await Promise.all([...[...prepared.values()].map(settled), ...afterwards]);
+export async function sandboxSettled({ prepared, etcHosts }: PodSandbox): Promise<void> {
+  await Promise.all([...prepared.values()].map(settled));
   await Promise.allSettled([etcHosts.file, etcHosts.written]);
 }

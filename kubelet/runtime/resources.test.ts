@@ -112,7 +112,18 @@ test.each<[string, Pod['spec'], string, number]>([
     'a',
     -997,
   ],
-  ['node critical', { priority: 2_000_001_000, containers: [memory('a')] }, 'a', -997],
+  [
+    'node critical',
+    { priority: 2_000_001_000, priorityClassName: 'system-node-critical', containers: [memory('a')] },
+    'a',
+    -997,
+  ],
+  [
+    'critical for the cluster alone',
+    { priority: 2_000_000_000, priorityClassName: 'system-cluster-critical', containers: [memory('a')] },
+    'a',
+    1000,
+  ],
   [
     'a sidecar is as safe as the smallest regular container',
     {
@@ -132,4 +143,13 @@ test.each<[string, Pod['spec'], string, number]>([
   const pod: Pod = { spec: spec! };
   const all = [...spec!.containers, ...(spec!.initContainers ?? [])];
   expect(oomScoreAdj(pod, all.find((c) => c.name === name)!, 10 * GiB)).toBe(want);
+});
+
+test('oom_score_adj: a static pod that names the class is node critical, though nobody looked its priority up', () => {
+  const manifest: Pod = {
+    metadata: { annotations: { 'kubernetes.io/config.source': 'file' } },
+    spec: { priorityClassName: 'system-node-critical', containers: [memory('a')] },
+  };
+  expect(oomScoreAdj(manifest, manifest.spec!.containers[0]!, 10 * GiB)).toBe(-997);
+  expect(oomScoreAdj({ spec: manifest.spec! }, manifest.spec!.containers[0]!, 10 * GiB)).toBe(1000);
 });

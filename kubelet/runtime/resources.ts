@@ -6,6 +6,7 @@ import { podQosClass } from '../../api/qos.ts';
 import { type Quantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
+import { isCriticalPod } from '../pod-manager.ts';
 import { containerMemoryQos, type MemoryQosSettings } from '../resources/memory-qos.ts';
 import { type SwapSettings, swapLimitBytes } from '../resources/swap.ts';
 import type { AnyContainer } from './labels.ts';
@@ -18,7 +19,7 @@ const MAX_SHARES = 262_144;
 const MIN_QUOTA_US = 1_000;
 const GUARANTEED_OOM_SCORE = -997;
 const BEST_EFFORT_OOM_SCORE = 1000;
-const NODE_CRITICAL_PRIORITY = 2_000_001_000;
+const NODE_CRITICAL_CLASS = 'system-node-critical';
 
 export interface ResourceSettings {
   readonly memoryCapacityBytes: number;
@@ -146,7 +147,8 @@ function unifiedSettings(pod: Pod, container: AnyContainer, settings: ResourceSe
  * for; a sidecar is at least as safe as the regular containers it serves.
  */
 export function oomScoreAdj(pod: Pod, container: AnyContainer, memoryCapacityBytes: number): number {
-  if ((pod.spec?.priority ?? 0) >= NODE_CRITICAL_PRIORITY) return GUARANTEED_OOM_SCORE;
+  // Static pods have the name of the class, and often no priority: nobody looked it up.
+  if (pod.spec?.priorityClassName === NODE_CRITICAL_CLASS && isCriticalPod(pod)) return GUARANTEED_OOM_SCORE;
   const qos = podQosClass(pod);
   if (qos === 'Guaranteed') return GUARANTEED_OOM_SCORE;
   if (qos === 'BestEffort') return BEST_EFFORT_OOM_SCORE;

@@ -22,6 +22,8 @@ export interface PodSyncResult {
   readonly resizeError?: string;
   /** An error that ended the sync early (sandbox creation, kill). Text ready for a log and retry. */
   readonly error?: Error;
+  /** Work for the pod that still goes on, of which nothing depends but its removal. Never rejects. */
+  readonly unfinished?: Promise<unknown>;
 }
 
 /** Latest probe verdicts, read by container id (probes/results). */

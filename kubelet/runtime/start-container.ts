@@ -40,8 +40,8 @@ export interface StartContext {
   /** Volumes that the runtime mounts itself, by name. */
   readonly imageVolumes: ReadonlyMap<string, ImageVolume>;
   readonly signal: AbortSignal;
-  /** Gets what the next container need not wait for, but whoever ends the pass. Never rejects. */
-  readonly afterwards: Promise<void>[];
+  /** Gets what neither the next container nor the pod's status need wait for. Never rejects. */
+  readonly unfinished: Promise<void>[];
 }
 
 export interface ContainerStarterParts {
@@ -250,7 +250,7 @@ export class ContainerStarter {
     const linked = linkContainerLog(link, logFile).catch((err: unknown) => {
       this.#deps.log.warn({ err, link }, 'log link not made');
     });
-    ctx.afterwards.push(linked);
+    ctx.unfinished.push(linked);
     const postStart = container.lifecycle?.postStart;
     if (postStart !== undefined) await this.#postStart(ctx, container, about, started.id, postStart);
   }

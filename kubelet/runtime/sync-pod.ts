@@ -34,6 +34,7 @@ interface Progress {
   changed: boolean;
   readonly started: string[];
   readonly failures: ContainerStartFailure[];
+  readonly unfinished: Promise<void>[];
   resizeError?: string;
 }
 
@@ -54,16 +55,16 @@ export class PodSyncer {
   }
 
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
-    const progress: Progress = { changed: false, started: [], failures: [] };
+    const progress: Progress = { changed: false, started: [], failures: [], unfinished: [] };
+    let failed: Pick<PodSyncResult, 'error'> = {};
     try {
       const { actuated } = this.#deps.resizing ?? {};
       const actions = computeActions(actuated === undefined ? input : { ...input, resources: actuated });
       await this.#run(input, actions, input.signal ?? new AbortController().signal, progress);
-      return progress;
     } catch (cause) {
-      const error = cause instanceof Error ? cause : new Error(String(cause));
-      return { ...progress, error };
+      failed = { error: cause instanceof Error ? cause : new Error(String(cause)) };
     }
+    return { ...progress, ...failed, unfinished: Promise.all(progress.unfinished) };
   }
 
   async #run(input: SyncPodInput, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
@@ -85,7 +86,8 @@ export class PodSyncer {
     try {
       await input.mountVolumes?.();
       const imageVolumes = await this.#parts.starter.pullImageVolumes(pod, sandbox.config, signal);
-      const ctx = { pod, status, signal, imageVolumes, ...startContext(sandbox) };
+      const { unfinished } = progress;
+      const ctx = { pod, status, signal, imageVolumes, unfinished, ...startContext(sandbox) };
       await this.#startContainers(ctx, actions, sandbox, progress);
       await sandbox.etcHosts.written;
     } finally {
@@ -241,8 +243,8 @@ export class PodSyncer {
 }
 
 function startContext(sandbox: PodSandbox) {
-  const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds, afterwards } = sandbox;
-  return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds, afterwards };
+  const { id: sandboxId, config, runtimeHandler, addresses, etcHosts, userIds } = sandbox;
+  return { sandboxId, sandboxConfig: config, runtimeHandler, addresses, etcHosts, userIds };
 }
 
 function containersToStart(actions: PodActions): AnyContainer[] {
