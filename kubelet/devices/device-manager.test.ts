@@ -36,7 +36,7 @@ beforeEach(async () => {
 afterEach(async () => {
   manager[Symbol.dispose]();
   await settled();
-  rmSync(dir, { recursive: true });
+  rmSync(dir, { recursive: true, maxRetries: 5 }); // a save may still be under way
 });
 
 async function open(): Promise<void> {

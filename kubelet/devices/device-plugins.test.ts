@@ -43,7 +43,7 @@ afterEach(async () => {
   await ended;
   plugins[Symbol.dispose]();
   inventory[Symbol.dispose]();
-  rmSync(path.dirname(dir), { recursive: true });
+  rmSync(path.dirname(dir), { recursive: true, maxRetries: 5 }); // a save may still be under way
 });
 
 const socket = () => path.join(dir, 'kubelet.sock');

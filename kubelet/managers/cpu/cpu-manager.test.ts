@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await rm(rootDir, { recursive: true });
+  await rm(rootDir, { recursive: true, maxRetries: 5 }); // a save may still be under way
 });
 
 const ANYWHERE: TopologyHint = { nodes: undefined, preferred: false };

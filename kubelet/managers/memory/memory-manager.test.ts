@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await rm(rootDir, { recursive: true });
+  await rm(rootDir, { recursive: true, maxRetries: 5 }); // a save may still be under way
 });
 
 /** Two nodes of 1 GiB with 8 huge pages of 2 MiB each; 24 MiB of node 0 are kept: 984 and 1008 MiB can be had. */
