@@ -50,6 +50,12 @@ export class MirrorPods {
     this.#worker.request(podFullName(pod));
   }
 
+  /** The mirror of just this static pod: not of one of its name whose manifest was another. */
+  mirrorOf(pod: Pod): Pod | undefined {
+    const mirror = this.#deps.pods.mirrorOf(pod);
+    return mirror !== undefined && isMirrorOf(mirror, pod) ? mirror : undefined;
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     try {
       await this.#worker.run(signal);

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
@@ -194,6 +194,43 @@ test('killed agents: what did not change runs on, what changed meanwhile is ende
   await until(() => agent.runtime.kills.length > 0);
   expect(agent.runtime.kills).toEqual([{ uid: changed, graceSeconds: 1 }]);
   expect(agent.runtime.containersOf(same)).toHaveLength(1);
+});
+
+describe.each([
+  ['the API server answers first', 0],
+  ['the manifest is read long before the API server answers', 3],
+])('killed and started again, %s', (_, refusals) => {
+  const exec = { exec: { command: ['true'] } };
+  test.each<[string, object]>([
+    ['no probes', {}],
+    ['a readiness probe', { readinessProbe: exec }],
+    ['a startup probe and a readiness probe', { startupProbe: exec, readinessProbe: exec }],
+  ])('an agent takes over what was told of a static pod with %s', async (_probes, probes) => {
+    const isReady = () => agent.condition('web-node-1', 'Ready') === 'True';
+    start();
+    await put('web', 'busybox', { containers: [{ name: 'main', image: 'busybox', ...probes }] });
+    await until(() => phaseOf('web') === 'Running');
+    const podUid = hashOf('web')!;
+    const about = { podUid, container: 'main', containerId: agent.runtime.containersOf(podUid)[0]!.id };
+    for (const kind of ['startup', 'readiness'] as const) agent.probes.report({ ...about, kind, verdict: 'success' });
+    await until(isReady);
+    await agent.clock.advance(30_000);
+    const before = mirror('web')!;
+    await agent.stop();
+    agent.probes.verdicts.clear();
+    agent.api.requests.length = 0;
+    for (let i = 0; i < refusals; i++) {
+      for (const verb of ['list', 'watch'] as const) agent.api.failNext(verb, new Error('not now'), 'pods');
+    }
+    await put('other', 'busybox');
+    start();
+    await until(() => phaseOf('other') === 'Running');
+    await agent.clock.advance(30_000); // longer than differences may last
+    expect(mirror('web')).toEqual(before);
+    expect(agent.api.requests.filter(({ verb, name }) => verb !== 'get' && name === 'web-node-1')).toEqual([]);
+    agent.probes.report({ ...about, kind: 'readiness', verdict: 'failure' });
+    if ('readinessProbe' in probes) await until(() => !isReady());
+  });
 });
 
 test('a mirror whose manifest went while no agent was there goes too', async () => {

@@ -17,7 +17,9 @@ import { KeyedWorker } from '../../core/keyed-worker.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Rush } from '../../core/rush.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
+import { isMirrorPod } from '../pod-manager.ts';
 import { finishedStatus } from './finish-status.ts';
+import { predates } from './mirror-status.ts';
 import { type ProbedField, withContainerField } from './readiness.ts';
 import { illegalTransition, isStatusEqual, mergeStatus } from './status-merge.ts';
 import { computeStatusPatch } from './status-patch.ts';
@@ -47,6 +49,7 @@ interface Held {
   finished: boolean;
   /** Answer to the last patch: newer than the informer's copy for a moment. */
   answer: Pod | undefined;
+  answeredAtMs: number;
   failures: number;
 }
 
@@ -56,6 +59,8 @@ const FOLD_MS = 200;
 const RUSH_FOLD_MS = 3_000;
 /** Until a difference made by somebody else is put right, ms (upstream: status reconcile period). */
 const RECONCILE_MS = 10_000;
+/** An informer that is behind our answer for longer may be right: the server came back with an older store, ms. */
+const ANSWER_MS = 10_000;
 const RETRY_INITIAL_MS = 500;
 const RETRY_MAX_MS = 10_000;
 const CALL_TIMEOUT_MS = 30_000;
@@ -130,6 +135,7 @@ export class StatusWriter {
     }
     const api = this.#newest(held, pod).status ?? {};
     const wanted = mergeStatus(pod, api, held.status, this.#deps.mayBeRunning(held.uid), this.#deps.clock.now());
+    if (held.answer !== undefined) this.#writeWithin(held.uid, ANSWER_MS); // if this copy is then the newest still
     if (isStatusEqual(api, wanted)) return;
     // Without a start time nothing was ever written: a mirror that was made anew shows its pod at once.
     this.#writeWithin(held.uid, api.startTime === undefined ? FOLD_MS : RECONCILE_MS);
@@ -169,6 +175,7 @@ export class StatusWriter {
       sentVersion: 0,
       finished: false,
       answer: undefined,
+      answeredAtMs: 0,
       failures: 0,
     };
     const urgent = becomesFinished || this.#isUrgent(uid, before?.status ?? pod.status, status);
@@ -218,6 +225,8 @@ export class StatusWriter {
     const copy = this.#deps.getPod(uid);
     if (held === undefined || copy === undefined) return;
     const pod = this.#newest(held, copy);
+    // What an earlier agent told in a mirror comes first: the worker, which hears of the mirror now, takes it over.
+    if (held.sentVersion === 0 && isMirrorPod(pod) && predates(pod.status ?? {}, held.status)) return;
     const { version, changedAtMs } = held;
     try {
       const written = await this.#patch(held, pod, signal);
@@ -248,6 +257,7 @@ export class StatusWriter {
       },
     );
     held.answer = answer;
+    held.answeredAtMs = clock.monotonicMs();
     return answer;
   }
 
@@ -282,7 +292,8 @@ export class StatusWriter {
   #newest(held: Held, copy: Pod): Pod {
     // A mirror that was made anew has another uid, and nothing of what was written to the one before.
     const isSame = held.answer?.metadata?.uid === copy.metadata?.uid;
-    if (held.answer === undefined || !isSame || !isOlder(copy, held.answer)) {
+    const isRecent = this.#deps.clock.monotonicMs() - held.answeredAtMs < ANSWER_MS;
+    if (held.answer === undefined || !isSame || !isRecent || !isOlder(copy, held.answer)) {
       held.answer = undefined;
       return copy;
     }
@@ -293,8 +304,7 @@ export class StatusWriter {
 /** Terminal in the API, nothing left on the node, asked for, and not a mirror, whose object is the API's own matter. */
 function canBeDeleted(held: Held, written: Pod, copy: Pod): boolean {
   const asked = written.metadata?.deletionTimestamp ?? copy.metadata?.deletionTimestamp;
-  const isMirror = written.metadata?.annotations?.['kubernetes.io/config.mirror'] !== undefined;
-  return asked !== undefined && held.finished && !isMirror && isTerminalPhase(written.status?.phase);
+  return asked !== undefined && held.finished && !isMirrorPod(written) && isTerminalPhase(written.status?.phase);
 }
 
 function isReady(status: PodStatus | undefined): boolean {
