@@ -79,7 +79,8 @@ export async function* containerdEvents(
       if (ending.has(id)) confirm(id);
       return;
     }
-    tellEnd(id); // what comes next of the same container must not overtake it
+    // What comes next of the same container must not overtake its end. That memory ran out may: it explains the end.
+    if (event.type !== 'oom') tellEnd(id);
     if (event.type !== 'stopped') {
       queue.push(event);
       return;

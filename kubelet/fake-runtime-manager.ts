@@ -31,6 +31,8 @@ export class FakeRuntimeManager implements RuntimeManager {
   killGate: Promise<void> | undefined;
   /** While set, syncPod waits for it before doing anything. */
   syncGate: Promise<void> | undefined;
+  /** While set, getPodStatus waits for it after it has looked. */
+  statusGate: Promise<void> | undefined;
   /** What killed containers exit with. */
   stopExitCode = 0;
   /** Where it is noted what containers use; without it none is resized. */
@@ -136,7 +138,7 @@ export class FakeRuntimeManager implements RuntimeManager {
     this.#begin('getPodStatus', uid);
     const fake = this.#pods.get(uid);
     const ready = fake?.sandboxes.find((s) => s.state === 'SANDBOX_READY');
-    return {
+    const status = {
       uid,
       name,
       namespace,
@@ -145,6 +147,12 @@ export class FakeRuntimeManager implements RuntimeManager {
       containers: [...(fake?.containers ?? [])],
       observedAtMs: this.#clock.monotonicMs(),
     };
+    await this.statusGate;
+    return status;
+  }
+
+  memoryRanOut(containerId: string): void {
+    this.calls.push(`memoryRanOut ${containerId}`);
   }
 
   async syncPod(input: SyncPodInput): Promise<PodSyncResult> {

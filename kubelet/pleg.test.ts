@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { aborted } from '../core/abort.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
@@ -78,6 +78,73 @@ test('that memory ran out counts when it is told after the end, which may have t
   await clock.advance(0);
   expect(changed).toEqual(['u']);
   expect(cache.isStale('u')).toBe(true);
+});
+
+describe('a container that is killed', () => {
+  const containerId = () => runtime.containersOf('u')[0]!.id;
+
+  test('is told of a moment later when nobody says that memory ran out', async () => {
+    await adoptAndRead();
+    runtime.exit('u', 'main', 137);
+    await clock.advance(199);
+    expect(changed).toEqual([]);
+    await clock.advance(1);
+    expect(changed).toEqual(['u']);
+    expect((await cache.fresh(IDENTITY)).containers[0]?.state).toBe('exited');
+    await clock.advance(1000);
+    expect(changed).toEqual(['u']);
+  });
+
+  test('is told of at once when the notice comes before its end, or right after it', async () => {
+    await adoptAndRead();
+    runtime.emit({ type: 'oom', containerId: containerId() });
+    await clock.advance(10_000);
+    expect(changed).toEqual([]); // one of its processes may have been killed, and it may run on
+    runtime.exit('u', 'main', 137);
+    await clock.advance(0);
+    expect(changed).toEqual(['u']);
+
+    runtime.adopt({ ...POD, metadata: { ...POD.metadata, uid: 'v' } }, 0);
+    cache.markStale('v');
+    const { id } = (await cache.fresh({ ...IDENTITY, uid: 'v' })).containers[0]!;
+    runtime.exit('v', 'main', 137);
+    await clock.advance(50);
+    expect(changed).toEqual(['u']);
+    runtime.emit({ type: 'oom', containerId: id });
+    await clock.advance(0);
+    expect(changed).toEqual(['u', 'v']);
+    await clock.advance(1000);
+    expect(changed).toEqual(['u', 'v']);
+    expect(runtime.calls.filter((call) => call.startsWith('memoryRanOut'))).toHaveLength(2);
+  });
+
+  test('is read again when the notice comes while its end is being read, whatever it ended with', async () => {
+    await adoptAndRead();
+    const id = containerId();
+    runtime.exit('u', 'main', 1);
+    await clock.advance(0);
+    expect(changed).toEqual(['u']);
+    const gate = Promise.withResolvers<void>();
+    runtime.statusGate = gate.promise;
+    const reading = cache.fresh(IDENTITY);
+    runtime.emit({ type: 'oom', containerId: id });
+    await clock.advance(0);
+    expect(changed).toEqual(['u', 'u']);
+    gate.resolve();
+    const reads = runtime.countCalls('getPodStatus');
+    await reading;
+    expect(runtime.countCalls('getPodStatus')).toBe(reads + 1);
+  });
+
+  test('needs no notice when its own worker has read of its end', async () => {
+    await adoptAndRead();
+    runtime.exit('u', 'main', 137);
+    await clock.advance(0);
+    cache.markStale('u'); // as after a StopContainer of ours
+    await cache.fresh(IDENTITY);
+    await clock.advance(1000);
+    expect(changed).toEqual([]);
+  });
 });
 
 test('a mark that comes while the status is being read makes it be read again', async () => {

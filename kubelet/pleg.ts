@@ -5,6 +5,7 @@
 import { linkedSignal } from '../core/abort.ts';
 import { Backoff } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
+import { DueQueue } from '../core/due-queue.ts';
 import { isAgentError } from '../core/errors.ts';
 import { formatGoDuration } from '../core/go-duration.ts';
 import type { Logger } from '../core/log.ts';
@@ -14,10 +15,11 @@ import type { RuntimeEvent, RuntimeService } from '../cri/runtime-service.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
 import { differsFromList, type KnownInstance, type PodCache } from './pod-cache.ts';
 import type { PodRuntimeStatus, RuntimePod } from './runtime/pod-runtime-status.ts';
+import { SIGKILL_EXIT_CODE } from './runtime/pod-status-reader.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 
 export interface PlegDeps {
-  readonly runtime: Pick<RuntimeManager, 'listPods'>;
+  readonly runtime: Pick<RuntimeManager, 'listPods' | 'memoryRanOut'>;
   readonly events: Pick<RuntimeService, 'events'>;
   readonly cache: PodCache;
   readonly clock: Clock;
@@ -34,6 +36,11 @@ const RELIST_WITHOUT_EVENTS_MS = 1000;
 /** Events of unknown containers wait this long for the pod's own worker to learn of them before all is relisted. */
 const UNKNOWN_EVENT_WAIT_MS = 1000;
 const MAX_UNKNOWN_EVENTS = 1000;
+/**
+ * A kill is told so much later when no notice of a lack of memory has come: runtimes send both on ways of their own, and
+ * an end that is final is read only once. Upstream, which relists, learns of it after half a second on average.
+ */
+const OOM_NOTICE_WAIT_MS = 200;
 /** Older than this, the last relist says that the runtime is not answering (pkg/kubelet/pleg relistThreshold). */
 const HEALTH_THRESHOLD_MS = 180_000;
 /** A runtime without any event stream may be replaced by one that has it. */
@@ -46,6 +53,10 @@ export class Pleg {
   readonly #unknown = new Map<string, { readonly event: RuntimeEvent; readonly sinceMs: number }>();
   readonly #startedAtMs: number;
   readonly #firstList = Promise.withResolvers<void>();
+  /** Ends by SIGKILL, by container id, that may turn out to be for want of memory. */
+  readonly #kills: DueQueue<string>;
+  /** Running containers whose notice has come: their end need not wait for it. */
+  readonly #ranOut = new Set<string>();
   #connected = false;
   #listedAtMs: number | undefined;
   /** Also before the first list. */
@@ -60,6 +71,7 @@ export class Pleg {
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'pleg' });
     this.#startedAtMs = deps.clock.monotonicMs();
+    this.#kills = new DueQueue(deps.clock, (id) => this.#tellKill(id));
     deps.cache.onStored((status) => this.#resolveUnknown(status));
   }
 
@@ -100,6 +112,7 @@ export class Pleg {
       await runTasks(signal, { events: (s) => this.#followEvents(s), relist: (s) => this.#relistLoop(s) });
     } finally {
       this.#unknownTimer?.[Symbol.dispose]();
+      this.#kills[Symbol.dispose]();
     }
   }
 
@@ -129,9 +142,44 @@ export class Pleg {
     this.#log.trace({ event }, 'runtime event');
     const known = this.#deps.cache.instance(event.containerId);
     const podUid = event.podUid ?? known?.podUid;
-    if (podUid !== undefined) {
-      if (isNews(event, known)) this.#changed(podUid);
-    } else if (event.type !== 'oom') this.#keepUnknown(event);
+    if (event.type === 'oom') {
+      this.#handleOom(event.containerId, known);
+      return;
+    }
+    const wasTold = event.type !== 'started' && this.#ranOut.delete(event.containerId);
+    if (!wasTold && podUid !== undefined && this.#mayBeOomKill(event, podUid)) {
+      this.#kills.setEarlier(event.containerId, OOM_NOTICE_WAIT_MS);
+      return;
+    }
+    if (podUid === undefined) this.#keepUnknown(event);
+    else if (isNews(event, known)) this.#changed(podUid);
+  }
+
+  /** Mostly the end follows and tells why. Where it is known already, or just being read, it told too little. */
+  #handleOom(id: string, known: KnownInstance | undefined): void {
+    this.#deps.runtime.memoryRanOut(id);
+    if (known === undefined) return; // whoever reads of it for the first time has been told now
+    const isHeld = this.#kills.dueMs(id) !== undefined;
+    this.#kills.delete(id);
+    if (isHeld || known.state === 'exited' || this.#deps.cache.isStale(known.podUid)) this.#changed(known.podUid);
+    else this.#remember(id);
+  }
+
+  /** Ends and removals forget; what a lost event left behind is bounded. */
+  #remember(id: string): void {
+    if (this.#ranOut.size >= MAX_UNKNOWN_EVENTS) this.#ranOut.clear();
+    this.#ranOut.add(id);
+  }
+
+  #mayBeOomKill(event: RuntimeEvent, podUid: string): boolean {
+    if (event.type !== 'stopped' || event.exitCode !== SIGKILL_EXIT_CODE) return false;
+    const container = this.#deps.cache.get(podUid)?.containers.find((c) => c.id === event.containerId);
+    return container?.state === 'running';
+  }
+
+  #tellKill(id: string): void {
+    const known = this.#deps.cache.instance(id);
+    if (known !== undefined && known.state !== 'exited') this.#changed(known.podUid);
   }
 
   #changed(podUid: string): void {
@@ -239,6 +287,6 @@ function isNews(event: RuntimeEvent, known: KnownInstance | undefined): boolean 
     case 'deleted':
       return known !== undefined;
     case 'oom':
-      return known?.state === 'exited'; // mostly the exit follows and tells why; now it told too little
+      return false; // has its own way
   }
 }

@@ -116,6 +116,12 @@ describe('AllContainersRestarting', () => {
     );
   });
 
+  test('is False, with the reason, once the pod is over', () => {
+    const over = { spec, runtime: fakeStatus([exited('a', 42)]) };
+    expect(told('AllContainersRestarting', { ...over, phase: 'Succeeded' })).toBe('False | PodCompleted');
+    expect(told('AllContainersRestarting', { ...over, phase: 'Failed' })).toBe('False | PodFailed');
+  });
+
   test('does not take Initialized back', () => {
     const given = { spec: { ...spec, initContainers: [{ name: 'once' }] }, init: [status('once', waiting)] };
     const runtime = fakeStatus([exited('a', 42)]);

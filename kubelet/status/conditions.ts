@@ -81,7 +81,8 @@ export function stampCondition(
   };
 }
 
-function initializedVerdict({ pod, runtime, phase, init, regular, previous }: ConditionsInput): Verdict {
+function initializedVerdict(input: ConditionsInput): Verdict {
+  const { pod, phase, init, regular, previous } = input;
   const specs = pod.spec?.initContainers ?? [];
   if (init.length === 0 && specs.length > 0) return { status: 'False', reason: 'UnknownContainerStatuses' };
   const statuses = new Map(init.map((s) => [s.name, s]));
@@ -93,7 +94,7 @@ function initializedVerdict({ pod, runtime, phase, init, regular, previous }: Co
   if (phase === 'Succeeded' && unknown.length === 0) return { status: 'True', reason: 'PodCompleted' };
   if (regular.some((s) => s.state?.running !== undefined || s.state?.terminated !== undefined)) return TRUE;
   const wasTrue = previous.some((c) => c.type === 'Initialized' && c.status === 'True');
-  if (wasTrue && allContainersRestarting({ pod, runtime })?.status === 'True') return TRUE;
+  if (wasTrue && allContainersRestarting(input)?.status === 'True') return TRUE;
   const names = incomplete.map((c) => c.name);
   const message = listMessage([
     ['unknown', unknown],
@@ -148,8 +149,10 @@ export function hasRestartAllRule(pod: Pod): boolean {
 }
 
 /** Undefined for pods without such a rule. */
-function allContainersRestarting({ pod, runtime }: Pick<ConditionsInput, 'pod' | 'runtime'>): Verdict | undefined {
+function allContainersRestarting({ pod, runtime, phase }: ConditionsInput): Verdict | undefined {
   if (!hasRestartAllRule(pod)) return undefined;
+  if (phase === 'Succeeded') return { status: 'False', reason: 'PodCompleted' };
+  if (phase === 'Failed') return { status: 'False', reason: 'PodFailed' };
   const specs = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])];
   const asked = specs.some((c) => {
     const newest = findContainer(runtime, c.name);
