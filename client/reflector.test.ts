@@ -177,6 +177,29 @@ test('the wait that the server asks for is kept', async () => {
   expect(store.hasSynced).toBe(true);
 });
 
+test('a server that asks for hours is asked again after the longest back-off', async () => {
+  const busy = failure(503, 'go away');
+  Object.assign(busy, { retryAfterSeconds: 86_400 });
+  api.failNext('watch', busy);
+  await start();
+  await clock.advance(30_000);
+  expect(store.hasSynced).toBe(true);
+});
+
+test('objects of another kind, and such without a name, change nothing', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  const strange = { kind: 'Node', metadata: { name: 'a', namespace: 'default', resourceVersion: '999999' } };
+  for (const type of ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK'] as const) {
+    api.inject(pods, { type, object: strange as Pod });
+  }
+  api.inject(pods, { type: 'ADDED', object: {} as Pod });
+  api.inject(pods, { type: 'ADDED', object: { kind: 'Pod', metadata: {} } as Pod });
+  api.seed(pods, pod('b'));
+  await clock.advance(0);
+  expect(seen).toEqual(['+a', '+b']);
+});
+
 test('doubled and late events change nothing', async () => {
   const [old] = api.seed(pods, pod('a'));
   await start();

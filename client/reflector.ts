@@ -171,12 +171,22 @@ export class Reflector<T extends KubeObject> {
 
   #handle(event: WatchEvent<T>, initial: InitialEvents<T> | undefined): void {
     if (event.type === 'ERROR') throw new ApiError(event.object);
+    if (!this.#isOurs(event)) {
+      this.#log.warn({ kind: event.object.kind, type: event.type }, 'the watch sent another kind of object, ignored');
+      return;
+    }
     const version = event.object.metadata?.resourceVersion;
     if (initial !== undefined && !initial.isComplete) {
       if (!initial.accept(event, this.#transform)) return;
       this.#store.replace(initial.take());
     } else if (event.type !== 'BOOKMARK') this.#apply(event.type, event.object);
     if (version) this.#version = version;
+  }
+
+  /** Objects of servers that work have a kind and a name; bookmarks, which are no objects, have no name. */
+  #isOurs({ type, object }: Exclude<WatchEvent<T>, { type: 'ERROR' }>): boolean {
+    if (object.kind !== undefined && object.kind !== this.#type.kind) return false;
+    return type === 'BOOKMARK' || objectKey(object) !== '';
   }
 
   #apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T): void {
@@ -249,8 +259,9 @@ function isOlder(object: KubeObject, known: KubeObject): boolean {
   return version.length === knownVersion.length ? version < knownVersion : version.length < knownVersion.length;
 }
 
+/** No more than the longest back-off: nobody may keep the node from following its pods for hours. */
 function retryAfterMs(err: unknown): number {
-  return err instanceof ApiError ? (err.retryAfterSeconds ?? 0) * 1000 : 0;
+  return err instanceof ApiError ? Math.min((err.retryAfterSeconds ?? 0) * 1000, BACKOFF.maxMs) : 0;
 }
 
 function hintOf(err: unknown): string | undefined {

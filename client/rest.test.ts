@@ -17,6 +17,9 @@ import { FakeAuthority, type KeyPair } from './fake-certificates.ts';
 import type { ClientConfig } from './kubeconfig.ts';
 import { RestClient, type RestClientOptions } from './rest.ts';
 
+/** Enough of an object of any kind. */
+const ANY = { metadata: { name: 'any' } };
+
 type Handler = (req: http.IncomingMessage, res: http.ServerResponse, body: string) => void;
 
 let authority: FakeAuthority;
@@ -134,19 +137,19 @@ describe('TLS', () => {
   });
 
   test('an unknown authority is refused, with a hint; insecure-skip-tls-verify accepts it', async () => {
-    const url = await secure((_, res) => answer(res, 200, {}));
+    const url = await secure((_, res) => answer(res, 200, ANY));
     await expect(connect(url).get(nodes, { name: 'x' })).rejects.toMatchObject({
       code: 'API_TLS_FAILED',
       hint: expect.stringContaining('certificate-authority'),
     });
-    await expect(connect(url, { insecureSkipTlsVerify: true }).get(nodes, { name: 'x' })).resolves.toEqual({});
+    await expect(connect(url, { insecureSkipTlsVerify: true }).get(nodes, { name: 'x' })).resolves.toEqual(ANY);
   });
 
   test('tls-server-name stands in for the name in the URL', async () => {
-    const url = await secure((_, res) => answer(res, 200, {}), await authority.server(['api.example']));
+    const url = await secure((_, res) => answer(res, 200, ANY), await authority.server(['api.example']));
     const ca = { data: authority.caPem };
     await expect(connect(url, { ca }).get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'API_TLS_FAILED' });
-    await expect(connect(url, { ca, tlsServerName: 'api.example' }).get(nodes, { name: 'x' })).resolves.toEqual({});
+    await expect(connect(url, { ca, tlsServerName: 'api.example' }).get(nodes, { name: 'x' })).resolves.toEqual(ANY);
   });
 });
 
@@ -155,7 +158,7 @@ describe('calls', () => {
     const seen: string[] = [];
     const url = await plain((req, res, body) => {
       seen.push(`${req.method} ${req.url} ${req.headers['content-type'] ?? '-'} ${body}`);
-      answer(res, 200, {});
+      answer(res, 200, req.method === 'GET' ? { kind: 'PodList' } : ANY);
     });
     const client = connect(`${url}/prefix/`);
     const at = { namespace: 'ns', name: 'a/b' };
@@ -181,7 +184,10 @@ describe('calls', () => {
   });
 
   test('list items get their type and lose managedFields; null items are none', async () => {
-    const lists = [{ items: [{ metadata: { name: 'a', managedFields: [{}] } }] }, { items: null }];
+    const lists = [
+      { kind: 'PodList', items: [{ metadata: { name: 'a', managedFields: [{}] } }] },
+      { kind: 'PodList', items: null },
+    ];
     const url = await plain((_, res) => answer(res, 200, lists.shift()));
     const client = connect(url);
     expect((await client.list(pods)).items).toEqual([{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'a' } }]);
@@ -213,6 +219,25 @@ describe('calls', () => {
     const client = connect(url);
     for (let i = 0; i < 3; i++)
       await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'API_GARBLED' });
+  });
+
+  test('an object of another kind is no answer, least of all an empty list', async () => {
+    const others = [{}, { kind: 'Status', code: 200 }, { kind: 'NodeList', items: [] }];
+    const unnamed = [
+      { kind: 'PodList', items: [null] },
+      { kind: 'PodList', items: ['p'] },
+    ];
+    const answers: unknown[] = [...others, ...unnamed, ...others, { kind: 'Status', metadata: { name: 'x' } }];
+    const url = await plain((_, res) => answer(res, 200, answers.shift()));
+    const client = connect(url);
+    const name = { namespace: 'd', name: 'x' };
+    for (const _ of [...others, ...unnamed]) {
+      await expect(client.list(pods)).rejects.toMatchObject({ code: 'API_GARBLED', retryable: true });
+    }
+    await expect(client.get(pods, name)).rejects.toThrow('no Pod but something without a name');
+    await expect(client.patch(pods, name, { type: 'merge', body: {} })).rejects.toThrow('no Pod but "Status"');
+    await expect(client.update(pods, name, {})).rejects.toThrow('no Pod but "NodeList"');
+    await expect(client.get(pods, name)).rejects.toThrow('no Pod but "Status"');
   });
 
   test('a body beyond the limit is not taken', async () => {
@@ -263,7 +288,7 @@ describe('calls', () => {
       // The second request on a connection meets a server that has just hung up.
       if (used.has(req.socket)) return void req.socket.resetAndDestroy();
       used.add(req.socket);
-      answer(res, 200, {});
+      answer(res, 200, ANY);
     });
     const client = connect(url);
     await client.get(nodes, { name: 'x' });
@@ -311,13 +336,13 @@ describe('calls', () => {
     const tokenFile = path.join(dir, 'token');
     await writeFile(tokenFile, 'one\n');
     const url = await plain((req, res) => {
-      if (req.headers.authorization === 'Bearer two!') answer(res, 200, {});
+      if (req.headers.authorization === 'Bearer two!') answer(res, 200, ANY);
       else answer(res, 401, 'Unauthorized');
     });
     const client = connect(url, { tokenFile }, {}, new FakeClock());
     await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'Unauthorized' });
     await writeFile(tokenFile, 'two!\n');
-    await expect(client.get(nodes, { name: 'x' })).resolves.toEqual({});
+    await expect(client.get(nodes, { name: 'x' })).resolves.toEqual(ANY);
   });
 });
 
@@ -427,7 +452,7 @@ test('after a renewal calls show the new certificate, and watches end as if the 
     (req, res) => {
       seen.push((req.socket as TLSSocket).getPeerCertificate().subject?.CN?.toString() ?? 'nobody');
       res.writeHead(200, { 'content-type': 'application/json' });
-      if (req.url?.includes('watch=') !== true) res.end('{}');
+      if (req.url?.includes('watch=') !== true) res.end(JSON.stringify(ANY));
       else res.write(`${JSON.stringify({ type: 'ADDED', object: { metadata: { name: 'a' } } })}\n`);
     },
     { requestCert: true, rejectUnauthorized: false },

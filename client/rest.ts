@@ -87,15 +87,20 @@ export class RestClient implements ApiClient {
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, opts: CallOptions = {}): Promise<T> {
-    return this.#object<T>('GET', resourcePath(type, name), opts);
+    return ofKind<T>(type, 'GET', await this.#object<T>('GET', resourcePath(type, name), opts));
   }
 
   async list<T extends KubeObject>(type: ResourceType<T>, opts: ListOptions = {}): Promise<KubeList<T>> {
     const path = resourcePath(type, { namespace: opts.namespace }) + queryText(listQuery(opts));
-    const list = await this.#object<KubeList<T>>('GET', path, opts);
+    const list = await this.#object<KubeList<T> & { readonly kind?: string }>('GET', path, opts);
+    // Any other object has no items: taken for an empty list it would end every pod of the node.
+    if (list.kind !== `${type.kind}List`) throw garbled('GET', path, `no ${type.kind}List but ${kindText(list.kind)}`);
     // Items of typed lists come without their type, and Go prints an empty list as null.
     const named = { apiVersion: apiVersionOf(type), kind: type.kind };
-    const items = (list.items ?? []).map((item) => ({ ...named, ...item }));
+    const items = (list.items ?? []).map((item) => {
+      if (!isNamed(item)) throw garbled('GET', path, 'a list with an item that has no name');
+      return { ...named, ...item };
+    });
     for (const item of items) dropManagedFields(item);
     return { ...list, metadata: list.metadata ?? {}, items };
   }
@@ -120,7 +125,7 @@ export class RestClient implements ApiClient {
     opts: WriteOptions = {},
   ): Promise<T> {
     const path = resourcePath(type, { ...name, subresource: opts.subresource }) + writeQuery(opts);
-    return this.#object<T>('PUT', path, opts, withType(type, object));
+    return ofKind<T>(type, 'PUT', await this.#object<T>('PUT', path, opts, withType(type, object)));
   }
 
   async patch<T extends KubeObject>(
@@ -130,7 +135,8 @@ export class RestClient implements ApiClient {
     opts: WriteOptions = {},
   ): Promise<T> {
     const path = resourcePath(type, { ...name, subresource: opts.subresource }) + writeQuery(opts);
-    return this.#object<T>('PATCH', path, opts, patch.body, PATCH_TYPES[patch.type]);
+    const answer = await this.#object<T>('PATCH', path, opts, patch.body, PATCH_TYPES[patch.type]);
+    return ofKind<T>(type, 'PATCH', answer);
   }
 
   async delete<T extends KubeObject>(type: ResourceType<T>, name: ObjectName, opts: DeleteOptions = {}): Promise<void> {
@@ -226,16 +232,34 @@ export class RestClient implements ApiClient {
       const value: unknown = JSON.parse(answer.body.toString('utf8'));
       if (typeof value === 'object' && value !== null) return value as R;
     } catch (cause) {
-      throw garbled(method, path, cause);
+      throw garbled(method, path, 'no JSON object', cause);
     }
-    throw garbled(method, path);
+    throw garbled(method, path, 'no JSON object');
   }
 }
 
-function garbled(method: string, path: string, cause?: unknown): AgentError {
-  return new AgentError(`${method} ${path}: the answer is not a JSON object`, {
+/** @throws {AgentError} API_GARBLED for an object of another kind, e.g. the Status of a proxy in between. */
+function ofKind<T extends KubeObject>(type: ResourceType<T>, method: string, object: T): T {
+  const { kind = type.kind } = object;
+  if (kind !== type.kind || !isNamed(object)) {
+    throw garbled(method, type.plural, `no ${type.kind} but ${kindText(object.kind)}`);
+  }
+  return object;
+}
+
+function isNamed(object: KubeObject | null): boolean {
+  return typeof object?.metadata?.name === 'string' && object.metadata.name !== '';
+}
+
+function kindText(kind: unknown): string {
+  return typeof kind === 'string' ? JSON.stringify(kind.slice(0, 80)) : 'something without a name';
+}
+
+function garbled(method: string, path: string, what: string, cause?: unknown): AgentError {
+  return new AgentError(`${method} ${path}: the answer is ${what}`, {
     code: 'API_GARBLED',
     cause,
+    retryable: true,
     hint: 'check that the server in the kubeconfig is an API server',
   });
 }
