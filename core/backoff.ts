@@ -35,10 +35,15 @@ export class Backoff {
 
 interface KeyedEntry {
   backoffMs: number;
+  /** Of the last `next`: wall ms, to be compared with events, and monotonic ms. */
   lastUpdateMs: number;
+  updatedAtMs: number;
 }
 
-/** Back-off per key: the table of client-go's flowcontrol.Backoff, with times given by the caller's clock. */
+/**
+ * Back-off per key: the table of client-go's flowcontrol.Backoff, with times given by the caller's clock. Setting the wall
+ * clock makes no back-off longer.
+ */
 export class KeyedBackoff<K> {
   readonly #opts: BackoffOptions;
   readonly #clock: Clock;
@@ -57,33 +62,32 @@ export class KeyedBackoff<K> {
   /** Advances: no entry, or one older than twice the cap at `eventMs` (wall ms) → initial; else doubled up to the cap. */
   next(key: K, eventMs: number): void {
     const entry = this.#entries.get(key);
-    const nowMs = this.#clock.now();
-    if (entry === undefined || this.#hasExpired(entry, eventMs)) {
-      this.#entries.set(key, { backoffMs: this.#opts.initialMs, lastUpdateMs: nowMs });
-      return;
-    }
-    entry.backoffMs = Math.min(entry.backoffMs * 2, this.#opts.maxMs);
-    entry.lastUpdateMs = nowMs;
+    const backoffMs =
+      entry === undefined || this.#hasExpired(entry, eventMs)
+        ? this.#opts.initialMs
+        : Math.min(entry.backoffMs * 2, this.#opts.maxMs);
+    this.#entries.set(key, { backoffMs, lastUpdateMs: this.#clock.now(), updatedAtMs: this.#clock.monotonicMs() });
   }
 
-  /** True when `eventMs` (wall ms, e.g. finishedAt) plus the back-off of `key` lies in the future. */
-  isInBackoffSince(key: K, eventMs: number): boolean {
+  /** Ms that are left of the back-off of `key`, counted from `eventMs` (wall ms, e.g. finishedAt); 0 when it is over. */
+  leftSince(key: K, eventMs: number): number {
     const entry = this.#entries.get(key);
-    if (entry === undefined || this.#hasExpired(entry, eventMs)) return false;
-    return this.#clock.now() - eventMs < entry.backoffMs;
+    if (entry === undefined || this.#hasExpired(entry, eventMs)) return 0;
+    const agoMs = this.#clock.now() - eventMs;
+    // What has happened lies in the future: the clock was set back since. It came after the update at least.
+    return Math.max(0, entry.backoffMs - (agoMs >= 0 ? agoMs : this.#sinceUpdateMs(entry)));
   }
 
   /** True when the last `next` for `key` lies less than its back-off ago (image pulls count from the update). */
   isInBackoffSinceUpdate(key: K): boolean {
     const entry = this.#entries.get(key);
-    if (entry === undefined || this.#hasExpired(entry, this.#clock.now())) return false;
-    return this.#clock.now() - entry.lastUpdateMs < entry.backoffMs;
+    return entry !== undefined && this.#sinceUpdateMs(entry) < entry.backoffMs;
   }
 
   /** Wall ms at which a back-off counted from the last update ends; undefined without an entry. */
   untilMs(key: K): number | undefined {
     const entry = this.#entries.get(key);
-    return entry === undefined ? undefined : entry.lastUpdateMs + entry.backoffMs;
+    return entry === undefined ? undefined : this.#clock.now() + entry.backoffMs - this.#sinceUpdateMs(entry);
   }
 
   delete(key: K): void {
@@ -92,10 +96,13 @@ export class KeyedBackoff<K> {
 
   /** Drops entries idle for longer than twice the cap, so that the table cannot grow for ever. */
   collect(): void {
-    const nowMs = this.#clock.now();
     for (const [key, entry] of this.#entries) {
-      if (this.#hasExpired(entry, nowMs)) this.#entries.delete(key);
+      if (this.#sinceUpdateMs(entry) > this.#opts.maxMs * 2) this.#entries.delete(key);
     }
+  }
+
+  #sinceUpdateMs(entry: KeyedEntry): number {
+    return this.#clock.monotonicMs() - entry.updatedAtMs;
   }
 
   #hasExpired(entry: KeyedEntry, eventMs: number): boolean {

@@ -153,19 +153,15 @@ test('delays double up to the cap, start again after a reset, and jitter only ad
 test('the back-off of a key doubles, ends, and is forgotten after twice the cap', async () => {
   const clock = new FakeClock();
   const backoff = new KeyedBackoff<string>({ initialMs: 10_000, maxMs: 300_000 }, { clock });
-  expect([backoff.get('a'), backoff.isInBackoffSince('a', clock.now()), backoff.untilMs('a')]).toEqual([
-    0,
-    false,
-    undefined,
-  ]);
+  expect([backoff.get('a'), backoff.leftSince('a', clock.now()), backoff.untilMs('a')]).toEqual([0, 0, undefined]);
   backoff.next('a', clock.now());
   backoff.next('a', clock.now());
   expect(backoff.get('a')).toBe(20_000);
   const finishedMs = clock.now();
   await clock.advance(19_999);
-  expect([backoff.isInBackoffSince('a', finishedMs), backoff.isInBackoffSinceUpdate('a')]).toEqual([true, true]);
+  expect([backoff.leftSince('a', finishedMs), backoff.isInBackoffSinceUpdate('a')]).toEqual([1, true]);
   await clock.advance(1);
-  expect([backoff.isInBackoffSince('a', finishedMs), backoff.isInBackoffSinceUpdate('a')]).toEqual([false, false]);
+  expect([backoff.leftSince('a', finishedMs), backoff.isInBackoffSinceUpdate('a')]).toEqual([0, false]);
   for (let i = 0; i < 10; i++) backoff.next('a', clock.now());
   expect(backoff.get('a')).toBe(300_000);
   await clock.advance(600_001);
@@ -174,4 +170,20 @@ test('the back-off of a key doubles, ends, and is forgotten after twice the cap'
   await clock.advance(600_001);
   backoff.collect();
   expect(backoff.get('a')).toBe(0);
+});
+
+test('a clock that is set back or forward makes no back-off of a key longer', async () => {
+  const clock = new FakeClock();
+  const backoff = new KeyedBackoff<string>({ initialMs: 10_000, maxMs: 300_000 }, { clock });
+  backoff.next('a', clock.now());
+  await clock.advance(1_000);
+  const finishedMs = clock.now();
+  clock.stepWall(-3_600_000);
+  expect(backoff.leftSince('a', finishedMs)).toBe(9_000);
+  expect(backoff.untilMs('a')).toBe(clock.now() + 9_000);
+  await clock.advance(9_000);
+  expect([backoff.leftSince('a', finishedMs), backoff.isInBackoffSinceUpdate('a')]).toEqual([0, false]);
+  backoff.next('a', clock.now());
+  clock.stepWall(3_600_000);
+  expect([backoff.isInBackoffSinceUpdate('a'), backoff.untilMs('a')]).toEqual([true, clock.now() + 20_000]);
 });

@@ -128,8 +128,10 @@ export class ProbeWorker implements ProbeWorkerSpec {
     return initialMs > 0 ? initialMs : 'period';
   }
 
+  /** A container that started in the future: the clock was set back since, and nobody knows how long ago it was. */
   initialDelayLeftMs(container: ContainerStatus, nowMs: number): number {
-    return startedMs(container) + (this.probe.initialDelaySeconds ?? 0) * 1000 - nowMs;
+    const agoMs = nowMs - startedMs(container);
+    return agoMs < 0 ? 0 : (this.probe.initialDelaySeconds ?? 0) * 1000 - agoMs;
   }
 
   /** Until a container has started up its startup probe alone is asked, afterwards the others are. */

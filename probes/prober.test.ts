@@ -96,6 +96,15 @@ test('initialDelaySeconds counts from the start of the container', async () => {
   expect(attempts).toEqual(['3000 c/r']);
 });
 
+test('a clock that was set back by an hour since the container started keeps no probe waiting', async () => {
+  prober.addPod(podWith({ readiness: probe('/r', { initialDelaySeconds: 3 }) }));
+  const status = running();
+  clock.stepWall(-3_600_000);
+  prober.updatePodStatus('u1', status);
+  await clock.advance(3000);
+  expect(attempts[0]).toMatch(/ c\/r$/);
+});
+
 test('failures below the threshold change nothing; at the threshold liveness fails once and then holds', async () => {
   outcomes.set('/l', bad);
   prober.addPod(podWith({ liveness: probe('/l', { failureThreshold: 3 }) }));
