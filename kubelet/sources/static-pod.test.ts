@@ -80,12 +80,37 @@ test('a URL gives one pod or a list, without the toleration of files', () => {
   expect(refusal(list)).toContain('expected kind Pod, got "PodList"');
 });
 
+test('YAML means what it means to kubelets: octal numbers, yes and on, the later of two keys, the first document', () => {
+  const text = `
+apiVersion: v1
+kind: Pod
+metadata: { name: lost, name: web, annotations: { day: 2026-11-21, time: 12:30:45 } }
+spec:
+  hostNetwork: yes
+  hostPID: off
+  volumes: [{ name: v, downwardAPI: { defaultMode: 0640 } }]
+  containers: [{ name: c, image: busybox }]
+---
+is: { no: pod
+`;
+  const [pod] = decode(text);
+  expect(pod!.metadata).toMatchObject({
+    name: 'web-node-1',
+    annotations: { day: '2026-11-21', time: '12:30:45' },
+  });
+  expect(pod!.spec).toMatchObject({
+    hostNetwork: true,
+    hostPID: false,
+    volumes: [{ name: 'v', downwardAPI: { defaultMode: 0o640 } }],
+  });
+});
+
 describe('is refused, with the reason', () => {
   const spec = (text: string) => web.replace('containers:', `${text}\n  containers:`);
   test.each([
     ['text that is no YAML', '{', 'is neither YAML nor JSON'],
-    ['nothing', '', 'expected one pod, got 0 documents'],
-    ['several pods', `${web}---${web}`, 'expected one pod, got 2 documents'],
+    ['nothing', '', 'is empty'],
+    ['nothing before the pod', `---\n---\n${web}`, 'is empty'],
     ['a list', '[1]', 'is no object'],
     ['another version', web.replace('v1', 'v2'), 'apiVersion: expected v1'],
     ['another kind', web.replace('Pod', 'Node'), 'expected kind Pod, got "Node"'],

@@ -1,6 +1,6 @@
 // From the text of a manifest to a pod that this node runs by itself. Pure. After pkg/kubelet/config/common.go.
 import { hash } from 'node:crypto';
-import { parseAllDocuments } from 'yaml';
+import { type DocumentOptions, type ParseOptions, parseAllDocuments, type SchemaOptions, type Tags } from 'yaml';
 import type { Pod, PodSpec, Volume } from '../../api/pod.ts';
 import { AgentError, isAgentError } from '../../core/errors.ts';
 
@@ -53,22 +53,36 @@ function podsOf(text: string, origin: StaticPodOrigin, rules: PodRules): Pod[] {
   throw invalid(origin, `expected kind Pod, got ${JSON.stringify(object.kind)}`);
 }
 
+/**
+ * YAML as upstream's parser reads it (sigs.k8s.io/yaml, which is YAML 1.1 less its times): `0644` is octal, `yes` and `on`
+ * are true, of two equal keys the later one counts.
+ */
+const AS_UPSTREAM: ParseOptions & DocumentOptions & SchemaOptions = {
+  version: '1.1',
+  uniqueKeys: false,
+  customTags: (tags: Tags) =>
+    tags.filter(
+      (tag) => typeof tag === 'string' || (!('format' in tag && tag.format === 'TIME') && !isTimestamp(tag.tag)),
+    ),
+};
+
+function isTimestamp(tag: string): boolean {
+  return tag === 'tag:yaml.org,2002:timestamp';
+}
+
+/** What follows the first document is not looked at, as upstream does not. */
 function parseManifest(text: string, origin: StaticPodOrigin): Manifest {
-  let documents: unknown[];
+  let object: unknown;
   try {
-    documents = parseAllDocuments(text)
-      .map((document) => {
-        const [error] = document.errors;
-        if (error !== undefined) throw error;
-        return document.toJS({ maxAliasCount: 100 }) as unknown;
-      })
-      .filter((value) => value !== null && value !== undefined);
+    const [document] = parseAllDocuments(text, AS_UPSTREAM);
+    const [error] = document?.errors ?? [];
+    if (error !== undefined) throw error;
+    object = document?.toJS({ maxAliasCount: 100 });
   } catch (cause) {
     throw invalid(origin, `is neither YAML nor JSON: ${(cause as Error).message.split('\n')[0]}`, cause);
   }
-  if (documents.length !== 1) throw invalid(origin, `expected one pod, got ${documents.length} documents`);
-  const [object] = documents;
-  if (typeof object !== 'object' || object === null || Array.isArray(object)) throw invalid(origin, 'is no object');
+  if (object === null || object === undefined) throw invalid(origin, 'is empty');
+  if (typeof object !== 'object' || Array.isArray(object)) throw invalid(origin, 'is no object');
   if ((object as Manifest).apiVersion !== 'v1') throw invalid(origin, 'apiVersion: expected v1');
   return object;
 }
