@@ -166,6 +166,20 @@ test('a lost status update is tried again in the same round with a fresh read', 
   expect(readyOf(await node())).toBe('True');
 });
 
+test('a server that came back with an older store is told within a round what it does not know any more', async () => {
+  facts = factsOf();
+  start();
+  await clock.advance(1000);
+  expect(readyOf(await node())).toBe('True');
+  // What is stored now says otherwise, and its version is one that was passed long ago.
+  const unknown = [{ type: 'Ready', status: 'Unknown', reason: 'NodeStatusUnknown' }];
+  await api.patch(nodes, { name: 'n1' }, { type: 'strategic', body: { status: { conditions: unknown } } });
+  const found = await node();
+  informed.replace([{ ...found, metadata: { ...found.metadata, resourceVersion: '0' } }]);
+  await clock.advance(20_000);
+  expect(readyOf(await node())).toBe('True');
+});
+
 test('a dual-stack change replaces the addresses', async () => {
   start();
   await clock.advance(1000);

@@ -54,6 +54,7 @@ export class NodeStatusLoop {
   #reportDelayMs = 0;
   /** The Node as our own last write left it: newer than what the informer may still hold. */
   #lastWritten: Node | undefined;
+  #lastWrittenMs = 0;
   #rebootReported = false;
   #unschedulable: boolean | undefined;
 
@@ -119,11 +120,12 @@ export class NodeStatusLoop {
         const { status, eventReasons } = computeNodeStatus({}, await this.#deps.facts(), this.#deps.clock.now());
         const initial: Node = { ...initialNode(this.#opts.identity), status };
         this.#deps.startup?.registering();
-        this.#lastWritten = await registerOnce(this.#deps.client, initial, this.#signal, {
+        const written = await registerOnce(this.#deps.client, initial, this.#signal, {
           timeoutMs: this.#opts.updateMs,
           onCreated: () => this.#deps.startup?.registered(),
           isFresh: this.#opts.identity.isFresh ?? false,
         });
+        this.#keepWritten(written);
         this.#noticeReady(status);
         this.#log.info({ node: this.#opts.identity.nodeName }, 'node registered');
         for (const reason of eventReasons) this.#statusEvent(reason);
@@ -153,7 +155,7 @@ export class NodeStatusLoop {
     const patch = nodePatch(node, changed);
     if (patch !== undefined) {
       const opts = { ...call, subresource: 'status' };
-      this.#lastWritten = await client.patch(nodes, { name: nodeName }, { type: 'strategic', body: patch }, opts);
+      this.#keepWritten(await client.patch(nodes, { name: nodeName }, { type: 'strategic', body: patch }, opts));
     }
     // The spread keeps a cluster that came up at once from reporting in step for ever.
     const spread = isChanged || this.#lastReportMs === undefined;
@@ -167,14 +169,23 @@ export class NodeStatusLoop {
     if (conditions?.some((c) => c.type === 'Ready' && c.status === 'True')) this.#deps.startup?.ready();
   }
 
-  /** What the informer holds, unless our own last answer is newer. Versions of one object on one server only grow. */
+  #keepWritten(node: Node | undefined): void {
+    this.#lastWritten = node;
+    this.#lastWrittenMs = this.#deps.clock.monotonicMs();
+  }
+
+  /**
+   * What the informer holds, unless our own last answer is newer. Versions of one object only grow, unless the server came
+   * back with an older store: whoever is behind our write for longer than a round may well be right. Undefined: ask.
+   */
   #newestKnown(): Node | undefined {
     const informed = this.#deps.ownNode.get(this.#opts.identity.nodeName);
     const written = this.#lastWritten;
     if (informed === undefined || written === undefined) return informed ?? written;
     if (informed.metadata?.uid !== written.metadata?.uid) return undefined; // recreated: ask
     const [a, b] = [informed, written].map((n) => BigInt(n.metadata?.resourceVersion ?? '0'));
-    return a! >= b! ? informed : written;
+    if (a! >= b!) return informed;
+    return this.#deps.clock.monotonicMs() - this.#lastWrittenMs < this.#opts.updateMs ? written : undefined;
   }
 
   #isReportDue(): boolean {

@@ -105,6 +105,21 @@ test('the status of a pod whose name has passed to another is never written to t
   expect(written()).toBeUndefined();
 });
 
+test.each([0, 60_000])(
+  'a server that came back with an older store %d ms after a write is told the status again',
+  async (ms) => {
+    writer.set(pod, ready);
+    await clock.advance(ms);
+    expect(written()).toBe('Running');
+    // What is stored now is what was before the write, under a version that was passed.
+    await api.patch(pods, name, { type: 'merge', body: { status: { phase: 'Pending' } } }, { subresource: 'status' });
+    pod = { ...pod, metadata: { ...pod.metadata, resourceVersion: '0' }, status: pending };
+    writer.podChanged(pod);
+    await clock.advance(20_000);
+    expect(written()).toBe('Running');
+  },
+);
+
 test('a field of ours that somebody else changed is put right within ten seconds, theirs stays', async () => {
   writer.set(pod, ready);
   await clock.advance(0);
