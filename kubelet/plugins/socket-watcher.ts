@@ -16,6 +16,8 @@ const MAX_DIRS = 256;
 const RETRY_MS = 1000;
 /** The kernel drops events when a queue overflows, and libuv does not say so. */
 const SAFETY_NET_MS = 600_000;
+/** Where the host has no watch left (fs.inotify.max_user_watches) it is looked so often, ms. */
+const UNWATCHED_MS = 10_000;
 
 /** Path of a socket → what tells it from a later socket of the same name. */
 export type Sockets = ReadonlyMap<string, string>;
@@ -26,11 +28,15 @@ export class SocketWatcher {
   readonly #log: Logger;
   readonly #watches = new Map<string, { readonly id: string; readonly watcher: FSWatcher }>();
   readonly #runner: SyncRunner;
+  readonly #clock: Clock;
+  #unwatched: { readonly err: unknown } | undefined;
+  #nextLook: Disposable | undefined;
 
   /** `onSockets` gets all sockets below `root`, whose names and directories do not begin with a dot. */
   constructor(root: string, onSockets: (sockets: Sockets) => void, deps: { clock: Clock; log: Logger }) {
     this.#root = root;
     this.#onSockets = onSockets;
+    this.#clock = deps.clock;
     this.#log = deps.log.child({ component: 'socket-watcher' });
     const opts = {
       name: 'plugin sockets',
@@ -47,16 +53,24 @@ export class SocketWatcher {
       await this.#runner.run(signal);
     } finally {
       for (const dir of [...this.#watches.keys()]) this.#unwatch(dir);
+      this.#nextLook?.[Symbol.dispose]();
     }
   }
 
   async #look(): Promise<void> {
+    this.#nextLook?.[Symbol.dispose]();
+    const wasUnwatched = this.#unwatched !== undefined;
+    this.#unwatched = undefined;
     await mkdir(this.#root, { recursive: true, mode: 0o750 });
     const sockets = new Map<string, string>();
     const dirs = new Set<string>();
     await this.#walk(this.#root, 0, sockets, dirs);
     for (const dir of [...this.#watches.keys()]) if (!dirs.has(dir)) this.#unwatch(dir);
     this.#onSockets(sockets);
+    if (this.#unwatched === undefined) return;
+    const { err } = this.#unwatched;
+    if (!wasUnwatched) this.#log.warn({ err }, 'cannot watch the directories of plugins, looking every 10 s');
+    this.#nextLook = this.#clock.setTimer(UNWATCHED_MS, () => this.#runner.request());
   }
 
   async #walk(dir: string, depth: number, sockets: Map<string, string>, dirs: Set<string>): Promise<void> {
@@ -84,7 +98,14 @@ export class SocketWatcher {
   #watch(dir: string, id: string): void {
     if (this.#watches.get(dir)?.id === id) return;
     this.#unwatch(dir); // another directory of that name
-    const watcher = watch(dir, { persistent: false }, () => this.#runner.request());
+    let watcher: FSWatcher;
+    try {
+      watcher = watch(dir, { persistent: false }, () => this.#runner.request());
+    } catch (err) {
+      if (errnoOf(err) !== 'ENOSPC' && errnoOf(err) !== 'EMFILE') throw err;
+      this.#unwatched = { err };
+      return;
+    }
     watcher.on('error', (err) => {
       this.#log.warn({ err, dir }, 'cannot watch a directory of plugins any more');
       this.#unwatch(dir);

@@ -1,4 +1,4 @@
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -33,6 +33,25 @@ test('another bundle is used, what is none is not', async () => {
   while (used.length === 0) {
     await clock.advance(MINUTE_MS);
     await new Promise(setImmediate); // reading the file is nobody's clock
+  }
+  expect(used).toEqual([second]);
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
+
+test('a directory that cannot be watched ends nothing: the bundle is looked at from time to time', async () => {
+  const [first, second] = [createCa('first', validity).cert, createCa('second', validity).cert];
+  const late = path.join(dir, 'late', 'ca.crt');
+  const clock = new FakeClock();
+  const used: string[] = [];
+  const stop = new AbortController();
+  const ended = new ClientCaFile(late, first, { clock, log: silentLog }).run((pem) => used.push(pem), stop.signal);
+  await mkdir(path.dirname(late));
+  await writeFile(late, second);
+  while (used.length === 0) {
+    await clock.advance(MINUTE_MS);
+    await new Promise(setImmediate);
   }
   expect(used).toEqual([second]);
   stop.abort();

@@ -1,7 +1,7 @@
 // The bundle against which client certificates are verified, read again when its file changes. After apiserver
 // pkg/server/dynamiccertificates (gate ReloadKubeletClientCAFile).
 import { X509Certificate } from 'node:crypto';
-import { watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../core/clock.ts';
@@ -32,14 +32,24 @@ export class ClientCaFile {
   /** Hands each other bundle to `use` until `signal` aborts. One that cannot be read leaves the old one in force. */
   async run(use: (pem: string) => void, signal: AbortSignal): Promise<void> {
     this.#use = use;
-    // The directory: the file is replaced, and with it the one that was watched.
-    const watcher = watch(path.dirname(path.resolve(this.#file)), { persistent: false });
-    watcher.on('change', () => this.#runner.request());
-    watcher.on('error', (err) => this.#log.warn({ err }, 'directory of the client CA not watched any more'));
+    const watcher = this.#watch();
     try {
       await this.#runner.run(signal);
     } finally {
-      watcher.close();
+      watcher?.close();
+    }
+  }
+
+  /** The directory: the file is replaced, and with it the one that was watched. Undefined where the host has no watch left. */
+  #watch(): FSWatcher | undefined {
+    try {
+      const watcher = watch(path.dirname(path.resolve(this.#file)), { persistent: false });
+      watcher.on('change', () => this.#runner.request());
+      watcher.on('error', (err) => this.#log.warn({ err }, 'directory of the client CA not watched any more'));
+      return watcher;
+    } catch (err) {
+      this.#log.warn({ err }, 'cannot watch the directory of the client CA, looking once a minute');
+      return undefined;
     }
   }
 
