@@ -10,6 +10,7 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import { KeyedLock } from '../../core/keyed-lock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ContainerAllocateResponse } from '../../cri/gen/messages.ts';
+import { CheckpointWriter } from '../checkpoint-writer.ts';
 import type {
   AllocationRefusal,
   ContainerGrant,
@@ -19,7 +20,6 @@ import type {
   TopologyHint,
 } from '../managers/hint-provider.ts';
 import { rpcErrorText } from '../plugins/rpc-text.ts';
-import { CheckpointWriter } from './checkpoint-writer.ts';
 import { chooseDevices } from './choose-devices.ts';
 import { CHECKPOINT_FILE, type DeviceCheckpoint, readCheckpoint, renderCheckpoint } from './device-checkpoint.ts';
 import { containerGrant } from './device-grants.ts';
@@ -81,9 +81,9 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     this.inventory = new DeviceInventory(listener, deps);
     for (const entry of restored?.grants ?? []) this.#pods.set(entry);
     this.inventory.restore(restored?.registered.keys() ?? []);
-    this.#checkpoint = new CheckpointWriter(path.join(dir, CHECKPOINT_FILE), () =>
-      renderCheckpoint({ grants: this.#pods.entries(), registered: this.inventory.registered() }),
-    );
+    const render = () => renderCheckpoint({ grants: this.#pods.entries(), registered: this.inventory.registered() });
+    // Not synced: after a power cut no container runs that could hold a device.
+    this.#checkpoint = new CheckpointWriter(path.join(dir, CHECKPOINT_FILE), render, { durable: false });
   }
 
   /** `dir`: where plugins register, and the checkpoint is. One that cannot be read is told and counts as missing. */

@@ -1,7 +1,7 @@
 // The claims that drivers have prepared, or may have, for pods of this node, in memory and on disk. A claim is in it from
 // before a driver is first asked until all its drivers have let go of it. After pkg/kubelet/cm/dra/claiminfo.go.
 import path from 'node:path';
-import { writeFileAtomic } from '../../host/files.ts';
+import { CheckpointWriter } from '../checkpoint-writer.ts';
 import { type ClaimRecord, keyOf, type PreparedDevice, readClaims, renderClaims } from './claim-checkpoint.ts';
 import { STATE_FILE } from './lazy-claims.ts';
 
@@ -18,17 +18,17 @@ export interface KnownClaim extends ClaimRecord {
 }
 
 export class ClaimCache {
-  readonly #file: string;
   readonly #claims = new Map<string, KnownClaim>();
-  #written: string;
-  #writing: Promise<void> | undefined;
+  readonly #writer: CheckpointWriter;
 
   /** Reads what is in `rootDir`. @throws {AgentError} DRA_STATE_UNREADABLE */
   constructor(rootDir: string) {
-    this.#file = path.join(rootDir, STATE_FILE);
-    const records = readClaims(this.#file);
+    const file = path.join(rootDir, STATE_FILE);
+    const records = readClaims(file);
     for (const record of records) this.#claims.set(keyOf(record), known(record));
-    this.#written = renderClaims(records);
+    // Synced: drivers keep what they do over a power cut too.
+    const opts = { durable: true, stored: renderClaims(records) };
+    this.#writer = new CheckpointWriter(file, () => renderClaims(this.#claims.values()), opts);
   }
 
   get(id: ClaimId): KnownClaim | undefined {
@@ -60,19 +60,9 @@ export class ClaimCache {
     return this.#claims.values();
   }
 
-  /** Resolves when all that was changed before is on disk; synced, for drivers keep what they do over a power cut too. */
+  /** Resolves when all that was changed before is on disk. @throws what writing throws; call again. */
   async save(): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing.catch(() => {}); // whoever asked for that one is told
-    const text = renderClaims(this.#claims.values());
-    if (text === this.#written) return;
-    this.#writing = writeFileAtomic(this.#file, text, 0o600)
-      .then(() => {
-        this.#written = text;
-      })
-      .finally(() => {
-        this.#writing = undefined;
-      });
-    await this.#writing;
+    await this.#writer.save();
   }
 }
 

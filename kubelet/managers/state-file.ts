@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import { writeFileAtomic } from '../../host/files.ts';
+import { CheckpointWriter } from '../checkpoint-writer.ts';
 import { fnv1a32Hex } from '../runtime/container-hash.ts';
 
 /** Of a value as Go prints it with its types. */
@@ -31,43 +31,24 @@ export interface StateFileDeps {
 /** Writes what `render` says now. */
 export class StateFile {
   readonly #file: string;
-  readonly #render: () => string;
+  readonly #writer: CheckpointWriter;
   readonly #log: Logger;
-  #isDirty = false;
-  #writing: Promise<void> | undefined;
 
   constructor(file: string, render: () => string, deps: StateFileDeps) {
     this.#file = file;
-    this.#render = render;
+    // Synced: after a power cut an empty file would keep the agent from starting.
+    this.#writer = new CheckpointWriter(file, render, { durable: true });
     this.#log = deps.log;
   }
 
   /** Resolves when what is known now is on disk. @throws what writing throws */
   async save(): Promise<void> {
-    this.#isDirty = true;
-    while (this.#isDirty) {
-      this.#writing ??= this.#write().finally(() => {
-        this.#writing = undefined;
-      });
-      await this.#writing;
-    }
-    await this.#writing;
+    await this.#writer.save();
   }
 
   /** For what may be lost: it is found out anew at the next start. */
   saveLater(): void {
     this.save().catch((err: unknown) => this.#log.warn({ err, file: this.#file }, 'state not written'));
-  }
-
-  async #write(): Promise<void> {
-    this.#isDirty = false;
-    try {
-      // Synced: after a power cut an empty file would keep the agent from starting.
-      await writeFileAtomic(this.#file, this.#render(), 0o600);
-    } catch (err) {
-      this.#isDirty = true;
-      throw err;
-    }
   }
 }
 

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { ResourceRequirements } from '../../api/pod.ts';
 import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import { writeFileAtomic } from '../../host/files.ts';
+import { CheckpointWriter } from '../checkpoint-writer.ts';
 import { fnv1a32Hex } from '../runtime/container-hash.ts';
 import type { PodAllocation } from './pod-allocation.ts';
 
@@ -49,17 +49,17 @@ function checksumOf(data: string): number {
 }
 
 export class ResourceCheckpoint {
-  readonly #file: string | undefined;
   readonly #entries: Map<string, PodAllocation>;
-  #isDirty = false;
-  #written: string;
-  #writing: Promise<void> | undefined;
+  readonly #writer: CheckpointWriter | undefined;
 
   /** Reads `file`; without one everything is kept in memory alone. A file that cannot be read counts as empty. */
   constructor(file: string | undefined, deps: { readonly log: Logger }) {
-    this.#file = file;
     this.#entries = file === undefined ? new Map() : readEntries(file, deps.log);
-    this.#written = renderCheckpoint(this.#entries);
+    if (file === undefined) return;
+    const render = () => renderCheckpoint(this.#entries);
+    // Not synced: the runtime's own syncs, with a pod starting, would wait for it. After a power cut no container runs
+    // any more; what was given to their pods is then read from their statuses.
+    this.#writer = new CheckpointWriter(file, render, { durable: false, stored: render() });
   }
 
   get(uid: string): PodAllocation | undefined {
@@ -68,7 +68,7 @@ export class ResourceCheckpoint {
 
   set(uid: string, allocation: PodAllocation): void {
     this.#entries.set(uid, allocation);
-    this.#isDirty = true;
+    this.#writer?.markChanged();
   }
 
   /** Not worth a write of its own: a pod too many in the file does no harm and is forgotten again. */
@@ -82,28 +82,7 @@ export class ResourceCheckpoint {
 
   /** Resolves when everything that was set before is on disk. @throws what writing throws; call again. */
   async save(): Promise<void> {
-    while (this.#isDirty) {
-      this.#writing ??= this.#write().finally(() => {
-        this.#writing = undefined;
-      });
-      await this.#writing;
-    }
-    await this.#writing;
-  }
-
-  async #write(): Promise<void> {
-    this.#isDirty = false; // what is set from here on is for the next write
-    const text = renderCheckpoint(this.#entries);
-    if (this.#file === undefined || text === this.#written) return;
-    try {
-      // Not synced: the runtime's own syncs, with a pod starting, would wait for it. After a power cut no container
-      // runs any more; what was given to their pods is then read from their statuses.
-      await writeFileAtomic(this.#file, text, 0o600, { durable: false });
-      this.#written = text;
-    } catch (err) {
-      this.#isDirty = true;
-      throw err;
-    }
+    await this.#writer?.flush();
   }
 }
 
