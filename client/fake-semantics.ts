@@ -108,7 +108,7 @@ interface PodLike extends KubeObject {
   status?: { phase?: string };
 }
 
-/** object-semantics §4.1: pods that run nowhere need no grace. */
+/** Pods that run nowhere need no grace (pkg/registry/core/pod strategy CheckGracefulDelete). */
 export function graceSecondsOf(pod: PodLike, requested: number | undefined): number {
   const { phase } = pod.status ?? {};
   if (!pod.spec?.nodeName || phase === 'Failed' || phase === 'Succeeded') return 0;
