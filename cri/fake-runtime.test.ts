@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
-import { describeRuntimeContract, EventLog, sandboxConfig } from '../test/harness/cri-contract.ts';
+import { describeRuntimeContract } from '../test/harness/cri-contract.ts';
+import { EventLog } from '../test/harness/event-log.ts';
+import { sandboxConfig } from '../test/harness/sandbox-config.ts';
 import { CriError, isCriError } from './errors.ts';
 import { FakeRuntime } from './fake-runtime.ts';
 

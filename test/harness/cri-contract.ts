@@ -2,8 +2,10 @@
 // (cri/fake-runtime.test.ts): a fake that drifts from the real thing fails here.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type GrpcCode, isCriError } from '../../cri/errors.ts';
-import type { ContainerConfig, ContainerStatus, PodSandboxConfig } from '../../cri/gen/messages.ts';
-import type { ImageService, Init, RuntimeEvent, RuntimeService } from '../../cri/runtime-service.ts';
+import type { ContainerConfig, ContainerStatus } from '../../cri/gen/messages.ts';
+import type { ImageService, Init, RuntimeService } from '../../cri/runtime-service.ts';
+import { EventLog } from './event-log.ts';
+import { sandboxConfig } from './sandbox-config.ts';
 
 export interface RuntimeUnderTest extends AsyncDisposable {
   readonly runtime: RuntimeService;
@@ -16,70 +18,6 @@ export interface RuntimeUnderTest extends AsyncDisposable {
   readonly command: readonly string[];
   /** Makes the process of a container that runs `command` end. */
   end(containerId: string, exitCode: number): Promise<void>;
-}
-
-/** Events as they come, and a way to wait for one. */
-export class EventLog implements AsyncDisposable {
-  readonly events: RuntimeEvent[] = [];
-  readonly #stop = new AbortController();
-  readonly #waiting = new Set<() => void>();
-  #following: Promise<void> = Promise.resolve();
-
-  static async open(runtime: RuntimeService): Promise<EventLog> {
-    const log = new EventLog();
-    const connected = Promise.withResolvers<void>();
-    log.#following = log.#follow(runtime, connected.resolve);
-    log.#following.catch(connected.reject);
-    await connected.promise;
-    return log;
-  }
-
-  /** Types of the events of one container or sandbox, in order. */
-  of(id: string): RuntimeEvent['type'][] {
-    return this.events.filter((e) => e.containerId === id).map((e) => e.type);
-  }
-
-  async next(type: RuntimeEvent['type'], containerId: string): Promise<RuntimeEvent> {
-    for (;;) {
-      const found = this.events.find((e) => e.type === type && e.containerId === containerId);
-      if (found !== undefined) return found;
-      const news = Promise.withResolvers<void>();
-      this.#waiting.add(news.resolve);
-      await news.promise;
-    }
-  }
-
-  async #follow(runtime: RuntimeService, onConnected: () => void): Promise<void> {
-    for await (const event of runtime.events(this.#stop.signal, onConnected)) {
-      this.events.push(event);
-      for (const wake of this.#waiting) wake();
-      this.#waiting.clear();
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#following;
-  }
-}
-
-let serial = 0;
-
-export function sandboxConfig(
-  under: Pick<RuntimeUnderTest, 'logDirectory' | 'cgroupParent'>,
-  labels: Record<string, string> = {},
-): Init<PodSandboxConfig> {
-  const name = `pod-${++serial}`;
-  return {
-    metadata: { name, namespace: 'default', uid: `uid-${name}`, attempt: 0 },
-    logDirectory: `${under.logDirectory}/${name}`,
-    labels,
-    annotations: { note: 'kept' },
-    linux: {
-      cgroupParent: under.cgroupParent,
-      securityContext: { namespaceOptions: { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' } },
-    },
-  };
 }
 
 /** Fails with one of `codes`: releases of containerd differ in how they class a refusal. */

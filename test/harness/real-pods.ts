@@ -4,7 +4,7 @@ import type { Pod } from '../../api/pod.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../../kubelet/runtime/pod-runtime-status.ts';
 import type { ServedPods } from '../../kubelet/server/served-pods.ts';
 import type { TestContainerd } from './containerd.ts';
-import { sandboxConfig } from './cri-contract.ts';
+import { sandboxConfig } from './sandbox-config.ts';
 
 const IMAGE = 'docker.io/library/busybox:latest';
 

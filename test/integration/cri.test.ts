@@ -10,7 +10,9 @@ import { systemClock } from '../../core/clock.ts';
 import { streamContainerLog } from '../../cri/container-log.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { CONTAINERD_VERSIONS, containerdMissing, TestContainerd } from '../harness/containerd.ts';
-import { describeRuntimeContract, EventLog, type RuntimeUnderTest, sandboxConfig } from '../harness/cri-contract.ts';
+import { describeRuntimeContract, type RuntimeUnderTest } from '../harness/cri-contract.ts';
+import { EventLog } from '../harness/event-log.ts';
+import { sandboxConfig } from '../harness/sandbox-config.ts';
 
 const missing = containerdMissing();
 if (missing !== undefined) console.warn(`CRI tests are skipped: ${missing}`);

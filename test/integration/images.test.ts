@@ -19,8 +19,8 @@ import { ImagePuller, type ImagePullerOptions } from '../../kubelet/runtime/imag
 import { type CredentialLookup, Keyring, keyringFromSecrets } from '../../kubelet/runtime/registry-auth.ts';
 import { PAUSE_IMAGE } from '../../lab/images.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
-import { sandboxConfig } from '../harness/cri-contract.ts';
 import { TestRegistry } from '../harness/registry.ts';
+import { sandboxConfig } from '../harness/sandbox-config.ts';
 
 const missing = containerdMissing();
 if (missing !== undefined) console.warn(`image tests are skipped: ${missing}`);

@@ -8,7 +8,7 @@ import { silentLog } from '../../core/log.ts';
 import { streamContainerLog } from '../../cri/container-log.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
-import { sandboxConfig } from '../harness/cri-contract.ts';
+import { sandboxConfig } from '../harness/sandbox-config.ts';
 
 const missing = containerdMissing();
 if (missing !== undefined) console.warn(`log rotation tests are skipped: ${missing}`);
