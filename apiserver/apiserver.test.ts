@@ -8,9 +8,8 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createCa, issueServerCert, YEAR_MS } from '../api/pki.ts';
 import { serviceAccounts } from '../api/resources.ts';
-import { systemClock } from '../core/clock.ts';
-import { silentLog } from '../core/log.ts';
-import { ApiServer } from './apiserver.ts';
+import { createApiServer } from '../test/harness/api-server.ts';
+import type { ApiServer } from './apiserver.ts';
 import { alwaysAllow } from './auth/authorizer.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: answers of many kinds, looked at member by member.
@@ -31,17 +30,7 @@ beforeAll(async () => {
   const validity = { nowMs: Date.now(), lifetimeMs: YEAR_MS };
   const ca = createCa('test', validity);
   const tls = issueServerCert(ca, { commonName: 'apiserver' }, { ipAddresses: ['127.0.0.1'] }, validity);
-  server = new ApiServer(
-    {
-      storeDir: dir,
-      durability: 'normal',
-      listen: { address: '127.0.0.1', port: 0 },
-      advertiseAddress: '127.0.0.1',
-      tls,
-      serviceCidr: '10.96.0.0/16',
-    },
-    { clock: systemClock, log: silentLog },
-  );
+  server = createApiServer(dir, tls);
   const admin = { name: 'admin', groups: ['system:masters'] };
   const authenticators = [
     { authenticate: (r: IncomingMessage) => (r.headers.authorization === 'Bearer bad' ? ('invalid' as const) : admin) },

@@ -6,9 +6,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ResourceClaim, type ResourceSlice, resourceClaims, resourceSlices } from '../api/resource-claims.ts';
 import { namespaces } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
-import { systemClock } from '../core/clock.ts';
-import { silentLog } from '../core/log.ts';
-import { ApiServer } from './apiserver.ts';
+import { createApiServer } from '../test/harness/api-server.ts';
+import type { ApiServer } from './apiserver.ts';
 
 let dir: string;
 let server: ApiServer;
@@ -16,17 +15,7 @@ let client: ApiClient;
 
 beforeAll(async () => {
   dir = mkdtempSync(path.join(tmpdir(), 'claim-writes-test-'));
-  server = new ApiServer(
-    {
-      storeDir: dir,
-      durability: 'normal',
-      listen: { address: '127.0.0.1', port: 0 },
-      advertiseAddress: '127.0.0.1',
-      tls: { cert: '', key: '' },
-      serviceCidr: '10.96.0.0/16',
-    },
-    { clock: systemClock, log: silentLog },
-  );
+  server = createApiServer(dir);
   client = server.client();
   await client.create(namespaces, {}, { metadata: { name: 'default' } });
 });

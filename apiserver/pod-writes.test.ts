@@ -7,10 +7,9 @@ import type { Node } from '../api/kinds.ts';
 import type { Pod, PodSpec, ResourceRequirements } from '../api/pod.ts';
 import { namespaces, nodes, pods, runtimeClasses, serviceAccounts } from '../api/resources.ts';
 import type { ApiClient, Patch } from '../client/api-client.ts';
-import { systemClock } from '../core/clock.ts';
-import { silentLog } from '../core/log.ts';
+import { createApiServer } from '../test/harness/api-server.ts';
 import { limitRanges } from './admission/limit-ranger.ts';
-import { ApiServer } from './apiserver.ts';
+import type { ApiServer } from './apiserver.ts';
 
 let dir: string;
 let server: ApiServer;
@@ -18,17 +17,7 @@ let client: ApiClient;
 
 beforeAll(async () => {
   dir = mkdtempSync(path.join(tmpdir(), 'pod-writes-test-'));
-  server = new ApiServer(
-    {
-      storeDir: dir,
-      durability: 'normal',
-      listen: { address: '127.0.0.1', port: 0 },
-      advertiseAddress: '127.0.0.1',
-      tls: { cert: '', key: '' },
-      serviceCidr: '10.96.0.0/16',
-    },
-    { clock: systemClock, log: silentLog },
-  );
+  server = createApiServer(dir);
   client = server.client();
   const status = { allocatable: { cpu: '2', memory: '4Gi', pods: '10' } };
   const labels = { 'kubernetes.io/os': 'linux', 'topology.kubernetes.io/zone': 'z1' };

@@ -11,11 +11,12 @@ import type { Pod } from '../../api/pod.ts';
 import { configMaps, nodes, pods, serviceAccounts } from '../../api/resources.ts';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
-import { ApiServer } from '../apiserver.ts';
+import { createApiServer } from '../../test/harness/api-server.ts';
+import type { ApiServer } from '../apiserver.ts';
 import { decodeProtobuf } from '../protobuf/decoder.ts';
 import { createAuth } from './auth.ts';
-import { nodeAgentBinding } from './bootstrap-policy.ts';
 import { ensureBootstrapRoles } from './bootstrap-roles.ts';
+import { clusterRoleBindings } from './rbac.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: answers of many kinds, looked at member by member.
 type Json = any;
@@ -50,17 +51,7 @@ beforeAll(async () => {
   otherNode = client('system:node:n2', NODE_GROUP);
   developer = client('jane', ['developers']);
   const serving = issueServerCert(ca, { commonName: 'apiserver' }, { ipAddresses: ['127.0.0.1'] }, validity);
-  server = new ApiServer(
-    {
-      storeDir: path.join(dir, 'store'),
-      durability: 'normal',
-      listen: { address: '127.0.0.1', port: 0 },
-      advertiseAddress: '127.0.0.1',
-      tls: { ...serving, clientCa: ca.cert },
-      serviceCidr: '10.96.0.0/16',
-    },
-    { clock: systemClock, log: silentLog },
-  );
+  server = createApiServer(path.join(dir, 'store'), { ...serving, clientCa: ca.cert });
   const auth = createAuth(
     {
       authorizationModes: ['Node', 'RBAC'],
@@ -270,9 +261,13 @@ describe('roles', () => {
     const third = client('system:node:n3', ['system:nodes', 'agents']);
     const url = '/apis/discovery.k8s.io/v1/endpointslices';
     expect((await as(third, 'GET', url)).status).toBe(403);
-    const binding = nodeAgentBinding();
-    binding.subjects![0]!.name = 'agents'; // not all nodes: other tests look at what those may not
-    await ensureBootstrapRoles(server.client(), [binding]);
+    // Not all nodes: other tests look at what those may not.
+    const binding = {
+      metadata: { name: 'agents' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:node-proxier' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'agents' }],
+    };
+    await server.client().create(clusterRoleBindings, {}, binding);
     expect((await as(third, 'GET', url)).status).toBe(200);
     expect((await as(third, 'GET', '/api/v1/nodes')).status).toBe(200);
   });

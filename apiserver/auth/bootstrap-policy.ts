@@ -210,15 +210,6 @@ export function bootstrapClusterRoleBindings(): ClusterRoleBinding[] {
   return BINDINGS.map(({ role, name, subjects }) => bindingTo(role, name ?? role, subjects));
 }
 
-/**
- * An agent that is kubelet, service proxy and pod network in one with its node's certificate: the Node authorizer knows
- * only the kubelet's needs. What `kubectl create clusterrolebinding nodelet:node-proxier
- * --clusterrole=system:node-proxier --group=system:nodes` makes on any cluster.
- */
-export function nodeAgentBinding(): ClusterRoleBinding {
-  return bindingTo('system:node-proxier', 'nodelet:node-proxier', [group('system:nodes')]);
-}
-
 function bindingTo(role: string, name: string, subjects: ClusterRoleBinding['subjects']): ClusterRoleBinding {
   return {
     apiVersion: 'rbac.authorization.k8s.io/v1',

@@ -13,12 +13,9 @@ const AUTO_UPDATE = 'rbac.authorization.kubernetes.io/autoupdate';
  * Creates what is missing and gives back what was taken away; what an administrator added stays, and so does an object
  * whose autoupdate annotation is `false`. Idempotent.
  */
-export async function ensureBootstrapRoles(
-  client: ApiClient,
-  furtherBindings: readonly ClusterRoleBinding[] = [],
-): Promise<void> {
+export async function ensureBootstrapRoles(client: ApiClient): Promise<void> {
   for (const role of bootstrapClusterRoles()) await ensure(client, clusterRoles, role, lackingRules);
-  for (const binding of [...bootstrapClusterRoleBindings(), ...furtherBindings]) {
+  for (const binding of bootstrapClusterRoleBindings()) {
     await ensure(client, clusterRoleBindings, binding, lackingSubjects);
   }
 }

@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createCa, issueClientCert, issueServerCert } from '../../api/pki.ts';
 import { nodes, pods as podResource, serviceAccounts } from '../../api/resources.ts';
-import { ApiServer } from '../../apiserver/apiserver.ts';
+import type { ApiServer } from '../../apiserver/apiserver.ts';
 import { alwaysAllow } from '../../apiserver/auth/authorizer.ts';
 import { ClientCertificateAuthenticator } from '../../apiserver/auth/client-certificate.ts';
 import { proxyingSubresources } from '../../apiserver/proxying/subresources.ts';
@@ -19,6 +19,7 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
 import { KubeletServer } from '../../kubelet/server/server.ts';
+import { createApiServer } from '../harness/api-server.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
 import { type DebianSuite, fetchDebianPackage } from '../harness/debian-packages.ts';
 import { RealPods } from '../harness/real-pods.ts';
@@ -70,16 +71,7 @@ describe.skipIf(missing !== undefined).each([
     );
     await kubelet.listen();
     kubeletEnded = kubelet.run(stop.signal);
-    api = new ApiServer(
-      {
-        storeDir: path.join(dir, 'store'),
-        listen,
-        advertiseAddress: '127.0.0.1',
-        tls: { ...serving, clientCa: ca.cert },
-        serviceCidr: '10.96.0.0/16',
-      },
-      { clock: systemClock, log: silentLog },
-    );
+    api = createApiServer(path.join(dir, 'store'), { ...serving, clientCa: ca.cert });
     await api.start({
       authenticators: [new ClientCertificateAuthenticator(() => Date.now())],
       authorizer: alwaysAllow,

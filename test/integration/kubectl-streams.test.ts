@@ -14,13 +14,12 @@ import { createCa, issueClientCert, issueServerCert } from '../../api/pki.ts';
 import { nodes, pods, serviceAccounts } from '../../api/resources.ts';
 import { FakeRuntimeServer, type ServedCommand } from '../../api/streaming/fake-runtime-server.ts';
 import type { SpdyStream } from '../../api/streaming/spdy-session.ts';
-import { ApiServer } from '../../apiserver/apiserver.ts';
+import type { ApiServer } from '../../apiserver/apiserver.ts';
 import { alwaysAllow } from '../../apiserver/auth/authorizer.ts';
 import { ClientCertificateAuthenticator } from '../../apiserver/auth/client-certificate.ts';
 import { decodeProtobuf } from '../../apiserver/protobuf/decoder.ts';
 import { proxyingSubresources } from '../../apiserver/proxying/subresources.ts';
-import { systemClock } from '../../core/clock.ts';
-import { silentLog } from '../../core/log.ts';
+import { createApiServer } from '../harness/api-server.ts';
 import { fetchDebianPackage } from '../harness/debian-packages.ts';
 
 const VERSIONS = [
@@ -66,17 +65,7 @@ afterAll(async () => {
 
 async function startServer(kubeletPort: number): Promise<void> {
   const serving = issueServerCert(ca, { commonName: 'apiserver' }, loopback, validity);
-  server = new ApiServer(
-    {
-      storeDir: path.join(dir, 'store'),
-      durability: 'normal',
-      listen: { address: '127.0.0.1', port: 0 },
-      advertiseAddress: '127.0.0.1',
-      tls: { ...serving, clientCa: ca.cert },
-      serviceCidr: '10.96.0.0/16',
-    },
-    { clock: systemClock, log: silentLog },
-  );
+  server = createApiServer(path.join(dir, 'store'), { ...serving, clientCa: ca.cert });
   const kubeletTls = { ...issueClientCert(ca, { commonName: 'apiserver' }, validity), ca: ca.cert };
   await server.start({
     authenticators: [new ClientCertificateAuthenticator(() => Date.now())],
