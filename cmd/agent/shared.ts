@@ -6,6 +6,7 @@ import type { ApiClient } from '../../client/api-client.ts';
 import { ApiEventRecorder, type EventRecorder } from '../../client/event-recorder.ts';
 import { createInformer, type Informer } from '../../client/informer.ts';
 import { logRecorder, NoApi } from '../../client/no-api.ts';
+import { PatientClient } from '../../client/patient-client.ts';
 import { RestClient } from '../../client/rest.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
@@ -95,7 +96,7 @@ export async function createContext(
   identity?.follow(restClients);
   const { qps, burst, eventQps, eventBurst } = config.api;
   const timeoutMs = CALL_TIMEOUT_MS;
-  const client = clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) });
+  const client = new PatientClient(clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) }), clock);
   const events = clientWith({ timeoutMs, ...(eventQps > 0 ? { limit: { qps: eventQps, burst: eventBurst } } : {}) });
   const startRush = new Rush(STARTS_PER_CPU * availableParallelism(), clock);
   const apiRecorder = new ApiEventRecorder(

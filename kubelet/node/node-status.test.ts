@@ -89,6 +89,14 @@ test('later heartbeats and other spellings of an amount are no change, addresses
   expect(computeNodeStatus(first, factsOf({ addresses: undefined }), NOW).status.addresses).toEqual(first.addresses);
 });
 
+test('an image without names, which a server written in Go gives back with null for them, is no change', () => {
+  const nameless: Image = { id: 'a', size: 1, repoTags: [], repoDigests: [], username: '', pinned: false };
+  const { status } = computeNodeStatus({}, factsOf({ images: [nameless] }), NOW);
+  expect(status.images).toEqual([{ names: [], sizeBytes: 1 }]);
+  const back = { ...status, images: [{ names: null, sizeBytes: 1 }] } as unknown as typeof status;
+  expect(isStatusChanged(back, status)).toBe(false);
+});
+
 test('images: biggest first, at most five names each', () => {
   const image = (id: string, size: number): Image => ({
     id,

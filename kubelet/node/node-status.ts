@@ -308,10 +308,15 @@ function sortKeys(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)
-      .filter(([, v]) => v !== undefined && v !== '') // Go omits empty strings, so an absent one is the same
+      .filter(([, v]) => !isBlank(v))
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([k, v]) => [k, sortKeys(v)]),
   );
+}
+
+/** Go leaves out what is empty, or writes null for it (the names of an image that has none): an absent one is the same. */
+function isBlank(value: unknown): boolean {
+  return value === undefined || value === null || value === '' || (Array.isArray(value) && value.length === 0);
 }
 
 /** True once this node has reported itself Ready. */

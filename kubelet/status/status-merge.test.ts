@@ -47,6 +47,23 @@ test("others' conditions are neither counted nor touched", () => {
   expect(patch.status.conditions.map((c) => c.type)).toEqual(['Ready']);
 });
 
+test('what a server written in Go gives back in another form is no difference', () => {
+  const ended = (more: object) => main({ terminated: { exitCode: 0, reason: 'Completed', ...more } });
+  const linux = { uid: 0, gid: 0 };
+  const sent = { ...ended({ message: '' }), user: { linux: { ...linux, supplementalGroups: [] } } };
+  const back = { ...ended({ startedAt: null, finishedAt: null }), user: { linux } };
+  const status = (one: object) => ({ phase: 'Succeeded', containerStatuses: [one] }) as unknown as PodStatus;
+  expect(isStatusEqual(status(sent), status(back))).toBe(true);
+  expect(isStatusEqual(status(sent), status({ ...back, started: false }))).toBe(false);
+  expect(isStatusEqual(status(back), status(ended({ exitCode: 1 })))).toBe(false);
+});
+
+test('what the scheduler tells of the pod is no difference', () => {
+  const status: PodStatus = { phase: 'Running' };
+  const told = { resourceClaimStatuses: [{ name: 'a' }], extendedResourceClaimStatus: { resourceClaimName: 'c' } };
+  expect(isStatusEqual({ ...status, ...told, nominatedNodeName: 'n' } as PodStatus, status)).toBe(true);
+});
+
 test('a patch always names the uid, and is none when nothing differs', () => {
   expect(computeStatusPatch('u', { phase: 'Pending' }, { phase: 'Running' })).toMatchObject({
     metadata: { uid: 'u' },

@@ -17,6 +17,7 @@ import {
   stampCondition,
   type Verdict,
 } from './conditions.ts';
+import { FOREIGN_FIELDS } from './status-patch.ts';
 
 /** Equal in everything that the agent decides; transition times and others' conditions do not count. */
 export function isStatusEqual(a: PodStatus, b: PodStatus): boolean {
@@ -29,12 +30,19 @@ function comparable(status: PodStatus): unknown {
     .map((c) => [c.type, c.status, c.reason ?? '', c.message ?? ''])
     .sort();
   // observedGeneration follows the spec: a change must be told even when nothing else changed.
-  const {
-    conditions: _,
-    resourceClaimStatuses: __,
-    ...rest
-  } = status as PodStatus & { resourceClaimStatuses?: unknown };
-  return { ...rest, owned };
+  const rest = Object.entries(status).filter(([field]) => field !== 'conditions' && !FOREIGN_FIELDS.includes(field));
+  return { ...(withoutBlanks(Object.fromEntries(rest)) as object), owned };
+}
+
+/**
+ * Go leaves out texts and lists that are empty, and writes times that it does not know as null: what comes back from a
+ * server in another form than it was sent is no difference.
+ */
+function withoutBlanks(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutBlanks);
+  if (typeof value !== 'object' || value === null) return value;
+  const members = Object.entries(value).filter(([, v]) => v !== null && v !== '' && !(Array.isArray(v) && !v.length));
+  return Object.fromEntries(members.map(([name, v]) => [name, withoutBlanks(v)]));
 }
 
 /**

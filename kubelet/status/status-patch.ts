@@ -3,13 +3,13 @@ import { createStrategicMerge } from '../../api/patch/strategic-diff.ts';
 import type { PodStatus } from '../../api/pod.ts';
 
 /** Written by the scheduler and by controllers: a status of ours does not carry them, which must not delete them. */
-const FOREIGN_FIELDS = [
+export const FOREIGN_FIELDS: readonly string[] = [
   'resourceClaimStatuses',
   'extendedResourceClaimStatus',
   'nodeAllocatableResourceClaimStatuses',
   'nominatedNodeName',
   'resize',
-] as const;
+];
 
 /**
  * The body for `pods/status`, undefined when nothing differs. `metadata.uid` in it is a precondition: the server refuses
