@@ -12,11 +12,13 @@ import {
 } from '../api/pod.ts';
 import { withClaimStatuses } from '../api/resource-claims.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
+import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { ProbeManager } from '../probes/probe-manager.ts';
 import { type Rejection, rejectedStatus } from './admission.ts';
 import type { PodClaims } from './dra/pod-claims.ts';
+import { followEnds } from './ending-containers.ts';
 import type { MirrorPods } from './mirror-pods.ts';
 import type { PodCache, PodIdentity } from './pod-cache.ts';
 import { isStaticPod } from './pod-manager.ts';
@@ -136,6 +138,9 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const before = await this.#freshStatus(pod);
     this.#storeStatus(pod, before, false, state.statusOverride);
     probes.stopLivenessAndStartup(uid);
+    using killing = linkedSignal(signal);
+    const tell = (now: PodRuntimeStatus) => void this.#storeStatus(pod, now, false, state.statusOverride);
+    const following = followEnds(pod, before, tell, this.#deps, killing.signal);
     try {
       await runtime.killPod({ pod, status: before, graceOverrideSeconds: graceSeconds, signal });
     } catch (err) {
@@ -143,6 +148,9 @@ export class KubeletPodLifecycle implements PodLifecycle {
       if (signal.aborted) throw err;
       this.#event(pod, 'Warning', 'FailedKillPod', `error killing pod: ${errorMessage(err)}`);
       throw err;
+    } finally {
+      killing.abort();
+      await following; // what it tells must not come after the end of the pod
     }
     cache.markStale(uid);
     if (signal.aborted) return;
