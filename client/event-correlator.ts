@@ -1,5 +1,6 @@
 // Which Events are worth sending: repeats become a higher count, floods of similar ones become one, and a source that
 // will not stop is cut off. After client-go tools/record/events_cache.go; decides only, sends nothing.
+import { hash } from 'node:crypto';
 import type { CoreEvent } from '../api/kinds.ts';
 import { createStrategicMerge } from '../api/patch/strategic-diff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -26,7 +27,8 @@ export interface CorrelatedEvent {
 
 interface Similar {
   lastMs: number;
-  readonly messages: Set<string>;
+  /** Digests of the different ones, the oldest first. */
+  readonly messages: string[];
 }
 
 interface Observed {
@@ -69,21 +71,19 @@ export class EventCorrelator {
   /** The message and identity under which `event` counts: its own, or those of the many like it. */
   #aggregate(event: CoreEvent): { readonly message: string; readonly key: string } {
     const message = event.message ?? '';
-    const group = [sourceKey(event), event.type, event.reason].join('\0');
+    const group = digest(sourceKey(event), event.type, event.reason);
     const nowMs = this.#clock.monotonicMs();
     const known = this.#similar.get(group);
     const similar =
-      known !== undefined && nowMs - known.lastMs <= SIMILAR_WITHIN_MS
-        ? known
-        : { lastMs: nowMs, messages: new Set<string>() };
+      known !== undefined && nowMs - known.lastMs <= SIMILAR_WITHIN_MS ? known : { lastMs: nowMs, messages: [] };
     similar.lastMs = nowMs;
-    similar.messages.add(message);
+    const said = digest(message);
+    if (!similar.messages.includes(said)) similar.messages.push(said);
     this.#similar.set(group, similar);
     // The containers of a pod say the same things: to repeat itself, an event must be about the same part of the object.
-    const key = [group, event.involvedObject.fieldPath, message].join('\0');
-    if (similar.messages.size < MAX_SIMILAR) return { message, key };
-    const [first] = similar.messages;
-    similar.messages.delete(first!); // the set stays at its bound, and the group stays combined
+    const key = digest(group, event.involvedObject.fieldPath, message);
+    if (similar.messages.length < MAX_SIMILAR) return { message, key };
+    similar.messages.shift(); // they stay at their bound, and the group stays combined
     return { message: COMBINED_PREFIX + message, key: group };
   }
 
@@ -103,7 +103,12 @@ function observedOf(event: CoreEvent): Observed {
 function sourceKey(event: CoreEvent): string {
   const { source, involvedObject: about } = event;
   const object = [about.kind, about.namespace, about.name, about.uid, about.apiVersion];
-  return [source?.component, source?.host, ...object].join('\0');
+  return digest(source?.component, source?.host, ...object);
+}
+
+/** Of a fixed size: thousands of keys as long as what was said would be megabytes. */
+function digest(...parts: readonly (string | undefined)[]): string {
+  return hash('sha1', parts.join('\0'), 'base64');
 }
 
 /** Count, time and message are all that a repeat changes. */
