@@ -10,7 +10,8 @@ import { silentLog } from '../core/log.ts';
 import { DEFAULT_KUBELET_CONFIG, type KubeletConfig } from './config.ts';
 import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
-import { Kubelet, type KubeletDeps } from './kubelet.ts';
+import { Kubelet } from './kubelet.ts';
+import type { KubeletDeps } from './kubelet-deps.ts';
 import { Allocations } from './resize/allocations.ts';
 
 export const FAKE_NODE: Node = {

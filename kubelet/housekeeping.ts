@@ -17,7 +17,7 @@ import type { PodSources } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import type { WorkerState } from './pod-worker-state.ts';
 import type { Allocations } from './resize/allocations.ts';
-import type { RuntimePod } from './runtime/pod-runtime-status.ts';
+import { nothingRuns, type RuntimePod } from './runtime/pod-runtime-status.ts';
 import type { RuntimeManager } from './runtime/runtime-manager.ts';
 import type { StatusWriter } from './status/status-writer.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
@@ -122,7 +122,7 @@ export class Housekeeping {
   async #endOrphans(signal: AbortSignal): Promise<void> {
     const { pleg, workers, pods, runtime } = this.#deps;
     const isOrphan = (pod: RuntimePod) =>
-      workers.state(pod.uid) === undefined && pods.get(pod.uid) === undefined && isActive(pod);
+      workers.state(pod.uid) === undefined && pods.get(pod.uid) === undefined && !nothingRuns(pod);
     // The last relist may be a minute old, and a pod in it finished since: ask again before anything is killed.
     if (!pleg.pods.some(isOrphan)) return;
     for (const pod of (await runtime.listPods(signal)).filter(isOrphan)) {
@@ -189,7 +189,7 @@ export class Housekeeping {
    */
   async #removeOrphanDirs(signal: AbortSignal): Promise<void> {
     const { volumes, pods, workers, pleg, cgroups } = this.#deps;
-    const running = new Set(pleg.pods.filter(isActive).map((p) => p.uid));
+    const running = new Set(pleg.pods.filter((p) => !nothingRuns(p)).map((p) => p.uid));
     const found = await Promise.all([volumes.listPodDirs(), cgroups?.listPodUids() ?? []]);
     let [orphans, failures] = [0, 0];
     const uids = new Set(found.flat());
@@ -246,8 +246,4 @@ export class Housekeeping {
 
 function fullNameOf({ name, namespace }: { readonly name: string; readonly namespace: string }): string {
   return `${name}_${namespace}`;
-}
-
-function isActive(pod: RuntimePod): boolean {
-  return pod.sandboxes.some((s) => s.ready) || pod.containers.some((c) => c.state === 'running');
 }

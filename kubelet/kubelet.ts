@@ -3,105 +3,41 @@
 import type { Node } from '../api/kinds.ts';
 import type { Pod, PodStatus } from '../api/pod.ts';
 import { nodes as nodeResource, pods as podResource } from '../api/resources.ts';
-import type { ApiClient } from '../client/api-client.ts';
-import type { EventRecorder } from '../client/event-recorder.ts';
 import { Reflector } from '../client/reflector.ts';
-import { type ReadonlyStore, Store } from '../client/store.ts';
+import { Store } from '../client/store.ts';
 import { aborted } from '../core/abort.ts';
-import type { Clock } from '../core/clock.ts';
 import { errorMessage } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
-import type { Rush } from '../core/rush.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
-import type { RuntimeService } from '../cri/runtime-service.ts';
-import type { ProbeChange, ProbeManager } from '../probes/probe-manager.ts';
+import { withoutUndefined } from '../core/without-undefined.ts';
+import type { ProbeChange } from '../probes/probe-manager.ts';
 import type { KubeletConfig } from './config.ts';
-import type { PodClaims } from './dra/pod-claims.ts';
 import type { EndPod } from './eviction/pod-evictions.ts';
 import { Housekeeping } from './housekeeping.ts';
+import type { KubeletDeps } from './kubelet-deps.ts';
 import type { RunningLog } from './logs/log-rotation.ts';
-import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
 import type { ResizeObserver } from './metrics/resize-metrics.ts';
 import { MirrorPods } from './mirror-pods.ts';
+import { internalIps } from './node/node-address.ts';
 import { Pleg } from './pleg.ts';
 import { PodCache } from './pod-cache.ts';
 import { ensurePodDirs } from './pod-dirs.ts';
-import { PodDispatch, type PodDispatchDeps } from './pod-dispatch.ts';
-import { KubeletPodLifecycle, type PodCgroups, type PodLifecycleDeps } from './pod-lifecycle.ts';
+import { PodDispatch } from './pod-dispatch.ts';
+import { KubeletPodLifecycle } from './pod-lifecycle.ts';
 import { isStaticPod, PodManager } from './pod-manager.ts';
-import { type PodSourceName, PodSources, runApiSource } from './pod-source.ts';
+import { PodSources, runApiSource, sourceNames } from './pod-source.ts';
 import { PodWorkers } from './pod-worker.ts';
 import type { WorkerState } from './pod-worker-state.ts';
 import { ReasonCache } from './reason-cache.ts';
 import { Allocations } from './resize/allocations.ts';
 import { ResizeConditions } from './resize/resize-conditions.ts';
-import type { SwapSettings } from './resources/swap.ts';
-import type { PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
+import { nothingRuns, type PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
-import type { RuntimeManager } from './runtime/runtime-manager.ts';
-import type { PodRules } from './sources/static-pod.ts';
 import type { RunningPod } from './stats/targets.ts';
 import { StatusWriter } from './status/status-writer.ts';
-import type { VolumeManager } from './volumes/volume-manager.ts';
 
 /** A pod that was refused for the node's labels waits so long for the node to be read again. */
 const READ_NODE_MS = 10_000;
-
-export interface KubeletDeps {
-  readonly client: ApiClient;
-  /** There is no API server to ask or to tell: only static pods are run. */
-  readonly standalone?: boolean;
-  readonly runtime: RuntimeManager;
-  /** For the event stream alone. */
-  readonly runtimeEvents: Pick<RuntimeService, 'events'>;
-  readonly volumes: VolumeManager;
-  readonly probes: ProbeManager;
-  readonly events: EventRecorder;
-  /** Holds this node's own object, filled by whoever registers the node. */
-  readonly nodes: ReadonlyStore<Node>;
-  /** What this node would be registered as: stands in until the API server has said what it is. */
-  readonly localNode?: () => Promise<Node>;
-  readonly cgroups?: PodCgroups;
-  /** CPUs, devices and the like that pods have for themselves; absent where nothing is managed. */
-  readonly resources?: PodResourceAdmission;
-  /** Of the devices that a container of a pod holds; undefined when it holds none. */
-  readonly resourceHealth?: PodLifecycleDeps['resourceHealth'];
-  /** Why the pod can never be resized here. */
-  readonly resizeRefusal?: PodDispatchDeps['resizeRefusal'];
-  /** Dynamic resources of pods; without it those of a pod are nobody's concern when it ends. */
-  readonly claims?: PodClaims;
-  /** What pods were given; kept in memory alone when absent. */
-  readonly allocations?: Allocations;
-  /** Whether the host enforces AppArmor profiles. */
-  readonly appArmorEnabled?: boolean;
-  /** Conditions of the node that it is short of something: what may be admitted depends on them. */
-  readonly pressure?: () => readonly string[];
-  /** Absent where containers cannot have a limit of swap. */
-  readonly swap?: SwapSettings;
-  /** The node goes down: no pod is begun. */
-  readonly shuttingDown?: () => boolean;
-  /** Makes a pod's directories; in the real file system when absent. */
-  readonly ensurePodDirs?: (podUid: string) => Promise<void>;
-  /** Why the runtime's network is not ready, undefined when it is (CRI Status NetworkReady). */
-  readonly networkError: () => string | undefined;
-  /** `containerd`, as the runtime's Version calls itself. */
-  readonly runtimeName: string;
-  /** Read only when there are static pods. */
-  readonly staticPodRules?: () => Promise<PodRules>;
-  readonly startRush?: Pick<Rush, 'isOn' | 'over'>;
-  readonly observer?: KubeletObserver;
-  readonly resizes?: ResizeObserver;
-  readonly clock: Clock;
-  readonly log: Logger;
-}
-
-function sourceNames({ staticPods }: KubeletConfig, standalone: boolean): PodSourceName[] {
-  const names: PodSourceName[] = standalone ? [] : ['api'];
-  if (staticPods.path !== '') names.push('file');
-  if (staticPods.url !== '') names.push('http');
-  return names;
-}
 
 export class Kubelet {
   readonly #deps: KubeletDeps;
@@ -117,42 +53,73 @@ export class Kubelet {
   readonly #housekeeping: Housekeeping;
   readonly #mirrors: MirrorPods;
   readonly #allocations: Allocations;
+  readonly #resizeConditions: ResizeConditions;
+  readonly #observed: { readonly observer?: KubeletObserver };
+  readonly #resizing: { readonly resizes?: ResizeObserver };
   #localNode: Node | undefined;
 
   constructor(config: KubeletConfig, deps: KubeletDeps) {
-    const { clock, log, runtime, volumes, probes, events } = deps;
-    const observed = deps.observer === undefined ? {} : { observer: deps.observer };
-    const claims = deps.claims === undefined ? {} : { claims: deps.claims };
-    this.#deps = deps;
+    const { client, runtime, events, clock, log } = deps;
     this.#config = config;
-    this.#cache = new PodCache({ runtime, ...observed, clock });
+    this.#deps = deps;
+    this.#observed = withoutUndefined({ observer: deps.observer });
+    this.#resizing = withoutUndefined({ resizes: deps.resizes });
+    this.#cache = new PodCache({ runtime, ...this.#observed, clock });
     this.#allocations = deps.allocations ?? new Allocations(undefined, { clock, log });
-    const resizing = deps.resizes === undefined ? {} : { resizes: deps.resizes };
-    const resizeConditions = new ResizeConditions({ events, ...resizing, clock });
-    this.#statuses = new StatusWriter({
-      client: deps.client,
+    this.#resizeConditions = new ResizeConditions({ events, ...this.#resizing, clock });
+    this.#mirrors = new MirrorPods({ client, pods: this.#pods, getNode: () => this.node(), clock, log });
+    this.#statuses = this.#createStatusWriter();
+    this.#workers = this.#createWorkers();
+    this.#dispatch = this.#createDispatch();
+    this.#sources = new PodSources(sourceNames(config.staticPods, deps.standalone === true), this.#dispatch, { clock });
+    void this.#sources.whenReady.then(() => {
+      this.#housekeeping.request();
+      this.#dispatch.retryResizes();
+    }); // cannot fail
+    this.#pleg = this.#createPleg();
+    this.#housekeeping = this.#createHousekeeping();
+  }
+
+  #createStatusWriter(): StatusWriter {
+    const { client, claims, startRush, observer, probes, clock, log } = this.#deps;
+    const statuses = new StatusWriter({
+      client,
       getPod: (uid) => this.#pods.apiObject(uid),
-      mayBeRunning: (uid) => this.#workers.mayBeRunning(uid) || deps.claims?.holds(uid) === true,
+      mayBeRunning: (uid) => this.#workers.mayBeRunning(uid) || claims?.holds(uid) === true,
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
-      ...(deps.startRush === undefined ? {} : { rush: deps.startRush }),
-      ...observed,
+      ...withoutUndefined({ rush: startRush }),
+      ...this.#observed,
       clock,
       log,
     });
-    this.#statuses.onStored((uid, status) => {
+    statuses.onStored((uid, status) => {
       probes.updatePodStatus(uid, status);
-      deps.observer?.podStatus(uid, status);
+      observer?.podStatus(uid, status);
     });
-    this.#mirrors = new MirrorPods({
-      client: deps.client,
-      pods: this.#pods,
-      getNode: () => this.node(),
+    return statuses;
+  }
+
+  #createWorkers(): PodWorkers {
+    const { observer, clock, log } = this.#deps;
+    return new PodWorkers(this.#config, {
+      lifecycle: this.#createLifecycle(),
+      nothingRuns: (uid) => nothingRuns(this.#cache.get(uid) ?? this.#pleg.pods.find((p) => p.uid === uid)),
+      ...this.#observed,
+      onFinished: (uid) => {
+        observer?.podGone(uid);
+        this.#dispatch.podEnded();
+        this.#housekeeping.request();
+      },
       clock,
       log,
     });
-    const mirroring = deps.standalone === true ? {} : { mirrors: this.#mirrors };
-    const lifecycle = new KubeletPodLifecycle({
-      ...mirroring,
+  }
+
+  #createLifecycle(): KubeletPodLifecycle {
+    const { runtime, volumes, probes, events, cgroups, claims, resourceHealth, clock } = this.#deps;
+    const { networkError, runtimeName } = this.#deps;
+    return new KubeletPodLifecycle({
+      ...this.#mirroring(),
       runtime,
       cache: this.#cache,
       volumes,
@@ -160,64 +127,57 @@ export class Kubelet {
       statuses: this.#statuses,
       reasons: new ReasonCache(),
       allocations: this.#allocations,
-      resizeConditions,
+      resizeConditions: this.#resizeConditions,
       events,
-      ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
-      ...claims,
-      ...(deps.resourceHealth === undefined ? {} : { resourceHealth: deps.resourceHealth }),
-      ensurePodDirs: deps.ensurePodDirs ?? ((uid) => ensurePodDirs(config.rootDir, uid)),
-      networkError: deps.networkError,
+      ...withoutUndefined({ cgroups, claims, resourceHealth }),
+      ensurePodDirs: this.#deps.ensurePodDirs ?? ((uid) => ensurePodDirs(this.#config.rootDir, uid)),
+      networkError,
       isTerminationRequested: (uid) => this.#workers.isTerminationRequested(uid),
-      hostIps: () => this.#hostIps(),
-      runtimeName: deps.runtimeName,
+      hostIps: () => internalIps(this.node()),
+      runtimeName,
       agentStartedAtMs: clock.now(),
       clock,
     });
-    this.#workers = new PodWorkers(config, {
-      lifecycle,
-      nothingRuns: (uid) => this.#nothingRuns(uid),
-      ...observed,
-      onFinished: (uid) => {
-        deps.observer?.podGone(uid);
-        this.#dispatch.podEnded();
-        this.#housekeeping.request();
-      },
-      clock,
-      log,
-    });
-    this.#dispatch = new PodDispatch({
-      ...observed,
-      ...resizing,
+  }
+
+  #createDispatch(): PodDispatch {
+    const { client, events, clock, log } = this.#deps;
+    const { resources, resizeRefusal, appArmorEnabled, pressure, swap, shuttingDown } = this.#deps;
+    const { nodeName, allowedUnsafeSysctls, declaredFeatures } = this.#config;
+    return new PodDispatch({
+      ...this.#observed,
+      ...this.#resizing,
       pods: this.#pods,
       workers: this.#workers,
       statuses: this.#statuses,
       getNode: () => this.node(),
-      readNode: () => deps.client.get(nodeResource, { name: config.nodeName }, { timeoutMs: READ_NODE_MS }),
-      allowedUnsafeSysctls: config.allowedUnsafeSysctls,
-      ...(config.declaredFeatures === undefined ? {} : { declaredFeatures: config.declaredFeatures }),
-      ...(deps.resources === undefined ? {} : { resources: deps.resources }),
-      ...(deps.resizeRefusal === undefined ? {} : { resizeRefusal: deps.resizeRefusal }),
+      readNode: () => client.get(nodeResource, { name: nodeName }, { timeoutMs: READ_NODE_MS }),
+      allowedUnsafeSysctls,
+      ...withoutUndefined({
+        declaredFeatures,
+        resources,
+        resizeRefusal,
+        appArmorEnabled,
+        pressure,
+        swap,
+        shuttingDown,
+      }),
       allocations: this.#allocations,
-      resizeConditions,
+      resizeConditions: this.#resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
-      ...(deps.appArmorEnabled === undefined ? {} : { appArmorEnabled: deps.appArmorEnabled }),
-      ...(deps.pressure === undefined ? {} : { pressure: deps.pressure }),
-      ...(deps.swap === undefined ? {} : { swap: deps.swap }),
-      ...(deps.shuttingDown === undefined ? {} : { shuttingDown: deps.shuttingDown }),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,
       log,
     });
-    this.#sources = new PodSources(sourceNames(config, deps.standalone === true), this.#dispatch, { clock });
-    void this.#sources.whenReady.then(() => {
-      this.#housekeeping.request();
-      this.#dispatch.retryResizes();
-    }); // cannot fail
-    this.#pleg = new Pleg({
-      ...observed,
+  }
+
+  #createPleg(): Pleg {
+    const { runtime, runtimeEvents, clock, log } = this.#deps;
+    return new Pleg({
+      ...this.#observed,
       runtime,
-      events: deps.runtimeEvents,
+      events: runtimeEvents,
       cache: this.#cache,
       onPodChanged: (uid) => this.#workers.poke(uid),
       onListed: (listed) => {
@@ -226,9 +186,15 @@ export class Kubelet {
       clock,
       log,
     });
-    this.#housekeeping = new Housekeeping({
-      ...observed,
-      ...claims,
+  }
+
+  #createHousekeeping(): Housekeeping {
+    const { runtime, volumes, probes, events, cgroups, claims, clock, log } = this.#deps;
+    const node = nodeReference(this.#config.nodeName);
+    return new Housekeeping({
+      ...this.#observed,
+      ...this.#mirroring(),
+      ...withoutUndefined({ claims, cgroups }),
       isRejected: (uid) => this.#dispatch.isRejected(uid),
       pods: this.#pods,
       sources: this.#sources,
@@ -240,13 +206,15 @@ export class Kubelet {
       probes,
       statuses: this.#statuses,
       allocations: this.#allocations,
-      ...mirroring,
-      onGarbageFailure: (err) =>
-        events.event(nodeReference(config.nodeName), 'Warning', 'ContainerGCFailed', errorMessage(err)),
-      ...(deps.cgroups === undefined ? {} : { cgroups: deps.cgroups }),
+      onGarbageFailure: (err) => events.event(node, 'Warning', 'ContainerGCFailed', errorMessage(err)),
       clock,
       log,
     });
+  }
+
+  /** Without an API server there is nowhere to put mirrors. */
+  #mirroring(): { readonly mirrors?: MirrorPods } {
+    return this.#deps.standalone === true ? {} : { mirrors: this.#mirrors };
   }
 
   /** Runs pods until `signal` aborts. Containers go on running afterwards. */
@@ -364,21 +332,14 @@ export class Kubelet {
 
   /** Images that containers have mounted as volumes, by the name they were asked for. */
   mountedImages(): string[] {
-    return this.#cache
-      .uids()
-      .flatMap((uid) => this.#cache.get(uid)?.containers ?? [])
-      .flatMap((c) => c.cri.mounts.flatMap((m) => m.image?.image ?? []));
+    const containers = this.runtimeStatuses().flatMap((status) => status.containers);
+    return containers.flatMap((c) => c.cri.mounts.flatMap((m) => m.image?.image ?? []));
   }
 
   /** The log of every container that ran when its pod was last looked at, from memory. */
   runningLogs(): RunningLog[] {
-    return this.#cache
-      .uids()
-      .flatMap((uid) =>
-        (this.#cache.get(uid)?.containers ?? [])
-          .filter((c) => c.state === 'running')
-          .map((c) => ({ containerId: c.id, logPath: c.cri.logPath })),
-      );
+    const containers = this.runtimeStatuses().flatMap((status) => status.containers);
+    return containers.filter((c) => c.state === 'running').map((c) => ({ containerId: c.id, logPath: c.cri.logPath }));
   }
 
   /** This node as the API server has it, else as it would be registered. Undefined before either is known. */
@@ -444,21 +405,5 @@ export class Kubelet {
   #withStatus(pod: Pod): Pod {
     const status = this.#statuses.get(pod.metadata?.uid ?? '');
     return status === undefined ? pod : { ...pod, status };
-  }
-
-  #nothingRuns(uid: string): boolean {
-    const status = this.#cache.get(uid);
-    if (status !== undefined) {
-      const ready = status.sandboxes.some((s) => s.state === 'SANDBOX_READY');
-      return !ready && !status.containers.some((c) => c.state === 'running');
-    }
-    const listed = this.#pleg.pods.find((p) => p.uid === uid);
-    if (listed === undefined) return true;
-    return !listed.sandboxes.some((s) => s.ready) && !listed.containers.some((c) => c.state === 'running');
-  }
-
-  #hostIps(): string[] {
-    const addresses = this.node()?.status?.addresses ?? [];
-    return addresses.filter((a) => a.type === 'InternalIP').map((a) => a.address);
   }
 }

@@ -6,6 +6,7 @@ import { claimStatusesDiffer } from '../api/resource-claims.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import { withoutUndefined } from '../core/without-undefined.ts';
 import {
   type AdmissionInput,
   admit,
@@ -30,7 +31,7 @@ import type { ResizeConditions } from './resize/resize-conditions.ts';
 import { ResizeQueue } from './resize/resize-queue.ts';
 import { type SwapSettings, swapResizeRefusal } from './resources/swap.ts';
 import { podReference } from './runtime/runtime-deps.ts';
-import { readyVerdict } from './status/conditions.ts';
+import { readinessGatesDiffer } from './status/conditions.ts';
 import type { StatusWriter } from './status/status-writer.ts';
 
 export interface PodDispatchDeps {
@@ -106,7 +107,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       },
       allocations: deps.allocations,
       conditions: deps.resizeConditions,
-      ...(deps.resizes === undefined ? {} : { resizes: deps.resizes }),
+      ...withoutUndefined({ resizes: deps.resizes }),
       clock: deps.clock,
       log: deps.log,
     });
@@ -162,8 +163,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #hold(pod: Pod, hasPlace: boolean, isBlocked: () => boolean, freshNode?: Node): void {
-    const fresh = freshNode === undefined ? {} : { freshNode };
-    this.#held.set(pod.metadata?.uid ?? '', { pod, hasPlace, isBlocked, ...fresh });
+    this.#held.set(pod.metadata?.uid ?? '', { pod, hasPlace, isBlocked, ...withoutUndefined({ freshNode }) });
   }
 
   /** A worker has stopped its pod: those that waited for it may start. */
@@ -282,8 +282,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       pressure: pressure?.() ?? [],
       shuttingDown: shuttingDown?.() ?? false,
       allowedUnsafeSysctls,
-      ...(appArmorEnabled === undefined ? {} : { appArmorEnabled }),
-      ...(declaredFeatures === undefined ? {} : { declaredFeatures }),
+      ...withoutUndefined({ appArmorEnabled, declaredFeatures }),
     };
   }
 
@@ -385,18 +384,4 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     if (!neverRan) workers.update({ type: 'kill', pod });
     requestHousekeeping();
   }
-}
-
-/** Somebody wrote a condition that a readiness gate waits for. */
-function readinessGatesDiffer(pod: Pod): boolean {
-  if ((pod.spec?.readinessGates?.length ?? 0) === 0) return false;
-  const conditions = pod.status?.conditions ?? [];
-  const containersReady = conditions.find((c) => c.type === 'ContainersReady');
-  const ready = conditions.find((c) => c.type === 'Ready');
-  const containersVerdict = {
-    status: containersReady?.status === 'True' ? ('True' as const) : ('False' as const),
-    ...(containersReady?.message === undefined ? {} : { message: containersReady.message }),
-  };
-  const wanted = readyVerdict(pod, containersVerdict, conditions);
-  return ready?.status !== wanted.status || (ready?.message ?? '') !== (wanted.message ?? '');
 }

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Pod } from '../api/pod.ts';
 import type { ReadonlyStore } from '../client/store.ts';
 import type { Clock } from '../core/clock.ts';
+import type { StaticPodSettings } from './config.ts';
 import { MIRROR_ANNOTATION, SEEN_ANNOTATION, SOURCE_ANNOTATION } from './pod-manager.ts';
 
 export type PodSourceName = 'file' | 'http' | 'api';
@@ -19,6 +20,14 @@ export interface PodChange {
 export interface PodSourceHandler {
   /** What changed, removals first, additions by creation time. Must not throw. */
   handle(changes: readonly PodChange[], source: PodSourceName): void;
+}
+
+/** The sources of a node; one without an API server has its static pods alone. */
+export function sourceNames({ path, url }: StaticPodSettings, standalone: boolean): PodSourceName[] {
+  const names: PodSourceName[] = standalone ? [] : ['api'];
+  if (path !== '') names.push('file');
+  if (url !== '') names.push('http');
+  return names;
 }
 
 /** The agent's own annotations: a change in them alone is none. */
@@ -110,7 +119,7 @@ export class PodSources {
 }
 
 /** What the difference between two states of one pod asks for, undefined for none. Pure. */
-export function operationFor(old: Pod, incoming: Pod): PodOperation | undefined {
+function operationFor(old: Pod, incoming: Pod): PodOperation | undefined {
   const [a, b] = [old.metadata ?? {}, incoming.metadata ?? {}];
   const differs =
     String(a.deletionTimestamp ?? '') !== String(b.deletionTimestamp ?? '') ||

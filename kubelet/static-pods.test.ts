@@ -12,7 +12,8 @@ import { NoApi } from '../client/no-api.ts';
 import { Store } from '../client/store.ts';
 import { DEFAULT_KUBELET_CONFIG } from './config.ts';
 import { FAKE_NODE, FakeAgent, fakePod } from './fake-agent.ts';
-import type { Kubelet, KubeletDeps } from './kubelet.ts';
+import type { Kubelet } from './kubelet.ts';
+import type { KubeletDeps } from './kubelet-deps.ts';
 
 const REAL_STEP_MS = 5;
 const DEADLINE_MS = 30_000;

@@ -1,6 +1,6 @@
 // Which addresses the node reports (spec of `--node-ip`). After the NodeAddress setter of pkg/kubelet/nodestatus.
 import { isIP } from 'node:net';
-import type { NodeAddress } from '../../api/kinds.ts';
+import type { Node, NodeAddress } from '../../api/kinds.ts';
 import { AgentError } from '../../core/errors.ts';
 import { isUsableNodeIp } from '../../host/network-interfaces.ts';
 
@@ -13,25 +13,6 @@ export interface AddressSources {
 }
 
 const UNSPECIFIED = ['0.0.0.0', '::'];
-
-/**
- * Reads `--node-ip`: one address or a dual-stack pair; unreadable entries are left out.
- * @throws {AgentError} CONFIG_INVALID
- */
-export function parseNodeIps(flag: string): string[] {
-  const ips = flag
-    .split(',')
-    .map((s) => s.trim())
-    .filter((s) => isIP(s) !== 0);
-  const sameFamily = ips.length === 2 && isIP(ips[0]!) === isIP(ips[1]!);
-  const unspecified = ips.length === 2 && ips.some((ip) => UNSPECIFIED.includes(ip));
-  if (ips.length > 2 || sameFamily || unspecified) {
-    throw new AgentError(`--node-ip=${flag}: must contain either a single IP or a dual-stack pair of IPs`, {
-      code: 'CONFIG_INVALID',
-    });
-  }
-  return ips;
-}
 
 /**
  * `externalCloud`: without a wanted address the name alone is reported, until the cloud controller manager knows more.
@@ -71,4 +52,10 @@ function checkNodeIp(ip: string, local: readonly string[]): void {
   if (!local.includes(ip)) {
     throw new AgentError(`node IP: "${ip}" not found in the host's network interfaces`, { code: 'NODE_ADDRESS' });
   }
+}
+
+/** Addresses at which the nodes reach each other, the preferred family first; none before the Node is known. */
+export function internalIps(node: Node | undefined): string[] {
+  const addresses = node?.status?.addresses ?? [];
+  return addresses.filter((a) => a.type === 'InternalIP').map((a) => a.address);
 }

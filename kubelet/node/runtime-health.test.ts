@@ -2,7 +2,6 @@ import { expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { StatusResponse, VersionResponse } from '../../cri/gen/messages.ts';
-import { computeAddresses, parseNodeIps } from './node-address.ts';
 import { RuntimeHealth } from './runtime-health.ts';
 
 const version: VersionResponse = {
@@ -65,26 +64,4 @@ test('starting: asked again soon until the network is ready; later an outage is 
   stop.abort();
   await ended;
   expect(clock.sleeping).toBe(0);
-});
-
-const sources = {
-  local: ['127.0.0.1', '10.0.0.1', '10.0.0.2', 'fd00::1'],
-  lookup: async () => ['127.0.1.1', '10.0.0.2'],
-  defaultRoute: async (family: 4 | 6) => (family === 4 ? '10.0.0.1' : undefined),
-};
-
-test('addresses: given, by name, by default route', async () => {
-  const ipsOf = async (nodeIps: string[], from = sources) =>
-    (await computeAddresses('n1', nodeIps, from)).map((a) => a.address);
-  expect(await ipsOf(['10.0.0.1', 'fd00::1'])).toEqual(['10.0.0.1', 'fd00::1', 'n1']);
-  expect(await ipsOf([])).toEqual(['10.0.0.2', 'n1']);
-  expect(await ipsOf([], { ...sources, lookup: async () => [] })).toEqual(['10.0.0.1', 'n1']);
-  await expect(ipsOf(['10.9.9.9'])).rejects.toThrow(`node IP: "10.9.9.9" not found in the host's network interfaces`);
-  await expect(ipsOf(['127.0.0.1'])).rejects.toMatchObject({ code: 'NODE_ADDRESS' });
-});
-
-test('--node-ip', () => {
-  expect(parseNodeIps(' 10.0.0.1, nonsense')).toEqual(['10.0.0.1']);
-  expect(() => parseNodeIps('10.0.0.1,10.0.0.2')).toThrow(/dual-stack pair/);
-  expect(() => parseNodeIps('0.0.0.0,fd00::1')).toThrow(/dual-stack pair/);
 });

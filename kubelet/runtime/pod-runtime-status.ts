@@ -55,3 +55,11 @@ export interface RuntimePod {
 export function findContainer(status: PodRuntimeStatus | undefined, name: string): RuntimeContainer | undefined {
   return status?.containers.find((c) => c.name === name);
 }
+
+/** No ready sandbox and no running container. Of a pod that the runtime has nothing of, too. */
+export function nothingRuns(pod: PodRuntimeStatus | RuntimePod | undefined): boolean {
+  if (pod === undefined) return true;
+  const isReady = (s: PodRuntimeStatus['sandboxes'][number] | RuntimePod['sandboxes'][number]) =>
+    'ready' in s ? s.ready : s.state === 'SANDBOX_READY';
+  return !pod.sandboxes.some(isReady) && !pod.containers.some((c) => c.state === 'running');
+}

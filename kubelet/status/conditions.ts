@@ -2,6 +2,7 @@
 // pkg/kubelet/status/generate.go.
 import { formatTime } from '../../api/meta.ts';
 import type { Container, ContainerStatus, Pod, PodCondition, PodPhase } from '../../api/pod.ts';
+import { withoutUndefined } from '../../core/without-undefined.ts';
 import { decideSandbox } from '../runtime/compute-actions.ts';
 import { findContainer, type PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
 import { isSidecar, matchRestartRule } from '../runtime/restart-policy.ts';
@@ -140,6 +141,20 @@ export function readyVerdict(pod: Pod, containersReady: Verdict, foreign: readon
   }
   if (messages.length === 0) return TRUE;
   return { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
+}
+
+/** The Ready condition of `pod` is not what its readiness gates make of it: somebody wrote a condition they wait for. */
+export function readinessGatesDiffer(pod: Pod): boolean {
+  if ((pod.spec?.readinessGates?.length ?? 0) === 0) return false;
+  const conditions = pod.status?.conditions ?? [];
+  const containersReady = conditions.find((c) => c.type === 'ContainersReady');
+  const ready = conditions.find((c) => c.type === 'Ready');
+  const verdict: Verdict = {
+    status: containersReady?.status === 'True' ? 'True' : 'False',
+    ...withoutUndefined({ message: containersReady?.message }),
+  };
+  const wanted = readyVerdict(pod, verdict, conditions);
+  return ready?.status !== wanted.status || (ready?.message ?? '') !== (wanted.message ?? '');
 }
 
 /** The end of one container may start all of them anew (KEP-5532). */
