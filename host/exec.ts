@@ -1,6 +1,6 @@
 // Processes without a shell: an argument array, input on stdin, a timeout. The one way in which this program starts
 // other programs; tests hand in a recorder.
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { linkedSignal } from '../core/abort.ts';
 import { AgentError } from '../core/errors.ts';
 
@@ -29,13 +29,30 @@ export interface ExecResult {
 export type Exec = (program: string, args: readonly string[], opts?: ExecOptions) => Promise<ExecResult>;
 
 export const systemExec: Exec = async (program, args, opts = {}) => {
+  return await conversation(startProcess(program, args, opts), opts);
+};
+
+/** The end of it, or that it could not be started, is told by `conversation`. */
+export function startProcess(
+  program: string,
+  args: readonly string[],
+  { env, cwd }: Pick<ExecOptions, 'env' | 'cwd'> = {},
+): ChildProcessWithoutNullStreams {
+  return spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(env === undefined ? {} : { env }),
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+}
+
+/** Feeds `input` to a process that was just started, or waits for it, and listens to its end. @throws as an Exec does. */
+export async function conversation(
+  child: ChildProcessWithoutNullStreams,
+  opts: Omit<ExecOptions, 'env' | 'cwd'>,
+): Promise<ExecResult> {
+  const [program = '', ...args] = child.spawnargs;
   using limit = linkedSignal(opts.signal, opts.timeoutMs ?? 30_000);
   const maxBytes = opts.maxOutputBytes ?? 1 << 20;
-  const child = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    ...(opts.env === undefined ? {} : { env: opts.env }),
-    ...(opts.cwd === undefined ? {} : { cwd: opts.cwd }),
-  });
   const kill = () => child.kill('SIGKILL');
   limit.signal.addEventListener('abort', kill, { once: true });
   if (limit.signal.aborted) kill();
@@ -67,7 +84,7 @@ export const systemExec: Exec = async (program, args, opts = {}) => {
   } finally {
     limit.signal.removeEventListener('abort', kill);
   }
-};
+}
 
 /** @throws {AgentError} EXEC_STATUS with stderr when the program ends with another code than 0. */
 export async function execOk(

@@ -1,0 +1,69 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ReadyExec } from './ready-exec.ts';
+
+const SHELL = { program: 'sh', args: ['-c', 'read line; echo "$$ $line"'] };
+let ready: ReadyExec;
+
+beforeEach(() => {
+  ready = new ReadyExec(SHELL);
+});
+afterEach(() => ready[Symbol.dispose]());
+
+async function say(line: string): Promise<{ pid: number; line: string }> {
+  const { code, stdout } = await ready.exec(SHELL.program, SHELL.args, { input: `${line}\n` });
+  expect(code).toBe(0);
+  const [pid, said] = stdout.trim().split(' ');
+  return { pid: Number(pid), line: said! };
+}
+
+/** Pids of shells of this process that wait. */
+async function waiting(): Promise<number[]> {
+  const childrenOf = (tid: string) => readFile(`/proc/self/task/${tid}/children`, 'utf8').catch(() => '');
+  const lists = await Promise.all((await readdir('/proc/self/task')).map(childrenOf));
+  const pids = lists.flatMap((list) => list.split(' ').filter((pid) => pid !== ''));
+  const isOurs = async (pid: string) =>
+    (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes('read line');
+  const ours = await Promise.all(pids.map(async (pid) => ((await isOurs(pid)) ? [Number(pid)] : [])));
+  return ours.flat();
+}
+
+test('the next process waits when the last one has ended, and is the one that answers', async () => {
+  expect(await waiting()).toEqual([]);
+  expect((await say('first')).line).toBe('first');
+  const pids = await vi.waitUntil(async () => {
+    const found = await waiting();
+    return found.length > 0 && found;
+  });
+  expect(await say('second')).toEqual({ pid: pids[0], line: 'second' });
+});
+
+test('one that somebody ended is made up for', async () => {
+  await say('first');
+  const [pid] = await vi.waitUntil(async () => {
+    const found = await waiting();
+    return found.length > 0 && found;
+  });
+  process.kill(pid!, 'SIGKILL');
+  await vi.waitUntil(async () => (await waiting()).length === 0);
+  expect((await say('second')).line).toBe('second');
+});
+
+test('other commands pass through', async () => {
+  expect((await ready.exec('sh', ['-c', 'echo other'])).stdout).toBe('other\n');
+  expect(await waiting()).toEqual([]);
+  await expect(ready.exec('no-such-program', [])).rejects.toMatchObject({ code: 'EXEC_NOT_FOUND' });
+});
+
+test('none waits after dispose', async () => {
+  await say('first');
+  ready[Symbol.dispose]();
+  await vi.waitUntil(async () => (await waiting()).length === 0);
+  await say('second');
+  expect(await waiting()).toEqual([]);
+});
+
+test('a run that takes too long is ended as with any other', async () => {
+  using slow = new ReadyExec({ program: 'sleep', args: ['60'] });
+  await expect(slow.exec('sleep', ['60'], { timeoutMs: 50 })).rejects.toMatchObject({ code: 'EXEC_TIMEOUT' });
+});
