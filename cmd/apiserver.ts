@@ -17,6 +17,7 @@ import { parseGoDuration } from '../core/parse-duration.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { createExtensions } from './apiserver/extensions.ts';
 import { certificatesOptions, type SigningFlags } from './apiserver/signing.ts';
+import { wholeNumber } from './options.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
 
@@ -108,7 +109,7 @@ export function addCommand(program: Command): void {
 }
 
 /** Serves until `signal` aborts. @throws {AgentError} for files that cannot be read and a port that is taken. */
-export async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSignal): Promise<void> {
+async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSignal): Promise<void> {
   const clock = systemClock;
   const clientCa = await readFlagFile('client-ca-file', flags.clientCaFile);
   const advertiseAddress = flags.advertiseAddress ?? flags.bindAddress;
@@ -202,12 +203,4 @@ function goDuration(text: string): number {
   const ms = parseGoDuration(text);
   if (ms !== undefined && ms >= 1000) return ms;
   throw new InvalidArgumentError('expected a duration of at least 1s, such as 8760h or 90m.');
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}.`);
-  };
 }

@@ -7,9 +7,10 @@ import { parseAgentConfig, systemDeps } from './config/parse.ts';
 import { examine } from './doctor-checks.ts';
 import { type DoctorOptions, type Finding, finding } from './doctor-finding.ts';
 import { systemHost } from './doctor-host.ts';
+import { type OutputFormat, outputOption } from './options.ts';
 
 interface DoctorFlags {
-  readonly output: string;
+  readonly output: OutputFormat;
   readonly config?: string;
   readonly configDir?: string;
   readonly containerRuntimeEndpoint?: string;
@@ -37,7 +38,7 @@ export function addCommand(program: Command): void {
     .option('--cert-dir <dir>', 'directory of the certificates (default /var/lib/kubelet/pki)')
     .option('--root-dir <dir>', 'directory of the pods (default /var/lib/kubelet)')
     .option('--hostname-override <name>', 'name of the node (default: the host name)')
-    .option('-o, --output <format>', 'json or text', 'text')
+    .addOption(outputOption())
     .addHelpText('after', '\nExits with 1 when a node could not run; what only limits a node is a warning.')
     .action(async (flags: DoctorFlags) => {
       const findings = await diagnose(flags);

@@ -1,9 +1,8 @@
 // `nodelet lab`: a cluster on this machine.
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from '../api/meta.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
@@ -14,12 +13,15 @@ import { RestClient } from '../client/rest.ts';
 import { systemClock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
+import { withoutUndefined } from '../core/without-undefined.ts';
 import { systemExec } from '../host/exec.ts';
+import { execInherited } from '../host/exec-inherited.ts';
 import { Lab } from '../lab/lab.ts';
 import { preflight } from '../lab/preflight.ts';
 import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
 import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
+import { type OutputFormat, outputOption, wholeNumber } from './options.ts';
 import { stopSignal, surviveLostOutput, untilStopped } from './signals.ts';
 
 const PROGRAM = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
@@ -53,18 +55,16 @@ export function addCommand(program: Command): void {
     lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
 
   add('up', 'Bring up a lab. Runs in the foreground and takes it down on Ctrl-C, unless --detach is given.')
-    .option('--nodes <n>', 'how many nodes', count, 2)
-    .option('--port <port>', 'port of the API server', port, 6443)
+    .option('--nodes <n>', 'how many nodes', wholeNumber(1, 200), 2)
+    .option('--port <port>', 'port of the API server', wholeNumber(1, 65_535), 6443)
     .option('--detach', 'return when all nodes are Ready and leave the lab running')
     .option('--proxy-mode <mode>', 'iptables or nftables (handed to the agents)')
     .option('--network-backend <backend>', 'vxlan, host-gw or none (handed to the agents)')
     .option('--feature-gates <gates>', 'e.g. Name=true,Other=false (handed to the agents)')
-    .option('--v <level>', 'log verbosity of the agents, 0 to 10', verbosity)
+    .option('--v <level>', 'log verbosity of the agents, 0 to 10', wholeNumber(0, 10))
     .option('--apiserver-arg <flag>', 'a further flag for the API server; may be repeated', collect, [])
     .action(up);
-  add('status', 'Show the API server and the nodes.')
-    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'))
-    .action(status);
+  add('status', 'Show the API server and the nodes.').addOption(outputOption()).action(status);
   add('down', 'Take the lab down and remove everything it made.').action(down);
   add('load <image.tar>', 'Import an image archive (docker save, or OCI) into the nodes.')
     .option('--node <name>', 'only into this node')
@@ -123,12 +123,7 @@ async function up(flags: UpFlags): Promise<void> {
     {
       nodes: flags.nodes,
       port: flags.port,
-      agentOptions: {
-        ...(proxyMode === undefined ? {} : { proxyMode }),
-        ...(networkBackend === undefined ? {} : { networkBackend }),
-        ...(featureGates === undefined ? {} : { featureGates }),
-        ...(v === undefined ? {} : { verbosity: v }),
-      },
+      agentOptions: withoutUndefined({ proxyMode, networkBackend, featureGates, verbosity: v }),
       apiserverArguments: flags.apiserverArg,
       prepareCluster: () => grantNodeRights(dir),
     },
@@ -175,7 +170,7 @@ async function load(tar: string, opts: DirOption & { node?: string }): Promise<v
   await labIn(opts.dir).load(file, opts.node, stopSignal());
 }
 
-async function status(opts: DirOption & { output: string }): Promise<void> {
+async function status(opts: DirOption & { output: OutputFormat }): Promise<void> {
   const now = await currentStatus(path.resolve(opts.dir));
   console.log(opts.output === 'json' ? JSON.stringify(now, null, 2) : formatLabStatus(now));
 }
@@ -189,14 +184,8 @@ async function currentStatus(dir: string): Promise<LabStatus> {
 async function kubectl(args: readonly string[], opts: DirOption): Promise<void> {
   const dir = path.resolve(opts.dir);
   await readLabState(dir);
-  const child = spawn('kubectl', args, {
-    stdio: 'inherit',
-    env: { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig') },
-  });
-  process.exitCode = await new Promise<number>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => resolve(code ?? 1));
-  });
+  const env = { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig') };
+  process.exitCode = await execInherited('kubectl', args, env);
 }
 
 function labIn(dir: string, progress: Progress = createProgress(process.stdout, systemClock)): Lab {
@@ -228,15 +217,4 @@ async function deleteNode(client: ApiClient, name: string): Promise<void> {
   }
 }
 
-function wholeNumber(text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}.`);
-  }
-  return value;
-}
-
-const count = (text: string): number => wholeNumber(text, 1, 200);
-const port = (text: string): number => wholeNumber(text, 1, 65_535);
-const verbosity = (text: string): number => wholeNumber(text, 0, 10);
 const collect = (value: string, all: readonly string[]): string[] => [...all, value];

@@ -1,5 +1,4 @@
 // Does what `nodelet network status` was asked for: reads kernel and API server, probes the peers, prints.
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Node } from '../api/kinds.ts';
@@ -20,6 +19,7 @@ import { systemClock } from '../core/clock.ts';
 import { errnoOf, errorMessage } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import { systemExec } from '../host/exec.ts';
+import { execInherited } from '../host/exec-inherited.ts';
 import { existingNetns } from './named-netns.ts';
 import type { NetworkStatusFlags } from './network-status.ts';
 import { stopSignal } from './signals.ts';
@@ -82,9 +82,5 @@ async function runInside(netns: string): Promise<number> {
   const at = args.findIndex((a) => a === '--netns' || a.startsWith('--netns='));
   args.splice(at, args[at] === '--netns' ? 2 : 1);
   const command = ['netns', 'exec', netns, process.execPath, ...process.execArgv, script, ...args];
-  const child = spawn('ip', command, { stdio: 'inherit' });
-  return await new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => resolve(code ?? 1));
-  });
+  return await execInherited('ip', command);
 }

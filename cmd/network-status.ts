@@ -1,13 +1,14 @@
 // `nodelet network status`: this node's part of the pod network, and whether the others answer. What it does is in
 // cni/status and is loaded when it is asked for.
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { type OutputFormat, outputOption, wholeNumber } from './options.ts';
 
 export interface NetworkStatusFlags {
   readonly kubeconfig?: string;
   readonly netns?: string;
   readonly subnetFile: string;
   readonly timeoutMs: number;
-  readonly output: 'text' | 'json';
+  readonly output: OutputFormat;
 }
 
 const NOTES = `
@@ -32,18 +33,11 @@ export function addNetworkStatusCommand(network: Command): void {
     .option('--kubeconfig <file>', 'where to ask for the Nodes', process.env.KUBECONFIG)
     .option('--netns <name>', 'run in this named network namespace')
     .option('--subnet-file <file>', 'where the node keeps its subnet', '/run/flannel/subnet.env')
-    .option('--timeout-ms <ms>', 'how long a peer has to answer', milliseconds, 2_000)
-    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'))
+    .option('--timeout-ms <ms>', 'how long a peer has to answer', wholeNumber(10, 60_000), 2_000)
+    .addOption(outputOption())
     .addHelpText('after', NOTES)
     .action(async (flags: NetworkStatusFlags) => {
       const { runNetworkStatus } = await import('./network-status-run.ts');
       process.exitCode = await runNetworkStatus(flags);
     });
-}
-
-function milliseconds(text: string): number {
-  if (!/^\d+$/.test(text) || Number(text) < 10 || Number(text) > 60_000) {
-    throw new InvalidArgumentError('expected a number of milliseconds from 10 to 60000');
-  }
-  return Number(text);
 }

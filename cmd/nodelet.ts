@@ -18,13 +18,24 @@ const modules: Readonly<Record<string, () => Promise<{ readonly addCommand: AddC
   version: () => import('./version.ts'),
 };
 
-export async function main(argv: readonly string[]): Promise<number> {
+const FIRST_STEPS = `
+  nodelet lab up                    a cluster on this machine, to try things out
+  nodelet doctor                    what this host lacks to be a node, and the command that mends it
+  nodelet agent --kubeconfig=…      this host as a node of a cluster
+  nodelet COMMAND --help            what a command takes
+
+A command that cannot go on prints what is at fault and what to do, and ends with 1; docs/errors.md lists all errors.`;
+
+async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('nodelet')
     .description('The node of a Kubernetes cluster in one daemon: kubelet, service proxy and pod network.')
     .version(versionText(), '--version')
     .exitOverride()
     .enablePositionalOptions()
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({ showGlobalOptions: true })
+    // Before the commands are added, which take it over.
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'nodelet: ')) })
+    .addHelpText('after', FIRST_STEPS);
   const named = modules[argv[0] ?? ''];
   // For help on everything, all modules say what they have; else only the one that is asked for is loaded.
   const wanted = named === undefined ? [...new Set(Object.values(modules))] : [named];

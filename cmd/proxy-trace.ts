@@ -1,6 +1,7 @@
 // `nodelet proxy trace`: which rules a connection meets, and where it can arrive. What it does is in proxy/trace and is
 // loaded when it is asked for.
 import { type Command, Option } from 'commander';
+import { type OutputFormat, outputOption } from './options.ts';
 
 export interface TraceFlags {
   readonly to?: string;
@@ -8,7 +9,7 @@ export interface TraceFlags {
   readonly protocol?: 'tcp' | 'udp' | 'sctp';
   readonly kubeconfig?: string;
   readonly netns?: string;
-  readonly output: 'text' | 'json';
+  readonly output: OutputFormat;
 }
 
 const NOTES = `
@@ -47,7 +48,7 @@ export function addTraceCommand(proxy: Command): void {
     )
     .option('--kubeconfig <file>', 'where to ask for the Service', process.env.KUBECONFIG)
     .option('--netns <name>', 'look into this named network namespace')
-    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'))
+    .addOption(outputOption())
     .addHelpText('after', NOTES)
     .action(async (service: string | undefined, flags: TraceFlags) => {
       const { runTrace } = await import('./proxy-trace-run.ts');

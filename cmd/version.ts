@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from 'commander';
+import { type OutputFormat, outputOption } from './options.ts';
 
 /** The Kubernetes release whose behaviour this is; also what the node reports as kubeletVersion. */
 export const KUBERNETES_VERSION = 'v1.36.0';
@@ -38,8 +39,8 @@ export function addCommand(program: Command): void {
   program
     .command('version')
     .description('Print the version, the commit, the Kubernetes release that it follows and the Node.js version.')
-    .option('-o, --output <format>', 'json, or text', 'text')
-    .action((opts: { output: string }) => {
+    .addOption(outputOption())
+    .action((opts: { output: OutputFormat }) => {
       const facts = {
         version: versionText(),
         commit: commit() ?? 'unknown',
