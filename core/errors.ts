@@ -26,7 +26,7 @@ export class AgentError extends Error {
   }
 }
 
-/** True for an AgentError, with this code when one is given. Works across `instanceof` boundaries by shape. */
+/** True for an AgentError, with this code when one is given. */
 export function isAgentError(err: unknown, code?: string): err is AgentError {
   return err instanceof AgentError && (code === undefined || err.code === code);
 }

@@ -1,5 +1,5 @@
 // Structured logs: pino, JSON lines on a file descriptor, one child per component. No transport threads: they cost
-// 10 MB of RSS each; a terminal is served by a small formatter in cmd/.
+// 10 MB of RSS each; who wants klog's form instead hands in the destination of text-log.ts.
 import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 
 export type Logger = PinoLogger;

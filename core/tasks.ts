@@ -1,6 +1,6 @@
 // Long tasks of a program that live and end together.
 import { linkedSignal } from './abort.ts';
-import { AgentError } from './errors.ts';
+import { AgentError, errorMessage } from './errors.ts';
 
 export type Task = (signal: AbortSignal) => Promise<void>;
 
@@ -18,7 +18,7 @@ export async function runTasks(signal: AbortSignal, tasks: Readonly<Record<strin
       if (!group.signal.aborted) first ??= new AgentError(`task ${name} ended early`, { code: 'TASK_ENDED' });
     } catch (cause) {
       if (!group.signal.aborted || !isAbort(cause)) {
-        first ??= new AgentError(`task ${name} failed: ${messageOf(cause)}`, { code: 'TASK_FAILED', cause });
+        first ??= new AgentError(`task ${name} failed: ${errorMessage(cause)}`, { code: 'TASK_FAILED', cause });
       }
     } finally {
       group.abort();
@@ -30,8 +30,4 @@ export async function runTasks(signal: AbortSignal, tasks: Readonly<Record<strin
 
 function isAbort(err: unknown): boolean {
   return err instanceof Error && (err.name === 'AbortError' || err.name === 'TimeoutError');
-}
-
-function messageOf(err: unknown): string {
-  return err instanceof Error ? err.message : String(err);
 }

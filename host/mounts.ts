@@ -2,7 +2,7 @@
 // about 2 ms here, so nothing on the usual path of a pod start may need one (docs/decisions/0010).
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, errorMessage } from '../core/errors.ts';
 import { type DeviceMount, formatAndMount } from './disk.ts';
 import { type Exec, execOk } from './exec.ts';
 
@@ -103,7 +103,7 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     try {
       await execOk(exec, program, args, { timeoutMs, ...(signal === undefined ? {} : { signal }) });
     } catch (cause) {
-      throw new AgentError(`${(cause as Error).message}`, { code, cause, retryable: true });
+      throw new AgentError(errorMessage(cause), { code, cause, retryable: true });
     }
   };
   const mountNew = (type: string, options: string, dir: string, signal?: AbortSignal) =>

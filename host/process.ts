@@ -6,7 +6,7 @@ import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errnoOf } from '../core/errors.ts';
+import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -57,7 +57,7 @@ export async function spawnDetached(
     return { identity, ready: (signal) => waitReady(program, readyPipe, exited, opts.logFile, signal) };
   } catch (cause) {
     if (cause instanceof AgentError) throw cause;
-    throw new AgentError(`cannot start ${program}: ${(cause as Error).message}`, { code: 'EXEC_FAILED', cause });
+    throw new AgentError(`cannot start ${program}: ${errorMessage(cause)}`, { code: 'EXEC_FAILED', cause });
   } finally {
     closeSync(log);
   }

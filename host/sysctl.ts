@@ -1,7 +1,7 @@
 // Kernel parameters under /proc/sys. Those under net/ belong to the network namespace of the calling process.
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { AgentError, errnoOf } from '../core/errors.ts';
+import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 
 /** Reads and writes by name, e.g. `net/ipv4/ip_forward`. */
 export interface Sysctl {
@@ -28,7 +28,7 @@ export function procSysctl(root = '/proc/sys'): Sysctl {
       await writeFile(path.join(root, name), value);
       return true;
     } catch (cause) {
-      throw new AgentError(`cannot set ${name.replaceAll('/', '.')} to ${value}: ${(cause as Error).message}`, {
+      throw new AgentError(`cannot set ${name.replaceAll('/', '.')} to ${value}: ${errorMessage(cause)}`, {
         code: 'SYSCTL_REFUSED',
         cause,
         hint: 'run as root, with /proc/sys writable',

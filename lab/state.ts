@@ -3,7 +3,7 @@
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errnoOf } from '../core/errors.ts';
+import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 import { writeFileAtomic } from '../host/files.ts';
 import { identifyProcess, isRunning, type ProcessIdentity } from '../host/process.ts';
 
@@ -60,7 +60,7 @@ export async function findLabState(dir: string): Promise<LabState | undefined> {
     return state;
   } catch (err) {
     if (errnoOf(err) === 'ENOENT') return undefined;
-    throw new AgentError(`cannot read ${stateFile(dir)}: ${(err as Error).message}`, {
+    throw new AgentError(`cannot read ${stateFile(dir)}: ${errorMessage(err)}`, {
       code: 'LAB_STATE_INVALID',
       cause: err,
       hint: 'it was written by another version, or changed by hand',

@@ -1,9 +1,9 @@
 // What the kernel keeps for the proxy: its table of connections, and the process itself when memory runs out.
-import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { aborted } from '../../core/abort.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
+import { setOomScore } from '../../host/process-limits.ts';
 import { procSysctl } from '../../host/sysctl.ts';
 import { setConntrackSysctls } from '../../proxy/conntrack-sysctls.ts';
 import type { AgentContext } from './shared.ts';
@@ -35,8 +35,8 @@ async function limitConnections({ config, sysctl, log }: Context): Promise<boole
 async function limitProcess({ config, log }: Context): Promise<void> {
   if (config.parts.has('kubelet')) return; // the process is the kubelet's, which has a setting of its own
   try {
-    await writeFile('/proc/self/oom_score_adj', String(config.proxy.oomScoreAdj));
+    await setOomScore(config.proxy.oomScoreAdj);
   } catch (err) {
-    log.info({ cause: errorMessage(err) }, 'the score for when memory runs out cannot be set');
+    log.info({ cause: errorMessage(err) }, 'a limit of the process is left');
   }
 }

@@ -1,6 +1,7 @@
 // The endpoints that show figures: /stats/summary and all of /metrics. What renders them is loaded with the first scrape.
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
+import { errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Registry } from '../../core/metrics.ts';
 import type { Call, Handlers } from '../server/endpoints.ts';
@@ -32,7 +33,7 @@ export function figureEndpoints(deps: FigureEndpointsDeps): Handlers {
         const summary = isReduced(call.query) ? await stats.reducedSummary() : await stats.summary();
         await send(call, JSON.stringify(summary, null, 1), 'application/json');
       } catch (err) {
-        throw new HttpError(500, `Internal Error: ${(err as Error).message}`);
+        throw new HttpError(500, `Internal Error: ${errorMessage(err)}`);
       }
     },
     metrics: async (call) => send(call, await own.metrics(), own.contentType),

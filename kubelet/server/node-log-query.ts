@@ -1,5 +1,6 @@
 // The query of /logs/?query=…: which services or which file of the node, and what of them. Pure.
 // After pkg/kubelet/kubelet_server_journal.go.
+import { errorMessage } from '../../core/errors.ts';
 import { HttpError } from './http-error.ts';
 
 export interface NodeLogQuery {
@@ -94,7 +95,7 @@ function faultOfPattern(pattern: string): string | undefined {
     new RegExp(pattern);
     return undefined;
   } catch (err) {
-    return `error parsing regexp: ${(err as Error).message}`;
+    return `error parsing regexp: ${errorMessage(err)}`;
   }
 }
 

@@ -1,5 +1,6 @@
 // How much memory of each NUMA node is given away, to whom, and which nodes serve containers together. Pure. After
 // pkg/kubelet/cm/memorymanager/state and policy_static.go.
+import { errorMessage } from '../../../core/errors.ts';
 import type { NumaNode } from '../../../host/cpu-topology.ts';
 
 /** Bytes. */
@@ -122,7 +123,7 @@ export function machineFault(stored: MachineMemory, entries: MemoryEntries, empt
       try {
         for (const block of blocks) expected = taking(expected, block);
       } catch (err) {
-        return `(pod: ${uid}, container: ${name}) ${(err as Error).message}`;
+        return `(pod: ${uid}, container: ${name}) ${errorMessage(err)}`;
       }
     }
   }
