@@ -70,6 +70,8 @@ export interface KubeletConfig {
   readonly singleProcessOomKill?: boolean;
   /** Gate MemoryQoS: counts on cgroup v2. */
   readonly memoryQos?: Pick<MemoryQosSettings, 'throttlingFactor' | 'reserves'>;
+  /** Gate QOSReserved: how much of the memory that pods ask for is kept from those of lower classes, 0 to 100. */
+  readonly qosReservedMemoryPercent?: number;
   readonly staticPods: StaticPodSettings;
   /** CPUs, memory and NUMA nodes for containers alone. */
   readonly managers: ManagerSettings;

@@ -1,6 +1,7 @@
 // The cgroups of pods and of the node, wired: who makes them, and what they are limited to.
 import type { Pod } from '../../api/pod.ts';
 import { aborted } from '../../core/abort.ts';
+import { errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import { CgroupFs, type CgroupHierarchies, type CgroupTree, refuseMissingControllers } from '../../host/cgroup.ts';
 import type { MachineInfo } from '../../host/machine.ts';
@@ -13,6 +14,7 @@ import { NodeCgroups } from '../../kubelet/resources/node-cgroups.ts';
 import { expandSlice, PodCgroups } from '../../kubelet/resources/pod-cgroup.ts';
 import { nodeReference } from '../../kubelet/runtime/runtime-deps.ts';
 import type { AgentContext } from './shared.ts';
+import { createSystemGroups } from './system-groups-part.ts';
 
 export interface CgroupsPartInput {
   readonly machine: MachineInfo;
@@ -20,17 +22,22 @@ export interface CgroupsPartInput {
   readonly observe: CgroupObserver;
   readonly hasUnlimitedCpus: (pod: Pod) => boolean;
   readonly memoryQos?: MemoryQosSettings;
+  /** What is not reserved for the system, bytes. */
+  readonly allPodsMemoryBytes: number;
 }
 
 export interface CgroupsPart {
   readonly cgroups: PodCgroups;
-  readonly task: Task;
+  readonly tasks: Readonly<Record<string, Task>>;
 }
+
+/** How often the groups of the QoS classes are written again (pkg/kubelet/cm periodicQOSCgroupUpdateInterval). */
+const REFRESH_MS = 60_000;
 
 /** Makes the groups of the QoS classes. @throws {AgentError} CGROUP_MISSING, CGROUP_WRITE_FAILED, RESERVED_CGROUP_FAILED, DBUS_UNREACHABLE */
 export async function createCgroupsPart(
   ctx: AgentContext,
-  { machine, hierarchies, observe, hasUnlimitedCpus, memoryQos }: CgroupsPartInput,
+  { machine, hierarchies, observe, hasUnlimitedCpus, memoryQos, allPodsMemoryBytes }: CgroupsPartInput,
 ): Promise<CgroupsPart> {
   const { config, clock, log, recorder } = ctx;
   const { kubelet: settings, node } = config;
@@ -39,6 +46,7 @@ export async function createCgroupsPart(
   const fs = new CgroupFs(hierarchies);
   const tree = observedCgroups(driver === 'systemd' ? await systemdTree(fs) : fs, observe);
   const hugepageSizes = machine.hugePages.map((h) => hugepageSizeName(h.pageBytes));
+  const { qosReservedMemoryPercent: percent } = settings;
   const cgroups = new PodCgroups(
     {
       cgroupsPerQos: settings.cgroupsPerQOS,
@@ -50,6 +58,7 @@ export async function createCgroupsPart(
       hugepageSizes,
       hasUnlimitedCpus,
       ...(memoryQos === undefined ? {} : { memoryQos }),
+      ...(percent === undefined ? {} : { qosReserved: { percent, allocatableBytes: allPodsMemoryBytes } }),
     },
     { fs: tree, log },
   );
@@ -75,11 +84,20 @@ export async function createCgroupsPart(
     { tree, fs, events: recorder, node: nodeReference(config.nodeName), clock, log },
   );
   await nodeCgroups.enforceReserved();
-  const task = async (signal: AbortSignal) => {
+  const enforce: Task = async (signal) => {
     await nodeCgroups.run(signal);
     await aborted(signal); // set once; it ends with the others
   };
-  return { cgroups, task };
+  const refresh: Task = async (signal) => {
+    while (!signal.aborted) {
+      await clock.sleep(REFRESH_MS, signal);
+      await cgroups.refreshLevels().catch((err: unknown) => {
+        log.info({ cause: errorMessage(err) }, 'the groups of the QoS classes could not be written');
+      });
+    }
+  };
+  const tasks = { 'node cgroups': enforce, 'QoS cgroups': refresh, 'system cgroups': createSystemGroups(ctx, fs) };
+  return { cgroups, tasks };
 }
 
 /** 2097152 → `2MB`, as cgroupfs calls its files. */

@@ -17,13 +17,15 @@ export interface HostRules {
 /** @throws {AgentError} CGROUP_V1, SWAP_ON, or CONFIG_INVALID for what cgroup v1 cannot do. */
 export function refuseUnfitHost(host: HostFacts, rules: HostRules): void {
   if (host.cgroupVersion === 1 && rules.failCgroupV1) {
-    throw new AgentError('this host uses cgroup v1, which kubelet v1.36 refuses', {
+    const why = 'cgroup v1 support is unsupported and will be removed in a future release';
+    throw new AgentError(`kubelet is configured to not run on a host using cgroup v1. ${why}`, {
       code: 'CGROUP_V1',
       hint: 'move the host to cgroup v2, or set failCgroupV1: false in the KubeletConfiguration',
     });
   }
   if (host.swapBytes > 0 && rules.failSwapOn) {
-    throw new AgentError('running with swap on is not supported', {
+    const remedy = 'please disable swap or set --fail-swap-on flag to false';
+    throw new AgentError(`running with swap on is not supported, ${remedy}`, {
       code: 'SWAP_ON',
       hint: 'switch it off (swapoff -a), or set failSwapOn: false in the KubeletConfiguration',
     });

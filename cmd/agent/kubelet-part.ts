@@ -41,7 +41,7 @@ import { createNodeStatusPart } from './node-status-part.ts';
 import { createObservers } from './observers.ts';
 import { createPodRuntime } from './pod-runtime-part.ts';
 import { createPodResourcesPart } from './podresources-part.ts';
-import { allocatableMemory, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
+import { allocatableMemory, allPodsLimits, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
 import { prepareRootDir } from './root-dir.ts';
 import { connectedVersion, memoryQosSettings, swapSettings } from './runtime-settings.ts';
 import { createServer } from './server-part.ts';
@@ -141,6 +141,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     hierarchies,
     observe: observed.cgroups,
     hasUnlimitedCpus,
+    allPodsMemoryBytes: allPodsLimits(machine, reserved).memoryBytes,
     ...memoryQos,
   });
   const { cgroups } = cgroupsPart;
@@ -310,7 +311,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         'runtime pod ranges': (s) => podCidr.run(s),
         ...imagesPart.tasks,
         ...eviction.tasks,
-        'node cgroups': cgroupsPart.task,
+        ...cgroupsPart.tasks,
         'resource managers': managers.task,
         ...shutdown.tasks,
         'log rotation': (s) => logRotation.run(s),

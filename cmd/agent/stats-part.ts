@@ -121,10 +121,11 @@ function registerNodeGauges(registry: Registry, nodeName: string, cgroupVersion:
 
 function systemGroups(ctx: AgentContext, deps: StatsPartDeps, podsCgroup: string): SystemGroup[] {
   const { cgroupDriver, cgroupRoot } = ctx.config.kubelet;
+  const configured = ctx.config.node.systemGroups;
   const controller = deps.hierarchies.version === 1 ? CONTROLLER : undefined;
   const qos = (level: string) => cgroupName(cgroupDriver, cgroupRoot, ['kubepods', level]);
-  const [own] = [cgroupOfProcess('self', controller)];
-  let runtime: string | undefined;
+  const own = configured.kubelet || cgroupOfProcess('self', controller);
+  let runtime = configured.runtime || undefined;
   const runtimeCgroup = () => {
     // Of several, nobody can say which one serves this node.
     const pids = runtime === undefined ? findProcesses(deps.runtimeName) : [];
@@ -134,6 +135,7 @@ function systemGroups(ctx: AgentContext, deps: StatsPartDeps, podsCgroup: string
   return [
     { name: 'kubelet', inSummary: true, cgroup: () => own, startedAtMs: ctx.clock.now() },
     { name: 'runtime', inSummary: true, cgroup: runtimeCgroup },
+    { name: 'misc', inSummary: true, cgroup: () => configured.system || undefined },
     { name: 'pods', inSummary: true, cgroup: () => podsCgroup },
     { name: 'burstable', inSummary: false, cgroup: () => qos('burstable') },
     { name: 'besteffort', inSummary: false, cgroup: () => qos('besteffort') },

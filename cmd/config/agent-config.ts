@@ -65,6 +65,15 @@ export interface NodeSettings {
   readonly evictionHard: Readonly<Record<string, string>>;
   readonly eviction: EvictionSettings;
   readonly allocatable: AllocatableSettings;
+  /** Absolute names; '' where nothing is configured. */
+  readonly systemGroups: {
+    /** kubeletCgroups: the agent moves itself there. */
+    readonly kubelet: string;
+    /** systemCgroups: for processes of the host that are in no group. */
+    readonly system: string;
+    /** --runtime-cgroups: where the runtime is. */
+    readonly runtime: string;
+  };
   readonly certDir: string;
   /** --cloud-provider=external: the Node's addresses are the cloud controller manager's. */
   readonly externalCloud: boolean;

@@ -176,6 +176,7 @@ export const ACTED_ON: ReadonlySet<string> = new Set([
   'MemoryQoS',
   'NodeDeclaredFeatures',
   'PodLogsQuerySplitStreams',
+  'QOSReserved',
   'ReduceDefaultCrashLoopBackOffDecay',
   'ReloadKubeletClientCAFile',
   'ReloadKubeletServerCertificateFile',

@@ -189,6 +189,7 @@ const kubelet: readonly Flag[] = [
     ...kubeletSetting('register-with-taints', 'registerWithTaints', taints),
     help: 'taints of the Node when it is registered: key=value:Effect,...',
   },
+  own('runtime-cgroups', text, 'the cgroup of the runtime, for statistics (default: that of its process)'),
   own('cloud-provider', text, 'external: a cloud controller manager completes the Node'),
   own(
     'image-credential-provider-config',
@@ -218,7 +219,6 @@ const kubelet: readonly Flag[] = [
     .filter((name) => !FILE_ONLY.has(name))
     .map((name) => kubeletSetting(kebab(name), name)),
   ...LOGGING,
-  ...ignored('runtime-cgroups', none('the cgroup of the runtime is not measured by itself')),
   ...ignored('lock-file', refused('run one agent for each --root-dir, as a service manager does')),
   ...ignored('exit-on-lock-contention', refused('it needs --lock-file, which is not supported'), bool),
   ...[

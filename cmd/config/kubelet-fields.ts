@@ -106,6 +106,12 @@ const memoryLimits: ReturnType<typeof map<string>> = {
     return limits;
   },
 };
+/** A whole number of percent, as Go reads it. */
+const share = scalar('a percentage such as 50%', (v) => {
+  const [, number] = typeof v === 'string' ? (/^([+-]?\d+)%+$/.exec(v) ?? []) : [];
+  return number !== undefined && Number(number) >= 0 && Number(number) <= 100 ? (v as string) : undefined;
+});
+const qosReserved = keyed(map(share), ['memory'], 'resource');
 const reservation = keyed(map(quantity), ['cpu', 'memory', 'ephemeral-storage', 'pid'], 'resource');
 
 export const EVICTION_HARD: Readonly<Record<string, string>> = {
@@ -232,8 +238,8 @@ const resourceFields = {
   cgroupDriver: field('used', oneOf('cgroupfs', 'systemd'), 'cgroupfs'),
   cgroupsPerQOS: field('used', bool, true),
   cgroupRoot: field('used', text, ''),
-  kubeletCgroups: field(none('the agent stays in the cgroup that its service manager gives it'), text, ''),
-  systemCgroups: field(refused('processes of the host are left in their cgroups'), text, ''),
+  kubeletCgroups: field('used', text, ''),
+  systemCgroups: field('used', text, ''),
   failCgroupV1: field('used', bool, true),
   cpuCFSQuota: field('used', bool, true),
   cpuCFSQuotaPeriod: field('used', duration(1, SECOND, ' from 1ms to 1s'), 100),
@@ -245,7 +251,7 @@ const resourceFields = {
   topologyManagerPolicy: field('used', oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none'),
   topologyManagerScope: field('used', oneOf('container', 'pod'), 'container'),
   topologyManagerPolicyOptions: optional('used', map(text)),
-  qosReserved: optional(refused('memory is not kept for QoS classes (alpha upstream, gate QOSReserved)'), map(text)),
+  qosReserved: optional('used', qosReserved),
   systemReserved: field('used', reservation, {}),
   kubeReserved: field('used', reservation, {}),
   systemReservedCgroup: field('used', text, ''),

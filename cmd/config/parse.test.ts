@@ -186,6 +186,19 @@ describe('precedence', () => {
     expect(gates).toEqual([false, true, true, false]);
   });
 
+  test('cgroups of the system, and memory that is kept for QoS classes where the gate is on', async () => {
+    const text = 'cgroupRoot: /\nkubeletCgroups: /kubelet\nsystemCgroups: /system\nqosReserved: {memory: 50%}\n';
+    const args = [...STANDALONE, '--config=/c', '--runtime-cgroups=/runtime'];
+    const { config, warnings } = await parse(args, { '/c': kubelet(text) });
+    expect(config.node.systemGroups).toEqual({ kubelet: '/kubelet', system: '/system', runtime: '/runtime' });
+    expect(config.kubelet.qosReservedMemoryPercent).toBeUndefined();
+    expect(warnings).toEqual([]);
+    const on = await parse([...args, '--feature-gates=QOSReserved=true'], { '/c': kubelet(text) });
+    expect(on.config.kubelet.qosReservedMemoryPercent).toBe(50);
+    const { config: none } = await parse(STANDALONE);
+    expect(none.node.systemGroups).toEqual({ kubelet: '', system: '', runtime: '' });
+  });
+
   test('a map flag replaces the map of the file', async () => {
     const { config } = await parse(
       [

@@ -124,6 +124,7 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
     labels,
     certDir: input.text('cert-dir') ?? '/var/lib/kubelet/pki',
     externalCloud: input.text('cloud-provider') === 'external',
+    runtimeCgroups: input.text('runtime-cgroups') ?? '',
   });
   const { qps, burst } = proxy.clientConnection;
   const proxyCidr = flagCidr ?? (proxy.clusterCIDR || nodelet.clusterCIDR);

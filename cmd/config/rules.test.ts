@@ -32,6 +32,10 @@ describe('one value', () => {
       'topologyManagerPolicy: any',
       'topologyManagerPolicy: expected none, best-effort, restricted or single-numa-node, got "any"',
     ],
+    ['qosReserved: {cpu: 10%}', 'qosReserved[cpu]: unknown resource; expected memory'],
+    ['qosReserved: {memory: 10}', 'qosReserved.memory: expected a percentage such as 50%, got 10'],
+    ['qosReserved: {memory: 101%}', 'qosReserved.memory: expected a percentage such as 50%, got "101%"'],
+    ['qosReserved: {memory: 1.5%}', 'qosReserved.memory: expected a percentage such as 50%, got "1.5%"'],
     ['topologyManagerScope: node', 'topologyManagerScope: expected container or pod, got "node"'],
     ['hairpinMode: on', 'hairpinMode: expected promiscuous-bridge, hairpin-veth or none, got "on"'],
     [
@@ -92,6 +96,7 @@ describe('one value against another, or a feature gate', () => {
     ],
     ['imageMaximumGCAge: 1m', 'imageMaximumGCAge', 'expected more than imageMinimumGCAge'],
     ['systemCgroups: /system', 'systemCgroups', 'expected cgroupRoot to be set as well'],
+    ['systemCgroups: /\ncgroupRoot: /', 'systemCgroups', 'system container cannot be root ("/")'],
     ['tlsCertFile: /crt', 'tlsPrivateKeyFile', 'expected a path, as tlsCertFile is set'],
     [
       'cpuCFSQuotaPeriod: 50ms\nfeatureGates: {CustomCPUCFSQuotaPeriod: false}',

@@ -28,6 +28,7 @@ export function checkKubelet(c: KubeletSettings, gates: Gates, report: Report): 
   if ((c.maxParallelImagePulls ?? 0) > 1 && c.serializeImagePulls === true)
     report('maxParallelImagePulls', 'expected serializeImagePulls: false with more than one parallel pull');
   if (c.systemCgroups !== '' && c.cgroupRoot === '') report('systemCgroups', 'expected cgroupRoot to be set as well');
+  if (c.systemCgroups === '/') report('systemCgroups', 'system container cannot be root ("/")');
   if ((c.tlsCertFile ?? '') === '' && (c.tlsPrivateKeyFile ?? '') !== '')
     report('tlsCertFile', 'expected a path, as tlsPrivateKeyFile is set');
   if ((c.tlsCertFile ?? '') !== '' && (c.tlsPrivateKeyFile ?? '') === '')

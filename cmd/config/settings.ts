@@ -79,8 +79,15 @@ export function kubeletConfig(
     containerGc,
     managers: managerSettings(c, gates),
     ...(gates.get('MemoryQoS') === true ? { memoryQos: memoryQosSettings(c) } : {}),
+    ...(gates.get('QOSReserved') === true ? qosReserved(c) : {}),
     ...(c.singleProcessOOMKill === undefined ? {} : { singleProcessOomKill: c.singleProcessOOMKill }),
   };
+}
+
+/** The type of the field has seen to it that it is a percentage. */
+function qosReserved(c: KubeletSettings) {
+  const memory = c.qosReserved?.memory;
+  return memory === undefined ? {} : { qosReservedMemoryPercent: Number.parseInt(memory, 10) };
 }
 
 /** The gate shortens both; what is set by name wins over it. */
@@ -101,6 +108,7 @@ export interface NodeIdentity {
   readonly labels: Readonly<Record<string, string>>;
   readonly certDir: string;
   readonly externalCloud: boolean;
+  readonly runtimeCgroups: string;
 }
 
 /** Pods stay away until the cloud controller manager has completed the Node and taken this away. */
@@ -110,9 +118,10 @@ const UNINITIALIZED: Taint = {
   effect: 'NoSchedule',
 };
 
-export function nodeSettings(c: KubeletSettings, identity: NodeIdentity): NodeSettings {
+export function nodeSettings(c: KubeletSettings, { runtimeCgroups, ...identity }: NodeIdentity): NodeSettings {
   return {
     ...identity,
+    systemGroups: { kubelet: c.kubeletCgroups, system: c.systemCgroups, runtime: runtimeCgroups },
     taints: [...(c.registerWithTaints as readonly Taint[]), ...(identity.externalCloud ? [UNINITIALIZED] : [])],
     providerId: c.providerID === '' ? undefined : c.providerID,
     reserved: reservedTogether(c),

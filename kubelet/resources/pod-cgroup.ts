@@ -9,7 +9,7 @@ import type { Logger } from '../../core/log.ts';
 import { type CgroupLimits, type CgroupTree, sharesToWeight } from '../../host/cgroup.ts';
 import { memoryProtection } from './memory-qos.ts';
 import { millisToShares } from './node-allocatable.ts';
-import { QosLevels } from './qos-levels.ts';
+import { type PodShare, QosLevels, type QosReserved } from './qos-levels.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
@@ -28,6 +28,8 @@ export interface PodCgroupOptions {
   readonly hugepageSizes?: readonly string[];
   /** Gate MemoryQoS on cgroup v2: whether memory is kept for pods. */
   readonly memoryQos?: { readonly reserves: boolean };
+  /** Gate QOSReserved with qosReserved. */
+  readonly qosReserved?: QosReserved;
   /** Pods whose CPU time is not limited: containers have CPUs of their own. */
   readonly hasUnlimitedCpus?: (pod: Pod) => boolean;
 }
@@ -140,7 +142,9 @@ export class PodCgroups {
     this.#log = deps.log.child({ component: 'pod-cgroups' });
     this.#levels = new QosLevels({
       reservesMemory: opts.memoryQos?.reserves === true,
+      ...(opts.qosReserved === undefined ? {} : { reserved: opts.qosReserved }),
       write: async (level, limits) => await this.#managed()?.setLimits(this.#name(level), limits),
+      usage: async (level) => (await this.#managed()?.readMemory(this.#name(level)))?.usageBytes ?? 0,
     });
   }
 
@@ -185,7 +189,7 @@ export class PodCgroups {
     const uid = pod.metadata?.uid ?? '';
     const qos = podQosClass(pod);
     if (qos !== 'BestEffort') {
-      await this.#levels.set(uid, { qos, cpuMillis: cpuMillisOf(pod), memoryBytes: memoryRequestOf(pod) });
+      await this.#share(uid, { qos, cpuMillis: cpuMillisOf(pod), memoryBytes: memoryRequestOf(pod) });
     }
     const text = JSON.stringify(limits);
     if (!isNew && (opts.resizing || this.#written.get(uid) === text)) return;
@@ -233,7 +237,21 @@ export class PodCgroups {
     this.#written.delete(podUid);
     const levels = ['Guaranteed', 'Burstable', 'BestEffort'] as const;
     await Promise.all(levels.map((qos) => fs.remove(this.#name(podCgroupParts(qos, podUid)))));
-    if (this.#levels.has(podUid)) await this.#levels.set(podUid);
+    if (this.#levels.has(podUid)) await this.#share(podUid);
+  }
+
+  /** Writes again what the classes have. @throws {AgentError} CGROUP_WRITE_FAILED */
+  async refreshLevels(): Promise<void> {
+    await this.#levels.refresh();
+  }
+
+  /** What the classes are given must not keep a pod from running: it is tried again with the next refresh. */
+  async #share(uid: string, share?: PodShare): Promise<void> {
+    try {
+      await this.#levels.set(uid, share);
+    } catch (err) {
+      this.#log.warn({ err, podUid: uid }, 'the groups of the QoS classes could not be given what their pods ask for');
+    }
   }
 
   /** What CRI gets as cgroup_parent; '' leaves it to the runtime. */

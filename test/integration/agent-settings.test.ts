@@ -45,6 +45,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
       port,
       healthzPort,
       cgroupRoot: containerd.cgroupParent,
+      kubeletCgroups: `${containerd.cgroupParent}/agent`,
       containerRuntimeEndpoint: containerd.endpoint,
       failCgroupV1: false,
       failSwapOn: false,
@@ -82,6 +83,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
       `--root-dir=${path.join(containerd.dir, 'kubelet')}`,
       `--cert-dir=${path.join(containerd.dir, 'pki')}`,
       '--pods-per-core=3',
+      `--runtime-cgroups=${containerd.cgroupParent}/agent`, // one that is there
     ];
   }, 120_000);
 
@@ -154,6 +156,26 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     });
     expect(lines.filter((line) => !/^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w-]+\] "/.test(line))).toEqual([]);
     expect(lines.join('\n')).toContain('--pods-per-core (set podsPerCore in the file of --config)');
+  }, 120_000);
+
+  test('the agent moves itself into its cgroup, and shows what it and the runtime use there', async () => {
+    const { pid } = start();
+    const group = `${containerd.cgroupParent}/agent`;
+    // Of v1 each of these; beside them the tree of v2 is empty.
+    const controllers = /^\d+:(cpu|cpuset|memory|pids)[,:]|^0::\/./;
+    await until('the move', async () => {
+      const groups = (await readFile(`/proc/${pid}/cgroup`, 'utf8'))
+        .split('\n')
+        .filter((line) => controllers.test(line));
+      return groups.length > 0 && groups.every((line) => line.endsWith(`:${group}`)) ? true : undefined;
+    });
+    const text = await until('/stats/summary', () => answer(`https://127.0.0.1:${port}/stats/summary`));
+    const { node } = JSON.parse(text) as { node: { systemContainers: { name: string; memory?: object }[] } };
+    expect(node.systemContainers.map(({ name }) => name).sort()).toEqual(
+      expect.arrayContaining(['kubelet', 'runtime']),
+    );
+    const figures = await until('/metrics/cadvisor', () => answer(`https://127.0.0.1:${port}/metrics/cadvisor`));
+    expect(figures).toContain(`id="${group}"`);
   }, 120_000);
 
   /** What `nodelet doctor` finds for the configuration of this node, by check. */
