@@ -9,6 +9,7 @@ import { AgentError, errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { type Authenticator, authenticate } from './auth/authenticator.ts';
 import type { Authorizer } from './auth/authorizer.ts';
+import { nodeRefusal } from './auth/node-refusals.ts';
 import { decodeBody, mediaTypeOf, readBody } from './body.ts';
 import type { ProtobufDecoder } from './body-decoder.ts';
 import { negotiate } from './negotiation.ts';
@@ -123,6 +124,21 @@ export class ApiHttpServer {
   async #dispatch(request: IncomingMessage, response: ServerResponse, warnings: Warnings): Promise<void> {
     const info = await this.#identify(request);
     await this.#authorize(info);
+    try {
+      await this.#answer(info, request, response, warnings);
+    } catch (err) {
+      const refusal = nodeRefusal(info, err);
+      if (refusal !== undefined) this.#log.warn(refusal, 'node sent what is not taken');
+      throw err;
+    }
+  }
+
+  async #answer(
+    info: RequestInfo,
+    request: IncomingMessage,
+    response: ServerResponse,
+    warnings: Warnings,
+  ): Promise<void> {
     if (!info.isResource) return this.#deps.nonResources.handle(request, response, info);
     const subresource = this.#subresource(info);
     const context = contextOf(info, response, warnings);

@@ -89,6 +89,15 @@ describe('apply', () => {
     ['item that is no object', { spec: { containers: ['x'] } }],
     ['$retainKeys that lacks a key', { spec: { $retainKeys: ['a'], b: 1 } }],
     ['order that lacks an item', { spec: { '$setElementOrder/containers': [], containers: [{ name: 'one' }] } }],
+    [
+      'items in another order than they are to have',
+      {
+        spec: {
+          '$setElementOrder/containers': [{ name: 'a' }, { name: 'b' }],
+          containers: [{ name: 'b' }, { name: 'a' }],
+        },
+      },
+    ],
     ['order that is no list', { spec: { '$setElementOrder/containers': 'x' } }],
   ])('refuses a patch with %s', (_, patch) => {
     expect(() => apply(patch)).toThrow(expect.objectContaining({ name: 'PatchError', fault: 'BadPatch' }));

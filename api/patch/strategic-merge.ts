@@ -126,13 +126,18 @@ function mergeKeyOf(item: unknown, mergeKey: string): unknown {
   throw new PatchError('BadPatch', `${JSON.stringify(item)} does not contain declared merge key: ${mergeKey}`);
 }
 
+/** What the patch sets stands in the order list, and in that order. */
 function requireOrdered(change: readonly unknown[], order: readonly unknown[], identify: (item: unknown) => unknown) {
-  const unordered = change.filter((item) => !hasDirective(item)).find((item) => !order.includes(identify(item)));
-  if (unordered === undefined) return;
-  throw new PatchError(
-    'BadPatch',
-    `$setElementOrder does not list ${JSON.stringify(identify(unordered))}, which the patch sets`,
-  );
+  let at = 0;
+  for (const id of change.filter((item) => !hasDirective(item)).map(identify)) {
+    const found = order.indexOf(id, at);
+    if (found < 0) {
+      const fault = order.includes(id) ? 'has in another order' : 'does not list';
+      const what = `${JSON.stringify(id)}, which the patch sets`;
+      throw new PatchError('BadPatch', `$setElementOrder ${fault} ${what}`);
+    }
+    at = found + 1;
+  }
 }
 
 function distinct(list: readonly unknown[]): readonly unknown[] {

@@ -2,16 +2,19 @@
 // has looked at the request line; this looks at the object. After plugin/pkg/admission/noderestriction.
 import { isDeepStrictEqual } from 'node:util';
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.js';
-import type { Node, TokenRequest } from '../../api/kinds.ts';
+import type { Node, PersistentVolumeClaim } from '../../api/kinds.ts';
 import type { KubeObject } from '../../api/meta.ts';
 import { type ParsedCsr, PkiError, parseCsr } from '../../api/pki.ts';
 import type { Pod } from '../../api/pod.ts';
-import { nodes, pods } from '../../api/resources.ts';
+import { claimsOfPod, type ResourceSlice } from '../../api/resource-claims.ts';
+import { nodes } from '../../api/resources.ts';
 import type { AdmissionPlugin, AdmissionRequest } from '../admission.ts';
+import type { Authorizer } from '../auth/authorizer.ts';
 import { nodeNameOf } from '../auth/node-authorizer.ts';
 import { referencesOf } from '../auth/node-references.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import { forbidden } from '../status-error.ts';
+import { tokenFault } from './node-tokens.ts';
 
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const LEASE_NAMESPACE = 'kube-node-lease';
@@ -35,16 +38,18 @@ const OWN_LABEL_DOMAINS = ['kubelet.kubernetes.io', 'node.kubernetes.io'];
 const RESERVED_LABEL_DOMAINS = ['kubernetes.io', 'k8s.io'];
 
 /** Why `node` may not do it; undefined: no objection. */
-type Check = (request: AdmissionRequest, node: string, reader: ObjectReader) => string | undefined;
+type Check = (request: AdmissionRequest, node: string, deps: Deps) => string | undefined | Promise<string | undefined>;
+
+interface Deps {
+  readonly reader: ObjectReader;
+  readonly authorizer: Authorizer;
+}
 
 const CHECKS: Readonly<Record<string, Check>> = {
   nodes: nodeFault,
-  pods: podFault,
-  persistentvolumeclaims: (request) =>
-    request.operation === 'UPDATE' && request.subresource === 'status'
-      ? undefined
-      : 'may only update the status of PersistentVolumeClaims',
-  serviceaccounts: tokenFault,
+  pods: (request, node, { reader }) => podFault(request, node, reader),
+  persistentvolumeclaims: claimFault,
+  serviceaccounts: (request, node, { reader, authorizer }) => tokenFault(request, node, reader, authorizer),
   'leases.coordination.k8s.io': (request, node) => {
     if (request.namespace !== LEASE_NAMESPACE) {
       return `can only access leases in the "${LEASE_NAMESPACE}" system namespace`;
@@ -53,26 +58,21 @@ const CHECKS: Readonly<Record<string, Check>> = {
   },
   'csinodes.storage.k8s.io': (request, node) =>
     ownName(request, node, 'can only access CSINode with the same name as the requesting node'),
-  'resourceslices.resource.k8s.io': (request, node) => {
-    const { spec } = (request.object ?? request.oldObject ?? {}) as { spec?: { nodeName?: string } };
-    return spec?.nodeName === node
-      ? undefined
-      : 'can only access ResourceSlice with the same NodeName as the requesting node';
-  },
+  'resourceslices.resource.k8s.io': sliceFault,
   'certificatesigningrequests.certificates.k8s.io': signingRequestFault,
 };
 
 /** Looks at the objects as they will be stored; says nothing about users that are not nodes. */
-export function nodeRestriction(reader: ObjectReader): AdmissionPlugin {
+export function nodeRestriction(reader: ObjectReader, authorizer: Authorizer): AdmissionPlugin {
   return {
     name: 'NodeRestriction',
-    validate(request) {
+    async validate(request) {
       const node = nodeNameOf(request.user);
       if (node === undefined) return;
       const { group, resource } = request;
       const key = group === '' ? resource : `${resource}.${group}`;
       const check = Object.hasOwn(CHECKS, key) ? CHECKS[key] : undefined;
-      const fault = check?.(request, node, reader);
+      const fault = await check?.(request, node, { reader, authorizer });
       if (fault !== undefined) throw forbidden({ group, resource }, request.name, fault);
     },
   };
@@ -88,17 +88,20 @@ function nodeFault(request: AdmissionRequest, node: string): string | undefined 
   if (request.operation === 'DELETE') return `${who} is not allowed to delete itself`;
   const next = request.object as Node;
   if (request.operation === 'CREATE') {
+    if (next.spec?.configSource) return `${who} is not allowed to create pods with a non-nil configSource`;
     const labels = refusedLabels(next, undefined);
     return labels.length === 0 ? undefined : `${who} is not allowed to set the following labels: ${labels.join(', ')}`;
   }
   const old = request.oldObject as Node;
   if (!same(next.spec?.taints, old.spec?.taints)) return `${who} is not allowed to modify taints`;
-  if (!same(next.spec?.configSource, old.spec?.configSource)) return `${who} is not allowed to update configSource`;
+  if (next.spec?.configSource && !same(next.spec.configSource, old.spec?.configSource)) {
+    return `${who} is not allowed to update configSource to a new non-nil configSource`;
+  }
   if (!same(next.metadata?.ownerReferences, old.metadata?.ownerReferences)) {
     return `${who} is not allowed to modify ownerReferences`;
   }
   const labels = refusedLabels(next, old);
-  return labels.length === 0 ? undefined : `${who} is not allowed to modify labels: ${labels.join(', ')}`;
+  return labels.length === 0 ? undefined : `is not allowed to modify labels: ${labels.join(', ')}`;
 }
 
 /** Keys that were added, changed or removed and are not the node's to change, sorted. */
@@ -126,12 +129,18 @@ function podFault(request: AdmissionRequest, node: string, reader: ObjectReader)
   const own = stored?.spec?.nodeName === node;
   if (operation === 'DELETE') return own ? undefined : `${can} delete pods with spec.nodeName set to itself`;
   if (operation !== 'UPDATE' || subresource !== 'status') {
-    return `unexpected pod subresource "${subresource}", only "status" and "eviction" are allowed`;
+    return `unexpected pod subresource "${subresource}", only 'status' and 'eviction' are allowed`;
   }
   if (!own) return `${can} update pod status for pods with spec.nodeName set to itself`;
-  return same(request.object?.metadata?.labels, stored?.metadata?.labels)
+  const next = request.object as Pod;
+  if (!same(next.metadata?.labels, stored?.metadata?.labels)) {
+    return `node "${node}" cannot update labels through pod status`;
+  }
+  const [wanted, known] = [claimsOfPod(next), claimsOfPod(stored!)];
+  if (!same(wanted.statuses, known.statuses)) return `node "${node}" cannot update resource claim statues`;
+  return same(wanted.extended, known.extended)
     ? undefined
-    : `node "${node}" cannot update labels through pod status`;
+    : `node "${node}" cannot update extended resource claim status`;
 }
 
 /** A node makes only mirror pods: they show what it runs anyway, and must give it no access to anything. */
@@ -143,11 +152,14 @@ function newPodFault(pod: Pod, node: string, reader: ObjectReader): string | und
   if (pod.spec?.nodeName !== node) return `${who} can only create pods with spec.nodeName set to itself`;
   const ownerFault = mirrorOwnerFault(pod, node, reader);
   if (ownerFault !== undefined) return `${who} ${ownerFault}`;
-  if (pod.spec.serviceAccountName) return `${who} can not create pods that reference a service account`;
+  if (pod.spec.serviceAccountName) return `${who} can not create pods that reference serviceaccounts`;
+  const refused = (what: string) => `${who} can not create pods that reference ${what}`;
   for (const resource of ['secrets', 'configmaps', 'persistentvolumeclaims', 'resourceclaims'] as const) {
-    if (referencesOf(pod, resource).length > 0) return `${who} can not create pods that reference ${resource}`;
+    if (referencesOf(pod, resource).length > 0) return refused(resource);
   }
-  return undefined;
+  const sources = (pod.spec.volumes ?? []).flatMap((v) => v.projected?.sources ?? []);
+  if (sources.some((s) => s.serviceAccountToken !== undefined)) return refused('serviceaccounts');
+  return sources.some((s) => s.clusterTrustBundle !== undefined) ? refused('clustertrustbundles') : undefined;
 }
 
 function mirrorOwnerFault(pod: Pod, node: string, reader: ObjectReader): string | undefined {
@@ -161,19 +173,31 @@ function mirrorOwnerFault(pod: Pod, node: string, reader: ObjectReader): string 
   if (owner.controller !== true) return 'can only create pods with a controller owner reference set to itself';
   if (owner.blockOwnerDeletion === true) return 'must not set blockOwnerDeletion on an owner reference';
   const uid = reader.get(nodes, { name: node })?.metadata?.uid;
-  return owner.uid === uid ? undefined : `UID mismatch: expected ${uid ?? 'a registered node'}, got ${owner.uid}`;
+  return owner.uid === uid ? undefined : `UID mismatch: expected ${owner.uid} got ${uid ?? 'no such node'}`;
 }
 
-/** A node gets tokens only for its pods: bound to them, so that they end with them. */
-function tokenFault(request: AdmissionRequest, node: string, reader: ObjectReader): string | undefined {
-  if (request.subresource !== 'token') return undefined;
-  const ref = (request.object as TokenRequest | undefined)?.spec?.boundObjectRef;
-  if (ref?.apiVersion !== 'v1' || ref.kind !== 'Pod' || !ref.name) return 'node requested token not bound to a pod';
-  if (!ref.uid) return 'node requested token with a pod binding without a uid';
-  const pod = reader.get(pods, { namespace: request.namespace, name: ref.name });
-  if (pod === undefined) return `node requested token bound to a pod "${ref.name}" that does not exist`;
-  if (pod.metadata?.uid !== ref.uid) return 'the UID in the bound object reference does not match that of the pod';
-  return pod.spec?.nodeName === node ? undefined : 'node requested token bound to a pod scheduled on a different node';
+/** Of a claim a node tells how big its volume is and how its growth goes. */
+function claimFault({ operation, subresource, object, oldObject }: AdmissionRequest, node: string): string | undefined {
+  if (subresource !== 'status') return 'may only update PVC status';
+  if (operation !== 'UPDATE') return `unexpected operation "${operation}"`;
+  if (same(withoutGrowth(object), withoutGrowth(oldObject))) return undefined;
+  return `node "${node}" is not allowed to update fields other than status.quantity and status.conditions`;
+}
+
+function withoutGrowth(claim: KubeObject | undefined): object {
+  const { metadata, kind: _k, apiVersion: _a, status = {}, ...rest } = (claim ?? {}) as PersistentVolumeClaim;
+  const { resourceVersion: _r, managedFields: _m, ...kept } = metadata ?? {};
+  const { capacity: _c, conditions: _o, ...others } = status;
+  const { allocatedResources: _l, allocatedResourceStatuses: _s, ...fixed } = others;
+  return { ...rest, metadata: kept, status: fixed };
+}
+
+/** Reads are the authorizer's matter, and so are changes of what is there: it knows whose that is. */
+function sliceFault({ operation, object, oldObject }: AdmissionRequest, node: string): string | undefined {
+  const { spec } = (object ?? oldObject ?? {}) as ResourceSlice;
+  if (spec?.nodeName === node) return undefined;
+  const verb = operation === 'DELETE' ? 'delete' : operation === 'CREATE' ? 'create' : 'access';
+  return `can only ${verb} ResourceSlice with the same NodeName as the requesting node`;
 }
 
 function signingRequestFault(request: AdmissionRequest): string | undefined {

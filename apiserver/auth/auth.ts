@@ -82,7 +82,7 @@ export function createAuth(options: AuthOptions, deps: AuthDeps): Auth {
   const { authorizer, rules } = makeAuthorizer(options.authorizationModes, deps);
   const authenticators = [new ClientCertificateAuthenticator(nowMs), new BearerAuthenticator(tokenAuthenticators)];
   // Nodes are held to their own objects in every mode: a lab that allows everything should still show an agent's faults.
-  const admission = [nodeRestriction(reader), certificateAdmission(authorizer)];
+  const admission = [nodeRestriction(reader, authorizer), certificateAdmission(authorizer)];
   return {
     authenticators: [new ImpersonatingAuthenticator(authenticators, authorizer)],
     // Reviews ask the chain itself: what others want to know about a node is not the node's asking.

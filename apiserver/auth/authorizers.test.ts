@@ -136,7 +136,10 @@ test('a node reads the resource claims of its pods, one at a time, and lists the
     },
   } as unknown as Pod;
   expect(referencesOf(withClaims, 'resourceclaims')).toEqual(['named', 'made', 'extended']);
-  const reader = readerOf({ pods: [withClaims] });
+  const reader = readerOf({
+    pods: [withClaims],
+    resourceslices: [{ metadata: { name: 's' }, spec: { driver: 'd', nodeName: 'n1' } }],
+  });
   const fault = (node: string, more: Partial<AuthorizationAttributes>) =>
     nodeFault(reader, node, attributes({ group: 'resource.k8s.io', ...more }));
   const claim = { resource: 'resourceclaims', name: 'made' };
@@ -150,6 +153,8 @@ test('a node reads the resource claims of its pods, one at a time, and lists the
     expect(fault('n1', { ...slices, verb })).toContain('field selector');
   }
   expect(fault('n1', { ...slices, verb: 'delete', name: 's' })).toBeUndefined();
+  expect(fault('n2', { ...slices, verb: 'delete', name: 's' })).toContain('no relationship');
+  expect(fault('n1', { ...slices, verb: 'get', name: 'gone' })).toContain('no relationship');
 });
 
 test('a node reaches a volume through the claim of its pod, and its own attachments', () => {
@@ -164,6 +169,44 @@ test('a node reaches a volume through the claim of its pod, and its own attachme
   expect(fault('n1', attached)).toBeUndefined();
   expect(fault('n2', attached)).toContain('no relationship');
   expect(fault('n1', { resource: 'constructor' })).toContain('no access');
+});
+
+test('a node reads the secrets that a volume of its pod needs there, and tells how the claim grows', () => {
+  const csi = {
+    nodeStageSecretRef: { namespace: 'vault', name: 'stage' },
+    nodePublishSecretRef: { namespace: 'vault', name: 'publish' },
+    nodeExpandSecretRef: { namespace: 'vault', name: 'expand' },
+    controllerPublishSecretRef: { namespace: 'vault', name: 'attach' },
+  };
+  const volume = { metadata: { name: 'pv' }, spec: { claimRef: { namespace: 'default', name: 'data' }, csi } };
+  const reader = readerOf({ pods: [pod], persistentvolumes: [volume] });
+  const reads = (node: string, name: string, namespace = 'vault') =>
+    nodeFault(reader, node, attributes({ resource: 'secrets', namespace, name }));
+  for (const name of ['stage', 'publish', 'expand']) {
+    expect(reads('n1', name)).toBeUndefined();
+    expect(reads('n2', name)).toContain('no relationship');
+    expect(reads('n1', name, 'default')).toContain('no relationship');
+  }
+  expect(reads('n1', 'attach')).toContain('no relationship');
+  const claim = { resource: 'persistentvolumeclaims', subresource: 'status', verb: 'patch' };
+  expect(nodeFault(reader, 'n1', attributes({ ...claim, name: 'data' }))).toBeUndefined();
+  expect(nodeFault(reader, 'n1', attributes({ ...claim, name: 'other' }))).toContain('no relationship');
+  expect(nodeFault(reader, 'n2', attributes({ ...claim, name: 'data' }))).toContain('no relationship');
+});
+
+test('a mirror pod opens nothing; a status is written, not read; one pod of the node may be watched by name', () => {
+  const annotations = { 'kubernetes.io/config.mirror': 'h' };
+  const mirror = { ...pod, metadata: { ...pod.metadata, annotations } };
+  const fault = (more: Partial<AuthorizationAttributes>, pods: object[] = [pod]) =>
+    nodeFault(readerOf({ pods }), 'n1', attributes(more));
+  const secret = { resource: 'secrets', name: 'files' };
+  expect(fault(secret)).toBeUndefined();
+  expect(fault(secret, [mirror])).toContain('no relationship');
+  expect(fault({ subresource: 'status', name: 'p', verb: 'patch' })).toBeUndefined();
+  expect(fault({ subresource: 'status', name: 'p' })).toBeDefined();
+  expect(fault({ resource: 'nodes', subresource: 'status', name: 'n1' })).toBeDefined();
+  expect(fault({ verb: 'watch', fieldSelector: 'metadata.name=p' })).toBeUndefined();
+  expect(fault({ verb: 'watch', fieldSelector: 'metadata.name=q' })).toContain('field selector');
 });
 
 test('labels a node may set on itself', () => {

@@ -1,4 +1,5 @@
 // What a node may ask for: itself, the pods bound to it and what they name. After plugin/pkg/auth/authorizer/node.
+import { resourceSlices } from '../../api/resource-claims.ts';
 import { pods } from '../../api/resources.ts';
 import type { Logger } from '../../core/log.ts';
 import type { ObjectReader } from '../registry/reader.ts';
@@ -97,14 +98,17 @@ const CHECKS: Readonly<Record<string, Check>> = {
     return mustBeOwn(node, objectName(a));
   },
   'nodes/status': (_reader, node, a) =>
-    ['update', 'patch', 'get'].includes(a.verb) ? mustBeOwn(node, a.name) : 'can only update status',
+    ['update', 'patch'].includes(a.verb) ? mustBeOwn(node, a.name) : 'can only update status',
   pods: checkPods,
-  'pods/status': allowVerbs('get', 'update', 'patch'),
+  'pods/status': allowVerbs('update', 'patch'), // admission looks at whose
   'pods/eviction': allowVerbs('create'),
   secrets: referenced('secrets'),
   configmaps: referenced('configmaps'),
   persistentvolumeclaims: getReferenced('persistentvolumeclaims'),
-  'persistentvolumeclaims/status': allowVerbs('update', 'patch'),
+  'persistentvolumeclaims/status': (reader, node, a) => {
+    if (a.verb !== 'update' && a.verb !== 'patch') return 'can only update/patch this type';
+    return isReferenced(reader, node, 'persistentvolumeclaims', a.namespace, a.name) ? undefined : noRelation(node);
+  },
   persistentvolumes: (reader, node, a) => {
     if (a.verb !== 'get') return 'can only get individual persistentvolumes';
     return isVolumeInUse(reader, node, a.name) ? undefined : noRelation(node);
@@ -123,8 +127,12 @@ const CHECKS: Readonly<Record<string, Check>> = {
     return ownByName(['get', 'create', 'update', 'patch', 'delete'])(reader, node, a);
   },
   'csinodes.storage.k8s.io': ownByName(['get', 'create', 'update', 'patch', 'delete']),
-  'resourceslices.resource.k8s.io': (_reader, node, a) => {
-    if (['get', 'create', 'update', 'patch', 'delete'].includes(a.verb)) return undefined; // admission looks at whose
+  'resourceslices.resource.k8s.io': (reader, node, a) => {
+    if (a.verb === 'create') return undefined; // admission looks at whose
+    if (['get', 'update', 'patch', 'delete'].includes(a.verb)) {
+      const slice = reader.get(resourceSlices, { name: a.name });
+      return slice?.spec?.nodeName === node ? undefined : noRelation(node);
+    }
     if (!['list', 'watch', 'deletecollection'].includes(a.verb)) return `nodes cannot ${a.verb} resourceslices`;
     if (selectedValue(a.fieldSelector, 'spec.nodeName') === node) return undefined;
     return 'can only list, watch and delete resourceslices with field selector spec.nodeName=<own name>';
@@ -156,6 +164,8 @@ function checkPods(reader: ObjectReader, node: string, a: AuthorizationAttribute
   if (a.verb === 'get') return reader.get(pods, a)?.spec?.nodeName === node ? undefined : noRelation(node);
   if (a.verb !== 'list' && a.verb !== 'watch') return `nodes cannot ${a.verb} pods`;
   if (selectedValue(a.fieldSelector, 'spec.nodeName') === node) return undefined;
+  const name = objectName(a);
+  if (name !== undefined && reader.get(pods, { ...a, name })?.spec?.nodeName === node) return undefined;
   return 'can only list and watch pods with field selector spec.nodeName=<own name>';
 }
 

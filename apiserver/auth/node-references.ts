@@ -15,7 +15,7 @@ export type ReferencedResource =
   | 'serviceaccounts'
   | 'resourceclaims';
 
-/** Whether a pod bound to `node` in `namespace` names the object. */
+/** Whether a pod bound to `node` in `namespace` names the object, or uses a volume that needs it. */
 export function isReferenced(
   reader: ObjectReader,
   node: string,
@@ -23,9 +23,23 @@ export function isReferenced(
   namespace: string,
   name: string,
 ): boolean {
-  return reader
+  // A mirror shows what the node runs anyway: it gives access to nothing.
+  const isNamed = reader
     .list<Pod>(pods, namespace)
-    .some((pod) => pod.spec?.nodeName === node && referencesOf(pod, resource).includes(name));
+    .some((pod) => pod.spec?.nodeName === node && !isMirror(pod) && referencesOf(pod, resource).includes(name));
+  return isNamed || (resource === 'secrets' && isSecretOfVolume(reader, node, namespace, name));
+}
+
+const isMirror = (pod: Pod): boolean => pod.metadata?.annotations?.['kubernetes.io/config.mirror'] !== undefined;
+
+/** Secrets of a volume that the node mounts or grows; those for its making and attaching are the controllers'. */
+function isSecretOfVolume(reader: ObjectReader, node: string, namespace: string, name: string): boolean {
+  return reader.list(persistentVolumes).some(({ metadata, spec }) => {
+    const { nodePublishSecretRef, nodeStageSecretRef, nodeExpandSecretRef } = spec?.csi ?? {};
+    const refs = [nodePublishSecretRef, nodeStageSecretRef, nodeExpandSecretRef];
+    const names = refs.some((ref) => ref?.name === name && ref.namespace === namespace);
+    return names && isVolumeInUse(reader, node, metadata?.name ?? '');
+  });
 }
 
 const persistentVolumes: ResourceType<PersistentVolume> = Object.freeze({

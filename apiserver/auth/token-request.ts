@@ -61,7 +61,9 @@ async function answer(deps: TokenRequestDeps, request: TokenRequest, context: Ca
     },
   };
   refuseFaults(wanted);
-  await admit(deps.admission ?? [], wanted, context);
+  // Admission sees the audiences that were asked for, none where the server's own are meant.
+  const asked = { ...wanted, spec: { ...wanted.spec, audiences: request.spec?.audiences ?? [] } };
+  await admit(deps.admission ?? [], asked, context);
   const binding = bindingOf(deps.reader, namespace, name, wanted.spec.boundObjectRef);
   const subject = { namespace, serviceaccount: { name, uid: account.metadata?.uid ?? '' }, ...binding };
   const expiresAtMs = now + 1000 * capped(wanted.spec.expirationSeconds!, context);

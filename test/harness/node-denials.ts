@@ -3,10 +3,10 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-const DENIED = 'node asked for what it may not have';
+const DENIED = ['node asked for what it may not have', 'node sent what is not taken'];
 
 /** One line per refusal since the lab came up. */
 export async function nodeDenials(labDir: string): Promise<string[]> {
   const log = await readFile(path.join(labDir, 'apiserver.log'), 'utf8');
-  return log.split('\n').filter((line) => line.includes(DENIED));
+  return log.split('\n').filter((line) => DENIED.some((text) => line.includes(text)));
 }

@@ -17,8 +17,9 @@ import { restore } from '../restore.ts';
 import * as tables from '../tables/core.ts';
 import { eventTable } from '../tables/event.ts';
 import { configMapFaults, immutableDataFaults, secretFaults, secretUpdateFaults } from '../validation/config.ts';
+import { eventFaults } from '../validation/events.ts';
 import { limitRangeFaults, resourceQuotaFaults, resourceQuotaUpdateFaults } from '../validation/limits.ts';
-import { nodeFaults, nodeUpdateFaults } from '../validation/node.ts';
+import { nodeFaults, nodeStatusFaults, nodeUpdateFaults } from '../validation/node.ts';
 import {
   claimFaults,
   claimUpdateFaults,
@@ -105,6 +106,7 @@ export const coreKinds = [
       source: (o) => eventOf(o).source?.component ?? eventOf(o).reportingComponent ?? '',
       reportingComponent: (o) => eventOf(o).reportingComponent ?? '',
     },
+    validate: eventFaults,
     table: eventTable,
   }),
   namespaced('', 'v1', 'limitranges', 'LimitRange', {
@@ -145,6 +147,7 @@ export const coreKinds = [
     },
     validate: (o) => nodeFaults(o as Node),
     validateUpdate: (next, old) => nodeUpdateFaults(next as Node, old as Node),
+    subresources: { status: { reset: () => {}, validate: (next) => nodeStatusFaults(next as Node) } },
     table: tables.node,
   }),
   namespaced('', 'v1', 'persistentvolumeclaims', 'PersistentVolumeClaim', {

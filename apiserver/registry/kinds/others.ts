@@ -15,6 +15,7 @@ import type { AnyObject, KindDefinition, UpdateSubresource } from '../definition
 import { restore } from '../restore.ts';
 import * as tables from '../tables/others.ts';
 import * as certificates from '../validation/certificates.ts';
+import { csiNodeFaults, csiNodeUpdateFaults } from '../validation/csi-node.ts';
 import { runtimeClassFaults } from '../validation/limits.ts';
 import * as faults from '../validation/others.ts';
 import { csiDriverFaults, storageClassFaults } from '../validation/storage.ts';
@@ -155,7 +156,12 @@ export const otherKinds: KindDefinition[] = [
     validate: csiDriverFaults,
     table: tables.csiDriver,
   }),
-  clusterScoped('storage.k8s.io', 'v1', 'csinodes', 'CSINode', { versionedUpdate: true, table: tables.csiNode }),
+  clusterScoped('storage.k8s.io', 'v1', 'csinodes', 'CSINode', {
+    versionedUpdate: true,
+    validate: csiNodeFaults,
+    validateUpdate: csiNodeUpdateFaults,
+    table: tables.csiNode,
+  }),
   namespaced('storage.k8s.io', 'v1', 'csistoragecapacities', 'CSIStorageCapacity', { versionedUpdate: true }),
   clusterScoped('storage.k8s.io', 'v1', 'volumeattachments', 'VolumeAttachment', {
     status: true,

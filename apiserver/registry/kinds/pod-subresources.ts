@@ -4,6 +4,7 @@ import type { Container, Pod, PodCondition, PodStatus } from '../../../api/pod.t
 import type { AnyObject, UpdateSubresource } from '../definition.ts';
 import { restore } from '../restore.ts';
 import { ephemeralContainerFaults } from '../validation/pod.ts';
+import { reconcilePodIps } from '../validation/pod-ips.ts';
 import { podResizeFaults } from '../validation/pod-resize.ts';
 import { podStatusFaults } from '../validation/pod-status.ts';
 
@@ -61,6 +62,7 @@ export const status: UpdateSubresource = {
     const known = (old as Pod).status;
     const status = (next as Pod).status;
     if (status === undefined || known === undefined) return;
+    reconcilePodIps(status);
     if (!status.qosClass) restore(status, known, 'qosClass');
     if (!status.observedGeneration) restore(status, known, 'observedGeneration');
     if (status.conditions !== undefined) status.conditions = withGenerations(status.conditions, known);

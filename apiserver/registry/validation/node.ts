@@ -4,7 +4,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Node } from '../../../api/kinds.ts';
 import { duplicate, type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelValueFaults, qualifiedNameFaults } from '../metadata.ts';
+import { quantityFaults } from './resources.ts';
 
+const FEATURE_TEXT =
+  "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or " +
+  'MyFeature/mySubFeature), and contain only alphanumeric characters and slashes';
 const EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 
 export function nodeFaults(node: Node): FieldError[] {
@@ -22,7 +26,40 @@ export function nodeFaults(node: Node): FieldError[] {
     if (seen.has(key)) faults.push(duplicate(field, taint));
     seen.add(key);
   });
-  return [...faults, ...podCidrFaults(node)];
+  return [...faults, ...podCidrFaults(node), ...nodeStatusFaults(node)];
+}
+
+/** Amounts, which are whole numbers for devices and pods, and addresses, each of which is given once. */
+export function nodeStatusFaults({ status }: Node): FieldError[] {
+  const amounts = (['capacity', 'allocatable'] as const).flatMap((list) =>
+    Object.entries(status?.[list] ?? {}).flatMap(([name, amount]) =>
+      quantityFaults(name, amount, `status.${list}.${name}`),
+    ),
+  );
+  const addresses = status?.addresses ?? [];
+  const twice = addresses.flatMap((address, i) => {
+    const first = addresses.findIndex((a) => a.type === address.type && a.address === address.address);
+    return first < i ? [duplicate(`status.addresses[${i}]`, address)] : [];
+  });
+  const features = (status as { readonly declaredFeatures?: readonly string[] } | undefined)?.declaredFeatures;
+  return [...amounts, ...twice, ...featureFaults(features ?? [])];
+}
+
+const FEATURE = /^[A-Z][A-Za-z0-9]*(\/[A-Za-z0-9]+)*$/;
+
+/** Names of features, in order, each once. */
+function featureFaults(features: readonly string[]): FieldError[] {
+  return features.flatMap((name, i) => {
+    const field = `status.declaredFeatures[${i}]`;
+    const faults = FEATURE.test(name)
+      ? []
+      : [invalid(field, name, `invalid feature name ${JSON.stringify(name)}: ${FEATURE_TEXT}`)];
+    const before = features[i - 1];
+    if (before === name) faults.push(duplicate(field, name));
+    else if (before !== undefined && before > name)
+      faults.push(invalid(field, name, 'list must be sorted alphabetically'));
+    return faults;
+  });
 }
 
 function podCidrFaults(node: Node): FieldError[] {

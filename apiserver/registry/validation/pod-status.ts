@@ -1,53 +1,89 @@
 // What a pod's status may not claim. Source: pkg/apis/core/validation ValidatePodStatusUpdate.
-import type { Container, ContainerStatus, Pod, PodSpec } from '../../../api/pod.ts';
+import type { Pod, PodCondition, PodStatus } from '../../../api/pod.ts';
+import { claimsOfPod } from '../../../api/resource-claims.ts';
 import type { AnyObject } from '../definition.ts';
-import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
+import { duplicate, type FieldError, forbiddenField, invalid } from '../field-errors.ts';
+import { nameFaults, qualifiedNameFaults } from '../metadata.ts';
+import { deviceFaults, mayRunAgain, revivalFaults, type StatusList, userFaults } from './container-status.ts';
+import { mirrorAnnotationFaults } from './pod.ts';
+import { hostIpFaults, podIpFaults } from './pod-ips.ts';
+
+const LISTS = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'] as const;
 
 export function podStatusFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
   const next = (nextObject as Pod).status ?? {};
   const old = (oldObject as Pod).status ?? {};
-  const { spec } = oldObject as Pod;
-  const faults: FieldError[] = [];
+  const isBound = Boolean((oldObject as Pod).spec?.nodeName);
+  const faults = [
+    ...mirrorAnnotationFaults(nextObject, oldObject),
+    ...conditionFaults(next.conditions ?? []),
+    ...nominationFaults(next, old, isBound),
+    ...generationFaults('status.observedGeneration', next.observedGeneration ?? 0),
+  ];
   if (old.qosClass !== undefined && next.qosClass !== old.qosClass) {
     faults.push(invalid('status.qosClass', next.qosClass, 'field is immutable'));
   }
-  if (spec === undefined) return faults;
-  for (const [list, containers] of [
-    ['containerStatuses', spec.containers],
-    ['initContainerStatuses', spec.initContainers],
-  ] as const) {
-    const mayRestart = (status: ContainerStatus) =>
-      mayRunAgain(
-        spec,
-        containers?.find((c) => c.name === status.name),
-        status,
-      );
-    faults.push(...revivalFaults(next[list], old[list], `status.${list}`, mayRestart));
-  }
-  const path = 'status.ephemeralContainerStatuses';
-  faults.push(...revivalFaults(next.ephemeralContainerStatuses, old.ephemeralContainerStatuses, path, () => false));
-  return faults;
+  const lists = LISTS.map((member) => ({ member, next: next[member] ?? [], old: old[member] ?? [] }));
+  return [
+    ...faults,
+    ...transitionFaults(lists, oldObject as Pod),
+    ...claimFaults(nextObject as Pod),
+    ...podIpFaults(next, old),
+    ...hostIpFaults(next, old),
+    ...lists.flatMap(userFaults),
+    ...lists.flatMap((list) => deviceFaults(list, containersOf(list, oldObject as Pod))),
+  ];
 }
 
-/** A container that ended for good does not come back. */
-function revivalFaults(
-  next: readonly ContainerStatus[] | undefined,
-  old: readonly ContainerStatus[] | undefined,
-  path: string,
-  mayRestart: (ended: ContainerStatus) => boolean,
-): FieldError[] {
-  return (old ?? []).flatMap((ended, i) => {
-    if (ended.state?.terminated === undefined || mayRestart(ended)) return [];
-    const now = next?.find((c) => c.name === ended.name);
-    if (now === undefined || now.state?.terminated !== undefined) return [];
-    return [forbiddenField(`${path}[${i}].state`, 'may not be transitioned to non-terminated state')];
-  });
+/** Types of one's own have the form of label keys. */
+function conditionFaults(conditions: readonly PodCondition[]): FieldError[] {
+  return conditions.flatMap(({ type, observedGeneration = 0 }, i) => [
+    ...generationFaults(`status.conditions[${i}].observedGeneration`, observedGeneration),
+    ...qualifiedNameFaults(`status.conditions[${i}].Type`, type),
+  ]);
 }
 
-function mayRunAgain(spec: PodSpec, container: Container | undefined, { state }: ContainerStatus): boolean {
+function generationFaults(field: string, generation: number): FieldError[] {
+  return generation < 0 ? [invalid(field, generation, 'must be a non-negative integer')] : [];
+}
+
+/** A pod that has a node is not promised another. */
+function nominationFaults(next: PodStatus, old: PodStatus, isBound: boolean): FieldError[] {
+  const wanted = next.nominatedNodeName;
+  if (!wanted || wanted === old.nominatedNodeName) return [];
+  const field = 'status.nominatedNodeName';
+  const bound = isBound ? [forbiddenField(field, 'may not be set on pods that are already bound to a node')] : [];
+  return [...nameFaults(field, wanted, 'subdomain'), ...bound];
+}
+
+function transitionFaults(lists: readonly StatusList[], { spec }: Pod): FieldError[] {
+  if (spec === undefined) return [];
   const all = [...spec.containers, ...(spec.initContainers ?? [])];
-  // Rules of a container look at exit codes, and may restart all of them: left to the node.
-  if (all.some((c) => (c.restartPolicyRules?.length ?? 0) > 0)) return true;
-  const policy = container?.restartPolicy ?? spec.restartPolicy;
-  return policy === 'Always' || (policy === 'OnFailure' && state?.terminated?.exitCode !== 0);
+  return lists.flatMap((list) =>
+    revivalFaults(list, (ended) => {
+      if (list.member === 'ephemeralContainerStatuses') return false; // tried once, whatever the pod's policy
+      const container = all.find((c) => c.name === ended.name);
+      return mayRunAgain(spec, container, ended);
+    }),
+  );
+}
+
+function containersOf({ member }: StatusList, { spec }: Pod) {
+  if (member === 'ephemeralContainerStatuses') return undefined;
+  return (member === 'containerStatuses' ? spec?.containers : spec?.initContainers) ?? [];
+}
+
+/** Each is about an entry of the spec. */
+function claimFaults(pod: Pod): FieldError[] {
+  const { entries, statuses } = claimsOfPod(pod);
+  return statuses.flatMap(({ name, resourceClaimName }, i) => {
+    const field = `status.resourceClaimStatuses[${i}].name`;
+    const faults: FieldError[] = [];
+    if (!entries.some((e) => e.name === name)) {
+      faults.push(invalid(field, name, 'must match the name of an entry in `spec.resourceClaims`'));
+    }
+    if (statuses.findIndex((s) => s.name === name) < i) faults.push(duplicate(field, name));
+    if (resourceClaimName !== undefined) faults.push(...nameFaults(field, resourceClaimName, 'subdomain'));
+    return faults;
+  });
 }

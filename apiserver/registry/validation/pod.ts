@@ -6,20 +6,34 @@ import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
 import { podSpecFaults } from './pod-spec.ts';
 
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+const MIRROR_FIELD = `metadata.annotations[${MIRROR_ANNOTATION}]`;
 const UPDATE_TEXT =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,' +
   '`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),' +
   '`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
 export function podFaults(object: AnyObject): FieldError[] {
-  return podSpecFaults((object as Pod).spec, 'spec');
+  const { metadata, spec } = object as Pod;
+  const mirrored = metadata?.annotations?.[MIRROR_ANNOTATION];
+  const why = 'must set spec.nodeName if mirror pod annotation is set';
+  const lost = mirrored === undefined || spec?.nodeName ? [] : [invalid(MIRROR_FIELD, mirrored, why)];
+  return [...lost, ...podSpecFaults(spec, 'spec')];
+}
+
+/** What shows a static pod does so for as long as it lives, and nothing else begins to. */
+export function mirrorAnnotationFaults(next: AnyObject, old: AnyObject): FieldError[] {
+  const [after, before] = [next, old].map((o) => o.metadata?.annotations?.[MIRROR_ANNOTATION]);
+  if (after === before) return [];
+  const what = before === undefined ? 'may not add' : 'may not remove or update';
+  return [forbiddenField(MIRROR_FIELD, `${what} mirror pod annotation`)];
 }
 
 export function podUpdateFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
   const next = (nextObject as Pod).spec;
   const old = (oldObject as Pod).spec;
-  if (next === undefined || old === undefined || isDeepStrictEqual(next, old)) return [];
-  const faults = [...deadlineFaults(next, old), ...gateFaults(next, old), ...tolerationFaults(next, old)];
+  const mirror = mirrorAnnotationFaults(nextObject, oldObject);
+  if (next === undefined || old === undefined || isDeepStrictEqual(next, old)) return mirror;
+  const faults = [...mirror, ...deadlineFaults(next, old), ...gateFaults(next, old), ...tolerationFaults(next, old)];
   faults.push(...selectorFaults(next, old));
   if (next.containers.length !== old.containers.length) {
     faults.push(forbiddenField('spec.containers', 'pod updates may not add or remove containers'));

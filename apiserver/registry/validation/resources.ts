@@ -35,7 +35,8 @@ function containerResourceFaults(name: string, field: string): FieldError[] {
   ];
 }
 
-function quantityFaults(name: string, quantity: string, field: string): FieldError[] {
+/** One amount of a resource. */
+export function quantityFaults(name: string, quantity: string, field: string): FieldError[] {
   if (!isQuantity(quantity)) return [invalid(field, quantity, 'must be a quantity')];
   const { nanos } = parseQuantity(quantity);
   if (nanos < 0n) return [invalid(field, quantity, 'must be greater than or equal to 0')];
