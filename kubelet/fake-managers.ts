@@ -1,6 +1,6 @@
 // Small fakes of what stands beside the pod pipeline: volumes, probes, events.
 import type { ObjectReference } from '../api/kinds.ts';
-import type { Pod } from '../api/pod.ts';
+import type { Pod, PodStatus } from '../api/pod.ts';
 import type { EventRecorder, EventType } from '../client/event-recorder.ts';
 import { aborted } from '../core/abort.ts';
 import type { ProbeChange, ProbeKind, ProbeManager, ProbeVerdict } from '../probes/probe-manager.ts';
@@ -59,13 +59,23 @@ export class FakeVolumes implements VolumeManager {
 export class FakeProbes implements ProbeManager {
   readonly verdicts = new Map<string, ProbeVerdict>();
   readonly pods = new Map<string, Pod>();
+  readonly #told = new Map<string, PodStatus | undefined>();
   readonly #handlers = new Set<(change: ProbeChange) => void>();
 
-  addPod(pod: Pod): void {
-    this.pods.set(pod.metadata?.uid ?? '', pod);
+  addPod(pod: Pod, status?: PodStatus): void {
+    const uid = pod.metadata?.uid ?? '';
+    if (!this.pods.has(uid)) this.#told.set(uid, status);
+    this.pods.set(uid, pod);
   }
 
-  updatePodStatus(): void {}
+  updatePodStatus(podUid: string, status: PodStatus): void {
+    if (this.pods.has(podUid)) this.#told.set(podUid, status); // others it does not know yet
+  }
+
+  /** What it knows of the pod's status: without it nothing is probed. */
+  told(podUid: string): PodStatus | undefined {
+    return this.#told.get(podUid);
+  }
 
   stopLivenessAndStartup(): void {}
 

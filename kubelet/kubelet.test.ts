@@ -266,6 +266,8 @@ test('after a restart of the agent running containers are adopted and nothing is
   expect(runtime.containersOf('uid-web')).toHaveLength(1);
   expect(runtime.kills).toEqual([]);
   expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(writes);
+  // Nothing of it changes any more, and still it is probed.
+  expect(probes.told('uid-web')?.containerStatuses?.[0]).toMatchObject({ started: true, state: { running: {} } });
 });
 
 test('a pod deleted by force while the agent was down is stopped', async () => {

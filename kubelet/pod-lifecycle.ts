@@ -186,7 +186,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
 
   /** What the sandbox needs. */
   async #prepare(pod: Pod, resizing: boolean): Promise<void> {
-    const { cgroups, probes, allocations } = this.#deps;
+    const { cgroups, probes, allocations, statuses } = this.#deps;
     const { uid } = identityOf(pod);
     const networkError = pod.spec?.hostNetwork === true ? undefined : this.#deps.networkError();
     if (networkError !== undefined) {
@@ -202,7 +202,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     for (const part of made) if (part.status === 'rejected') throw part.reason;
     const ofPod = pod.spec?.resources;
     if (ofPod !== undefined && !resizing) allocations.setPod(uid, ofPod);
-    probes.addPod(pod);
+    probes.addPod(pod, statuses.get(uid));
   }
 
   /**

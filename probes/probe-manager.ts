@@ -23,8 +23,11 @@ export type ExecInContainer = (
 >;
 
 export interface ProbeManager {
-  /** Starts probing the pod's containers that have probes; existing probes are kept. Idempotent. */
-  addPod(pod: Pod): void;
+  /**
+   * Starts probing the pod's containers that have probes; existing probes are kept. Idempotent. `status`: as it was told
+   * last, which may be the last word on a pod that runs as it should.
+   */
+  addPod(pod: Pod, status?: PodStatus): void;
   /** The newest status of the pod: container ids, started, phase. Probes look at it before each run. */
   updatePodStatus(podUid: string, status: PodStatus): void;
   /** At termination: liveness and startup probes of regular containers end, readiness goes on. */

@@ -171,6 +171,16 @@ test('a container that ran long before the agent keeps its readiness until it is
   expect(prober.verdict('readiness', 'id1')).toBe('failure');
 });
 
+test('a pod whose status was told before it came, and does not change any more, is probed', async () => {
+  const startedAt = new Date(clock.now() - 60_000).toISOString();
+  const status = running({ ready: true, state: { running: { startedAt } } });
+  prober.updatePodStatus('u1', status); // of nobody yet
+  prober.addPod(podWith({ readiness: probe('/r'), liveness: probe('/l') }), status);
+  await clock.advance(15_000);
+  expect(attempts.filter((a) => a.endsWith('c/r')).length).toBeGreaterThanOrEqual(2);
+  expect(attempts.filter((a) => a.endsWith('c/l')).length).toBeGreaterThanOrEqual(2);
+});
+
 test('a container that ends is not ready, and is not probed', async () => {
   prober.addPod(podWith({ readiness: probe('/r') }));
   prober.updatePodStatus('u1', running());

@@ -60,14 +60,14 @@ export class Prober implements ProbeManager {
     this.#due = new DueQueue(deps.clock, (worker) => this.#onDue(worker));
   }
 
-  addPod(pod: Pod): void {
+  addPod(pod: Pod, status?: PodStatus): void {
     const podUid = pod.metadata?.uid ?? '';
     const known = this.#pods.get(podUid);
     if (known !== undefined) {
       known.pod = pod;
       return;
     }
-    const entry: ProbedPod = { pod, status: undefined, workers: [] };
+    const entry: ProbedPod = { pod, status, workers: [] };
     this.#pods.set(podUid, entry);
     const sidecars = new Set(pod.spec?.initContainers?.map((c) => c.name));
     for (const container of probedContainers(pod)) {
