@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -51,4 +51,15 @@ test.each([
 test('a path that goes up is refused, and one without a type is not looked at', async () => {
   await expect(prepareHostPath({ path: `${dir}/../x` })).rejects.toMatchObject({ code: 'HOST_PATH_INVALID' });
   expect(await prepareHostPath({ path: path.join(dir, 'absent') })).toBe(path.join(dir, 'absent'));
+});
+
+test('a path that leads round in circles, or has too long a name, is of no type', async () => {
+  const loop = path.join(dir, 'loop');
+  await symlink('loop', loop);
+  for (const wrong of [loop, path.join(dir, 'n'.repeat(300))]) {
+    await expect(prepareHostPath({ path: wrong, type: 'File' })).rejects.toThrow(
+      `hostPath type check failed: ${wrong} is not a file`,
+    );
+    await expect(prepareHostPath({ path: wrong, type: 'DirectoryOrCreate' })).rejects.toThrow(`mkdir ${wrong}: `);
+  }
 });

@@ -44,11 +44,14 @@ async function made(verb: string, path: string, make: () => Promise<unknown>): P
   }
 }
 
+/** What is behind such a path is not of the type that is wanted, nor of any other: upstream says no more, either. */
+const UNREACHABLE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EACCES']);
+
 async function statOf(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path); // follows symlinks, as the runtime will
   } catch (err) {
-    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ENOTDIR') return undefined;
+    if (UNREACHABLE.has(errnoOf(err) ?? '')) return undefined;
     throw err;
   }
 }
