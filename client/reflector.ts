@@ -50,6 +50,7 @@ export class Reflector<T extends KubeObject> {
   #watchList: boolean;
   /** Where to resume; undefined: the store must be filled anew. */
   #version: string | undefined;
+  #sawStranger = false;
 
   constructor(
     client: ApiClient,
@@ -172,7 +173,9 @@ export class Reflector<T extends KubeObject> {
   #handle(event: WatchEvent<T>, initial: InitialEvents<T> | undefined): void {
     if (event.type === 'ERROR') throw new ApiError(event.object);
     if (!this.#isOurs(event)) {
-      this.#log.warn({ kind: event.object.kind, type: event.type }, 'the watch sent another kind of object, ignored');
+      if (!this.#sawStranger)
+        this.#log.warn({ kind: event.object.kind }, 'a watch sends another kind of object, ignored');
+      this.#sawStranger = true; // told once: there may be many
       return;
     }
     const version = event.object.metadata?.resourceVersion;
