@@ -183,8 +183,3 @@ export function hostRange(cidr: Cidr): { readonly first: IpAddress; readonly las
   if (size <= 2n) return { first: nthAddress(cidr, 0), last: nthAddress(cidr, size - 1n) };
   return { first: nthAddress(cidr, 1), last: nthAddress(cidr, size - (cidr.version === 4 ? 2n : 1n)) };
 }
-
-export function compareIps(a: IpAddress, b: IpAddress): number {
-  if (a.version !== b.version) return a.version - b.version;
-  return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
-}

@@ -34,10 +34,6 @@ export function objectName(object: KubeObject): ObjectName {
   return namespace ? { namespace, name } : { name };
 }
 
-export function nameKey(name: ObjectName): string {
-  return name.namespace ? `${name.namespace}/${name.name}` : name.name;
-}
-
 /** The owner with `controller: true`. */
 export function controllerOf(object: KubeObject): OwnerReference | undefined {
   return object.metadata?.ownerReferences?.find((o) => o.controller === true);
@@ -52,8 +48,6 @@ export function formatTime(wallMs: number): string {
 export function formatMicroTime(wallMs: number): string {
   return `${new Date(wallMs).toISOString().slice(0, 23)}000Z`;
 }
-
-export type WatchEventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
 
 export type WatchEvent<T> =
   | { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; object: T }

@@ -196,11 +196,6 @@ export function signCsr(ca: KeyPair, csr: ParsedCsr, usages: readonly CertUsage[
   return issue({ subject: csr.subject, spki: csr.publicKey, usages, isCa: false, names }, issuer, capped);
 }
 
-/** SHA-256 over the DER, lower-case hex: what Kubernetes calls the credential id of a certificate. */
-export function fingerprint(certPem: string): string {
-  return createHash('sha256').update(fromPem('CERTIFICATE', certPem)).digest('hex');
-}
-
 /** An ECDSA P-256 private key, PKCS #8 PEM, e.g. for signing service account tokens. */
 export const createPrivateKeyPem = (): string => newKey().pem;
 
@@ -392,7 +387,7 @@ export function toPem(label: string, bytes: Uint8Array): string {
 }
 
 /** The bytes of the first block with this label. @throws {PkiError} when there is none. */
-export function fromPem(label: string, pem: string): Uint8Array {
+function fromPem(label: string, pem: string): Uint8Array {
   const match = new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(pem);
   if (match === null) throw new PkiError(`no PEM block "${label}"`);
   return Buffer.from(match[1]!, 'base64');

@@ -9,7 +9,7 @@ import { findDuplicateFields } from './json-duplicates.ts';
 import { badRequest, StatusError } from './status-error.ts';
 import type { GroupVersionKind } from './subresource.ts';
 
-export const MAX_BODY_BYTES = 3 * 1024 * 1024;
+const MAX_BODY_BYTES = 3 * 1024 * 1024;
 const PROTOBUF = 'application/vnd.kubernetes.protobuf';
 
 /** @throws {StatusError} 413 */

@@ -26,7 +26,7 @@ export interface NonResourceDeps {
   readonly paths: readonly PathHandler[];
 }
 
-export const VERSION = {
+const VERSION = {
   major: '1',
   minor: '36',
   gitVersion: 'v1.36.0',

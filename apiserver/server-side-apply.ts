@@ -117,7 +117,7 @@ function topLevelFields(applied: AnyObject, schema: PatchSchema): FieldSet {
   return ownedFields(whole, schema);
 }
 
-export function ownedFields(value: JsonObject, schema: PatchSchema): FieldSet {
+function ownedFields(value: JsonObject, schema: PatchSchema): FieldSet {
   const fields: Record<string, FieldSet> = {};
   for (const [key, member] of Object.entries(value)) {
     const rule = schema.field(key);

@@ -59,7 +59,7 @@ export class StatusError extends Error {
   }
 }
 
-export function resourceText(r: GroupResource): string {
+function resourceText(r: GroupResource): string {
   return r.group === '' ? r.resource : `${r.resource}.${r.group}`;
 }
 
@@ -98,8 +98,7 @@ export function generateNameExhausted(r: GroupResource, name: string): StatusErr
   return new StatusError(409, 'AlreadyExists', message, { ...about(r, name), retryAfterSeconds: 1 });
 }
 
-export const OBJECT_MODIFIED =
-  'the object has been modified; please apply your changes to the latest version and try again';
+const OBJECT_MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
 
 export function conflict(r: GroupResource, name: string, why: string = OBJECT_MODIFIED): StatusError {
   const message = `Operation cannot be fulfilled on ${resourceText(r)} "${name}": ${why}`;

@@ -80,8 +80,6 @@ export const isForbidden = (err: unknown): err is ApiError => hasReason(err, 'Fo
 export const isUnauthorized = (err: unknown): err is ApiError => hasReason(err, 'Unauthorized');
 export const isInvalid = (err: unknown): err is ApiError => hasReason(err, 'Invalid');
 export const isBadRequest = (err: unknown): err is ApiError => hasReason(err, 'BadRequest');
-export const isTooManyRequests = (err: unknown): err is ApiError => hasReason(err, 'TooManyRequests');
-export const isServerTimeout = (err: unknown): err is ApiError => hasReason(err, 'ServerTimeout', 'Timeout');
 
 /** True when a create was refused because its namespace is going away: nobody needs to hear of it. */
 export function isNamespaceTerminating(err: unknown): err is ApiError {

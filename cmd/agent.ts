@@ -71,7 +71,7 @@ async function agentLogger({ format, verbosity, vmodule }: LogSettings): Promise
 }
 
 /** Runs the parts that `config` names until `signal` aborts. */
-export async function runAgent(
+async function runAgent(
   given: AgentConfig,
   kubeconfig: string | undefined,
   log: Logger,

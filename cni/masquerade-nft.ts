@@ -42,7 +42,7 @@ function chainRules(opts: MasqueradeOptions): Readonly<Record<'postrtg' | 'forwa
 }
 
 /** Pure: the document that makes both chains hold these rules and no others. */
-export function renderMasqueradeNft(opts: MasqueradeOptions): string {
+function renderMasqueradeNft(opts: MasqueradeOptions): string {
   const { table } = familyOf(parseCidr(opts.network).version);
   const rules = chainRules(opts);
   const lines = [

@@ -76,7 +76,7 @@ abstract class CriService {
   }
 }
 
-export class RemoteRuntime extends CriService implements RuntimeService {
+class RemoteRuntime extends CriService implements RuntimeService {
   readonly #clock: Clock;
 
   constructor(channel: RpcChannel, timeoutMs: number, observe: CallObserver, clock: Clock) {
@@ -314,7 +314,7 @@ export class RemoteRuntime extends CriService implements RuntimeService {
   }
 }
 
-export class RemoteImages extends CriService implements ImageService, ImageEvents {
+class RemoteImages extends CriService implements ImageService, ImageEvents {
   constructor(channel: RpcChannel, timeoutMs: number, observe: CallObserver) {
     super(IMAGE, channel, timeoutMs, observe);
   }

@@ -136,7 +136,7 @@ function numberIn(text: string): number {
 }
 
 /** Pure: with `total_`, values count what is below the group too. */
-export function memoryOfV1(stat: string, usageBytes: number): MemoryFigures {
+function memoryOfV1(stat: string, usageBytes: number): MemoryFigures {
   const inactiveFileBytes = flatValue(stat, 'total_inactive_file');
   return {
     usageBytes,

@@ -140,7 +140,7 @@ function usedSwap(meminfo: string): number {
 }
 
 /** Pure. */
-export function memoryOfV2(stat: string, usageBytes: number, swapBytes: number): MemoryFigures {
+function memoryOfV2(stat: string, usageBytes: number, swapBytes: number): MemoryFigures {
   const inactiveFileBytes = flatValue(stat, 'inactive_file');
   const [pageFaults, majorPageFaults] = [flatValue(stat, 'pgfault'), flatValue(stat, 'pgmajfault')];
   return {

@@ -50,7 +50,7 @@ function quotaPerSecond(quotaUs: number, periodUs: number): number {
 }
 
 /** Pure: what every slice of ours is. `parent` is '' at the root. */
-export function commonProperties(version: 1 | 2, unit: string, parent: string): Property[] {
+function commonProperties(version: 1 | 2, unit: string, parent: string): Property[] {
   const on = (name: string): Property => [name, new Variant('b', true)];
   return [
     ['Description', new Variant('s', `libcontainer container ${unit}`)],

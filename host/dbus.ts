@@ -161,7 +161,7 @@ async function authenticate(socket: Socket): Promise<void> {
 }
 
 /** Pure: the bytes of a call. */
-export function messageOf(serial: number, call: DBusCall): Buffer {
+function messageOf(serial: number, call: DBusCall): Buffer {
   const { signature = '', body = [] } = call;
   const fields: DBusValue[] = [
     [FIELD.path, new Variant('o', call.path)],

@@ -63,7 +63,7 @@ export async function fileSystemUse(dir: string): Promise<{ capacityBytes: numbe
 }
 
 /** `MemTotal` and `SwapTotal` of /proc/meminfo, bytes. */
-export function parseMemInfo(text: string): { totalBytes: number; swapTotalBytes: number } {
+function parseMemInfo(text: string): { totalBytes: number; swapTotalBytes: number } {
   const bytesOf = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024;
   return { totalBytes: bytesOf('MemTotal'), swapTotalBytes: bytesOf('SwapTotal') };
 }

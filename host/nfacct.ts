@@ -22,7 +22,7 @@ export async function readCounters(exec: Exec, signal?: AbortSignal): Promise<Re
 }
 
 /** Pure: lines of `{ pkts = 00000000000000000003, bytes = 00000000000000000180 } = name;`. */
-export function parseCounters(text: string): ReadonlyMap<string, number> {
+function parseCounters(text: string): ReadonlyMap<string, number> {
   const counters = new Map<string, number>();
   for (const [, packets, name] of text.matchAll(/^\{ pkts = (\d+), bytes = \d+[^}]*\} = (\S+?);?$/gm)) {
     counters.set(name!, Number(packets));

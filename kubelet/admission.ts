@@ -63,7 +63,7 @@ export const LATE_HANDLERS: readonly AdmissionHandler[] = [
 ];
 
 /** All of them, in order. */
-export const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [...EARLY_HANDLERS, ...LATE_HANDLERS];
+const ADMISSION_HANDLERS: readonly AdmissionHandler[] = [...EARLY_HANDLERS, ...LATE_HANDLERS];
 
 export function admit(input: AdmissionInput, handlers = ADMISSION_HANDLERS): Rejection | undefined {
   for (const handler of handlers) {

@@ -142,7 +142,7 @@ export class MirrorPods {
 }
 
 /** The object that is posted for a static pod. Pure. */
-export function mirrorFor(pod: Pod, nodeName: string, nodeUid: string): Pod {
+function mirrorFor(pod: Pod, nodeName: string, nodeUid: string): Pod {
   const annotations = pod.metadata?.annotations ?? {};
   return {
     metadata: {

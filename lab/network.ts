@@ -8,7 +8,7 @@ import { freeLabIndex, type LabAddresses, type LabNames, MAX_LABS } from './name
 
 const UPLINK = 'up0';
 /** The node's own interface, as on a machine. */
-export const NODE_INTERFACE = 'eth0';
+const NODE_INTERFACE = 'eth0';
 
 /** @throws {AgentError} LAB_NO_NETWORK when every range is taken. */
 export function chooseLabIndex(): number {

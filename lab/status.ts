@@ -28,7 +28,7 @@ export interface LabNodeStatus {
 
 const API_TIMEOUT_MS = 5_000;
 
-export function apiserverUrl(state: LabState): string {
+function apiserverUrl(state: LabState): string {
   return `https://${labAddresses(state.index).host}:${state.port}`;
 }
 

@@ -11,7 +11,7 @@ import { createSelfSignedServingCert, YEAR_MS } from '../api/pki.ts';
 import type { Probe } from '../api/pod.ts';
 import { createAttempt } from './attempt.ts';
 import { probeGrpc } from './grpc.ts';
-import { probeHttp, transportErrorText } from './http.ts';
+import { type HttpProbe, HttpProbeRequest, transportErrorText } from './http.ts';
 import { formatGoDuration } from './outcome.ts';
 import { expandCommand, resolvePort } from './target.ts';
 import { probeTcp } from './tcp.ts';
@@ -21,6 +21,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
+const probeHttp = (probe: HttpProbe, signal: AbortSignal) => new HttpProbeRequest(probe).send(signal);
 const inTime = () => AbortSignal.timeout(5_000);
 
 async function listen(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {

@@ -17,11 +17,6 @@ export interface HttpProbe {
   readonly headers: readonly { readonly name: string; readonly value: string }[];
 }
 
-/** One probe, within `signal`: its abort is the probe's own timeout. */
-export function probeHttp(probe: HttpProbe, signal: AbortSignal): Promise<ProbeOutcome> {
-  return new HttpProbeRequest(probe).send(signal);
-}
-
 /** A probe made ready to be sent again and again. */
 export class HttpProbeRequest {
   readonly #probe: HttpProbe;
@@ -82,7 +77,7 @@ function urlOf({ scheme, host, port, path }: HttpProbe): URL {
 }
 
 /** Repeated names are sent repeatedly; an empty Accept or User-Agent takes the default away. */
-export function renderRequest(url: URL, probe: HttpProbe, host: string | undefined): string {
+function renderRequest(url: URL, probe: HttpProbe, host: string | undefined): string {
   const lines = [`GET ${url.pathname}${url.search} HTTP/1.1`, `Host: ${clean(host || addressOf(url))}`];
   const defaults = [
     ['User-Agent', PROBE_USER_AGENT],

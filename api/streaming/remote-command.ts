@@ -15,12 +15,12 @@ import {
   type WebSocket,
 } from './websocket.ts';
 
-export const REMOTE_COMMAND_V5 = 'v5.channel.k8s.io';
+const REMOTE_COMMAND_V5 = 'v5.channel.k8s.io';
 /** What is asked of the runtime: the oldest that tells exit codes apart, and the newest that all runtimes know. */
 export const REMOTE_COMMAND_V4 = 'v4.channel.k8s.io';
 
 /** First byte of each message. */
-export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
+const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
 
 /** Which streams the client asked for. */
 export interface RemoteCommandStreams {

@@ -18,7 +18,6 @@ export class SpdyError extends Error {
   override readonly name = 'SpdyError';
 }
 
-export const RST_PROTOCOL_ERROR = 1;
 export const RST_REFUSED_STREAM = 3;
 export const RST_CANCEL = 5;
 

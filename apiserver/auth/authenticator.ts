@@ -10,7 +10,7 @@ export interface Authenticator {
   authenticate(request: IncomingMessage): Promise<AuthenticationResult> | AuthenticationResult;
 }
 
-export const ANONYMOUS: UserInfo = Object.freeze({
+const ANONYMOUS: UserInfo = Object.freeze({
   name: 'system:anonymous',
   groups: Object.freeze(['system:unauthenticated']),
 });

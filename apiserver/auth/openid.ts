@@ -4,7 +4,7 @@ import type { PathHandler } from '../non-resource.ts';
 import { sendText } from '../responses.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 
-export const OPENID_CONFIGURATION_PATH = '/.well-known/openid-configuration';
+const OPENID_CONFIGURATION_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
 
 /** `jwksUri`: absolute https URL of JWKS_PATH as relying parties reach it. */

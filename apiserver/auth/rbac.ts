@@ -23,7 +23,7 @@ const rbac = <T extends object>(plural: string, kind: string, namespaced: boolea
 
 export const roles = rbac<Role>('roles', 'Role', true);
 export const clusterRoles = rbac<ClusterRole>('clusterroles', 'ClusterRole', false);
-export const roleBindings = rbac<RoleBinding>('rolebindings', 'RoleBinding', true);
+const roleBindings = rbac<RoleBinding>('rolebindings', 'RoleBinding', true);
 export const clusterRoleBindings = rbac<ClusterRoleBinding>('clusterrolebindings', 'ClusterRoleBinding', false);
 
 export class RbacAuthorizer implements Authorizer {

@@ -19,7 +19,7 @@ export function parseTokenFile(text: string): StaticTokens {
   return new StaticTokens(users);
 }
 
-export class StaticTokens implements TokenAuthenticator {
+class StaticTokens implements TokenAuthenticator {
   readonly #users: ReadonlyMap<string, UserInfo>;
 
   constructor(users: ReadonlyMap<string, UserInfo>) {

@@ -8,10 +8,10 @@ import type {
 import type { Node } from '../../api/kinds.ts';
 import { type CertUsage, type ParsedCsr, parseCsr } from '../../api/pki.ts';
 
-export const CLIENT_SIGNER = 'kubernetes.io/kube-apiserver-client';
-export const KUBELET_CLIENT_SIGNER = 'kubernetes.io/kube-apiserver-client-kubelet';
+const CLIENT_SIGNER = 'kubernetes.io/kube-apiserver-client';
+const KUBELET_CLIENT_SIGNER = 'kubernetes.io/kube-apiserver-client-kubelet';
 export const KUBELET_SERVING_SIGNER = 'kubernetes.io/kubelet-serving';
-export const LEGACY_SIGNER = 'kubernetes.io/legacy-unknown';
+const LEGACY_SIGNER = 'kubernetes.io/legacy-unknown';
 
 const NODE_PREFIX = 'system:node:';
 const NODES_GROUP = 'system:nodes';
@@ -24,7 +24,7 @@ export function parseRequest(request: Request): ParsedCsr {
   return parseCsr(Buffer.from(request.spec.request, 'base64').toString('utf8'));
 }
 
-export function conditionOf(request: Request, type: string): CertificateSigningRequestCondition | undefined {
+function conditionOf(request: Request, type: string): CertificateSigningRequestCondition | undefined {
   return request.status?.conditions?.find((c) => c.type === type);
 }
 

@@ -50,7 +50,7 @@ export function sameTemplate(a: PodTemplateSpec | undefined, b: PodTemplateSpec 
   return canonicalTemplate(a) === canonicalTemplate(b);
 }
 
-export function canonicalTemplate(template: PodTemplateSpec | undefined): string {
+function canonicalTemplate(template: PodTemplateSpec | undefined): string {
   const labels = { ...(template?.metadata?.labels ?? {}) };
   delete labels[TEMPLATE_HASH];
   return canonicalJson({ ...template, metadata: { ...template?.metadata, creationTimestamp: undefined, labels } });
@@ -89,7 +89,7 @@ export function findNewSet(deployment: Deployment, sets: readonly ReplicaSet[]):
   return byAge(sets).find((rs) => sameTemplate(rs.spec?.template, deployment.spec?.template));
 }
 
-export function byAge(sets: readonly ReplicaSet[]): ReplicaSet[] {
+function byAge(sets: readonly ReplicaSet[]): ReplicaSet[] {
   const created = (rs: ReplicaSet): string => rs.metadata?.creationTimestamp ?? '';
   return [...sets].sort(
     (a, b) => created(a).localeCompare(created(b)) || (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? ''),

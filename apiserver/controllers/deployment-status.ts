@@ -151,12 +151,12 @@ function hasProgressed(before: DeploymentStatus | undefined, now: DeploymentStat
   );
 }
 
-export function condition(type: ConditionType, status: string, reason: string, message: string): DeploymentCondition {
+function condition(type: ConditionType, status: string, reason: string, message: string): DeploymentCondition {
   return { type, status, reason, message };
 }
 
 /** The list with this condition in it: an equal one is kept as it is, times included. */
-export function withCondition(
+function withCondition(
   conditions: readonly DeploymentCondition[],
   next: DeploymentCondition,
   nowMs: number,

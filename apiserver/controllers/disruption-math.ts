@@ -5,7 +5,7 @@ import type { Pod } from '../../api/pod.ts';
 import { isPodReady } from './pod-control.ts';
 
 /** An eviction counts against its budget until the pod is seen going, at most this long. */
-export const DELETION_TIMEOUT_MS = 2 * 60_000;
+const DELETION_TIMEOUT_MS = 2 * 60_000;
 
 type IntOrPercent = number | string;
 

@@ -6,8 +6,8 @@ import { isPodReady } from './pod-control.ts';
 export const SERVICE_NAME = 'kubernetes.io/service-name';
 export const MANAGED_BY = 'endpointslice.kubernetes.io/managed-by';
 export const CONTROLLER_NAME = 'endpointslice-controller.k8s.io';
-export const HEADLESS = 'service.kubernetes.io/headless';
-export const MAX_ENDPOINTS = 100;
+const HEADLESS = 'service.kubernetes.io/headless';
+const MAX_ENDPOINTS = 100;
 
 export type AddressType = 'IPv4' | 'IPv6';
 

@@ -2,8 +2,8 @@
 import type { Node, NodeCondition, Taint } from '../../api/kinds.ts';
 import { formatTime } from '../../api/meta.ts';
 
-export const NOT_READY = 'node.kubernetes.io/not-ready';
-export const UNREACHABLE = 'node.kubernetes.io/unreachable';
+const NOT_READY = 'node.kubernetes.io/not-ready';
+const UNREACHABLE = 'node.kubernetes.io/unreachable';
 const WATCHED = ['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure'] as const;
 
 const PRESSURE_TAINTS: Readonly<Record<string, string>> = {

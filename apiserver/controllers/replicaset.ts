@@ -226,7 +226,7 @@ export class ReplicaSetController implements Controller {
 }
 
 /** Pure: what the set's status is with these pods. Counters that are zero are null, so that a merge patch removes them. */
-export function computeReplicaSetStatus(
+function computeReplicaSetStatus(
   rs: ReplicaSet,
   pods: readonly Pod[],
   failure: ReplicaSetCondition | undefined,

@@ -10,7 +10,7 @@ import { addressOfReverseName } from './reverse-name.ts';
 import { type Question, RCODE, TYPE } from './wire.ts';
 
 /** Seconds: what CoreDNS gives, for answers and for the lack of one. */
-export const CLUSTER_TTL = 5;
+const CLUSTER_TTL = 5;
 /** ExternalName Services that lead to each other. */
 const MAX_CNAMES = 8;
 

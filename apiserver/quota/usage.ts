@@ -32,7 +32,7 @@ export function usageOf({ group, resource }: Counted, object: KubeObject, nowMs:
   return usage;
 }
 
-export function countName({ group, resource }: Counted): string {
+function countName({ group, resource }: Counted): string {
   return `count/${resource}${group === '' ? '' : `.${group}`}`;
 }
 

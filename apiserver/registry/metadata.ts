@@ -8,10 +8,10 @@ const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])
 const QUALIFIED = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
 const LABEL_VALUE = /^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$/;
 
-export const LABEL_TEXT =
+const LABEL_TEXT =
   "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an " +
   "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-export const SUBDOMAIN_TEXT =
+const SUBDOMAIN_TEXT =
   "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end " +
   "with an alphanumeric character (e.g. 'example.com', regex used for validation is " +
   "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -35,7 +35,7 @@ export function subdomainFaults(field: string, value: string): FieldError[] {
   return SUBDOMAIN.test(value) ? [] : [invalid(field, value, SUBDOMAIN_TEXT)];
 }
 
-export function nameFaults(field: string, name: string, rule: KindDefinition['nameRule']): FieldError[] {
+function nameFaults(field: string, name: string, rule: KindDefinition['nameRule']): FieldError[] {
   if (rule === 'label') return labelFaults(field, name);
   if (rule !== 'path-segment') return subdomainFaults(field, name);
   if (name === '.' || name === '..') return [invalid(field, name, `may not be '${name}'`)];

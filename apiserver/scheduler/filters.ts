@@ -120,7 +120,7 @@ const interPodAffinity: Filter = ({ pod }, info, cluster) => {
   return FITS;
 };
 
-export const FILTERS: readonly Filter[] = [
+const FILTERS: readonly Filter[] = [
   nodeUnschedulable,
   taintToleration,
   nodeAffinity,

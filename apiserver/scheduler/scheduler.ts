@@ -18,7 +18,7 @@ import { NodeInfo, type PodFacts, podFacts } from './node-info.ts';
 import { amountsVersion } from './pod-in-resize.ts';
 import { bestNode } from './scores.ts';
 
-export const SCHEDULER_NAME = 'default-scheduler';
+const SCHEDULER_NAME = 'default-scheduler';
 
 const BACKOFF_INITIAL_MS = 1_000;
 const BACKOFF_MAX_MS = 10_000;

@@ -58,7 +58,7 @@ export function nodeEndpoints(
 }
 
 /** Pure: what the process was started with. */
-export function givenFlags(argv: readonly string[]): Record<string, string> {
+function givenFlags(argv: readonly string[]): Record<string, string> {
   const flags: Record<string, string> = {};
   for (const [i, arg] of argv.entries()) {
     const m = /^--?([a-zA-Z][\w-]*)(?:=(.*))?$/s.exec(arg);

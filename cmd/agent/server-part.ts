@@ -97,7 +97,7 @@ export function servedBy(gates: ReadonlyMap<string, boolean>, handlers: Handlers
 }
 
 /** The configuration in effect; the name within is the one under which upstream registers it. */
-export function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
+function configzEndpoint(kubeletconfig: Readonly<Record<string, unknown>>): Handlers {
   return { configz: ({ response }) => sendJson(response, JSON.stringify({ kubeletconfig })) };
 }
 

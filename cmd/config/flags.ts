@@ -55,7 +55,7 @@ export function addAgentOptions(command: Command, which: Which): void {
 }
 
 /** pflag's spelling in commander's: `--node_ip x` → `--node-ip x`, `--register-node` → `--register-node=true`. */
-export function normalizeArguments(args: readonly string[], flags: readonly Flag[]): string[] {
+function normalizeArguments(args: readonly string[], flags: readonly Flag[]): string[] {
   const known = new Map(flags.map((flag) => [flag.name, flag]));
   const result: string[] = [];
   for (let i = 0; i < args.length; i++) {

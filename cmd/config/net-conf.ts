@@ -4,7 +4,7 @@ import { type NetConf, readNetConf as readDocument } from '../../cni/net-conf.ts
 import { errnoOf, errorMessage } from '../../core/errors.ts';
 import { type FileAccess, unreadable } from './files.ts';
 
-export const NET_CONF = '/etc/kube-flannel/net-conf.json';
+const NET_CONF = '/etc/kube-flannel/net-conf.json';
 
 /** As fields of NodeletConfiguration; `{}` when the file at its usual place does not exist. */
 export async function readNetConf(

@@ -25,7 +25,7 @@ export function encode(...parts: readonly Part[]): Buffer {
 }
 
 /** Calls `read` for each field; what it does not take (returns false) is skipped. */
-export function decode(reader: WireReader, read: (field: number, r: WireReader) => boolean): void {
+function decode(reader: WireReader, read: (field: number, r: WireReader) => boolean): void {
   while (!reader.done) {
     const tag = reader.tag();
     if (!read(tag >>> 3, reader)) reader.skip(tag & 7);

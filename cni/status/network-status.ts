@@ -74,7 +74,7 @@ export function findOwnNode(nodes: readonly Node[], kernel: KernelNetwork, hostN
   );
 }
 
-export function podSubnets(node: Node | undefined): string[] {
+function podSubnets(node: Node | undefined): string[] {
   const texts = node?.spec?.podCIDRs?.length ? node.spec.podCIDRs : [node?.spec?.podCIDR ?? ''];
   return texts.flatMap((text) => {
     try {
@@ -195,7 +195,7 @@ export function networkStatus(
   };
 }
 
-export function isHealthy({ problems, probe }: PeerStatus): boolean {
+function isHealthy({ problems, probe }: PeerStatus): boolean {
   return problems.length === 0 && (probe?.answers ?? false);
 }
 

@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { ProbeResult } from './network-status.ts';
 
 /** The kubelet's port: firewalls between nodes let it through. */
-export const PROBE_PORT = 10_250;
+const PROBE_PORT = 10_250;
 
 /** Never rejects. */
 export function probe(target: string, timeoutMs: number, clock: Clock, port = PROBE_PORT): Promise<ProbeResult> {

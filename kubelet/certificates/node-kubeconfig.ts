@@ -40,7 +40,7 @@ export async function writeNodeKubeconfig(file: string, bootstrap: ClientConfig,
 }
 
 /** Pure. */
-export function renderNodeKubeconfig(bootstrap: ClientConfig, pemFile: string): string {
+function renderNodeKubeconfig(bootstrap: ClientConfig, pemFile: string): string {
   const { server, ca, insecureSkipTlsVerify, tlsServerName } = bootstrap;
   return stringify({
     apiVersion: 'v1',

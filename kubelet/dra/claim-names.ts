@@ -57,6 +57,6 @@ export function driversOf(claim: ResourceClaim): string[] {
 }
 
 /** A claim that cannot be used now may be usable later: whoever allocates it may not have been there yet. */
-export function unusable(message: string): AgentError {
+function unusable(message: string): AgentError {
   return new AgentError(message, { code: 'CLAIM_UNUSABLE', retryable: true });
 }

@@ -48,7 +48,7 @@ function usageFor(signal: Signal, hasImageFs: boolean): (use: PodUse) => number 
 }
 
 /** Volumes in memory take nothing of a disk. */
-export function sumOf(storage: PodStorage, parts: readonly StoragePart[], figure: keyof StorageUse): number {
+function sumOf(storage: PodStorage, parts: readonly StoragePart[], figure: keyof StorageUse): number {
   const uses = parts.flatMap((part) =>
     [...storage[part]].filter(([name]) => part !== 'volumes' || !storage.inMemory.has(name)),
   );

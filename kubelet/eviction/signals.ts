@@ -1,7 +1,7 @@
 // What can run short on a node, and what the shortage is called: the resource in messages, the condition of the Node,
 // the node's own ways out. After pkg/kubelet/eviction/helpers.go and defaults_linux.go.
 
-export const SIGNALS = [
+const SIGNALS = [
   'memory.available',
   'allocatableMemory.available',
   'nodefs.available',

@@ -172,7 +172,7 @@ class Provider {
 }
 
 /** Pure. @throws {AgentError} CREDENTIAL_PROVIDER_FAILED; its text shows nothing of the answer, which holds passwords. */
-export function parseAnswer(text: string, apiVersion: string, provider: string): Answer {
+function parseAnswer(text: string, apiVersion: string, provider: string): Answer {
   let value: unknown;
   try {
     value = JSON.parse(text);

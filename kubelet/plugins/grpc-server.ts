@@ -176,7 +176,7 @@ function grpcFault(headers: IncomingHttpHeaders, isKnown: boolean): GrpcStatus |
 }
 
 /** Only a socket: what else has that name is somebody's, and listening will say so. */
-export async function removeSocket(file: string): Promise<void> {
+async function removeSocket(file: string): Promise<void> {
   try {
     if ((await lstat(file)).isSocket()) await rm(file);
   } catch (err) {

@@ -137,7 +137,7 @@ export class PodKiller {
 }
 
 /** Seconds: the deletion's, else the pod's with the killing probe's own before it, else the least. */
-export function graceOf(
+function graceOf(
   pod: Pod | undefined,
   spec: AnyContainer | undefined,
   meta: ContainerMeta,

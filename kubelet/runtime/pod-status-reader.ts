@@ -238,7 +238,7 @@ export class PodStatusReader {
   }
 }
 
-export function toRuntimeContainer(cri: ContainerStatus, sandboxId: string): RuntimeContainer {
+function toRuntimeContainer(cri: ContainerStatus, sandboxId: string): RuntimeContainer {
   const meta = parseContainerMeta(cri.labels, cri.annotations);
   return {
     id: cri.id,

@@ -45,10 +45,7 @@ interface Profile {
 }
 
 /** Pod level overridden, field by field, by the container's. */
-export function effectiveSecurityContext(
-  pod: Pod,
-  container: AnyContainer,
-): SecurityContext & { appArmorProfile?: Profile } {
+function effectiveSecurityContext(pod: Pod, container: AnyContainer): SecurityContext & { appArmorProfile?: Profile } {
   const { seLinuxOptions, runAsUser, runAsGroup, runAsNonRoot } = pod.spec?.securityContext ?? {};
   const fromPod = withoutUndefined({ seLinuxOptions, runAsUser, runAsGroup, runAsNonRoot });
   return { ...fromPod, ...withoutUndefined(container.securityContext ?? {}) };

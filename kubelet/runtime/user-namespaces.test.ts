@@ -4,8 +4,9 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AgentError } from '../../core/errors.ts';
 import type { Exec } from '../../host/exec.ts';
-import { IDS_PER_POD, parseSubIds, UserNamespaces, userNamespacePool } from './user-namespaces.ts';
+import { parseSubIds, UserNamespaces, userNamespacePool } from './user-namespaces.ts';
 
+const IDS_PER_POD = 65_536;
 const sizes = { idsPerPod: IDS_PER_POD, maxPods: 110 };
 
 describe('id ranges', () => {

@@ -15,7 +15,6 @@ export interface IdPool {
 }
 
 const FILE = 'userns';
-export const IDS_PER_POD = 65_536;
 const ALL_IDS = 2 ** 32;
 
 export class UserNamespaces {

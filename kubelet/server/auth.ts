@@ -30,7 +30,7 @@ export interface KubeletAuthorizer {
   isAllowed(user: KubeletUser, attributes: NodeAttributes): Promise<boolean>;
 }
 
-export const ANONYMOUS: KubeletUser = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
+const ANONYMOUS: KubeletUser = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
 const AUTHENTICATED = 'system:authenticated';
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 const ANY_USAGE = '2.5.29.37.0';

@@ -159,7 +159,7 @@ function switchedOff(path: string, switches: EndpointSwitches): string | undefin
 }
 
 /** Pure. Undefined when `path` is not of that pattern. */
-export function matchPattern(pattern: string, path: string): Record<string, string> | undefined {
+function matchPattern(pattern: string, path: string): Record<string, string> | undefined {
   const wanted = pattern.split('/');
   const given = path.split('/');
   const params: Record<string, string> = {};

@@ -81,7 +81,7 @@ async function dial(url: string, request: UpgradeRequest, client: Duplex): Promi
 }
 
 /** Pure. Repeated fields stay apart: SPDY clients offer each protocol in a field of its own. */
-export function copyHeaders(raw: readonly string[]): Record<string, string[]> {
+function copyHeaders(raw: readonly string[]): Record<string, string[]> {
   const headers: Record<string, string[]> = {};
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase();

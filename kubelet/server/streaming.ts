@@ -48,7 +48,7 @@ function streamingRoute({ endpoint, params }: Route): StreamingRoute {
 }
 
 /** @throws {HttpError} 400 when no stream is asked for. */
-export function parseStreams(query: URLSearchParams): StreamSelection {
+function parseStreams(query: URLSearchParams): StreamSelection {
   const on = (name: string) => query.get(name) === '1';
   const tty = on('tty');
   const streams = { stdin: on('input'), stdout: on('output'), stderr: on('error') && !tty, tty };
@@ -62,7 +62,7 @@ export function parseStreams(query: URLSearchParams): StreamSelection {
  * Port numbers of the old WebSocket form: repeated, or separated by commas. In SPDY, tunnelled or not, they are told
  * with each stream. @throws {HttpError} 400
  */
-export function parsePorts(query: URLSearchParams, required: boolean): number[] {
+function parsePorts(query: URLSearchParams, required: boolean): number[] {
   const given = query.getAll('port');
   if (required && given.length === 0) throw new HttpError(400, 'query parameter "port" is required');
   const texts = given.flatMap((p) => p.split(','));

@@ -96,10 +96,7 @@ export class AccessReviewAuthorizer implements KubeletAuthorizer {
 }
 
 /** Pure. */
-export function accessSpec(
-  user: KubeletUser,
-  { verb, subresource, node }: NodeAttributes,
-): SubjectAccessReview['spec'] {
+function accessSpec(user: KubeletUser, { verb, subresource, node }: NodeAttributes): SubjectAccessReview['spec'] {
   return {
     user: user.name,
     groups: [...user.groups],

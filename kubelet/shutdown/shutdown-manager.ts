@@ -24,7 +24,7 @@ export interface ShutdownManagerDeps {
   readonly log: Logger;
 }
 
-export const SHUTTING_DOWN = 'node is shutting down';
+const SHUTTING_DOWN = 'node is shutting down';
 
 export class ShutdownManager {
   readonly #deps: ShutdownManagerDeps;

@@ -145,7 +145,7 @@ function canonical(value: unknown): string {
 }
 
 /** The kind of API object that the pod would need, undefined for none: it must run without an API server. */
-export function apiReference(spec: PodSpec): string | undefined {
+function apiReference(spec: PodSpec): string | undefined {
   if (spec.serviceAccountName || spec.serviceAccount) return 'serviceaccounts';
   if ((spec.imagePullSecrets?.length ?? 0) > 0) return 'secrets';
   if ((spec.resourceClaims?.length ?? 0) > 0) return 'resourceclaims';

@@ -38,7 +38,7 @@ export interface NodeStatsDeps {
 }
 
 /** Answers that others asked for may be used again for so long, ms. Upstream's are up to 15 s old. */
-export const SAMPLE_AGE_MS = 5_000;
+const SAMPLE_AGE_MS = 5_000;
 /** Figures that cost the runtime or the disk some work, ms. */
 const STORAGE_AGE_MS = 10_000;
 /** Volumes that were never measured are waited for so long, ms. */

@@ -38,7 +38,7 @@ type SpecContainer = Container | EphemeralContainer;
 /** All termination messages of a pod together, bytes (pkg/kubelet/container MaxPodTerminationMessageLogLength). */
 const MAX_TERMINATION_MESSAGES_BYTES = 12_288;
 /** What was seen to run and is gone without an exit code. */
-export const STATUS_UNKNOWN_EXIT_CODE = 137;
+const STATUS_UNKNOWN_EXIT_CODE = 137;
 
 /** Statuses of one list of the spec: init containers in spec order, the others sorted by name. */
 export function containerStatuses(kind: ContainerKind, input: ContainerStatusesInput): ContainerStatus[] {

@@ -68,7 +68,7 @@ function uidOf(pod: Pod): string {
 }
 
 /** `containerd://id` → `id`. */
-export function bareId(containerId: string | undefined): string {
+function bareId(containerId: string | undefined): string {
   const at = containerId?.indexOf('://') ?? -1;
   return at < 0 ? (containerId ?? '') : containerId!.slice(at + 3);
 }

@@ -67,14 +67,14 @@ async function addSecret(files: Files, source: ObjectSource, request: Request): 
 }
 
 /** Keys → bytes; `data` wins over `binaryData`, though the API lets no key be in both. */
-export function configMapData(object: ConfigMap | undefined): Map<string, Uint8Array> {
+function configMapData(object: ConfigMap | undefined): Map<string, Uint8Array> {
   const data = new Map<string, Uint8Array>();
   for (const [key, text] of Object.entries(object?.binaryData ?? {})) data.set(key, Buffer.from(text, 'base64'));
   for (const [key, text] of Object.entries(object?.data ?? {})) data.set(key, Buffer.from(text, 'utf8'));
   return data;
 }
 
-export function secretData(object: Secret | undefined): Map<string, Uint8Array> {
+function secretData(object: Secret | undefined): Map<string, Uint8Array> {
   return new Map(Object.entries(object?.data ?? {}).map(([key, text]) => [key, Buffer.from(text, 'base64')]));
 }
 

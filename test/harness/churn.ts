@@ -27,7 +27,7 @@ const SCRATCH: Volume = { name: 'scratch', emptyDir: {} };
 const atScratch = [{ name: 'scratch', mountPath: '/scratch' }];
 
 /** What may come; each stays until it is deleted, or ends by itself, or never stops to crash. */
-export const MAKES: Readonly<Record<string, (random: Random) => PodSpec>> = {
+const MAKES: Readonly<Record<string, (random: Random) => PodSpec>> = {
   volumes: (random) => ({
     containers: [
       shell('main', STAY, {

@@ -6,7 +6,7 @@ import { findNode, readLabState } from '../../lab/state.ts';
 import type { FaultNode } from './fault-node.ts';
 import { NODE } from './fault-node.ts';
 
-export const BOOTSTRAP_TOKEN = { id: 'abcdef', secret: '0123456789abcdef' };
+const BOOTSTRAP_TOKEN = { id: 'abcdef', secret: '0123456789abcdef' };
 
 /** Lays memory over the places that kubeadm's files have, so that the machine's own stay as they are. */
 const OWN_PLACES = `set -e

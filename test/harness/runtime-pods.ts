@@ -18,7 +18,7 @@ import { KubeRuntime } from '../../kubelet/runtime/kube-runtime.ts';
 import type { PodRuntimeStatus, RuntimeContainer } from '../../kubelet/runtime/pod-runtime-status.ts';
 import type { RuntimeDeps } from '../../kubelet/runtime/runtime-deps.ts';
 import type { PodSyncResult } from '../../kubelet/runtime/runtime-manager.ts';
-import { IDS_PER_POD, UserNamespaces } from '../../kubelet/runtime/user-namespaces.ts';
+import { UserNamespaces } from '../../kubelet/runtime/user-namespaces.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
 import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
@@ -26,6 +26,7 @@ import { TestContainerd, type TestContainerdOptions } from './containerd.ts';
 import { TestNamespaces } from './netns.ts';
 
 const WAIT_MS = 60_000;
+const IDS_PER_POD = 65_536;
 const POLL_MS = 20;
 export const BUSYBOX = 'docker.io/library/busybox:1.36';
 export const NODE_IP = '10.99.0.1';

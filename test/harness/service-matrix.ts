@@ -8,7 +8,7 @@ export type Mode = 'iptables' | 'nftables';
 export type Family = 4 | 6;
 
 /** Settings that change who is masqueraded: all cluster IP traffic; nothing known about addresses of pods. */
-export const VARIANTS = ['usual', 'masquerade all', 'no detector'] as const;
+const VARIANTS = ['usual', 'masquerade all', 'no detector'] as const;
 export type Variant = (typeof VARIANTS)[number];
 
 export const FRONTENDS = ['cluster IP', 'external IP', 'load balancer IP', 'node port'] as const;
@@ -18,7 +18,7 @@ export type FrontendKind = (typeof FRONTENDS)[number];
 export const PLACES = ['pod', 'endpoint', 'node', 'outside'] as const;
 export type Place = (typeof PLACES)[number];
 
-export const ENDPOINT_STATES = [
+const ENDPOINT_STATES = [
   'both',
   'remote only',
   'local only',
@@ -119,9 +119,9 @@ export const ADDRESSES: Readonly<Record<Family, Addresses>> = {
   },
 };
 
-export const SERVICE_PORT = 80;
+const SERVICE_PORT = 80;
 export const ENDPOINT_PORT = 8080;
-export const nodePortOf = (shape: Shape): number => 30_000 + shape.index;
+const nodePortOf = (shape: Shape): number => 30_000 + shape.index;
 
 /** Where a client of `kind` connects to. */
 export function targetOf(shape: Shape, kind: FrontendKind, family: Family): { ip: string; port: number } {

@@ -4,9 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Exec } from '../../host/exec.ts';
 import { systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
-import { createBridge, createVeth } from '../../host/netns.ts';
 import { HeldConnections } from './held-connections.ts';
-import { sysctlInNetns, TestNamespaces } from './netns.ts';
+import { createBridge, createVeth, sysctlInNetns, TestNamespaces } from './netns.ts';
 import { ADDRESSES, ENDPOINT_PORT, type Family, type Place } from './service-matrix.ts';
 
 /** Of endpoints, for connections that stay open. */

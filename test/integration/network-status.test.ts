@@ -6,9 +6,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { NetworkStatus } from '../../cni/status/network-status.ts';
 import { type ExecResult, systemExec } from '../../host/exec.ts';
 import { bridgeBatch, ipBatch } from '../../host/ip-batch.ts';
-import { createVeth } from '../../host/netns.ts';
 import { NODELET } from '../harness/cluster.ts';
-import { TestNamespaces } from '../harness/netns.ts';
+import { createVeth, TestNamespaces } from '../harness/netns.ts';
 
 const namespaces = new TestNamespaces('status');
 const netns: string[] = [];

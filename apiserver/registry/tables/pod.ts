@@ -34,7 +34,7 @@ function conditionOf(pod: Pod, type: string) {
   return pod.status?.conditions?.find((c) => c.type === type);
 }
 
-export function summarise(pod: Pod): Summary {
+function summarise(pod: Pod): Summary {
   const restartable = (pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === 'Always').map((c) => c.name);
   const summary: Summary = {
     ready: 0,

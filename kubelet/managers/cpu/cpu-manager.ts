@@ -26,7 +26,7 @@ import { type CpuAssignments, cpuStateFault, parseCpuState, renderCpuState } fro
 import { takeDistributed } from './distribute-cpus.ts';
 import { takePacked } from './take-cpus.ts';
 
-export const CPU_STATE_FILE = 'cpu_manager_state';
+const CPU_STATE_FILE = 'cpu_manager_state';
 
 export interface CpuManagerOptions {
   /** Where the state file is. */

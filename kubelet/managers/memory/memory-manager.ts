@@ -32,7 +32,7 @@ import {
 } from './memory-state.ts';
 import { ReusableMemory, withoutReused } from './reusable-memory.ts';
 
-export const MEMORY_STATE_FILE = 'memory_manager_state';
+const MEMORY_STATE_FILE = 'memory_manager_state';
 
 export interface MemoryManagerOptions {
   readonly rootDir: string;

@@ -14,7 +14,7 @@ import { methodOf, RpcChannel } from '../../../cri/rpc.ts';
 import type { Init } from '../../../cri/runtime-service.ts';
 
 /** Deadline of each call, ms. */
-export const CSI_TIMEOUT_MS = 120_000;
+const CSI_TIMEOUT_MS = 120_000;
 
 const METHODS = Object.fromEntries(
   [

@@ -70,7 +70,7 @@ export function nodePatch(node: Node, info: DriverInfo): NodeMetadataPatch | und
 }
 
 /** Pure: the node's annotation without the driver. */
-export function nodePatchWithout(node: Node, driver: string): NodeMetadataPatch | undefined {
+function nodePatchWithout(node: Node, driver: string): NodeMetadataPatch | undefined {
   const { [driver]: gone, ...rest } = nodeIds(node);
   if (gone === undefined) return undefined;
   const isEmpty = Object.keys(rest).length === 0;
