@@ -35,7 +35,7 @@ export function subdomainFaults(field: string, value: string): FieldError[] {
   return SUBDOMAIN.test(value) ? [] : [invalid(field, value, SUBDOMAIN_TEXT)];
 }
 
-function nameFaults(field: string, name: string, rule: KindDefinition['nameRule']): FieldError[] {
+export function nameFaults(field: string, name: string, rule: KindDefinition['nameRule']): FieldError[] {
   if (rule === 'label') return labelFaults(field, name);
   if (rule !== 'path-segment') return subdomainFaults(field, name);
   if (name === '.' || name === '..') return [invalid(field, name, `may not be '${name}'`)];
