@@ -23,7 +23,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          testTimeout: 30_000, // property tests take seconds on a busy machine; nothing waits for time to pass
+          // Property tests take seconds, and ten times as long on a busy machine; nothing waits for time to pass.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           include: [
             '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
             'test/*.test.ts',
@@ -35,8 +37,8 @@ export default defineConfig({
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
         },
       },
       {
@@ -44,8 +46,8 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
       virtualMachine('vm', 'test/vm/node.test.ts'),

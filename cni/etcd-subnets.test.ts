@@ -123,7 +123,7 @@ test('a lease is renewed an hour before its end; one that was deleted is asked f
 
   changes = 0;
   kv.delete(first.key);
-  await vi.waitFor(() => expect(changes).toBeGreaterThan(0));
+  await vi.waitFor(() => expect(changes).toBeGreaterThan(0), 60_000);
   expect(await own()).toEqual({ v4: '10.5.9.0/24' });
   expect(kv.contents().size).toBe(1);
   stop.abort();
@@ -143,15 +143,15 @@ test('peers come and go with their keys, whatever happens to the watch', async (
   kv.set(`${SUBNETS}10.5.66.0-24`, 'nonsense');
   add(2);
   add(1); // this node's own
-  await vi.waitFor(() => expect(peers()).toEqual(['10.5.2.0/24 192.0.2.2']));
+  await vi.waitFor(() => expect(peers()).toEqual(['10.5.2.0/24 192.0.2.2']), 60_000);
   kv.breakWatches();
   kv.delete(`${SUBNETS}10.5.2.0-24`);
   add(3);
   kv.compact();
   await clock.advance(100);
-  await vi.waitFor(() => expect(peers()).toEqual(['10.5.3.0/24 192.0.2.3']));
+  await vi.waitFor(() => expect(peers()).toEqual(['10.5.3.0/24 192.0.2.3']), 60_000);
   add(4);
-  await vi.waitFor(() => expect(peers()).toHaveLength(2));
+  await vi.waitFor(() => expect(peers()).toHaveLength(2), 60_000);
   stop.abort();
   await ended;
 });

@@ -34,7 +34,7 @@ test('the next process waits when the last one has ended, and is the one that an
   const pids = await vi.waitUntil(async () => {
     const found = await waiting();
     return found.length > 0 && found;
-  });
+  }, 60_000);
   expect(await say('second')).toEqual({ pid: pids[0], line: 'second' });
 });
 
@@ -43,9 +43,9 @@ test('one that somebody ended is made up for', async () => {
   const [pid] = await vi.waitUntil(async () => {
     const found = await waiting();
     return found.length > 0 && found;
-  });
+  }, 60_000);
   process.kill(pid!, 'SIGKILL');
-  await vi.waitUntil(async () => (await waiting()).length === 0);
+  await vi.waitUntil(async () => (await waiting()).length === 0, 60_000);
   expect((await say('second')).line).toBe('second');
 });
 
@@ -58,7 +58,7 @@ test('other commands pass through', async () => {
 test('none waits after dispose', async () => {
   await say('first');
   ready[Symbol.dispose]();
-  await vi.waitUntil(async () => (await waiting()).length === 0);
+  await vi.waitUntil(async () => (await waiting()).length === 0, 60_000);
   await say('second');
   expect(await waiting()).toEqual([]);
 });

@@ -52,7 +52,7 @@ function start(serve: (signal: AbortSignal) => Promise<void>): { stop: () => Pro
 }
 
 async function get(url: string): Promise<{ code: number; type: string | null; body: string }> {
-  const res = await vi.waitFor(() => fetch(url), 5_000);
+  const res = await vi.waitFor(() => fetch(url), 60_000);
   const body = await res.text();
   expect(res.headers.get('content-length')).toBe(String(Buffer.byteLength(body)));
   return { code: res.status, type: res.headers.get('content-type'), body };
@@ -98,7 +98,7 @@ test('a port that another program holds is taken as soon as it is free', async (
   await vi.waitFor(async () => {
     await clock.advance(5_000);
     expect(await (await fetch(`http://${address}/proxyMode`)).text()).toBe('iptables');
-  }, 5_000);
+  }, 60_000);
 });
 
 test('stopping ends connections that are held open', async () => {

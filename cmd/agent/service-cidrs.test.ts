@@ -15,11 +15,11 @@ test('ranges of the cluster are handed on together, and again as they change', a
   let seen: readonly string[] = [];
   const ctx = { client, clock: systemClock, log: silentLog, standalone: false };
   const ended = followServiceCidrs(ctx, (cidrs) => (seen = [...cidrs].sort()), stop.signal);
-  await vi.waitFor(() => expect(seen).toEqual(['10.96.0.0/16', 'fd00:96::/112']));
+  await vi.waitFor(() => expect(seen).toEqual(['10.96.0.0/16', 'fd00:96::/112']), 60_000);
   await client.create(serviceCidrs, {}, cidr('more', '10.97.0.0/16'));
-  await vi.waitFor(() => expect(seen).toEqual(['10.96.0.0/16', '10.97.0.0/16', 'fd00:96::/112']));
+  await vi.waitFor(() => expect(seen).toEqual(['10.96.0.0/16', '10.97.0.0/16', 'fd00:96::/112']), 60_000);
   await client.delete(serviceCidrs, { name: 'kubernetes' });
-  await vi.waitFor(() => expect(seen).toEqual(['10.97.0.0/16']));
+  await vi.waitFor(() => expect(seen).toEqual(['10.97.0.0/16']), 60_000);
   stop.abort();
   await ended;
 });
@@ -33,7 +33,7 @@ test.each([
   const stopped = new AbortController();
   const ctx = { client, clock: systemClock, log: silentLog, standalone: false };
   const ended = followServiceCidrs(ctx, () => expect.unreachable(), stopped.signal);
-  await vi.waitFor(() => expect(client.requests.length).toBe(1));
+  await vi.waitFor(() => expect(client.requests.length).toBe(1), 60_000);
   stopped.abort();
   await ended;
   expect(client.requests.map((r) => r.verb)).toEqual(['list']);

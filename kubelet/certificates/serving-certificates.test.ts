@@ -43,11 +43,11 @@ test('files that change are used, pairs that do not fit are not', async () => {
   await put('tls.crt', second.cert); // with the key of the first: in the middle of a change
   expect(source.current()).toEqual(first);
   await put('tls.key', second.key);
-  await vi.waitFor(() => expect(used).toEqual([second]), 10_000);
+  await vi.waitFor(() => expect(used).toEqual([second]), 60_000);
   await put('tls.crt', 'nonsense');
   await put('tls.crt', third.cert);
   await put('tls.key', third.key);
-  await vi.waitFor(() => expect(used.at(-1)).toEqual(third), 10_000);
+  await vi.waitFor(() => expect(used.at(-1)).toEqual(third), 60_000);
   expect(source.current()).toEqual(third);
   stop.abort();
   await ended;

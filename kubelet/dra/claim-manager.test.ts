@@ -218,13 +218,13 @@ describe('the agent is started anew', () => {
     claim('c', ['a'], ['web']);
     a().fault = () => new Promise(() => {});
     void manager.prepare(podWith('web', 'c'), signal).catch(() => {}); // never ends
-    await vi.waitFor(() => expect(a().calls).toEqual(['prepare c']));
+    await vi.waitFor(() => expect(a().calls).toEqual(['prepare c']), 60_000);
     start();
     a().fault = () => undefined;
     expect([...manager.uids()]).toEqual(['uid-web']);
     manager.forget('uid-web');
     manager.forget('uid-web');
-    await vi.waitFor(() => expect(manager.holds('uid-web')).toBe(false));
+    await vi.waitFor(() => expect(manager.holds('uid-web')).toBe(false), 60_000);
     expect(a().calls).toEqual(['prepare c', 'unprepare c']);
   });
 
@@ -258,7 +258,7 @@ test('a pod that starts while the last one lets its claim go gets it prepared an
   const answer = Promise.withResolvers<void>();
   a().fault = (call) => (call === 'unprepare' ? answer.promise : undefined);
   const letGo = manager.unprepare(podWith('first', 'c'), signal);
-  await vi.waitFor(() => expect(a().calls.at(-1)).toBe('unprepare c'));
+  await vi.waitFor(() => expect(a().calls.at(-1)).toBe('unprepare c'), 60_000);
   const start2 = manager.prepare(podWith('second', 'c'), signal);
   answer.resolve();
   await Promise.all([letGo, start2]);
@@ -276,7 +276,7 @@ test('a pod that ends while a driver hangs gives up at once and has the driver u
   stopped.catch(() => {});
   a().fault = (call) => (call === 'prepare' ? stopped : undefined);
   const preparing = manager.prepare(podWith('web', 'c'), stop.signal);
-  await vi.waitFor(() => expect(a().calls).toEqual(['prepare c']));
+  await vi.waitFor(() => expect(a().calls).toEqual(['prepare c']), 60_000);
   stop.abort();
   await expect(preparing).rejects.toThrow('NodePrepareResources: rpc error: code = Canceled desc = context canceled');
   await manager.unprepare(podWith('web', 'c'), signal);

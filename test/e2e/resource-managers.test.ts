@@ -55,7 +55,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   });
   afterAll(async () => {
     await node?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 120_000);
 
   /** A Guaranteed pod with so many CPUs; `spec.nodeName` goes past the scheduler. */
   function exclusive(name: string, cpus: number): Pod {

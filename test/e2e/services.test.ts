@@ -199,7 +199,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     const startedMs = Date.parse(last!.startedAt ?? '');
     const sinceMs = startedMs - Date.parse(crashed.status?.startTime ?? '');
     expect(sinceMs).toBeGreaterThanOrEqual(10_000);
-    expect(sinceMs).toBeLessThan(30_000);
+    expect(sinceMs).toBeLessThan(60_000);
   });
 
   test('a process killed from outside is restarted at once, in the same pod', async () => {

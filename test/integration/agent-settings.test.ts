@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
 
   afterAll(async () => {
     await containerd?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 120_000);
 
   function start(...more: string[]): ChildProcess {
     agent = spawn(NODELET, [...args, ...more], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -227,5 +227,5 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     expect(told).toContain('invalid configuration: 2 faults:');
     expect(told).toContain('--max-pods=many: expected a whole number of at least 0');
     expect(told).toContain('20-no.conf: runOnce: cannot be set: running once was taken away upstream as well');
-  }, 60_000);
+  }, 120_000);
 });

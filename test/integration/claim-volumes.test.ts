@@ -105,7 +105,7 @@ async function startAgent(): Promise<void> {
     stop.abort();
     await Promise.all(running);
   });
-  await ownNode.store.waitForSync(AbortSignal.timeout(30_000));
+  await ownNode.store.waitForSync(AbortSignal.timeout(120_000));
 }
 
 async function startDriver(spec: CSIDriver['spec'] = {}, opts: Partial<CsiDriverOptions> = {}) {

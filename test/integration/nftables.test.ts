@@ -302,7 +302,7 @@ describe('packets', () => {
     await node('nft', ['flush', 'ruleset']);
     expect(await proxier.detectFlush(signal)).toBe(true);
     await proxier.sync(signal);
-    await vi.waitFor(async () => expect(await get(pod, '10.96.0.12')).toBe('10.244.1.10 10.244.1.1'));
+    await vi.waitFor(async () => expect(await get(pod, '10.96.0.12')).toBe('10.244.1.10 10.244.1.1'), 60_000);
   });
 
   test('meet no table any more after a cleanup, and a second one does nothing', async () => {

@@ -33,7 +33,7 @@ const POD: Pod = {
 };
 
 const real = systemMounter(systemExec);
-const signal = AbortSignal.timeout(120_000);
+const signal = AbortSignal.timeout(300_000);
 const CHILD = path.join(import.meta.dirname, '../harness/teardown-main.ts');
 
 let root = '';

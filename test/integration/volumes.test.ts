@@ -32,7 +32,7 @@ import { ObjectCache } from '../../kubelet/volumes/object-cache.ts';
 import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 
 const mounter = systemMounter(systemExec);
-const signal = AbortSignal.timeout(60_000);
+const signal = AbortSignal.timeout(300_000);
 const UID = '11111111-2222-3333-4444-555555555555';
 
 interface Agent extends Disposable {
