@@ -128,7 +128,8 @@ export class FakeIptables {
     const lines: string[] = [];
     for (const [table, chains] of this.#tables) {
       lines.push(`*${table}`);
-      for (const chain of chains.keys()) lines.push(`:${chain} - [0:0]`);
+      // By name, as iptables-nft lists them.
+      for (const chain of [...chains.keys()].sort()) lines.push(`:${chain} - [0:0]`);
       for (const [chain, rules] of chains) for (const r of rules) lines.push(`-A ${chain} ${r.text}`);
       lines.push('COMMIT');
     }
@@ -235,6 +236,9 @@ function applyLine(line: string, table: string, chains: Chains): void {
   if (op === '-X') {
     if (rules.length > 0) throw new Refused(`chain ${chain} is not empty`);
     if (BUILTIN[table]!.includes(chain)) throw new Refused('built-in chain');
+    for (const [user, of] of chains) {
+      if (of.some((r) => r.text.endsWith(`-j ${chain}`))) throw new Refused(`chain ${chain} is in use by ${user}`);
+    }
     chains.delete(chain);
     return;
   }

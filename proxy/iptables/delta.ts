@@ -56,7 +56,7 @@ export function* renderDelta(changes: Iterable<ServiceChange>, ctx: DeltaContext
     { table: 'filter', ...filter },
     { table: 'nat', ...nat },
   ]);
-  for (const some of slices(removed, ctx.linesPerDocument, () => LINES_OF_REMOVAL)) {
+  for (const some of slices(rootsFirst(removed), ctx.linesPerDocument, () => LINES_OF_REMOVAL)) {
     yield* nonEmpty([{ table: 'nat', ...removalText(some) }]);
   }
 }
@@ -83,8 +83,16 @@ const DEPTHS = ['KUBE-SEP-', 'KUBE-SVC-', 'KUBE-SVL-', 'KUBE-EXT-', 'KUBE-FW-'];
 
 /** Chains that others jump to come before these, so that a cut between documents leaves no jump without its target. */
 export function leavesFirst(own: readonly OwnChain[]): OwnChain[] {
-  const depth = ([name]: OwnChain) => DEPTHS.findIndex((prefix) => name.startsWith(prefix));
-  return own.toSorted((a, b) => depth(a) - depth(b));
+  return own.toSorted(([a], [b]) => depthOf(a) - depthOf(b));
+}
+
+/** The other way round, for removal: a chain that another one still jumps to cannot be deleted. */
+export function rootsFirst(chains: Iterable<string>): string[] {
+  return [...chains].sort((a, b) => depthOf(b) - depthOf(a));
+}
+
+function depthOf(name: string): number {
+  return DEPTHS.findIndex((prefix) => name.startsWith(prefix));
 }
 
 /** Lines that a chain takes in a document: its declaration and its rules. */

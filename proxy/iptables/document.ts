@@ -11,6 +11,7 @@ import {
   linesOf,
   type OwnChain,
   removalText,
+  rootsFirst,
   slices,
   splitTopChain,
 } from './delta.ts';
@@ -115,7 +116,7 @@ export async function* renderFull(services: Iterable<ServiceRules>, ctx: FullCon
   yield renderRestore([{ table: 'nat', ...chainText(own) }]);
   const nothing = { chains: [], rules: [] };
   yield renderTop(ctx, nothing, nothing);
-  for (const some of slices([...unused], size, () => LINES_OF_REMOVAL)) {
+  for (const some of slices(rootsFirst(unused), size, () => LINES_OF_REMOVAL)) {
     yield renderRestore([{ table: 'nat', ...removalText(some) }]);
   }
 }

@@ -164,6 +164,34 @@ test('many Services are written in several documents, and none is out of reach b
   expect(kernel.chains('nat').filter((c) => c === `KUBE-SVC-${chainHash('ns/s599:ptcp')}`)).toEqual([]);
 });
 
+test.each(['all at once', 'by a new process'])('a Service of very many endpoints goes, %s', async (how) => {
+  const { kernel, clock, proxier } = setUp();
+  const empty = setUp();
+  await empty.proxier.sync(signal);
+  const service: Service = {
+    metadata: { namespace: 'ns', name: 'big' },
+    spec: { type: 'NodePort', clusterIP: '10.96.0.9', ports: [{ name: 'p', port: 80, nodePort: 30_009 }] },
+  };
+  const hosts = Array.from({ length: 990 }, (_, i) => i);
+  const slice = sliceOf('big', []);
+  const endpoints = hosts.map((i) => ({ addresses: [`10.244.${i >> 8}.${i & 255}`] }));
+  proxier.handleService('ns/big', service);
+  proxier.handleSlice({ ...slice, endpoints });
+  await proxier.sync(signal);
+  expect(kernel.chains('nat').length).toBeGreaterThan(990);
+  let last = proxier;
+  if (how === 'by a new process') {
+    const backend = new IptablesBackend(rules, { exec: kernel.exec });
+    const deps = { backend, exec: kernel.exec, clock, log: silentLog };
+    last = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
+  } else {
+    proxier.handleService('ns/big', undefined);
+    proxier.endpoints.handleGone(slice);
+  }
+  expect(await last.sync(signal)).toBe(how === 'by a new process' ? 'full' : 'partial');
+  expect(stateOf(kernel)).toEqual(stateOf(empty.kernel));
+});
+
 test('a sync without a change starts no process', async () => {
   const { proxier, kernel } = setUp();
   put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [1, 2] });
