@@ -42,12 +42,16 @@ test.each([
   ['through an external address', flow('198.51.100.1', 53, '10.244.1.9'), true],
   ['through the node port of any address', flow('192.0.2.1', 30053, '10.244.1.9'), true],
   ['begun before the Service was translated at all', flow('10.96.0.10', 53, '10.96.0.10', 53), true],
+  ['to an endpoint whose port is another one now', flow('10.96.0.10', 53, '10.244.1.1', 53), true],
+  ['to an endpoint that is published although it is not ready', flow('10.96.0.10', 53, '10.244.1.3'), true],
+  ['to an address of the Service with another port', flow('10.96.0.10', 54, '10.244.1.9'), false],
   ['to an endpoint that answers', flow('10.96.0.10', 53, '10.244.1.1'), false],
   ['to an endpoint that is terminating but answers', flow('10.96.0.10', 53, '10.244.1.2'), false],
   ['of nobody we know', flow('203.0.113.1', 53, '203.0.113.1', 53), false],
 ])('a UDP flow %s is stale: %s', (_what, f, expected) => {
   const draining = endpoint('10.244.1.2', { ready: false, terminating: true });
-  expect(stale([f], [endpoint('10.244.1.1'), draining])).toEqual(expected ? [f] : []);
+  const published = endpoint('10.244.1.3', { serving: false });
+  expect(stale([f], [endpoint('10.244.1.1'), draining, published])).toEqual(expected ? [f] : []);
 });
 
 test('flows stay while a Service has no endpoint, and those of TCP ports always', () => {

@@ -15,8 +15,9 @@ export function staleUdpFlows(
   for (const [key, ports] of services) {
     for (const port of ports) {
       if (port.protocol !== 'UDP') continue;
-      // Whatever the policies say: a flow to an endpoint that answers is better left alone.
-      const serving = (endpoints.get(key)?.get(port.portId) ?? []).filter((e) => e.ready || e.serving);
+      // Whatever the policies say: a flow to an endpoint that answers is better left alone. One that is published although
+      // it is not ready gets new flows, and keeps none of them while others answer.
+      const serving = (endpoints.get(key)?.get(port.portId) ?? []).filter((e) => e.serving);
       if (serving.length === 0) continue;
       const addresses = new Set(serving.map((e) => e.address));
       for (const ip of frontends(port)) byAddress.set(joinHostPort(ip, port.port), addresses);
