@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { cidrContains, formatIp, parseCidr, parseIp } from '../api/cidr.ts';
-import { canonicalIp, isEndpointAddress } from './address.ts';
+import { canonicalCidr, canonicalIp, isEndpointAddress } from './address.ts';
 
 test.each([
   ['10.0.0.1', '10.0.0.1'],
@@ -19,6 +19,20 @@ test.each([
 ])('the IPv4 address %j is %j', (text, canonical) => {
   expect(canonicalIp(text, 4)).toBe(canonical);
   expect(canonicalIp(text, 6)).toBeUndefined();
+});
+
+test.each([
+  [' 10.1.2.3/28 ', '10.1.2.0/28'],
+  ['010.01.002.000/28', '10.1.2.0/28'],
+  ['10.1.2.0/0', '0.0.0.0/0'],
+  ['10.1.2.0/028', undefined],
+  ['10.1.2.0/33', undefined],
+  ['10.1.2.0', undefined],
+  ['2001:db8::/32', undefined],
+  ['anybody', undefined],
+  [28, undefined],
+])('the IPv4 network %j is %j', (text, canonical) => {
+  expect(canonicalCidr(text, 4)).toBe(canonical);
 });
 
 test('IPv6 addresses have one text each', () => {

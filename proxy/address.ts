@@ -13,11 +13,11 @@ export function canonicalIp(text: unknown, family: IpVersion): string | undefine
   return ip?.version === family ? formatIp(ip) : undefined;
 }
 
-/** Canonical text of a network of `family`; a bare address is no network. */
+/** Canonical text of a network of `family`; a bare address is no network. Zeros and blanks as the API server lets them by. */
 export function canonicalCidr(text: unknown, family: IpVersion): string | undefined {
   if (typeof text !== 'string') return undefined;
   try {
-    const cidr = parseCidr(text.trim());
+    const cidr = parseCidr(withoutLeadingZeros(text.trim()));
     return cidr.version === family ? formatCidr(cidr) : undefined;
   } catch {
     return undefined; // not a CIDR: the caller leaves it out
@@ -55,8 +55,13 @@ export function joinHostPort(ip: string, port: number): string {
 function readIp(text: unknown): IpAddress | undefined {
   if (typeof text !== 'string') return undefined;
   try {
-    return parseIp(/^\d[\d.]*$/.test(text) ? text.replace(/(^|\.)0+(?=\d)/g, '$1') : text);
+    return parseIp(withoutLeadingZeros(text));
   } catch {
     return undefined; // not an address: the caller leaves it out
   }
+}
+
+/** Of IPv4 octets, which are decimal whatever they begin with; other text as it is. */
+function withoutLeadingZeros(text: string): string {
+  return /^\d[\d.]*(\/|$)/.test(text) ? text.replace(/(^|\.)0+(?=\d)/g, '$1') : text;
 }
