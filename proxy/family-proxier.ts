@@ -89,6 +89,13 @@ export class FamilyProxier {
     return true;
   }
 
+  /** True when the node has other addresses than the rules know: the next sync then is a full one, and must be asked for. */
+  noticeAddresses(): boolean {
+    if (this.#needFull || !(this.#backend.hasNewAddresses?.() ?? false)) return false;
+    this.forceFull();
+    return true;
+  }
+
   /** What the next sync will be, if nothing happens meanwhile. */
   get nextSync(): SyncKind {
     return this.#needFull ? 'full' : 'partial';

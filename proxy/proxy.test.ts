@@ -7,6 +7,7 @@ import { silentLog } from '../core/log.ts';
 import { Registry } from '../core/metrics.ts';
 import { FakeIptables } from '../host/fake-iptables.ts';
 import { IptablesBackend } from './iptables/iptables.ts';
+import type { NodeAddresses } from './options.ts';
 import { ServiceProxy } from './proxy.ts';
 
 const web = (clusterIP: string, resourceVersion: string): Service => ({
@@ -14,11 +15,12 @@ const web = (clusterIP: string, resourceVersion: string): Service => ({
   spec: { clusterIP, ports: [{ port: 80 }] },
 });
 
-async function running() {
-  const kernel = new FakeIptables(['192.0.2.10']);
+async function running(addresses?: () => NodeAddresses) {
+  const kernel = new FakeIptables(['192.0.2.10', '192.0.2.11']);
   const clock = new FakeClock();
   const services = new Store<Service>();
   const endpointSlices = new Store<EndpointSlice>();
+  const nodes = new Store<Node>();
   const registry = new Registry();
   const rules = {
     family: 4 as const,
@@ -42,14 +44,14 @@ async function running() {
     events,
     services,
     endpointSlices,
-    nodes: new Store<Node>(),
+    nodes,
     exec: kernel.exec,
     sysctl,
     clock,
     registry,
     slis,
   };
-  const backends = [new IptablesBackend(rules, { exec: kernel.exec })];
+  const backends = [new IptablesBackend(rules, { exec: kernel.exec, ...(addresses && { addresses }) })];
   const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, nodePortIps: undefined, ...periods };
   const proxy = new ServiceProxy(opts, { ...deps, backends, log: silentLog });
   services.replace([web('10.96.0.1', '1')]);
@@ -65,7 +67,7 @@ async function running() {
   const refuses = (dst: string) =>
     kernel.chains('filter').includes('KUBE-SERVICES') &&
     kernel.trace({ src: '192.0.2.9', dst, proto: 'tcp', dport: 80 })[0]!.verdict === 'reject';
-  return { kernel, clock, services, endpointSlices, registry, refuses, told };
+  return { kernel, clock, services, endpointSlices, nodes, registry, refuses, told };
 }
 
 test('rules that somebody flushed are back after one sync period, without any change of a Service', async () => {
@@ -76,6 +78,22 @@ test('rules that somebody flushed are back after one sync period, without any ch
   await clock.advance(30_000);
   await clock.advance(1_000);
   expect(refuses('10.96.0.1')).toBe(true);
+});
+
+test('a new address of the node gets its node ports as the Node tells it, else within a sync period', async () => {
+  let ip = '192.0.2.10';
+  const { kernel, clock, nodes } = await running(() => ({ nodePortIps: [ip], nodeIps: [ip] }));
+  const answering = () =>
+    kernel.rules('nat', 'KUBE-SERVICES').flatMap((rule) => / -d (\S+) -j KUBE-NODEPORTS/.exec(rule)?.[1] ?? []);
+  expect(answering()).toEqual([ip]);
+  ip = '192.0.2.11';
+  nodes.set({ metadata: { name: 'a', resourceVersion: '1' } });
+  await clock.advance(1_000);
+  expect(answering()).toEqual([ip]);
+  ip = '192.0.2.12';
+  await clock.advance(30_000);
+  await clock.advance(1_000);
+  expect(answering()).toEqual([ip]);
 });
 
 test('whoever describes the node sees that the proxy started', async () => {

@@ -86,6 +86,8 @@ export class ServiceProxy {
   readonly #metrics: ProxyMetrics;
   readonly #invalid: InvalidInput;
   readonly #families: readonly Family[];
+  /** Families whose last sync failed. */
+  readonly #failing = new Set<Family['label']>();
   readonly #firstSync = Promise.withResolvers<void>();
   /** Wall ms. */
   readonly #startedMs: number;
@@ -128,7 +130,7 @@ export class ServiceProxy {
           for (const { healthChecks } of this.#families) await healthChecks[Symbol.asyncDispose]();
         }
       },
-      flushes: (s) => this.#watchForFlushes(s),
+      looks: (s) => this.#lookAtRules(s),
     });
   }
 
@@ -165,6 +167,7 @@ export class ServiceProxy {
     const triggerTimes = proxier.endpoints.takeTriggerTimes();
     try {
       const kind = await proxier.sync(signal);
+      this.#failing.delete(label);
       const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
       m.syncSeconds.observe({ ip_family: label }, seconds);
       (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
@@ -178,12 +181,14 @@ export class ServiceProxy {
       await healthChecks.update(proxier.healthChecks());
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
-      if (!signal.aborted) m.syncFailed(this.#opts.mode, label, attempt);
-      if (!signal.aborted && (attempt === 'partial' || isLockHeld(err))) {
-        // Most often a flush took away what the difference builds on: writing everything helps, and waiting does not.
-        // Whoever holds the lock of the tables lets go at some time, and the attempt itself has waited 5 s for that.
-        this.#families.find((f) => f.proxier === proxier)?.runner.request();
-      }
+      if (signal.aborted) throw err;
+      m.syncFailed(this.#opts.mode, label, attempt);
+      const isFirst = !this.#failing.has(label);
+      this.#failing.add(label);
+      // Most often somebody took away what the sync builds on, in the middle of it maybe: writing everything helps, and
+      // waiting does not. What fails twice will go on failing for a while.
+      // Whoever holds the lock of the tables lets go at some time, and the attempt itself has waited 5 s for that.
+      if (isFirst || isLockHeld(err)) this.#families.find((f) => f.proxier === proxier)?.runner.request();
       throw err;
     } finally {
       this.#showPending();
@@ -231,12 +236,13 @@ export class ServiceProxy {
   }
 
   /** Other programs flush tables (a firewall's restart, people): noticed within one sync period, as upstream does. */
-  async #watchForFlushes(signal: AbortSignal): Promise<void> {
+  async #lookAtRules(signal: AbortSignal): Promise<void> {
     for (;;) {
       await this.#deps.clock.sleep(this.#opts.syncPeriodMs, signal);
       if (signal.aborted) return;
       for (const f of this.#families) {
         try {
+          if (f.proxier.noticeAddresses()) this.#request(f);
           if (!(await f.proxier.detectFlush(signal))) continue;
           this.#log.warn({ ipFamily: f.label }, 'somebody removed rules of the proxy, all are written anew');
           this.#request(f);
@@ -286,7 +292,7 @@ export class ServiceProxy {
     const node = (n: Node) => {
       if (n.metadata?.name !== this.#opts.nodeName) return;
       const zone = n.metadata.labels?.[ZONE_LABEL];
-      for (const f of this.#families) if (f.proxier.setZone(zone)) this.#request(f);
+      for (const f of this.#families) if (f.proxier.setZone(zone) || f.proxier.noticeAddresses()) this.#request(f);
     };
     stack.use(nodes.subscribe({ onAdd: node, onUpdate: (_, n) => node(n) }));
     return stack;

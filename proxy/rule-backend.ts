@@ -26,6 +26,8 @@ export interface RuleBackend {
   writeChanges(changes: ReadonlyMap<string, ServicePlan | undefined>, signal: AbortSignal): Promise<void>;
   /** True when `writeAll` has to come next although nothing failed. */
   isOutdated?(facts: ClusterFacts): boolean;
+  /** True when the node has other addresses than the rules know: `writeAll` has to come next. */
+  hasNewAddresses?(): boolean;
   /** True while `writeChanges`, be it without a change, has something to clear away. */
   readonly hasLeftovers?: boolean;
   /** False when somebody took rules away. @throws {AgentError} when the kernel cannot be asked. */

@@ -103,6 +103,55 @@ describe('hints', () => {
   });
 });
 
+describe('policies', () => {
+  const bothLocal = { ...externalLocal, internalPolicyLocal: true };
+  const nodePort = { ...internalLocal, nodePort: 30_000 };
+  const mixed: Shape[] = [{ n: 1, here: true }, { n: 2 }];
+  const away: Shape[] = [{ n: 1 }, { n: 2 }];
+  const leavingAway: Shape[] = [
+    { n: 1, state: 'draining' },
+    { n: 2, state: 'draining' },
+  ];
+  const shifting: Shape[] = [
+    { n: 1 },
+    { n: 2, here: true, state: 'unready' },
+    { n: 3, here: true, state: 'draining' },
+    { n: 4, state: 'draining' },
+  ];
+  test.each<[string, ServicePort, Shape[], number[], number[], number[], boolean]>([
+    ['internal Local, of cluster clients alone', internalLocal, mixed, [], [1], [1], true],
+    ['internal Local, endpoints elsewhere', internalLocal, away, [], [], [], true],
+    ['internal Local, none', internalLocal, [], [], [], [], false],
+    ['internal Local beside a node port', nodePort, mixed, [1, 2], [1], [1, 2], true],
+    ['external Local', externalLocal, mixed, [1, 2], [1], [1, 2], true],
+    [
+      'external Local that nothing outside can reach',
+      { ...port, externalPolicyLocal: true },
+      mixed,
+      [1, 2],
+      [],
+      [1, 2],
+      true,
+    ],
+    ['both Local', bothLocal, mixed, [1, 2], [1], [1, 2], true],
+    ['both Local, endpoints elsewhere', bothLocal, away, [1, 2], [], [1, 2], true],
+    ['both Local, endpoints that shut down elsewhere', bothLocal, leavingAway, [1, 2], [], [1, 2], true],
+    ['external Local, one that shuts down here', externalLocal, shifting, [1], [3], [1, 3], true],
+    ['Cluster, none ready', port, [{ n: 1, state: 'unready' }], [], [], [], false],
+  ])('%s', (_what, of, shapes, cluster, local, reachable, hasAny) => {
+    expect(choose(of, shapes)).toEqual({ cluster, local, reachable, hasAny });
+  });
+
+  test('a zone that has but endpoints that are not ready is one without any', () => {
+    const shapes: Shape[] = [
+      { n: 1, state: 'unready', zones: ['z1'] },
+      { n: 2, zones: ['z2'] },
+      { n: 3, zones: ['z3'] },
+    ];
+    expect(choose(port, shapes).cluster).toEqual([2, 3]);
+  });
+});
+
 describe('endpoints that shut down', () => {
   test('serve while none is ready, whatever the hints', () => {
     const shapes: Shape[] = [

@@ -1,6 +1,7 @@
 // The service proxy: from the configuration to a ServiceProxy that runs.
 import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
+import { aborted } from '../../core/abort.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { isIptablesUsable } from '../../host/iptables-restore.ts';
@@ -14,10 +15,9 @@ import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nf
 import type { NodeAddresses } from '../../proxy/options.ts';
 import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
-import type { ProxySettings } from '../config/agent-config.ts';
 import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
-import { localhostNodePorts, type NodeFacts, nodeAddresses, ruleOptions } from './proxy-rules.ts';
+import { localhostNodePorts, type NodeFacts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -52,7 +52,6 @@ async function makeProxy(
   const families = await servedFamilies(ctx, facts, signal);
   const createBackends = settings.mode === 'iptables' ? createIptables : createNftables;
   const backends: readonly RuleBackend[] = await createBackends(ctx, { families, facts }, signal);
-  await removeOtherMode(ctx, settings.mode, signal);
   const laterLimits = await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
     {
@@ -87,6 +86,7 @@ async function makeProxy(
   };
   const tasks: Record<string, Task> = {
     rules: (s) => proxy.run(s),
+    otherMode: otherModeRemoval(ctx, proxy.synced),
     ...(nft.length === 0 ? {} : { serviceCidrs: (s) => followServiceCidrs(ctx, setAll, s) }),
     ...(laterLimits === undefined ? {} : { limits: laterLimits(proxy.synced) }),
   };
@@ -108,10 +108,11 @@ interface NodeContext {
 }
 
 async function createIptables(
-  { exec, config, registry, log }: AgentContext,
+  ctx: AgentContext,
   { families, facts }: NodeContext,
   signal: AbortSignal,
 ): Promise<readonly IptablesBackend[]> {
+  const { exec, config, registry, log } = ctx;
   const settings = config.proxy;
   const variant = await iptablesVariant(exec, signal);
   const packetCounters = new PacketCounters({ exec, registry, log });
@@ -121,29 +122,37 @@ async function createIptables(
       gauges.total.set({ table, ip_family: familyLabel(family) }, total);
       gauges.last.set({ table, ip_family: familyLabel(family) }, written);
     };
-    const deps = { exec, variant, packetCounters, onWritten, addresses: currentAddresses(family, settings, facts) };
+    const deps = { exec, variant, packetCounters, onWritten, addresses: currentAddresses(ctx, family, facts) };
     return new IptablesBackend(ruleOptions(family, settings, facts), deps);
   });
 }
 
 async function createNftables(
-  { exec, clock, config, registry }: AgentContext,
+  ctx: AgentContext,
   { families, facts }: NodeContext,
   signal: AbortSignal,
 ): Promise<readonly NftablesBackend[]> {
+  const { exec, clock, config, registry } = ctx;
   const settings = config.proxy;
   const { hasObjectComments } = await probeNftables(exec, kernelFacts(), signal);
   const failures = cleanupFailures(registry);
   return families.map((family) => {
     const onCleanupFailure = () => failures.inc({ ip_family: familyLabel(family) });
-    const deps = { exec, clock, onCleanupFailure, addresses: currentAddresses(family, settings, facts) };
+    const deps = { exec, clock, onCleanupFailure, addresses: currentAddresses(ctx, family, facts) };
     const rules = ruleOptions(family, settings, facts);
     return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, deps);
   });
 }
 
-function currentAddresses(family: 4 | 6, settings: ProxySettings, facts: NodeFacts): () => NodeAddresses {
-  return () => nodeAddresses(family, settings, { ...facts, own: ownAddresses() });
+/** Addresses come and go while the proxy runs, and a node may get another one for good. */
+function currentAddresses({ config, ownNode }: AgentContext, family: 4 | 6, facts: NodeFacts): () => NodeAddresses {
+  return () => {
+    const own = ownAddresses();
+    const stated = ownNode.store.get(config.nodeName)?.status?.addresses ?? [];
+    const ofNode = stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
+    const primary = primaryAddresses({ configured: config.node.nodeIps, ofNode, own, atStart: facts.primary });
+    return nodeAddresses(family, config.proxy, { ...facts, own, primary });
+  };
 }
 
 function familyLabel(family: 4 | 6): 'IPv4' | 'IPv6' {
@@ -161,12 +170,25 @@ function kernelFacts(): KernelFacts {
   return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
 }
 
+/**
+ * Comes once our rules are in place. Until then those of an earlier run in the other mode serve; and while the kernel has
+ * no rules of either, packets of open connections are not translated: those to node ports end in a reset.
+ */
+function otherModeRemoval(ctx: AgentContext, synced: Promise<void>): Task {
+  return async (signal) => {
+    await Promise.race([synced, aborted(signal)]);
+    if (!signal.aborted) await removeOtherMode(ctx, ctx.config.proxy.mode, signal);
+    await aborted(signal);
+  };
+}
+
 /** What a run in the other mode left would go on sending packets to endpoints that are gone. Failures are logged only. */
 export async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal: AbortSignal): Promise<void> {
   try {
     if (mode === 'nftables') await cleanupBothIptables(ctx, true, signal);
     else if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
   } catch (err) {
+    if (signal.aborted) return;
     ctx.log.warn({ err }, `rules of the ${mode === 'nftables' ? 'iptables' : 'nftables'} mode cannot be removed`);
   }
 }

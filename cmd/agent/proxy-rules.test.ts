@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ProxySettings } from '../config/agent-config.ts';
-import { localhostNodePorts, nodeAddresses, ruleOptions } from './proxy-rules.ts';
+import { localhostNodePorts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
 
 const settings = {
   mode: 'iptables',
@@ -23,12 +23,12 @@ const portIps = (family: 4 | 6, mode: ProxySettings['mode'], ...nodePortAddresse
   nodeAddresses(family, { ...settings, mode, nodePortAddresses }, facts).nodePortIps;
 
 test('each family has its own addresses, pod range and loopback', () => {
-  const of4 = { family: 4, nodeIps: facts.own.slice(0, 3), localhostNodePorts: true };
+  const of4 = { family: 4, nodeIps: ['192.0.2.10'], localhostNodePorts: true };
   expect(ruleOptions(4, settings, facts)).toMatchObject({
     ...of4,
     localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
   });
-  const of6 = { family: 6, nodeIps: facts.own.slice(3), localhostNodePorts: false, localTraffic: undefined };
+  const of6 = { family: 6, nodeIps: ['2001:db8::10'], localhostNodePorts: false, localTraffic: undefined };
   expect(ruleOptions(6, settings, facts)).toMatchObject(of6);
 });
 
@@ -56,6 +56,34 @@ test.each<[string, string[] | undefined, 4 | 6, ProxySettings['mode'], string[]]
   ['none that this node has', [], 4, 'iptables', ['203.0.113.0/24']],
 ])('node ports answer on %s', (_what, wanted, family, mode, ranges) => {
   expect(portIps(family, mode, ...ranges)).toEqual(wanted);
+});
+
+test('a pod that comes with its link-local address changes nothing that rules depend on', () => {
+  const later = { ...facts, own: [...facts.own, 'fe80::d8f2', '10.244.1.1'] };
+  for (const mode of ['iptables', 'nftables'] as const) {
+    for (const family of [4, 6] as const) {
+      const of = { ...settings, mode, nodePortAddresses: ['primary', '2001:db8::/64', '198.51.100.0/24'] };
+      expect(nodeAddresses(family, of, later)).toEqual(nodeAddresses(family, of, facts));
+      expect(nodeAddresses(family, { ...settings, mode }, later)).toEqual(
+        nodeAddresses(family, { ...settings, mode }, facts),
+      );
+    }
+  }
+});
+
+test.each<[string, { configured?: string[]; ofNode?: string[]; own?: string[] }, string[]]>([
+  ['as configured', { configured: ['192.0.2.7'], ofNode: ['192.0.2.20'] }, ['192.0.2.7', '2001:db8::1']],
+  ['as its Node says', { ofNode: ['192.0.2.20', '192.0.2.21'] }, ['192.0.2.20', '2001:db8::1']],
+  ['as its Node says of either family', { ofNode: ['2001:db8::2', '192.0.2.20'] }, ['192.0.2.20', '2001:db8::2']],
+  [
+    'as it was at the start, when the Node tells of an address it had before',
+    { ofNode: ['192.0.2.99'] },
+    ['192.0.2.1', '2001:db8::1'],
+  ],
+])('a node is known by its address %s', (_how, sources, wanted) => {
+  const own = ['192.0.2.20', '192.0.2.21', '2001:db8::2'];
+  const atStart = ['192.0.2.1', '2001:db8::1'];
+  expect(primaryAddresses({ configured: [], ofNode: [], own, atStart, ...sources })).toEqual(wanted);
 });
 
 test.each<[boolean, ProxySettings['mode'], string[]]>([

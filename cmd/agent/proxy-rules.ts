@@ -29,12 +29,34 @@ export function ruleOptions(family: Family, settings: ProxySettings, facts: Node
   };
 }
 
-/** The part that changes while the proxy runs: `facts.own` may be others each time. */
+/**
+ * The part that changes while the proxy runs: `facts.own` and `facts.primary` may be others each time. Addresses that no
+ * rule depends on are left out: each pod brings a link-local one, and must not have everything written anew.
+ */
 export function nodeAddresses(family: Family, settings: ProxySettings, facts: NodeFacts): NodeAddresses {
-  const nodeIps = facts.own.filter((ip) => familyOf(ip) === family);
+  const nodeIps = facts.primary.filter((ip) => familyOf(ip) === family);
   const ranges = portRanges(family, settings, facts);
   if (ranges === undefined) return { nodeIps, nodePortIps: undefined };
-  return { nodeIps, nodePortIps: nodeIps.filter((ip) => ranges.some((range) => cidrContains(range, parseIp(ip)))) };
+  const own = facts.own.filter((ip) => familyOf(ip) === family);
+  return { nodeIps, nodePortIps: own.filter((ip) => ranges.some((range) => cidrContains(range, parseIp(ip)))) };
+}
+
+export interface AddressSources {
+  /** `--node-ip`. */
+  readonly configured: readonly string[];
+  /** What the Node says: counts only while this host has it, as it may be from before a move. */
+  readonly ofNode: readonly string[];
+  readonly own: readonly string[];
+  /** Of the way out, as the proxy found it when it started. */
+  readonly atStart: readonly string[];
+}
+
+/** The address of each family that the node is known by. */
+export function primaryAddresses({ configured, ofNode, own, atStart }: AddressSources): readonly string[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const known = [...configured, ...ofNode.filter((ip) => own.includes(ip)), ...atStart];
+    return known.find((ip) => familyOf(ip) === family) ?? [];
+  });
 }
 
 /** Node ports on 127.0.0.1, unless no address there is among those that node ports answer on. */

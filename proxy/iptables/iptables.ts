@@ -77,7 +77,10 @@ export class IptablesBackend implements RuleBackend {
   }
 
   isOutdated({ endpointCount }: ClusterFacts): boolean {
-    if (endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster) return true;
+    return endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster || this.hasNewAddresses();
+  }
+
+  hasNewAddresses(): boolean {
     const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
     return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
   }

@@ -181,11 +181,17 @@ test('comments on tables, sets and chains are left out where the kernel does not
   expect(commented.length).toBeGreaterThan(0);
 });
 
-test('addresses for node ports are looked up again in each full sync', async () => {
+test('other addresses for node ports make the next sync a full one, and are noticed without a change of a Service', async () => {
   let ip = '192.0.2.10';
   const { proxier, sync } = setUp({}, () => ({ nodePortIps: [ip], nodeIps: [ip] }));
   expect(await sync()).toContain('add element nodeport-ips { 192.0.2.10 }');
+  expect(await sync()).toEqual([]);
+  expect(proxier.noticeAddresses()).toBe(false);
   ip = '192.0.2.11';
-  proxier.forceFull();
   expect(await sync()).toContain('add element nodeport-ips { 192.0.2.11 }');
+  ip = '192.0.2.12';
+  expect(proxier.noticeAddresses()).toBe(true);
+  expect(proxier.nextSync).toBe('full');
+  expect(await sync()).toContain('add element nodeport-ips { 192.0.2.12 }');
+  expect(proxier.noticeAddresses()).toBe(false);
 });

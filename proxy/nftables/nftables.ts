@@ -1,7 +1,7 @@
 // The nftables mode for one IP family: a table of its own, changed by one transaction per sync whose size follows the
 // change. What the kernel holds is kept in mind here; a full sync reads it anew and writes what differs, be the table
 // there or not, whoever had a hand in it.
-
+import { isDeepStrictEqual } from 'node:util';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
@@ -45,7 +45,7 @@ export interface NodeAddresses {
 export interface NftablesDeps {
   readonly exec: Exec;
   readonly clock: Clock;
-  /** Asked in each full sync; without it those of the options hold. */
+  /** Asked before each sync; other addresses make it a full one. Without it those of the options hold. */
   readonly addresses?: () => NodeAddresses;
   /** Chains that nothing leads to could not be deleted. */
   readonly onCleanupFailure?: () => void;
@@ -104,7 +104,12 @@ export class NftablesBackend implements RuleBackend {
   }
 
   isOutdated(): boolean {
-    return this.#hasUncleared;
+    return this.#hasUncleared || this.hasNewAddresses();
+  }
+
+  hasNewAddresses(): boolean {
+    const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
+    return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
   }
 
   async writeAll(services: Services, _facts: ClusterFacts, signal: AbortSignal): Promise<void> {

@@ -170,11 +170,14 @@ describe.skipIf(missing !== undefined)('a dual-stack node', () => {
     await node.killAgent();
     await startIn('nftables');
     await untilServed();
+    const ofIptables = /KUBE-(SERVICES|SVC|SEP|EXT|NODEPORTS|POSTROUTING|FORWARD)|FLANNEL/g;
     for (const tool of ['iptables-save', 'ip6tables-save']) {
-      expect(
-        (await saved(tool)).match(/KUBE-(SERVICES|SVC|SEP|EXT|NODEPORTS|POSTROUTING|FORWARD)|FLANNEL/g),
-      ).toBeNull();
+      await vi.waitFor(async () => expect((await saved(tool)).match(ofIptables)).toBeNull(), {
+        timeout: 30_000,
+        interval: 250,
+      });
     }
+    await untilServed();
     const tables = await node.cluster.inNode(NODE, 'nft', 'list', 'tables');
     for (const table of ['ip kube-proxy', 'ip6 kube-proxy', 'ip flannel-ipv4', 'ip6 flannel-ipv6']) {
       expect(tables).toContain(`table ${table}\n`);

@@ -1,7 +1,7 @@
 // A cluster whose nodes have nftables rules alone: Services as users see them, over their whole life, and a node that goes
 // from one proxy mode to the other and back under running pods.
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
 import type { LabNodeStatus } from '../../lab/status.ts';
@@ -176,16 +176,23 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     };
   };
 
+  /** The rules of the other mode go once there are rules of the new one. */
+  const untilGone = async (mode: 'iptables' | 'nftables') =>
+    await vi.waitFor(async () => expect(await rulesOfServices()).toMatchObject({ [mode]: 0 }), {
+      timeout: 30_000,
+      interval: 250,
+    });
+
   test('a node that changes to iptables mode and back leaves nothing of the other one, and serves on', async () => {
     const wanted = await webPods();
     await restartAs('iptables');
     await cluster.untilRules('node-1', (rules) => rules.split('default/web:http -> ').length === 5);
-    const asIptables = await rulesOfServices();
-    expect(asIptables).toMatchObject({ nftables: 0 });
-    expect(asIptables.iptables).toBeGreaterThan(0);
+    await untilGone('nftables');
+    expect((await rulesOfServices()).iptables).toBeGreaterThan(0);
     expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
     await restartAs('nftables');
     await untilRouted('web', await readyAddresses('web'));
+    await untilGone('iptables');
     expect(await rulesOfServices()).toEqual({ iptables: 0, nftables: 1 });
     expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
     expect(wanted).toContain(await answerOutside(`http://${nodes[0]!.ip}:30080/`));
