@@ -16,11 +16,10 @@ import { Registry } from '../../core/metrics.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { networkFollower } from '../../host/ip-monitor.ts';
-import { createBridge, createVeth } from '../../host/netns.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
-import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
+import { createBridge, createVeth, sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 
 const namespaces = new TestNamespaces('net');
 const stop = new AbortController();

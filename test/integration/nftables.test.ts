@@ -9,12 +9,11 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
-import { createBridge, createVeth } from '../../host/netns.ts';
 import { FamilyProxier } from '../../proxy/family-proxier.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
 import { cleanupNftables, probeNftables } from '../../proxy/nftables/support.ts';
 import type { NftOptions } from '../../proxy/nftables/table.ts';
-import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
+import { createBridge, createVeth, sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 import { tableState } from '../harness/nft-table.ts';
 
 const signal = new AbortController().signal;

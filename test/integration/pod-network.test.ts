@@ -17,8 +17,7 @@ import { silentLog } from '../../core/log.ts';
 import { systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { type FollowNetwork, networkFollower } from '../../host/ip-monitor.ts';
-import { createBridge, createVeth } from '../../host/netns.ts';
-import { sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
+import { createBridge, createVeth, sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
 
 const NETWORKS = { v4: '10.244.0.0/16', v6: 'fd00:42::/56' };
 const WIRE_MTU = 1500;
