@@ -167,6 +167,11 @@ test.each<[string, Partial<PodSpec>, string]>([
     'spec.securityContext.sysctls[1].name: Duplicate value: "net/a"',
   ],
   [
+    'a kernel parameter that ends with a dash',
+    { securityContext: { sysctls: [{ name: 'foo-', value: '1' }] } },
+    'spec.securityContext.sysctls[0].name: Invalid value: "foo-": must have at most 253 characters and match regex',
+  ],
+  [
     'a parameter with blanks',
     { securityContext: { sysctls: [{ name: 'a b', value: '1' }] } },
     'spec.securityContext.sysctls[0].name: Invalid value: "a b": must have at most 253 characters and match regex',
