@@ -25,6 +25,16 @@ export type CallFault = 'error' | 'delay' | 'lost' | 'silent' | 'cut';
 /** How many calls of a hundred have which fault. */
 export type FaultRates = Readonly<Record<CallFault, number>>;
 
+/** One call that is kept `before` it is made, or `after`, its answer in hand. `about`: what stands in its request. */
+export interface HeldCall {
+  readonly method: string;
+  readonly about: string;
+  readonly when: 'before' | 'after';
+  readonly reached: PromiseWithResolvers<void>;
+  readonly released: PromiseWithResolvers<void>;
+  release(): void;
+}
+
 const DELAY_MS = { from: 50, to: 600 };
 /** Of the events. */
 const DOUBLED = 0.3;
@@ -46,6 +56,7 @@ export class CriProxy implements AsyncDisposable {
   readonly #sessions = new Set<ServerHttp2Session>();
   #runtime: ClientHttp2Session | undefined;
   #rates: FaultRates | undefined;
+  readonly #holds: HeldCall[] = [];
   /** Faults of the calls to come, in turn. */
   #plan: (CallFault | undefined)[] = [];
 
@@ -78,6 +89,14 @@ export class CriProxy implements AsyncDisposable {
     this.#plan = [];
   }
 
+  /** The next call of `method` whose request has `about` in it, and that no other hold waits for. */
+  hold(method: string, when: HeldCall['when'], about = ''): HeldCall {
+    const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const held = { method, about, when, reached, released, release: () => released.resolve() };
+    this.#holds.push(held);
+    return held;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const session of this.#sessions) session.destroy();
     this.#runtime?.destroy();
@@ -88,7 +107,9 @@ export class CriProxy implements AsyncDisposable {
     stream.on('error', () => {}); // the agent gave the call up
     try {
       const path = String(headers[constants.HTTP2_HEADER_PATH]);
+      const isMethod = ({ method }: HeldCall) => path.endsWith(`/${method}`);
       if (STREAMS.test(path)) this.#passStream(stream, this.#forward(headers, stream));
+      else if (this.#holds.some(isMethod)) await this.#serveHeld(stream, headers, isMethod);
       else await this.#serveCall(stream, headers, this.#nextFault());
     } catch (err) {
       fail(stream, GRPC.unavailable, `proxy: ${String(err)}`);
@@ -117,6 +138,22 @@ export class CriProxy implements AsyncDisposable {
     }
   }
 
+  /** Perhaps: that is for its request to say. */
+  async #serveHeld(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    isMethod: (held: HeldCall) => boolean,
+  ): Promise<void> {
+    const body = Buffer.concat((await stream.toArray()) as Buffer[]);
+    const at = this.#holds.findIndex((held) => isMethod(held) && body.includes(held.about));
+    const held = at < 0 ? undefined : this.#holds.splice(at, 1)[0];
+    if (held?.when === 'before') await reached(held);
+    if (stream.destroyed) return; // the agent is gone: what was not made is not made any more
+    const answer = await completed(this.#forward(headers, stream, body));
+    if (held?.when === 'after') await reached(held);
+    if (!stream.destroyed) reply(stream, answer);
+  }
+
   /** Each hundred calls have their share of each fault, at places that the seed gives. */
   #nextFault(): CallFault | undefined {
     if (this.#rates === undefined) return undefined;
@@ -129,11 +166,12 @@ export class CriProxy implements AsyncDisposable {
     return this.#plan.pop();
   }
 
-  /** Makes the same call on the runtime, with the body as it comes. */
-  #forward(headers: IncomingHttpHeaders, body: ServerHttp2Stream): ClientHttp2Stream {
+  /** Makes the same call on the runtime, with the body as it comes, or as it came. */
+  #forward(headers: IncomingHttpHeaders, stream: ServerHttp2Stream, body?: Buffer): ClientHttp2Stream {
     const call = this.#connected().request({ ...headers, [constants.HTTP2_HEADER_AUTHORITY]: 'localhost' });
-    body.pipe(call);
-    body.on('close', () => call.close(constants.NGHTTP2_CANCEL));
+    if (body === undefined) stream.pipe(call);
+    else call.end(body);
+    stream.on('close', () => call.close(constants.NGHTTP2_CANCEL));
     return call;
   }
 
@@ -172,6 +210,11 @@ interface Answer {
   readonly headers: OutgoingHttpHeaders;
   readonly body: Buffer;
   readonly trailers: OutgoingHttpHeaders;
+}
+
+function reached(held: HeldCall): Promise<void> {
+  held.reached.resolve();
+  return held.released.promise;
 }
 
 async function completed(call: ClientHttp2Stream): Promise<Answer> {

@@ -104,6 +104,10 @@ export class LabPods {
     return message.trimEnd();
   }
 
+  async get(name: string): Promise<Pod> {
+    return await this.#node.client.get(pods, this.#at(name));
+  }
+
   /** @throws with its status when the pod does not come to be so. */
   async until(name: string, good: (pod: Pod) => boolean): Promise<Pod> {
     const pod = await until(() => this.#node.client.get(pods, this.#at(name)), good, WAIT_MS);

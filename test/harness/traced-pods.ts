@@ -2,7 +2,7 @@
 // the pod: what a test asserts is an order of things that happened, never a time.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Container, Pod, PodSpec } from '../../api/pod.ts';
+import type { Container, Pod, PodSpec, Volume } from '../../api/pod.ts';
 import { events, pods } from '../../api/resources.ts';
 import type { DeleteOptions } from '../../client/api-client.ts';
 import { errnoOf } from '../../core/errors.ts';
@@ -64,11 +64,15 @@ export class TracedPods implements AsyncDisposable {
 
   /** Does not wait for it. Its grace period is the usual one, long enough for any machine. */
   async apply(name: string, spec: PodSpec): Promise<Pod> {
-    const trace = { name: 'trace', hostPath: { path: path.join(this.#dir, name), type: 'DirectoryOrCreate' } };
     return await this.lab.make<Pod>(pods, {
       metadata: { name },
-      spec: { ...spec, volumes: [trace, ...(spec.volumes ?? [])] },
+      spec: { ...spec, volumes: [this.volumeOf(name), ...(spec.volumes ?? [])] },
     });
+  }
+
+  /** What `box` mounts in the pod of that name. */
+  volumeOf(name: string): Volume {
+    return { name: 'trace', hostPath: { path: path.join(this.#dir, name), type: 'DirectoryOrCreate' } };
   }
 
   /** Does not wait for its end. */
