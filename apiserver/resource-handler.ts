@@ -93,19 +93,16 @@ export class ResourceHandler {
   async #list(call: ResourceCall): Promise<void> {
     const { info, endpoint } = call;
     const p = listParameters(info.query, false);
+    const filter = this.#filter(endpoint, p);
+    await this.#waitForRevision(endpoint, p.resourceVersion ?? 0);
     const page = endpoint.resource.list({
       namespace: info.namespace,
-      filter: this.#filter(endpoint, p),
+      filter,
       limit: p.limit,
       continue: p.continue,
-      exactRevision: p.match === 'Exact' ? await this.#reached(endpoint, p) : void (await this.#reached(endpoint, p)),
+      exactRevision: p.match === 'Exact' ? p.resourceVersion : undefined,
     });
     await this.#answers.sendList(call, page);
-  }
-
-  async #reached(endpoint: Endpoint, p: ListParameters): Promise<number | undefined> {
-    await this.#waitForRevision(endpoint, p.resourceVersion ?? 0);
-    return p.resourceVersion;
   }
 
   /** @throws {StatusError} 504 when the store does not get there in time. */
