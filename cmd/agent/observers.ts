@@ -57,11 +57,7 @@ export function csiMetrics(registry: Registry): (driver: string) => CsiObserver 
 }
 
 /** `runtime`, whose sandboxes are counted and timed; upstream counts each as a pod that was started. */
-export function observedSandboxes(
-  runtime: RuntimeService,
-  registry: Registry,
-  observer: Pick<KubeletMetrics, 'counted'>,
-): RuntimeService {
+export function observedSandboxes(runtime: RuntimeService, registry: Registry): RuntimeService {
   const registers = [registry];
   const counter = (name: string, help: string) => new Counter({ name, help, registers });
   const labelNames = ['runtime_handler'] as const;
@@ -82,15 +78,12 @@ export function observedSandboxes(
   const failed = counter('kubelet_started_pods_errors_total', 'Starts of pods that failed');
   const runPodSandbox: RuntimeService['runPodSandbox'] = async (config, handler, opts) => {
     const startMs = performance.now();
-    const isNamespaced = config.linux?.securityContext?.namespaceOptions?.usernsOptions?.mode === 'POD';
     started.inc();
-    if (isNamespaced) observer.counted('kubelet_started_user_namespaced_pods_total');
     try {
       return await runtime.runPodSandbox(config, handler, opts);
     } catch (err) {
       errors.inc({ runtime_handler: handler });
       failed.inc();
-      if (isNamespaced) observer.counted('kubelet_started_user_namespaced_pods_errors_total');
       throw err;
     } finally {
       duration.observe({ runtime_handler: handler }, (performance.now() - startMs) / 1000);

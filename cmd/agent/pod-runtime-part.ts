@@ -52,7 +52,7 @@ export async function createPodRuntime(ctx: AgentContext, input: PodRuntimeInput
     health().status?.runtimeHandlers.find((h) => h.name === handler)?.features ?? undefined;
   const services = ctx.services().store;
   return new KubeRuntime(await runtimeSettings(ctx, host), {
-    runtime: pacedStarts(observedSandboxes(runtime, ctx.registry, observer), {
+    runtime: pacedStarts(observedSandboxes(runtime, ctx.registry), {
       rush: ctx.startRush,
       sandboxes: new Slots(SANDBOXES_PER_CPU * availableParallelism()),
       clock,

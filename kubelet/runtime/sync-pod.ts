@@ -55,15 +55,22 @@ export class PodSyncer {
   }
 
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
+    const { observer, resizing } = this.#deps;
     const progress: Progress = { changed: false, started: [], failures: [], unfinished: [] };
     let failed: Pick<PodSyncResult, 'error'> = {};
+    let isNamespaced = false;
     try {
-      const { actuated } = this.#deps.resizing ?? {};
+      const actuated = resizing?.actuated;
       const actions = computeActions(actuated === undefined ? input : { ...input, resources: actuated });
+      isNamespaced = actions.createSandbox && input.pod.spec?.hostUsers === false;
+      if (isNamespaced) observer?.counted('kubelet_started_user_namespaced_pods_total');
       await this.#run(input, actions, input.signal ?? new AbortController().signal, progress);
     } catch (cause) {
       failed = { error: cause instanceof Error ? cause : new Error(String(cause)) };
     }
+    // Whatever failed: what is wrong with a user namespace often shows with the first container only.
+    const hasFailed = failed.error !== undefined || progress.failures.length > 0;
+    if (isNamespaced && hasFailed) observer?.counted('kubelet_started_user_namespaced_pods_errors_total');
     return { ...progress, ...failed, unfinished: Promise.all(progress.unfinished) };
   }
 
