@@ -116,6 +116,15 @@ describe('start', () => {
     expect(await hostsOfPod()).toMatch(/\n10\.0\.0\.1\tp\n$/);
   });
 
+  test('an /etc/hosts that cannot be written is told as what the container waits for', async () => {
+    await mkdir(path.join(dir, 'root/pods/u/etc-hosts'), { recursive: true });
+    const result = await sync(podOf());
+    const failure = { container: 'a', reason: 'CreateContainerConfigError', message: expect.stringMatching(/^EISDIR/) };
+    expect(result).toMatchObject({ failures: [failure], started: [] });
+    await rm(path.join(dir, 'root/pods/u/etc-hosts'), { recursive: true });
+    expect((await sync(podOf())).started).toEqual(['a']);
+  });
+
   test('a container is only made before the address is known when no variable shows the address', async () => {
     const env = [{ name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
     cri.failNext('podSandboxStatus', lost('PodSandboxStatus'));

@@ -3,7 +3,7 @@
 import path from 'node:path';
 import type { ObjectReference } from '../../api/kinds.ts';
 import { type Pod, podDescription } from '../../api/pod.ts';
-import { errorMessage } from '../../core/errors.ts';
+import { errnoOf, errorMessage } from '../../core/errors.ts';
 import type { ContainerConfig, IDMapping, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import type { Seldom } from '../metrics/seldom-metrics.ts';
@@ -123,7 +123,7 @@ export class ContainerStarter {
 
   /** The agent died between create and start: the container is there and only has to be started. */
   async #resume(ctx: StartContext, container: AnyContainer, about: ObjectReference, resumed: RuntimeContainer) {
-    await ctx.etcHosts.written;
+    await this.#hostsWritten(ctx, about);
     try {
       await this.#start(resumed.id);
     } catch (err) {
@@ -157,7 +157,7 @@ export class ContainerStarter {
     await this.#recordResources(ctx.pod, container);
     const id = await withoutRuncFaults(async (isLastTry) => {
       const created = await this.#create(ctx, made.config, about);
-      await ctx.etcHosts.written;
+      await this.#hostsWritten(ctx, about);
       ctx.signal.throwIfAborted();
       try {
         await this.#start(created);
@@ -175,6 +175,15 @@ export class ContainerStarter {
     });
     count('kubelet_image_volume_mounted_succeed_total', images.size);
     return { id, restartCount: made.restartCount };
+  }
+
+  async #hostsWritten({ etcHosts }: StartContext, about: ObjectReference): Promise<void> {
+    try {
+      await etcHosts.written;
+    } catch (err) {
+      if (errnoOf(err) === undefined) throw err; // there is no address to write, which has been told
+      throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err)); // e.g. no space left on device
+    }
   }
 
   /**
