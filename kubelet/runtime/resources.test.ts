@@ -41,6 +41,11 @@ const resources = (
   return containerResources(pod, container, { ...settings, ...more });
 };
 
+test('a limit beyond what a number of 64 bits can tell is told as the largest, not as a negative one', () => {
+  const told = resources({ limits: { memory: '8Ei' } }).memoryLimitInBytes!;
+  expect(BigInt.asIntN(64, BigInt(told as number))).toBeGreaterThan(2n ** 62n);
+});
+
 test.each<[string, ReturnType<typeof resources>, object]>([
   [
     'nothing asked',

@@ -123,9 +123,12 @@ function milliCpu(amounts: ResourceAmounts): number | undefined {
   return cpu === undefined ? undefined : quantityMilliValue(cpu);
 }
 
+/** The largest number that the runtime can be told as it is: 8Ei, which upstream takes for 2⁶³−1, would become negative. */
+const MAX_BYTES = 2 ** 63 - 1024;
+
 function bytes(amounts: ResourceAmounts, name: string): number {
   const amount = amounts.get(name);
-  return amount === undefined ? 0 : quantityValue(amount);
+  return amount === undefined ? 0 : Math.min(quantityValue(amount), MAX_BYTES);
 }
 
 /** `hugepages-2Mi` limits what the kernel calls `2MB`. */
