@@ -62,7 +62,7 @@ export function readState<T>(file: string, manager: 'CPU' | 'memory', parse: (te
     text = readFileSync(file, 'utf8');
   } catch (err) {
     if (errnoOf(err) === 'ENOENT') return undefined;
-    throw err;
+    throw unusableState(file, manager, errorMessage(err), err);
   }
   try {
     return parse(text);
