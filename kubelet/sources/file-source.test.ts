@@ -105,6 +105,16 @@ test('a file that cannot be used leaves the others alone, and its own last good 
   await until(['a', 'mended', 'c']);
 });
 
+test('a link that leads round in circles is told of once', async () => {
+  await symlink('loop.yaml', path.join(dir, 'loop.yaml'));
+  start();
+  for (const name of ['a', 'b', 'c']) {
+    await put(`${name}.yaml`, name);
+    await until(['a', 'b', 'c'].slice(0, 'abc'.indexOf(name) + 1));
+  }
+  expect(broken).toBe(1);
+});
+
 test('a file that did not change is not read again', async () => {
   await put('a.yaml', 'a');
   start();

@@ -134,8 +134,11 @@ export class FileSource {
       return { stamp, pod: this.#deps.decode(await readFile(file, 'utf8'), file) };
     } catch (err) {
       if (errnoOf(err) === 'ENOENT') return undefined; // it went after it was listed
-      this.#log.error({ err, file }, 'manifest of a static pod cannot be used');
-      this.#deps.onBroken(err);
+      const isKnown = stamp === '' && before?.stamp === ''; // e.g. a link that leads round in circles
+      if (!isKnown) {
+        this.#log.error({ err, file }, 'manifest of a static pod cannot be used');
+        this.#deps.onBroken(err);
+      }
       return { stamp, pod: before?.pod };
     }
   }
