@@ -27,6 +27,12 @@ export function renderRestore(tables: readonly TablePayload[]): string {
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
+/** The process that `applyRestore` starts. Waits up to 5 s for the xtables lock, as upstream does. */
+export function restoreCommand(family: IptablesFamily): { readonly program: string; readonly args: readonly string[] } {
+  const program = family === 6 ? 'ip6tables-restore' : 'iptables-restore';
+  return { program, args: ['-w', '5', '--noflush', '--counters'] };
+}
+
 /**
  * Applies `payload` in one process; an empty one costs nothing. Each table changes as a whole or not at all, but an
  * earlier table stays changed when a later one is refused.
@@ -38,8 +44,7 @@ export async function applyRestore(
   opts: { readonly family?: IptablesFamily; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   if (payload === '') return;
-  const program = opts.family === 6 ? 'ip6tables-restore' : 'iptables-restore';
-  const args = ['-w', '5', '--noflush', '--counters']; // up to 5 s for the xtables lock, as upstream waits
+  const { program, args } = restoreCommand(opts.family ?? 4);
   const r = await exec(program, args, {
     input: payload,
     timeoutMs: 120_000,

@@ -1,12 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { systemExec } from './exec.ts';
 import { ReadyExec } from './ready-exec.ts';
 
 const SHELL = { program: 'sh', args: ['-c', 'read line; echo "$$ $line"'] };
 let ready: ReadyExec;
 
 beforeEach(() => {
-  ready = new ReadyExec(SHELL);
+  ready = new ReadyExec(SHELL, systemExec);
 });
 afterEach(() => ready[Symbol.dispose]());
 
@@ -64,6 +65,6 @@ test('none waits after dispose', async () => {
 });
 
 test('a run that takes too long is ended as with any other', async () => {
-  using slow = new ReadyExec({ program: 'sleep', args: ['60'] });
+  using slow = new ReadyExec({ program: 'sleep', args: ['60'] }, systemExec);
   await expect(slow.exec('sleep', ['60'], { timeoutMs: 50 })).rejects.toMatchObject({ code: 'EXEC_TIMEOUT' });
 });

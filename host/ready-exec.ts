@@ -1,7 +1,7 @@
 // One command that has to be quick: its next process is started as soon as the last one has ended, and waits for its
 // input. To start a process out of a large one and to load its libraries takes as long as some of what it is to do.
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
-import { conversation, type Exec, startProcess, systemExec } from './exec.ts';
+import { conversation, type Exec, startProcess } from './exec.ts';
 
 export interface Command {
   /** Must do nothing before it has read its input, and end at the end of it: so it ends with this process, too. */
@@ -9,19 +9,21 @@ export interface Command {
   readonly args: readonly string[];
 }
 
-/** Runs of any other command pass through. Dispose ends the process that waits. */
+/** Runs of any other command go to `others`. Dispose ends the process that waits. */
 export class ReadyExec implements Disposable {
   readonly #command: Command;
+  readonly #others: Exec;
   #waiting: ChildProcessWithoutNullStreams | undefined;
   #isDisposed = false;
 
-  constructor(command: Command) {
+  constructor(command: Command, others: Exec) {
     this.#command = command;
+    this.#others = others;
   }
 
   readonly exec: Exec = async (program, args, opts = {}) => {
     if (!this.#isIt(program, args) || opts.env !== undefined || opts.cwd !== undefined) {
-      return await systemExec(program, args, opts);
+      return await this.#others(program, args, opts);
     }
     try {
       return await conversation(this.#take() ?? startProcess(program, args), opts);

@@ -4,8 +4,9 @@ import { release } from 'node:os';
 import { aborted } from '../../core/abort.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
-import { isIptablesUsable } from '../../host/iptables-restore.ts';
+import { isIptablesUsable, restoreCommand } from '../../host/iptables-restore.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
+import { ReadyExec } from '../../host/ready-exec.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { cleanupIptables, IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
 import { cleanupPacketCounters, PacketCounters } from '../../proxy/iptables/packet-counters.ts';
@@ -118,11 +119,14 @@ async function createIptables(
   const packetCounters = new PacketCounters({ exec, registry, log });
   const gauges = ruleGauges(registry);
   return families.map((family) => {
+    const ready = new ReadyExec(restoreCommand(family), exec);
+    signal.addEventListener('abort', () => ready[Symbol.dispose](), { once: true });
     const onWritten: IptablesDeps['onWritten'] = (table, { total, written }) => {
       gauges.total.set({ table, ip_family: familyLabel(family) }, total);
       gauges.last.set({ table, ip_family: familyLabel(family) }, written);
     };
-    const deps = { exec, variant, packetCounters, onWritten, addresses: currentAddresses(ctx, family, facts) };
+    const addresses = currentAddresses(ctx, family, facts);
+    const deps = { exec: ready.exec, variant, packetCounters, onWritten, addresses };
     return new IptablesBackend(ruleOptions(family, settings, facts), deps);
   });
 }
