@@ -1,25 +1,19 @@
 // The kubelet: from the configuration to its managers, wired together. Reads top to bottom in the order in which the
 // parts depend on each other.
-import { readFile } from 'node:fs/promises';
 import { runtimeClasses } from '../../api/resources.ts';
 import { createInformer } from '../../client/informer.ts';
-import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
-import { connectRuntime } from '../../cri/remote-runtime.ts';
+import { withoutUndefined } from '../../core/without-undefined.ts';
 import { appArmorEnabled } from '../../host/apparmor.ts';
-import { type CgroupHierarchies, detectCgroups } from '../../host/cgroup.ts';
-import { canLimitSwap } from '../../host/cgroup-swap.ts';
-import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
 import { systemMounter } from '../../host/mounts.ts';
 import { DEVICE_PLUGIN_TYPE } from '../../kubelet/devices/device-plugins.ts';
 import { DRA_PLUGIN_TYPE } from '../../kubelet/dra/plugin-services.ts';
 import { Kubelet } from '../../kubelet/kubelet.ts';
 import { LogRotation } from '../../kubelet/logs/log-rotation.ts';
+import { internalIps } from '../../kubelet/node/node-address.ts';
 import { RuntimeHealth } from '../../kubelet/node/runtime-health.ts';
 import { RuntimePodCidr } from '../../kubelet/node/runtime-pod-cidr.ts';
-import { startEvents } from '../../kubelet/node/start-events.ts';
 import { Allocations } from '../../kubelet/resize/allocations.ts';
-import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
 import { execThrough } from '../../kubelet/runtime/exec-in-container.ts';
 import { nodeReference, podReference } from '../../kubelet/runtime/runtime-deps.ts';
 import { LocalVolumes } from '../../kubelet/volumes/local-volumes.ts';
@@ -32,18 +26,15 @@ import { createCsiPart } from './csi-part.ts';
 import { createDevicesPart } from './devices-part.ts';
 import { createDraPart, healthOf } from './dra-part.ts';
 import { createEvictionPart } from './eviction-part.ts';
-import { refuseUnfitHost } from './host-rules.ts';
+import { prepareHost, tellStart } from './host-part.ts';
 import { createImagesPart } from './images-part.ts';
-import { prepareKernel } from './kernel-part.ts';
 import { createManagersPart } from './managers-part.ts';
-import { runtimeCallMetrics } from './metrics.ts';
 import { createNodeStatusPart } from './node-status-part.ts';
 import { createObservers } from './observers.ts';
 import { createPodRuntime } from './pod-runtime-part.ts';
 import { createPodResourcesPart } from './podresources-part.ts';
-import { allocatableMemory, allPodsLimits, capacityOf, refuseOverReserved, reservationsOf } from './reservations.ts';
-import { prepareRootDir } from './root-dir.ts';
-import { connectedVersion, memoryQosSettings, swapSettings } from './runtime-settings.ts';
+import { allocatableMemory, allPodsLimits } from './reservations.ts';
+import { memoryQosSettings } from './runtime-settings.ts';
 import { createServer } from './server-part.ts';
 import type { AgentContext } from './shared.ts';
 import { createShutdownPart } from './shutdown-part.ts';
@@ -61,30 +52,9 @@ export interface KubeletPart {
 export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart> {
   const { config, clock, log, client, recorder } = ctx;
   const { kubelet: settings } = config;
-  const machine = await readMachineInfo();
-  const hierarchies = await detectCgroups();
-  refuseUnfitHost(
-    { cgroupVersion: hierarchies.version, swapBytes: machine.swapBytes },
-    { ...config.node, singleProcessOomKill: settings.singleProcessOomKill, limitedSwap: settings.limitedSwap },
-  );
-  const swap = (await canLimitSwap(hierarchies)) ? { swap: swapSettings(settings.limitedSwap, machine) } : {};
-  const { runtime, images, close } = connectRuntime(
-    {
-      endpoint: settings.containerRuntimeEndpoint,
-      ...(settings.imageServiceEndpoint === undefined ? {} : { imageEndpoint: settings.imageServiceEndpoint }),
-      requestTimeoutMs: settings.runtimeRequestTimeoutMs,
-    },
-    runtimeCallMetrics(ctx.registry),
-    clock,
-  );
-  const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
-  const runtimeName = version.runtimeName;
-  const { containerLogsDir } = config.nodelet;
-  const rootDir = await prepareRootDir(ctx, { ...settings, containerLogsDir });
-  const rootFsBytes = await fileSystemBytes(rootDir);
-  const reserved = reservationsOf(config.node, machine, rootFsBytes);
-  refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
-  await prepareKernel(ctx);
+  const host = await prepareHost(ctx);
+  const { machine, hierarchies, swap, runtime, images, version, rootDir, reserved } = host;
+  const { runtimeName } = version;
 
   const observed = createObservers(ctx);
   const { observer } = observed;
@@ -92,8 +62,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   const tokens = new TokenManager({ client, clock, log, onRefreshDue: (uid) => volumes.notifyPod(uid) });
   const mounter = systemMounter(ctx.exec);
   const nodeAllocatable = () => (kubelet.node()?.status?.allocatable ?? {}) as Record<string, string>;
-  const hostIps = () =>
-    (kubelet.node()?.status?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address);
+  const hostIps = () => internalIps(kubelet.node());
   const dra = await createDraPart(ctx, { rootDir, retryPod: (uid) => kubelet.retryPod(uid) });
   const devices = await createDevicesPart(ctx, {
     rootDir,
@@ -157,7 +126,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     onImageRemoved: (why) => observer.imageRemoved(why),
   });
   const kubeRuntime = await createPodRuntime(ctx, {
-    host: { rootDir, machine, hierarchies, hasUnlimitedCpus, ...swap, ...memoryQos },
+    host: { rootDir, machine, hierarchies, hasUnlimitedCpus, ...withoutUndefined({ swap }), ...memoryQos },
     runtime,
     images,
     runtimeName,
@@ -212,7 +181,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     allocations,
     appArmorEnabled: await appArmorEnabled(),
     pressure: () => eviction.pressure(),
-    ...swap,
+    ...withoutUndefined({ swap }),
     shuttingDown: () => shutdown.error() !== undefined,
     networkError: () => health.networkErrors()[0],
     staticPodRules: async () => (await import('./static-pod-rules.ts')).staticPodRules,
@@ -304,7 +273,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
   };
   const task: Task = async (signal) => {
     try {
-      await tellStart(ctx, machine, hierarchies);
+      await tellStart(ctx, host);
       await runTasks(signal, {
         ...(ctx.standalone ? {} : apiTasks),
         'runtime health': (s) => health.run(s),
@@ -328,7 +297,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
       devices[Symbol.dispose]();
       objects[Symbol.dispose]();
       tokens[Symbol.dispose]();
-      close();
+      host.close();
     }
   };
   return {
@@ -336,32 +305,6 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     networkChanged: () => health.request(),
     healthError: () => kubelet.plegError() ?? devices.healthCheck.error(),
   };
-}
-
-/** What of the host its users should know, in Events. */
-async function tellStart(
-  { config, recorder }: AgentContext,
-  machine: MachineInfo,
-  hierarchies: CgroupHierarchies,
-): Promise<void> {
-  const { resolvConf, clusterDomain } = config.kubelet;
-  const node = nodeReference(config.nodeName);
-  const { swapBytes, kernelVersion } = machine;
-  for (const event of startEvents({ cgroupVersion: hierarchies.version, swapBytes, kernelVersion })) {
-    recorder.event(node, event.type, event.reason, event.message);
-  }
-  const fault = await hostDnsFault(resolvConf, clusterDomain);
-  if (fault !== undefined) recorder.event(node, 'Warning', 'CheckLimitsForResolvConf', fault);
-}
-
-/** What is wrong with the node's resolv.conf, told once; pods get as much of it as they can hold. */
-async function hostDnsFault(file: string, clusterDomain: string): Promise<string | undefined> {
-  if (file === '') return undefined;
-  try {
-    return resolvConfFault(file, parseResolvConf(await readFile(file, 'utf8')), clusterDomain);
-  } catch (err) {
-    return errorMessage(err);
-  }
 }
 
 function definedOnly<T>(value: T | undefined): T[] {
