@@ -86,7 +86,7 @@ export function leavesFirst(own: readonly OwnChain[]): OwnChain[] {
   return own.toSorted(([a], [b]) => depthOf(a) - depthOf(b));
 }
 
-/** The other way round, for removal: a chain that another one still jumps to cannot be deleted. */
+/** The other way round, for removal: a chain that another one still jumps to cannot be deleted. Others come last. */
 export function rootsFirst(chains: Iterable<string>): string[] {
   return [...chains].sort((a, b) => depthOf(b) - depthOf(a));
 }

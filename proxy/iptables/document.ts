@@ -20,9 +20,11 @@ import type { DispatchRule, ServiceRules } from './service-rules.ts';
 
 type Table = 'filter' | 'nat';
 
+const MARK_CHAIN = 'KUBE-MARK-MASQ';
+
 const TOP_CHAINS: Readonly<Record<Table, readonly string[]>> = {
   filter: ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-FORWARD', 'KUBE-NODEPORTS', 'KUBE-PROXY-FIREWALL'],
-  nat: ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'],
+  nat: ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', MARK_CHAIN],
 };
 
 interface Jump {
@@ -123,7 +125,7 @@ export async function* renderFull(services: Iterable<ServiceRules>, ctx: FullCon
 
 /** What the chains of Services refer to. */
 function markOnly(opts: RuleOptions): string {
-  return renderRestore([{ table: 'nat', chains: ['KUBE-MARK-MASQ'], rules: [markRule(opts)] }]);
+  return renderRestore([{ table: 'nat', chains: [MARK_CHAIN], rules: [markRule(opts)] }]);
 }
 
 /** Top-level chains with all that leads to Services, around what `own` and `removed` add to table nat. */
@@ -174,31 +176,37 @@ export interface CleanupOptions {
   readonly keepShared: boolean;
 }
 
-/** Removes all that the proxy made, as far as `saved` shows it. */
-export function renderCleanup(saved: SavedRules, { keepShared }: CleanupOptions): string {
-  return renderRestore(
-    (['filter', 'nat', 'mangle'] as const).map((table) => {
-      const there = saved.get(table);
-      const own = table === 'mangle' ? [] : TOP_CHAINS[table];
-      const chains = [...(there?.chains ?? [])].filter(
-        (c) =>
-          own.includes(c) ||
-          c === CANARY ||
-          (table === 'nat' && isServiceChain(c)) ||
-          (table === 'filter' && c === SHARED_WITH_KUBELET && !keepShared),
-      );
-      const gone = new Set(chains);
-      const jumps = (there?.rules ?? []).filter((r) => {
-        const [, from] = r.split(' ', 2);
-        return !gone.has(from!) && gone.has(/ -j (\S+)$/.exec(r)?.[1] ?? '');
-      });
-      return {
-        table,
-        chains,
-        rules: [...jumps.map((r) => r.replace(/^-A/, '-D')), ...chains.map((c) => `-X ${c}`)],
-      };
-    }),
-  );
+/**
+ * Removes all that the proxy made, as far as `saved` shows it: what leads to Services and, where these fit into the same
+ * document, their chains; else those come in further ones.
+ */
+export function* renderCleanup(
+  saved: SavedRules,
+  { keepShared }: CleanupOptions,
+  linesPerDocument: number,
+): Generator<string> {
+  const isOfServices = (chain: string) => isServiceChain(chain) || chain === MARK_CHAIN; // all of them lead to the latter
+  const ofServices = rootsFirst([...(saved.get('nat')?.chains ?? [])].filter(isOfServices));
+  const fits = ofServices.length * LINES_OF_REMOVAL <= linesPerDocument;
+  const top = (['filter', 'nat', 'mangle'] as const).map((table) => {
+    const there = saved.get(table);
+    const own = table === 'mangle' ? [] : TOP_CHAINS[table].filter((c) => !isOfServices(c));
+    const chains = [...(there?.chains ?? [])].filter(
+      (c) => own.includes(c) || c === CANARY || (table === 'filter' && c === SHARED_WITH_KUBELET && !keepShared),
+    );
+    const gone = new Set(table === 'nat' ? [...chains, ...ofServices] : chains);
+    const jumps = (there?.rules ?? []).filter((r) => {
+      const [, from] = r.split(' ', 2);
+      return !gone.has(from!) && gone.has(/ -j (\S+)$/.exec(r)?.[1] ?? '');
+    });
+    const removal = removalText(table === 'nat' && fits ? [...chains, ...ofServices] : chains);
+    return { table, chains: removal.chains, rules: [...jumps.map((r) => r.replace(/^-A/, '-D')), ...removal.rules] };
+  });
+  yield renderRestore(top);
+  if (fits) return;
+  for (const some of slices(ofServices, linesPerDocument, () => LINES_OF_REMOVAL)) {
+    yield renderRestore([{ table: 'nat', ...removalText(some) }]);
+  }
 }
 
 function missingJumps(table: Table, saved: SavedRules): string[] {
@@ -243,7 +251,7 @@ function masqueradeRules(opts: RuleOptions): string[] {
 }
 
 function markRule(opts: RuleOptions): string {
-  return `-A KUBE-MARK-MASQ -j MARK --or-mark ${markText(opts.masqueradeBit)}`;
+  return `-A ${MARK_CHAIN} -j MARK --or-mark ${markText(opts.masqueradeBit)}`;
 }
 
 function forwardRules(opts: RuleOptions): string[] {

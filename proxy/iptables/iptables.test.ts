@@ -190,6 +190,16 @@ test.each(['all at once', 'by a new process'])('a Service of very many endpoints
   }
   expect(await last.sync(signal)).toBe(how === 'by a new process' ? 'full' : 'partial');
   expect(stateOf(kernel)).toEqual(stateOf(empty.kernel));
+  // And a cleanup of a host that has it.
+  proxier.handleService('ns/big', service);
+  proxier.handleSlice({ ...slice, endpoints });
+  proxier.forceFull();
+  await proxier.sync(signal);
+  const documents = kernel.programs.length;
+  await cleanupIptables(kernel.exec, 4, { keepShared: false }, signal);
+  expect(kernel.programs.length - documents).toBeGreaterThan(2);
+  for (const table of ['filter', 'nat', 'mangle'])
+    expect(kernel.chains(table).filter((chain) => chain.startsWith('KUBE-'))).toEqual([]);
 });
 
 test('a sync without a change starts no process', async () => {

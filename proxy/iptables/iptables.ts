@@ -225,5 +225,7 @@ export async function cleanupIptables(
   signal: AbortSignal,
 ): Promise<void> {
   const saved = await saveRules(exec, { family, signal });
-  await applyRestore(exec, renderCleanup(saved, opts), { family, signal });
+  for (const document of renderCleanup(saved, opts, LINES_PER_DOCUMENT)) {
+    await applyRestore(exec, document, { family, signal });
+  }
 }

@@ -123,7 +123,7 @@ test.each<[Mode, Mode]>([
     await victim[Symbol.asyncDispose]();
     expect(await reached(net.node, [0])).toEqual([[A.localEndpoint, A.remoteEndpoint].sort()]);
   }
-  for (const [turn, next] of ([mode, other, mode] as const).entries()) {
+  for (const [turn, next] of ([other, mode] as const).entries()) {
     await using proxy = new RunningProxy(net.node, { mode: next, ...choice });
     await proxy.start(...objects(mode, 10 + turn));
     await removeOtherMode(agentIn(net.node), next, signal); // when the new rules are in place, as the agent does it
