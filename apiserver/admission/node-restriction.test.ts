@@ -198,6 +198,7 @@ test('a mirror pod names nothing in the API, and its owner is this very node', a
   expect(await mirror(volume({ projected: { sources: [{ serviceAccountToken: { path: 'a' } }] } }))).toContain(
     'that reference serviceaccounts',
   );
+  expect(await mirror(volume({ csi: { driver: 'd' } }))).toContain('that reference csidrivers (via CSI volumes)');
   expect(await mirror({ resourceClaims: [{ name: 'a', resourceClaimName: 'c' }] })).toContain('resourceclaims');
   expect(await mirror({ serviceAccountName: 'a' })).toContain('that reference serviceaccounts');
   expect(await mirror({}, [{ ...owner, uid: 'old' }])).toContain('UID mismatch: expected old got node-uid');

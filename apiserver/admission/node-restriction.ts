@@ -6,12 +6,12 @@ import type { Node, PersistentVolumeClaim } from '../../api/kinds.ts';
 import type { KubeObject } from '../../api/meta.ts';
 import { type ParsedCsr, PkiError, parseCsr } from '../../api/pki.ts';
 import type { Pod } from '../../api/pod.ts';
+import { apiReference } from '../../api/pod-references.ts';
 import { claimsOfPod, type ResourceSlice } from '../../api/resource-claims.ts';
 import { nodes } from '../../api/resources.ts';
 import type { AdmissionPlugin, AdmissionRequest } from '../admission.ts';
 import type { Authorizer } from '../auth/authorizer.ts';
 import { nodeNameOf } from '../auth/node-authorizer.ts';
-import { referencesOf } from '../auth/node-references.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import { forbidden } from '../status-error.ts';
 import { tokenFault } from './node-tokens.ts';
@@ -152,14 +152,8 @@ function newPodFault(pod: Pod, node: string, reader: ObjectReader): string | und
   if (pod.spec?.nodeName !== node) return `${who} can only create pods with spec.nodeName set to itself`;
   const ownerFault = mirrorOwnerFault(pod, node, reader);
   if (ownerFault !== undefined) return `${who} ${ownerFault}`;
-  if (pod.spec.serviceAccountName) return `${who} can not create pods that reference serviceaccounts`;
-  const refused = (what: string) => `${who} can not create pods that reference ${what}`;
-  for (const resource of ['secrets', 'configmaps', 'persistentvolumeclaims', 'resourceclaims'] as const) {
-    if (referencesOf(pod, resource).length > 0) return refused(resource);
-  }
-  const sources = (pod.spec.volumes ?? []).flatMap((v) => v.projected?.sources ?? []);
-  if (sources.some((s) => s.serviceAccountToken !== undefined)) return refused('serviceaccounts');
-  return sources.some((s) => s.clusterTrustBundle !== undefined) ? refused('clustertrustbundles') : undefined;
+  const reference = apiReference(pod.spec);
+  return reference === undefined ? undefined : `${who} can not create pods that reference ${reference}`;
 }
 
 function mirrorOwnerFault(pod: Pod, node: string, reader: ObjectReader): string | undefined {

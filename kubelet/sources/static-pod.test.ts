@@ -132,6 +132,7 @@ describe('is refused, with the reason', () => {
       spec('volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]'),
       'serviceaccounts',
     ],
+    ['a volume of a driver', spec('volumes: [{name: v, csi: {driver: d}}]'), 'may not reference csidrivers'],
     ['an identity', spec('serviceAccountName: robot'), 'may not reference serviceaccounts'],
     ['a pull secret', spec('imagePullSecrets: [{name: s}]'), 'may not reference secrets'],
     [

@@ -1,7 +1,8 @@
 // From the text of a manifest to a pod that this node runs by itself. Pure. After pkg/kubelet/config/common.go.
 import { hash } from 'node:crypto';
 import { type DocumentOptions, type ParseOptions, parseAllDocuments, type SchemaOptions, type Tags } from 'yaml';
-import type { Pod, PodSpec, Volume } from '../../api/pod.ts';
+import type { Pod } from '../../api/pod.ts';
+import { apiReference } from '../../api/pod-references.ts';
 import { AgentError, isAgentError } from '../../core/errors.ts';
 
 export interface StaticPodOrigin {
@@ -142,42 +143,6 @@ function canonical(value: unknown): string {
       ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
       : v,
   );
-}
-
-/** The kind of API object that the pod would need, undefined for none: it must run without an API server. */
-function apiReference(spec: PodSpec): string | undefined {
-  if (spec.serviceAccountName || spec.serviceAccount) return 'serviceaccounts';
-  if ((spec.imagePullSecrets?.length ?? 0) > 0) return 'secrets';
-  if ((spec.resourceClaims?.length ?? 0) > 0) return 'resourceclaims';
-  for (const container of [...(spec.initContainers ?? []), ...(spec.containers ?? [])]) {
-    for (const { secretRef, configMapRef } of container.envFrom ?? []) {
-      if (secretRef !== undefined) return 'secrets';
-      if (configMapRef !== undefined) return 'configmaps';
-    }
-    for (const { valueFrom } of container.env ?? []) {
-      if (valueFrom?.secretKeyRef !== undefined) return 'secrets';
-      if (valueFrom?.configMapKeyRef !== undefined) return 'configmaps';
-    }
-  }
-  for (const volume of spec.volumes ?? []) {
-    const kind = volumeReference(volume);
-    if (kind !== undefined) return kind;
-  }
-  return undefined;
-}
-
-function volumeReference(volume: Volume): string | undefined {
-  if (volume.secret !== undefined) return 'secrets';
-  if (volume.configMap !== undefined) return 'configmaps';
-  if (volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined) return 'persistentvolumeclaims';
-  if (volume.csi?.nodePublishSecretRef !== undefined) return 'secrets';
-  for (const source of volume.projected?.sources ?? []) {
-    if (source.secret !== undefined) return 'secrets';
-    if (source.configMap !== undefined) return 'configmaps';
-    if (source.serviceAccountToken !== undefined) return 'serviceaccounts';
-    if (source.clusterTrustBundle !== undefined) return 'clustertrustbundles';
-  }
-  return undefined;
 }
 
 function invalid({ source, where }: StaticPodOrigin, what: string, cause?: unknown): AgentError {
