@@ -3,6 +3,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { linkedSignal } from '../core/abort.ts';
 import { AgentError } from '../core/errors.ts';
+import { notStarted } from './not-started.ts';
 
 export interface ExecOptions {
   readonly input?: string | Uint8Array;
@@ -75,12 +76,7 @@ export async function conversation(
     }
     return { code: code ?? -1, signal: signal ?? undefined, stdout: stdout(), stderr: stderr() };
   } catch (cause) {
-    if (cause instanceof AgentError) throw cause;
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new AgentError(`cannot run ${program}: ${missing ? 'no such program on PATH' : (cause as Error).message}`, {
-      code: missing ? 'EXEC_NOT_FOUND' : 'EXEC_FAILED',
-      cause,
-    });
+    throw cause instanceof AgentError ? cause : notStarted(program, cause);
   } finally {
     limit.signal.removeEventListener('abort', kill);
   }

@@ -18,8 +18,7 @@ import { ProxyMetrics } from './metrics.ts';
 import type { RuleBackend } from './rule-backend.ts';
 import { ServiceHealthServers } from './service-health.ts';
 
-/** What the reflectors that fill the stores must select. Headless Services are left out by the proxy itself. */
-export const SERVICE_SELECTOR = { labelSelector: '!service.kubernetes.io/service-proxy-name' } as const;
+/** What the reflector of EndpointSlices selects. Of Services the proxy takes all, and leaves out what others serve. */
 export const ENDPOINT_SLICE_SELECTOR = { labelSelector: '!service.kubernetes.io/headless' } as const;
 
 /** How long a sync waits for the other half of a Service that comes or goes, ms: the API server tells of both at once. */

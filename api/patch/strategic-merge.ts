@@ -4,7 +4,7 @@ import { isObject, type JsonObject, jsonEqual, ownValue, PatchError, setOwn } fr
 import { type FieldPatch, type PatchSchema, patchSchemaOf } from './merge-keys.ts';
 
 export const PATCH_DIRECTIVE = '$patch';
-export const RETAIN_KEYS = '$retainKeys';
+const RETAIN_KEYS = '$retainKeys';
 export const SET_ORDER_PREFIX = '$setElementOrder/';
 export const DELETE_PREFIX = '$deleteFromPrimitiveList/';
 

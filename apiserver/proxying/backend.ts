@@ -150,7 +150,7 @@ export async function answeredError(answer: IncomingMessage): Promise<StatusErro
 }
 
 /** Pure: a backend's refusal as a Status, in its own words. */
-export function backendError(code: number, body: string): StatusError {
+function backendError(code: number, body: string): StatusError {
   const text = body.trim();
   // A success is no answer to what was asked; redirects are not followed: they could lead anywhere.
   const status = code >= 400 ? code : 500;

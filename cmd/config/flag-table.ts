@@ -51,7 +51,7 @@ function deprecated(flag: Flag, instead: string): Flag {
 }
 
 /** `kubeAPIQPS` → `kube-api-qps`. */
-export function kebab(name: string): string {
+function kebab(name: string): string {
   return name
     .replace(/([a-z\d])([A-Z])/g, '$1-$2')
     .replace(/([A-Z]+)([A-Z][a-z])/g, '$1-$2')

@@ -26,7 +26,7 @@ const portOrOff = int(0, 65_535);
 const percent = int(0, 100);
 const atLeastZero = int(0);
 
-export const QUALIFIED = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/;
+const QUALIFIED = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/;
 const labelText = stringType('a label value', (v) => v === '' || /^[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/.test(v));
 
 /** A taint; in a flag `key=value:Effect` or `key:Effect`. */

@@ -88,7 +88,7 @@ export function computeNodeStatus(old: NodeStatus, facts: NodeFacts, nowMs: numb
 }
 
 /** `Node.status.capacity`; keys of others (extended resources set by hand) are kept. */
-export function computeCapacity(old: Readonly<Record<string, string>>, facts: NodeFacts): Record<string, string> {
+function computeCapacity(old: Readonly<Record<string, string>>, facts: NodeFacts): Record<string, string> {
   const { machine } = facts;
   const capacity: Record<string, string> = {};
   // A page size the kernel no longer offers must not stay schedulable.
@@ -112,7 +112,7 @@ function deviceAmounts({ devices }: NodeFacts, which: 'capacity' | 'allocatable'
 }
 
 /** Capacity less what is reserved, never below zero; huge pages are memory that ordinary pods cannot have. */
-export function computeAllocatable(
+function computeAllocatable(
   old: Readonly<Record<string, string>>,
   capacity: Readonly<Record<string, string>>,
   reservations: readonly Reservation[],

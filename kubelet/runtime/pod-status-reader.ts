@@ -26,7 +26,7 @@ const SANDBOX_STATUS_MAX_AGE_MS = 30_000;
 
 export const SIGKILL_EXIT_CODE = 137;
 /** As CRI names it. */
-export const OOM_KILLED = 'OOMKilled';
+const OOM_KILLED = 'OOMKilled';
 /** How long after a kill the runtime may still find out that memory had run out. */
 const LATE_REASON_MS = 10_000;
 /** A runtime that told of a lack of memory itself is asked again so soon, ms, doubling, and for so long in all. */

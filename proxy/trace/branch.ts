@@ -67,7 +67,7 @@ export function wayOf(state: State, outcome: Outcome, facts: HostFacts): Way {
   };
 }
 
-export const MASQUERADED = 'masqueraded';
+const MASQUERADED = 'masqueraded';
 
 export function effectOf(verdict: Verdict): string {
   switch (verdict.to) {

@@ -7,7 +7,7 @@ import { type Packet, type Rule, type Step, UnknownRule, type Verdict } from './
 type Test = (packet: Packet, facts: HostFacts) => boolean;
 
 /** Words of a rule; quotes as iptables-save writes them, with `\"` inside. */
-export function splitWords(text: string): string[] {
+function splitWords(text: string): string[] {
   return (text.match(/"(?:\\.|[^"\\])*"|\S+/g) ?? []).map((w) =>
     w.startsWith('"') ? w.slice(1, -1).replace(/\\(.)/g, '$1') : w,
   );

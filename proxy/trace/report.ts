@@ -205,7 +205,7 @@ function listText(all: readonly string[]): string {
 }
 
 /** Columns as wide as they need to be; the last one runs on. */
-export function formatTable(rows: readonly (readonly string[])[]): string {
+function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
   return rows
     .map((row) =>

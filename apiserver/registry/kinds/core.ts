@@ -78,7 +78,7 @@ interface EventFields {
 
 const eventOf = (o: AnyObject): EventFields => o as unknown as EventFields;
 
-export const EVENT_TTL_S = 3600;
+const EVENT_TTL_S = 3600;
 
 export const coreKinds = [
   namespaced('', 'v1', 'configmaps', 'ConfigMap', {

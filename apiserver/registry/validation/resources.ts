@@ -118,7 +118,7 @@ export function podLevelFaults(spec: PodSpec, path: string): FieldError[] {
   return [...pairFaults(resources, field), ...aggregateFaults(spec, field), ...containerLimitFaults(spec, path)];
 }
 
-export function isPodLevelResource(name: string): boolean {
+function isPodLevelResource(name: string): boolean {
   return name === 'cpu' || name === 'memory' || name.startsWith(HUGE_PAGES);
 }
 
