@@ -351,8 +351,10 @@ function isPresent<T>(value: T | undefined): value is T {
   return value !== undefined;
 }
 
-/** The last `maxBytes` of a file as text; '' when there is none. */
-/** '' for what is no plain file: a pod may mount a pipe there, which would hold the reader up for good, or a link. */
+/**
+ * The last `maxBytes` of a file as text; '' when there is none, and for what is no plain file: a pod may mount a pipe
+ * there, which would hold the reader up for good, or a link.
+ */
 async function readTail(file: string, maxBytes: number): Promise<string> {
   try {
     await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
