@@ -81,6 +81,26 @@ test('a container that ended for good may not run again', () => {
   expect(illegalTransition(always, before, after)).toBeUndefined();
 });
 
+test('an init container that succeeded under OnFailure and runs once more is shown as ended: the rest is told', () => {
+  const init = (state: object) => [{ ...main(state), name: 'init' }];
+  const ended = { terminated: { exitCode: 0 } };
+  const api = { initContainerStatuses: init(ended), containerStatuses: [main({ running: {} })] } as PodStatus;
+  const held = { initContainerStatuses: init({ running: {} }), containerStatuses: [main({ waiting: {} })] };
+  const told = (policy: string, exitCode = 0, restartPolicy?: string) => {
+    const own = restartPolicy === undefined ? {} : { restartPolicy };
+    const initContainers = [{ name: 'init', ...own }];
+    const pod = { spec: { restartPolicy: policy, initContainers, containers: [{ name: 'main' }] } } as Pod;
+    const before = { ...api, initContainerStatuses: init({ terminated: { exitCode } }) } as PodStatus;
+    return mergeStatus(pod, before, held as PodStatus, true, 0);
+  };
+  expect(told('OnFailure').initContainerStatuses).toEqual(init(ended));
+  expect(told('OnFailure').containerStatuses).toEqual(held.containerStatuses);
+  expect(told('Never').initContainerStatuses).toEqual(init(ended));
+  for (const runs of [told('Always'), told('OnFailure', 1), told('Never', 0, 'Always')]) {
+    expect(runs.initContainerStatuses).toEqual(held.initContainerStatuses);
+  }
+});
+
 test('the last status shows nothing that could still run', () => {
   const status = finishedStatus(POD, { phase: 'Pending', containerStatuses: [main({ waiting: {} })] });
   expect(status.phase).toBe('Failed');

@@ -71,7 +71,25 @@ export function mergeStatus(
   const at = { pod, previous: apiDisruption, nowMs };
   const disruption = isTold ? heldDisruption.map((c) => stampCondition(c.type, c as Verdict, at)) : apiDisruption;
   const conditions = [...foreign, ...disruption, ...owned];
-  return { ...merged, conditions: unreadyWhenTerminal(pod, { ...merged, conditions }, nowMs) };
+  const init = withEndedInit(pod, api, merged);
+  return { ...merged, ...init, conditions: unreadyWhenTerminal(pod, { ...merged, conditions }, nowMs) };
+}
+
+/**
+ * A new sandbox runs init containers once more, also those that succeeded under OnFailure, which the API holds for ended:
+ * it would refuse the whole status, and with it that the pod is not ready. They are shown as they ended until they end again.
+ */
+function withEndedInit(pod: Pod, api: PodStatus, { initContainerStatuses: init }: PodStatus): PodStatus {
+  if (init === undefined || hasRestartAllRule(pod)) return {};
+  const told = new Map((api.initContainerStatuses ?? []).map((s) => [s.name, s]));
+  const specs = new Map((pod.spec?.initContainers ?? []).map((c) => [c.name, c]));
+  const initContainerStatuses = init.map((status) => {
+    const [spec, known] = [specs.get(status.name), told.get(status.name)];
+    const end = known?.state?.terminated;
+    if (spec === undefined || end === undefined || status.state?.terminated !== undefined) return status;
+    return restartsAfterExit(pod, spec, end) ? status : known!;
+  });
+  return { initContainerStatuses };
 }
 
 function pickOutcome(status: PodStatus): PodStatus {
