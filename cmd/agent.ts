@@ -116,7 +116,7 @@ async function cleanUp(
   // Nothing is asked for, nor written, for a node that is being taken apart.
   const identity = { ...config.identity, bootstrapKubeconfig: undefined, rotateCertificates: false };
   const ctx = await createContext({ ...config, identity }, kubeconfig, log, signal);
-  if (config.parts.has('proxy')) await (await proxyPart()).cleanupProxy(ctx, signal);
+  if (config.parts.has('proxy')) await (await import('./agent/proxy-removal.ts')).cleanupProxy(ctx, signal);
   if (config.parts.has('network')) await (await networkPart()).createNetworkPart(ctx)?.cleanup(signal);
   if (!config.parts.has('kubelet')) return;
   await (await utilChains()).removeUtilChains(ctx.exec, signal);

@@ -1,23 +1,22 @@
 // The service proxy: from the configuration to a ServiceProxy that runs.
 import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
-import { aborted } from '../../core/abort.ts';
-import { errorMessage } from '../../core/errors.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { isIptablesUsable, restoreCommand } from '../../host/iptables-restore.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { ReadyExec } from '../../host/ready-exec.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
-import { cleanupIptables, IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
-import { cleanupPacketCounters, PacketCounters } from '../../proxy/iptables/packet-counters.ts';
+import { IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
+import { PacketCounters } from '../../proxy/iptables/packet-counters.ts';
 import { cleanupFailures, ruleGauges } from '../../proxy/metrics.ts';
 import { NftablesBackend } from '../../proxy/nftables/nftables.ts';
-import { cleanupNftables, type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
+import { type KernelFacts, probeNftables } from '../../proxy/nftables/support.ts';
 import type { NodeAddresses } from '../../proxy/options.ts';
-import { type ProxyMode, ServiceProxy } from '../../proxy/proxy.ts';
+import { ServiceProxy } from '../../proxy/proxy.ts';
 import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
+import { otherModeRemoval } from './proxy-removal.ts';
 import { localhostNodePorts, type NodeFacts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
@@ -87,20 +86,11 @@ async function makeProxy(
   };
   const tasks: Record<string, Task> = {
     rules: (s) => proxy.run(s),
-    otherMode: otherModeRemoval(ctx, proxy.synced),
+    otherMode: otherModeRemoval(ctx, settings.mode, proxy.synced),
     ...(nft.length === 0 ? {} : { serviceCidrs: (s) => followServiceCidrs(ctx, setAll, s) }),
     ...(laterLimits === undefined ? {} : { limits: laterLimits(proxy.synced) }),
   };
   return { run: (s) => runTasks(s, tasks) };
-}
-
-/** Removes the rules of both modes, of this run or an earlier one. @throws {AgentError} when rules cannot be removed. */
-export async function cleanupProxy(ctx: AgentContext, signal: AbortSignal): Promise<void> {
-  const results = await Promise.allSettled([
-    cleanupBothIptables(ctx, !ctx.config.parts.has('kubelet'), signal),
-    hasNft(ctx, signal).then((has) => (has ? cleanupNftables(ctx.exec, signal) : undefined)),
-  ]);
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 interface NodeContext {
@@ -172,47 +162,6 @@ async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: Abort
 /** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
 function kernelFacts(): KernelFacts {
   return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
-}
-
-/**
- * Comes once our rules are in place. Until then those of an earlier run in the other mode serve; and while the kernel has
- * no rules of either, packets of open connections are not translated: those to node ports end in a reset.
- */
-function otherModeRemoval(ctx: AgentContext, synced: Promise<void>): Task {
-  return async (signal) => {
-    await Promise.race([synced, aborted(signal)]);
-    if (!signal.aborted) await removeOtherMode(ctx, ctx.config.proxy.mode, signal);
-    await aborted(signal);
-  };
-}
-
-/** What a run in the other mode left would go on sending packets to endpoints that are gone. Failures are logged only. */
-export async function removeOtherMode(ctx: AgentContext, mode: ProxyMode, signal: AbortSignal): Promise<void> {
-  try {
-    if (mode === 'nftables') await cleanupBothIptables(ctx, true, signal);
-    else if (await hasNft(ctx, signal)) await cleanupNftables(ctx.exec, signal);
-  } catch (err) {
-    if (signal.aborted) return;
-    ctx.log.warn({ err }, `rules of the ${mode === 'nftables' ? 'iptables' : 'nftables'} mode cannot be removed`);
-  }
-}
-
-/** Of both families: an earlier run, or kube-proxy before us, may have served IPv6. A host without its tools has none. */
-async function cleanupBothIptables(ctx: AgentContext, keepShared: boolean, signal: AbortSignal): Promise<void> {
-  for (const family of [4, 6] as const) {
-    if (await isIptablesUsable(ctx.exec, family, signal))
-      await cleanupIptables(ctx.exec, family, { keepShared }, signal);
-  }
-  await cleanupPacketCounters(ctx.exec, signal);
-}
-
-async function hasNft({ exec, log }: AgentContext, signal: AbortSignal): Promise<boolean> {
-  try {
-    return (await exec('nft', ['--version'], { signal })).code === 0;
-  } catch (err) {
-    log.debug({ cause: errorMessage(err) }, 'no nft here, so no rules of the nftables mode');
-    return false;
-  }
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */

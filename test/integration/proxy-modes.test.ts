@@ -1,7 +1,7 @@
 // What one proxy mode leaves when the other one starts, or when both are cleaned up: nothing, in either IP family, while
 // rules of others stay. On the real kernel.
 import { afterAll, expect, test } from 'vitest';
-import { cleanupProxy, removeOtherMode } from '../../cmd/agent/proxy-part.ts';
+import { cleanupProxy, removeOtherMode } from '../../cmd/agent/proxy-removal.ts';
 import type { AgentContext } from '../../cmd/agent/shared.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';

@@ -3,7 +3,7 @@
 // kernel, with more Services than one document takes.
 import { afterAll, expect, test, vi } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
-import { removeOtherMode } from '../../cmd/agent/proxy-part.ts';
+import { removeOtherMode } from '../../cmd/agent/proxy-removal.ts';
 import type { AgentContext } from '../../cmd/agent/shared.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
