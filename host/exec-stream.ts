@@ -18,6 +18,10 @@ export type ExecStream = (
 export const systemExecStream: ExecStream = async (program, args, sink, { signal, timeoutMs }) => {
   using limit = linkedSignal(signal, timeoutMs);
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  if ((child.stdio as unknown) === undefined) {
+    child.once('error', () => {}); // out of descriptors
+    return -1;
+  }
   const kill = () => child.kill('SIGKILL');
   limit.signal.addEventListener('abort', kill, { once: true });
   if (limit.signal.aborted) kill();

@@ -3,7 +3,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { linkedSignal } from '../core/abort.ts';
 import { AgentError } from '../core/errors.ts';
-import { notStarted } from './not-started.ts';
+import { notStarted, withStreams } from './not-started.ts';
 
 export interface ExecOptions {
   readonly input?: string | Uint8Array;
@@ -33,17 +33,18 @@ export const systemExec: Exec = async (program, args, opts = {}) => {
   return await conversation(startProcess(program, args, opts), opts);
 };
 
-/** The end of it, or that it could not be started, is told by `conversation`. */
+/** The end of it, or that it could not be started, is told by `conversation`. @throws {AgentError} EXEC_FAILED out of descriptors */
 export function startProcess(
   program: string,
   args: readonly string[],
   { env, cwd }: Pick<ExecOptions, 'env' | 'cwd'> = {},
 ): ChildProcessWithoutNullStreams {
-  return spawn(program, args, {
+  const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(env === undefined ? {} : { env }),
     ...(cwd === undefined ? {} : { cwd }),
   });
+  return withStreams(program, child);
 }
 
 /** Feeds `input` to a process that was just started, or waits for it, and listens to its end. @throws as an Exec does. */

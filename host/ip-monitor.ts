@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { AgentError } from '../core/errors.ts';
+import { withStreams } from './not-started.ts';
 
 /** Calls `onLine` for every change until `signal` aborts. Changes made before it was ready are not seen. */
 export type FollowNetwork = (onLine: (line: string) => void, signal: AbortSignal) => Promise<void>;
@@ -11,9 +12,8 @@ export function networkFollower(netns?: string): FollowNetwork {
   return async (onLine, signal) => {
     if (signal.aborted) return;
     const where = netns === undefined ? [] : ['-n', netns];
-    const child = spawn('ip', [...where, '-o', 'monitor', 'link', 'address', 'route', 'neigh'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
+    const args = [...where, '-o', 'monitor', 'link', 'address', 'route', 'neigh'];
+    const child = withStreams('ip', spawn('ip', args, { stdio: ['ignore', 'pipe', 'ignore'] }));
     const ended = new Promise<string>((resolve) => {
       child.once('error', (err) => resolve(err.message));
       child.once('close', (code, sig) => resolve(sig ?? `exit ${code}`));

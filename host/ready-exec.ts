@@ -53,9 +53,19 @@ export class ReadyExec implements Disposable {
     return child;
   }
 
+  /** Undefined when there is no descriptor left for it: the next run says so, if that is so still. */
+  #start(): ChildProcessWithoutNullStreams | undefined {
+    try {
+      return startProcess(this.#command.program, this.#command.args);
+    } catch {
+      return undefined;
+    }
+  }
+
   #prepare(): void {
     if (this.#isDisposed || this.#waiting !== undefined) return;
-    const child = startProcess(this.#command.program, this.#command.args);
+    const child = this.#start();
+    if (child === undefined) return;
     child.once('error', () => {
       if (this.#waiting === child) this.#waiting = undefined; // the next run says why it cannot be started
     });

@@ -4,6 +4,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { AgentError, errorMessage } from '../../core/errors.ts';
+import { withStreams } from '../../host/not-started.ts';
 
 export interface Inhibitor {
   /** Lets the shutdown go on. Idempotent. */
@@ -25,7 +26,7 @@ const COMMAND = [
 
 /** Resolves when the lock is held. @throws {AgentError} SHUTDOWN_LOCK */
 export async function takeInhibitor(program: readonly string[] = COMMAND): Promise<Inhibitor> {
-  const child = spawn(program[0]!, program.slice(1), { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = withStreams(program[0]!, spawn(program[0]!, program.slice(1), { stdio: ['pipe', 'pipe', 'pipe'] }));
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => {
     complaint = (complaint + chunk.toString()).slice(-500);
