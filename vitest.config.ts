@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/harness/longest-first.ts';
 
 // Suites: unit tests stand beside the code and need nothing; integration and e2e need root, containerd and kernel
 // features, vm and vm-numa need qemu, and all say so when they skip. Suites on the real system run one file after the
-// other: two cores. All but vm-numa are part of `npm test`: another machine to boot, of eight emulated CPUs, takes minutes.
+// other, unless they are told otherwise, as `npm test` does. All but vm-numa are part of that: another machine to boot, of
+// eight emulated CPUs, takes minutes.
 /** A machine in software emulation: whatever happens inside takes ten times as long. */
 function virtualMachine(name: string, file: string) {
   return {
@@ -19,10 +21,12 @@ function virtualMachine(name: string, file: string) {
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
           name: 'unit',
+          maxWorkers: '100%',
           // Property tests take seconds, and ten times as long on a busy machine; nothing waits for time to pass.
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -1,6 +1,6 @@
 // `npm test`: every suite, and one closing line for all of them together. Suites on the real system mostly wait, and do
-// not see each other: they run side by side once the unit tests, which need both cores, are over. They need root; without
-// it the tests are counted as skipped, with the reason.
+// not see each other: several of their files run at a time, and the virtual machine beside them, once the unit tests,
+// which need all cores, are over. They need root; without it the tests are counted as skipped, with the reason.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -39,41 +39,50 @@ interface Report {
   }[];
 }
 
-/** A project of vitest.config.ts, or a part of one: `e2e 2/3` is the second third of its files. */
-type Suite = 'unit' | 'integration' | 'vm' | `e2e ${number}/${number}`;
+/** One run of vitest, under the name that stands before its lines. */
+interface Suite {
+  readonly name: string;
+  readonly args: readonly string[];
+}
 
-/** Suites that run side by side, each list one after the other: about as long as each other. */
-const LANES: readonly (readonly Suite[])[] = [
-  ['e2e 2/3', 'e2e 3/3'],
-  ['integration', 'e2e 1/3'],
-];
+const project = (name: string): string => `--project=${name}`;
+const UNIT: Suite = { name: 'unit', args: [project('unit')] };
+/** Files of both projects, in the order of test/harness/longest-first.ts: whoever is free takes the next one. */
+const SYSTEM: Suite = {
+  name: 'system',
+  args: [project('integration'), project('e2e'), '--fileParallelism', '--maxWorkers=3'],
+};
+const VM: Suite = { name: 'vm', args: [project('vm')] };
 const root = path.resolve(import.meta.dirname, '..');
 
-async function runSuite(suite: Suite, reportDir: string): Promise<SuiteResult> {
-  const [project = '', shard] = suite.split(' ');
-  const report = path.join(reportDir, `${suite.replaceAll(/[ /]/g, '-')}.json`);
-  console.log(`=== ${suite} ===`);
+async function runSuite({ name, args }: Suite): Promise<void> {
+  const report = path.join(reportDir, `${name}.json`);
+  console.log(`=== ${name} ===`);
   const startMs = performance.now();
-  const args = ['run', '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  if (shard !== undefined) args.push(`--shard=${shard}`);
-  const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  tell(suite, child.stdout);
-  tell(suite, child.stderr);
-  const code = await new Promise<number>((resolve, reject) => {
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const code = await run(name, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args, ...reporters]);
+  const counts = await readCounts(report, code);
+  console.log(`=== ${name}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+  failures.push(...counts.failures.map((line) => `${name}: ${line}`));
+}
+
+/** Runs a program of Node.js to its end and returns its exit code. */
+async function run(name: string, args: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  tell(name, child.stdout);
+  tell(name, child.stderr);
+  return await new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (c) => resolve(c ?? 1));
   });
-  const counts = await readCounts(report, code);
-  console.log(`=== ${suite}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
-  return counts;
 }
 
 /** Each line with the name of its suite in front of it. */
-function tell(suite: Suite, output: Readable): void {
-  createInterface({ input: output }).on('line', (line) => console.log(line === '' ? '' : `${suite} | ${line}`));
+function tell(name: string, output: Readable): void {
+  createInterface({ input: output }).on('line', (line) => console.log(line === '' ? '' : `${name} | ${line}`));
 }
 
 /** A runner that died, or a file that did not even load, is a failure that no test counts. */
@@ -110,23 +119,13 @@ function format({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
 
-async function runLane(suites: readonly Suite[]): Promise<void> {
-  for (const suite of suites) {
-    const counts = await runSuite(suite, reportDir);
-    total.passed += counts.passed;
-    total.failed += counts.failed;
-    total.skipped += counts.skipped;
-    failures.push(...counts.failures.map((line) => `${suite}: ${line}`));
-  }
-}
-
 const reportDir = await mkdtemp(path.join(tmpdir(), 'nodelet-test-'));
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 try {
-  await runLane(['unit']);
-  await Promise.all(LANES.map(runLane));
-  await runLane(['vm']); // an emulated machine needs both cores, too
+  const prepared = run('prepare', [path.join(root, 'test/prepare.ts')]);
+  await runSuite(UNIT);
+  await Promise.all([runSuite(SYSTEM), prepared.then(() => runSuite(VM))]);
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }

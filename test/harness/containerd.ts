@@ -90,7 +90,7 @@ export class TestContainerd implements AsyncDisposable {
   static async start(opts: TestContainerdOptions = {}): Promise<TestContainerd> {
     await mkdir(CACHE, { recursive: true });
     await withFileLock(path.join(CACHE, 'orphans.lock'), removeOrphans);
-    const binDir = opts.version === undefined ? undefined : await binariesOf(opts.version);
+    const binDir = opts.version === undefined ? undefined : await containerdPrograms(opts.version);
     const { archives } = await buildImages(path.join(CACHE, 'images'));
     const self = new TestContainerd(await mkdtemp(DIR_PREFIX), binDir, opts);
     try {
@@ -312,7 +312,7 @@ async function removeOrphans(): Promise<void> {
 }
 
 /** The host's own programs when they are of this version, else Debian's. */
-async function binariesOf(version: ContainerdVersion): Promise<string | undefined> {
+export async function containerdPrograms(version: ContainerdVersion): Promise<string | undefined> {
   const host = await systemExec('containerd', ['--version']).catch(() => undefined);
   if (host?.stdout.includes(` ${version}.`)) return undefined;
   return path.join(await fetchDebianPackage(SUITES[version], 'containerd'), 'usr/bin');

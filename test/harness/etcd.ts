@@ -68,7 +68,7 @@ export async function startEtcd(tls?: EtcdTls): Promise<TestEtcd> {
   return { endpoint: clientUrl, restart, [Symbol.asyncDispose]: dispose };
 }
 
-async function findEtcd(): Promise<string> {
+export async function findEtcd(): Promise<string> {
   const installed = await systemExec('etcd', ['--version']).catch(() => undefined);
   if (installed?.code === 0) return 'etcd';
   return path.join(await fetchDebianPackage('bookworm', 'etcd-server'), 'usr/bin/etcd');

@@ -124,14 +124,43 @@ export class ServiceNet implements AsyncDisposable {
     return JSON.parse(out) as string[][];
   }
 
+  /**
+   * Opens new connections from `place` to each of the targets, one after the other with a pause between, until the
+   * function that comes back is called: that returns how many there were, and what was seen, without repetition.
+   */
+  connectOverAndOver(
+    place: Place,
+    targets: readonly Target[],
+    family: Family,
+  ): () => Promise<{ readonly count: number; readonly seen: readonly string[] }> {
+    const child = this.#spawn(place, REPEATER, [JSON.stringify(targets), String(family)], 'pipe');
+    child.stdin!.on('error', () => {}); // it has ended, which its exit code tells
+    let out = '';
+    child.stdout!.on('data', (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    return async () => {
+      child.stdin!.end();
+      const code = await ended;
+      if (code !== 0) throw new Error(`the client of ${place} ended with ${String(code)}`);
+      return JSON.parse(out) as { count: number; seen: string[] };
+    };
+  }
+
   /** Opens connections that are used until they are closed. */
   async hold(place: Place, targets: readonly Omit<Target, 'answers'>[], family: Family): Promise<HeldConnections> {
     return await HeldConnections.open(this.netns(place), targets, family);
   }
 
-  #spawn(place: Place | 'remote', script: string, args: readonly string[] = []): ChildProcess {
+  #spawn(
+    place: Place | 'remote',
+    script: string,
+    args: readonly string[] = [],
+    input: 'ignore' | 'pipe' = 'ignore',
+  ): ChildProcess {
     const command = ['netns', 'exec', this.netns(place), process.execPath, '-e', script, ...args];
-    const child = spawn('ip', command, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn('ip', command, { stdio: [input, 'pipe', 'inherit'] });
     this.#children.push(child);
     return child;
   }
@@ -155,7 +184,7 @@ export interface Target {
 }
 
 /** How long a connection that should be answered may take, and how long silence is listened to, ms. */
-const CLIENT = `
+const ONCE = `
 const net = require('net');
 const [targets, family] = [JSON.parse(process.argv[1]), Number(process.argv[2])];
 const once = ({ ip, port, answers }) => new Promise((resolve) => {
@@ -167,6 +196,9 @@ const once = ({ ip, port, answers }) => new Promise((resolve) => {
   socket.on('end', () => end(text));
   socket.on('error', (err) => end(err.code === 'ECONNREFUSED' ? 'rejected' : err.code));
 });
+`;
+
+const CLIENT = `${ONCE}
 const probe = async (target) => {
   const seen = new Set();
   for (let i = 0; i < 64 && (i === 0 || seen.size < target.answers); i++) seen.add(await once(target));
@@ -176,4 +208,19 @@ const probe = async (target) => {
   return [...seen].sort();
 };
 Promise.all(targets.map(probe)).then((seen) => console.log(JSON.stringify(seen)));
+`;
+
+/** Each target is connected to about ten times a second. */
+const REPEATER = `${ONCE}
+const seen = new Set();
+let [isOver, count] = [false, 0];
+process.stdin.resume().on('end', () => { isOver = true; });
+const repeat = async (target) => {
+  while (!isOver) {
+    seen.add(await once(target));
+    count++;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+};
+Promise.all(targets.map(repeat)).then(() => console.log(JSON.stringify({ count, seen: [...seen].sort() })));
 `;

@@ -7,7 +7,7 @@ import { trace } from '../../proxy/trace/evaluate.ts';
 import { readLiveState } from '../../proxy/trace/live.ts';
 import { Random } from '../harness/random.ts';
 import { RunningProxy } from '../harness/running-proxy.ts';
-import { ADDRESSES, ENDPOINT_PORT, type Place } from '../harness/service-matrix.ts';
+import { ADDRESSES, ENDPOINT_PORT } from '../harness/service-matrix.ts';
 import { ECHO_PORT, ServiceNet } from '../harness/service-net.ts';
 
 const CHANGES_PER_SECOND = 200;
@@ -67,17 +67,6 @@ async function churn(proxy: RunningProxy, random: Random): Promise<void> {
   }
 }
 
-/** New connections to the Service that does not change, over and over; what came back that is no answer of its endpoints. */
-async function connectUntil(net: ServiceNet, place: Place, isOver: () => boolean): Promise<string[]> {
-  const targets = frontends(STEADY).map((at) => ({ ...at, answers: 2 }));
-  const failures: string[] = [];
-  while (!isOver()) {
-    const seen = (await net.connect(place, targets, FAMILY)).flat();
-    failures.push(...seen.filter((answer) => !/^(local|remote) /.test(answer)).map((answer) => `${place}: ${answer}`));
-  }
-  return failures;
-}
-
 const nets: ServiceNet[] = [];
 afterAll(async () => {
   for (const net of nets) await net[Symbol.asyncDispose]();
@@ -98,11 +87,17 @@ test.concurrent.each(['iptables', 'nftables'] as const)(
     );
     const targets = Array(4).fill(frontends(HELD)).flat();
     const held = await Promise.all(places.map((place) => net.hold(place, targets, FAMILY)));
-    let isOver = false;
-    const connecting = places.map((place) => connectUntil(net, place, () => isOver));
+    const steady = frontends(STEADY).map((at) => ({ ...at, answers: 2 }));
+    const connecting = places.map((place) => net.connectOverAndOver(place, steady, FAMILY));
     await churn(running, new Random(200));
-    isOver = true;
-    expect((await Promise.all(connecting)).flat()).toEqual([]);
+    for (const [i, place] of places.entries()) {
+      const { count, seen } = await connecting[i]!();
+      expect(
+        seen.filter((answer) => !/^(local|remote) /.test(answer)),
+        `from ${place}`,
+      ).toEqual([]);
+      expect(count).toBeGreaterThan(SECONDS);
+    }
     const reports = await Promise.all(held.map((connections) => connections.close()));
     expect(reports.flatMap((r) => r.broken)).toEqual([]);
     for (const { exchanges } of reports) expect(exchanges).toBeGreaterThan(targets.length * SECONDS);

@@ -113,7 +113,9 @@ async function bootstrap(root: string): Promise<void> {
   const args = [...options, `--include=${PACKAGES.join(',')}`, RELEASE, root];
   for (let attempt = 1; ; attempt++) {
     try {
-      await execOk(systemExec, 'nice', ['debootstrap', ...args, (await hostMirror()).uri], { timeoutMs: BOOTSTRAP_MS });
+      // What it mounts is seen by nobody else, and gone with it, however it ends.
+      const command = ['--mount', 'nice', 'debootstrap', ...args, (await hostMirror()).uri];
+      await execOk(systemExec, 'unshare', command, { timeoutMs: BOOTSTRAP_MS });
       return;
     } catch (cause) {
       const log = await readFile(path.join(root, 'debootstrap/debootstrap.log'), 'utf8').catch(() => '');

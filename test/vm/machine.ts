@@ -74,7 +74,7 @@ export class Machine implements AsyncDisposable {
     if (this.#process !== undefined) throw new Error('the machine runs');
     await using log = await open(path.join(this.#opts.dir, 'qemu.log'), 'a');
     // Killed with this process, however that ends: nothing else would end a machine that hangs.
-    const first = ['netns', 'exec', this.#opts.netns, 'setpriv', '--pdeathsig=KILL', 'nice', '-n', '10'];
+    const first = ['netns', 'exec', this.#opts.netns, 'setpriv', '--pdeathsig=KILL'];
     const child = spawn('ip', [...first, 'qemu-system-x86_64', ...this.#arguments()], {
       stdio: ['ignore', log.fd, log.fd],
       env: { ...process.env, [LAB_MARK_ENV]: this.#opts.labDir },
