@@ -11,13 +11,14 @@ import { Scheduler } from '../apiserver/scheduler/scheduler.ts';
 import { ApiEventRecorder } from '../client/event-recorder.ts';
 import { aborted } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
-import { AgentError, errorMessage } from '../core/errors.ts';
+import { AgentError } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
 import { parseGoDuration } from '../core/parse-duration.ts';
 import { runTasks, type Task } from '../core/tasks.ts';
 import { createExtensions } from './apiserver/extensions.ts';
 import { certificatesOptions, type SigningFlags } from './apiserver/signing.ts';
-import { wholeNumber } from './options.ts';
+import { unreadable } from './config/files.ts';
+import { cidr, ipAddress, wholeNumber } from './options.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
 
@@ -58,10 +59,11 @@ export function addCommand(program: Command): void {
     .description(
       'A minimal Kubernetes API server for labs and tests, with controllers and a scheduler. Flags are named as those of kube-apiserver and kube-controller-manager.',
     )
-    .option('--bind-address <ip>', 'address to listen on', '127.0.0.1')
+    .option('--bind-address <ip>', 'address to listen on', ipAddress, '127.0.0.1')
     .option(
       '--advertise-address <ip>',
       'address under which nodes and pods reach this server (default: --bind-address)',
+      ipAddress,
     )
     .option('--secure-port <port>', 'port', wholeNumber(1, 65_535), 6443)
     .requiredOption('--tls-cert-file <file>', 'serving certificate, PEM')
@@ -70,8 +72,8 @@ export function addCommand(program: Command): void {
     .option('--root-ca-file <file>', 'CA by which pods verify this server, PEM (default: --client-ca-file)')
     .requiredOption('--service-account-signing-key-file <file>', 'key that signs service account tokens, PEM')
     .option('--service-account-issuer <url>', 'issuer of those tokens', 'https://kubernetes.default.svc.cluster.local')
-    .option('--service-cluster-ip-range <cidr>', 'addresses of Services', '10.96.0.0/16')
-    .option('--cluster-cidr <cidr>', 'addresses of pods; each node gets a block of it', '10.244.0.0/16')
+    .option('--service-cluster-ip-range <cidr>', 'addresses of Services', cidr, '10.96.0.0/16')
+    .option('--cluster-cidr <cidr>', 'addresses of pods; each node gets a block of it', cidr, '10.244.0.0/16')
     .option('--node-cidr-mask-size <bits>', "size of a node's block", wholeNumber(8, 30), 24)
     .option(
       '--node-monitor-grace-period <seconds>',
@@ -195,7 +197,11 @@ export async function readFlagFile(flag: string, file: string): Promise<string> 
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    throw new AgentError(`--${flag}=${file}: ${errorMessage(cause)}`, { code: 'CONFIG_INVALID', cause });
+    throw new AgentError(`--${flag}=${file}: ${unreadable(cause)}`, {
+      code: 'CONFIG_INVALID',
+      cause,
+      hint: 'give the path of a file that can be read; `nodelet lab up` makes all that an API server needs by itself',
+    });
   }
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from '../api/meta.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
@@ -58,8 +58,14 @@ export function addCommand(program: Command): void {
     .option('--nodes <n>', 'how many nodes', wholeNumber(1, 200), 2)
     .option('--port <port>', 'port of the API server', wholeNumber(1, 65_535), 6443)
     .option('--detach', 'return when all nodes are Ready and leave the lab running')
-    .option('--proxy-mode <mode>', 'iptables or nftables (handed to the agents)')
-    .option('--network-backend <backend>', 'vxlan, host-gw or none (handed to the agents)')
+    .addOption(new Option('--proxy-mode <mode>', 'how nodes route Services').choices(['iptables', 'nftables']))
+    .addOption(
+      new Option('--network-backend <backend>', 'how pods of different nodes reach each other').choices([
+        'vxlan',
+        'host-gw',
+        'none',
+      ]),
+    )
     .option('--feature-gates <gates>', 'e.g. Name=true,Other=false (handed to the agents)')
     .option('--v <level>', 'log verbosity of the agents, 0 to 10', wholeNumber(0, 10))
     .option('--apiserver-arg <flag>', 'a further flag for the API server; may be repeated', collect, [])
