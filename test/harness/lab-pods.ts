@@ -135,13 +135,33 @@ export class LabPods {
 
   /** Waits for an Event with this reason and message on the pod. @throws with those there are */
   async untilEvent(name: string, reason: string, message: string): Promise<void> {
+    await this.#untilEvent(name, `${reason} ${message}`, (r, m) => r === reason && m === message);
+  }
+
+  /** The same for one whose reason and message match. */
+  async untilEventMatching(name: string, reason: string | RegExp, message: RegExp): Promise<void> {
+    const hasReason = (r: string) => (typeof reason === 'string' ? r === reason : reason.test(r));
+    await this.#untilEvent(name, `${reason} ${message}`, (r, m) => hasReason(r) && message.test(m));
+  }
+
+  /** Resolves when none is left in the namespace. */
+  async untilNoPods(): Promise<void> {
+    const left = await until(
+      async () => (await this.#node.client.list(pods, { namespace: this.#namespace })).items,
+      (items) => items.length === 0,
+      WAIT_MS,
+    );
+    if (left.length > 0) throw new Error(`still there: ${left.map((pod) => pod.metadata?.name).join(', ')}`);
+  }
+
+  async #untilEvent(name: string, what: string, good: (reason: string, message: string) => boolean): Promise<void> {
     const options = { namespace: this.#namespace, fieldSelector: `involvedObject.name=${name}` };
     const told = async () => (await this.#node.client.list(events, options)).items;
-    const wanted = (e: { reason?: string; message?: string }) => e.reason === reason && e.message === message;
+    const wanted = (e: { reason?: string; message?: string }) => good(e.reason ?? '', e.message ?? '');
     const found = await until(told, (list) => list.some(wanted), WAIT_MS);
     if (found.some(wanted)) return;
     const seen = found.map((e) => `${e.reason} ${e.message}`).join('\n');
-    throw new Error(`no Event ${reason} ${message} of ${name}:\n${seen}`);
+    throw new Error(`no Event ${what} of ${name}:\n${seen}`);
   }
 
   async #exec(pod: Pod, script: string, container: string) {
