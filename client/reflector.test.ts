@@ -194,10 +194,16 @@ test('objects of another kind, and such without a name, change nothing', async (
     api.inject(pods, { type, object: strange as Pod });
   }
   api.inject(pods, { type: 'ADDED', object: {} as Pod });
-  api.inject(pods, { type: 'ADDED', object: { kind: 'Pod', metadata: {} } as Pod });
+  for (const type of ['ADDED', 'BOOKMARK'] as const) {
+    api.inject(pods, { type, object: { metadata: { namespace: 'default', resourceVersion: '999999' } } as Pod });
+  }
   api.seed(pods, pod('b'));
   await clock.advance(0);
   expect(seen).toEqual(['+a', '+b']);
+  api.endWatches();
+  api.seed(pods, pod('c'));
+  await clock.advance(30_000);
+  expect(seen).toEqual(['+a', '+b', '+c']); // the next watch goes on where this one was
 });
 
 test('doubled and late events change nothing', async () => {

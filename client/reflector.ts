@@ -186,10 +186,11 @@ export class Reflector<T extends KubeObject> {
     if (version) this.#version = version;
   }
 
-  /** Objects of servers that work have a kind and a name; bookmarks, which are no objects, have no name. */
+  /** Objects of servers that work have a name; bookmarks, which are no objects, have none, but a kind. */
   #isOurs({ type, object }: Exclude<WatchEvent<T>, { type: 'ERROR' }>): boolean {
-    if (object.kind !== undefined && object.kind !== this.#type.kind) return false;
-    return type === 'BOOKMARK' || objectKey(object) !== '';
+    const isOfKind = object.kind === this.#type.kind;
+    if (type === 'BOOKMARK') return isOfKind;
+    return (isOfKind || object.kind === undefined) && typeof object.metadata?.name === 'string';
   }
 
   #apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T): void {
