@@ -53,7 +53,8 @@ export async function snapshotHost(): Promise<HostSnapshot> {
 /** What is there now and was not in `before`, less what other labs made; and whatever still belongs to the lab of `dir`. */
 export async function findLeaks(before: HostSnapshot, dir: string): Promise<string[]> {
   const { id } = labNames(dir);
-  const isOurs = (line: string) => !namesAnotherLab(line, id) && !isOfAnotherSuite(line, dir);
+  const isOurs = (line: string) =>
+    !namesAnotherLab(line, id) && !isOfAnotherSuite(line, dir) && !isOfVanishedLink(line);
   const added = [...(await snapshotHost())].filter((line) => !before.has(line) && isOurs(line));
   return [...added, ...(await processesOf(dir))];
 }
@@ -87,6 +88,9 @@ function namesAnotherLab(line: string, id: string): boolean {
     line === 'file /run/mount' // of mount(8) itself, on machines where nobody has mounted anything before
   );
 }
+
+/** ip(8) has only a number for a link that was taken away, with its routes, while they were listed. */
+const isOfVanishedLink = (line: string): boolean => /^(route|neighbour) .* dev if\d+\b/.test(line);
 
 /** Mounts in the temporary directory of another suite: each has one of its own, with a lab or without. */
 function isOfAnotherSuite(line: string, dir: string): boolean {
