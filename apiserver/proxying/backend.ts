@@ -10,7 +10,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import { type ClientTls, requestUpgrade, type Upgraded, UpgradeRefused } from '../../api/streaming/upgrade-client.ts';
-import { errorMessage } from '../../core/errors.ts';
+import { errnoOf, errorMessage } from '../../core/errors.ts';
 import { withoutTokenProtocol } from '../auth/bearer-tokens.ts';
 import { StatusError } from '../status-error.ts';
 
@@ -78,8 +78,18 @@ export class Backend {
     const agent = url.protocol === 'https:' ? this.#https : this.#http;
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const request = send(url, { method, headers, agent, signal });
-    request.on('response', resolve);
-    request.on('error', (err) => reject(unreachable(url, method, err)));
+    let hasAnswered = false;
+    request.on('response', (answer) => {
+      hasAnswered = true;
+      resolve(answer);
+    });
+    request.on('error', (err) => {
+      // Sent on an idle connection that the other side was closing: a question is asked again, as Go's client does.
+      const isStale = request.reusedSocket && errnoOf(err) === 'ECONNRESET' && !hasAnswered && !signal.aborted;
+      const isQuestion = body === undefined && (method === 'GET' || method === 'HEAD');
+      if (isStale && isQuestion) resolve(this.request(url, method, headers, body, signal));
+      else reject(unreachable(url, method, err));
+    });
     if (body === undefined) request.end();
     else pipeline(body, request).catch(reject); // after the answer has come this has no effect
     return await promise;

@@ -387,6 +387,22 @@ test('a large log passes a slow reader without gathering', { timeout: 60_000 }, 
   expect((most - before) / 1024 ** 2).toBeLessThan(200);
 });
 
+test('a connection that the node closes while it is used again is no reason to fail', async () => {
+  const used = new WeakSet<object>();
+  let resets = 0;
+  answer = async ({ socket }, response) => {
+    if (used.has(socket)) {
+      resets++;
+      socket.destroy();
+      return;
+    }
+    used.add(socket);
+    response.end('whole\n');
+  };
+  for (let i = 0; i < 4; i++) expect(await get(`${POD}/log`)).toMatchObject({ status: 200, body: 'whole\n' });
+  expect(resets).toBeGreaterThan(0);
+});
+
 test('nodes/proxy passes method, path, query and body on, and leads redirects back', async () => {
   const seen: unknown[] = [];
   answer = async (request, response) => {

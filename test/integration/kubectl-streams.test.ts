@@ -227,7 +227,7 @@ describe.each(VERSIONS)('kubectl $version', ({ suite, name, version }) => {
   });
 
   test('logs', async () => {
-    expect(await run(['logs', 'p'])).toMatchObject({ out: 'line 1\nline 2\n', code: 0 });
+    expect(await run(['logs', 'p'])).toEqual({ out: 'line 1\nline 2\n', err: '', code: 0 });
   });
 
   test('create sends a body that the server understands', async () => {
