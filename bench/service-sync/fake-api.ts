@@ -5,12 +5,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 /** The last part of the collection's path. */
-export type Collection = 'services' | 'endpointslices' | 'nodes';
+export type Collection = 'services' | 'endpointslices' | 'nodes' | 'servicecidrs';
 
 const KINDS: Readonly<Record<Collection, { readonly apiVersion: string; readonly kind: string }>> = {
   services: { apiVersion: 'v1', kind: 'Service' },
   endpointslices: { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
   nodes: { apiVersion: 'v1', kind: 'Node' },
+  servicecidrs: { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR' },
 };
 
 interface Named {
@@ -61,6 +62,7 @@ export class FakeApi implements AsyncDisposable {
   #answer(req: IncomingMessage, res: ServerResponse): void {
     const url = new URL(req.url ?? '/', 'http://localhost');
     const collection = url.pathname.split('/').at(-1)!;
+    if (req.method === 'GET' && !(collection in KINDS)) throw new Error(`nobody was to ask for ${req.url}`);
     res.setHeader('Content-Type', 'application/json');
     if (req.method !== 'GET') {
       req.on('data', () => {}).on('end', () => res.writeHead(201).end('{"metadata":{}}')); // Events
@@ -68,7 +70,11 @@ export class FakeApi implements AsyncDisposable {
       this.#watch(collection, url.searchParams.get('sendInitialEvents') === 'true', res);
     } else {
       const items = [...(this.#objects.get(collection as Collection)?.values() ?? [])];
-      res.end(`{"metadata":{"resourceVersion":"${this.#version}"},"items":[${items.join(',')}]}`);
+      const { apiVersion, kind } = KINDS[collection as Collection];
+      const metadata = `{"resourceVersion":"${this.#version}"}`;
+      res.end(
+        `{"kind":"${kind}List","apiVersion":"${apiVersion}","metadata":${metadata},"items":[${items.join(',')}]}`,
+      );
     }
   }
 
@@ -79,7 +85,8 @@ export class FakeApi implements AsyncDisposable {
     if (withAll) {
       const all = [...(this.#objects.get(collection as Collection)?.values() ?? [])];
       const annotations = { 'k8s.io/initial-events-end': 'true' };
-      const end = { type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version), annotations } } };
+      const metadata = { resourceVersion: String(this.#version), annotations };
+      const end = { type: 'BOOKMARK', object: { ...KINDS[collection as Collection], metadata } };
       res.write(`${all.map((text) => `{"type":"ADDED","object":${text}}\n`).join('')}${JSON.stringify(end)}\n`);
     }
     const watches = this.#watches.get(collection) ?? new Set<ServerResponse>();
