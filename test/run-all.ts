@@ -1,6 +1,7 @@
-// `npm test`: every suite, and one closing line for all of them together. Suites on the real system mostly wait, and do
-// not see each other: several of their files run at a time, and the virtual machine beside them, once the unit tests,
-// which need all cores, are over. They need root; without it the tests are counted as skipped, with the reason.
+// `npm test`: every suite, and one closing line for all of them together. The unit tests need all cores. Suites on the
+// real system mostly wait, and do not see each other: several of their files run at a time. The virtual machine, which
+// takes ten times as long for everything, has the processors for itself. All but unit tests need root; without it they
+// are counted as skipped, with the reason.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -125,7 +126,9 @@ const failures: string[] = [];
 try {
   const prepared = run('prepare', [path.join(root, 'test/prepare.ts')]);
   await runSuite(UNIT);
-  await Promise.all([runSuite(SYSTEM), prepared.then(() => runSuite(VM))]);
+  await runSuite(SYSTEM);
+  await prepared;
+  await runSuite(VM);
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }
