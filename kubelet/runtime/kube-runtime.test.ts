@@ -4,11 +4,11 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Pod, PodSpec } from '../../api/pod.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
-import { silentLog } from '../../core/log.ts';
 import { CriError } from '../../cri/errors.ts';
 import { FakeCri } from './fake-cri.ts';
 import { spec } from './fake-pod-status.ts';
-import { KubeRuntime } from './kube-runtime.ts';
+import { runtimeOver } from './fake-runtime.ts';
+import type { KubeRuntime } from './kube-runtime.ts';
 import type { PodSyncResult } from './runtime-manager.ts';
 
 let dir: string;
@@ -34,53 +34,19 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-/** A new one knows nothing but what the runtime tells: an agent that was started again. */
 function newRuntime(): KubeRuntime {
-  const settings = {
-    nodeName: 'n1',
-    rootDir: path.join(dir, 'root'),
-    podLogsDir: path.join(dir, 'pods'),
-    containerLogsDir: path.join(dir, 'containers'),
-    clusterDns: ['10.96.0.10'],
-    clusterDomain: 'cluster.local',
-    resolvConfFile: '',
-    nodeHostsFile: '/etc/hosts',
-    maxRestartBackoffMs: 300_000,
-    pulls: { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 },
-    resources: {
-      memoryCapacityBytes: 2 ** 30,
-      enforceCpuLimits: true,
-      cpuPeriodUs: 100_000,
-      cgroupVersion: 1,
-      singleProcessOomKill: true,
-      hugepageSizes: [],
+  return runtimeOver(
+    dir,
+    { cri, clock },
+    {
+      recorder: { event: (_about, type, reason, message) => void events.push(`${type} ${reason} ${message}`) },
+      runtimeHandler: async (name) => {
+        if (handlers[name] !== undefined) return handlers[name];
+        throw new Error(`RuntimeClass "${name}" not found`);
+      },
+      supportsUserNamespaces: (handler) => handler === 'isolating',
     },
-    security: { seccompDefault: false, seccompDir: '', extraMaskedPaths: [] },
-  } as const;
-  return new KubeRuntime(settings, {
-    ...cri.services,
-    recorder: { event: (_about, type, reason, message) => void events.push(`${type} ${reason} ${message}`) },
-    clock,
-    log: silentLog,
-    nodeIps: () => ['192.168.0.1'],
-    nodeAllocatable: () => ({}),
-    configMap: async () => undefined,
-    secret: async () => undefined,
-    services: () => [],
-    runtimeHandler: async (name) => {
-      if (handlers[name] !== undefined) return handlers[name];
-      throw new Error(`RuntimeClass "${name}" not found`);
-    },
-    supportsRecursiveReadOnly: () => false,
-    supportsUserNamespaces: (handler) => handler === 'isolating',
-    userNamespaces: { mappingOf: async () => ({ hostId: 131_072, containerId: 0, length: 65_536 }) },
-    imageVolumesMissing: () => undefined,
-    cgroupParent: () => '/kubepods/pod',
-    volumesOf: () => new Map(),
-    tailLog: async () => 'end of the log',
-    bindMount: async () => {},
-    unmount: async () => {},
-  });
+  );
 }
 
 const local = { imagePullPolicy: 'IfNotPresent' as const };

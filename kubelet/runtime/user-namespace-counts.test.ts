@@ -6,11 +6,11 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
-import { silentLog } from '../../core/log.ts';
 import { CriError } from '../../cri/errors.ts';
 import { FakeCri } from './fake-cri.ts';
 import { spec } from './fake-pod-status.ts';
-import { KubeRuntime } from './kube-runtime.ts';
+import { runtimeOver } from './fake-runtime.ts';
+import type { KubeRuntime } from './kube-runtime.ts';
 
 let dir: string;
 let cri: FakeCri;
@@ -22,53 +22,17 @@ beforeEach(async () => {
   cri = new FakeCri();
   cri.addImage('image:latest');
   counted = [];
-  const settings = {
-    nodeName: 'n1',
-    rootDir: path.join(dir, 'root'),
-    podLogsDir: path.join(dir, 'pods'),
-    containerLogsDir: path.join(dir, 'containers'),
-    clusterDns: [],
-    clusterDomain: 'cluster.local',
-    resolvConfFile: '',
-    nodeHostsFile: '/etc/hosts',
-    maxRestartBackoffMs: 300_000,
-    pulls: { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 },
-    resources: {
-      memoryCapacityBytes: 2 ** 30,
-      enforceCpuLimits: true,
-      cpuPeriodUs: 100_000,
-      cgroupVersion: 1,
-      singleProcessOomKill: true,
-      hugepageSizes: [],
+  kube = runtimeOver(
+    dir,
+    { cri, clock: new FakeClock() },
+    {
+      observer: {
+        containerStarted: () => {},
+        imagePulled: () => {},
+        counted: (what) => void counted.push(what),
+      },
     },
-    security: { seccompDefault: false, seccompDir: '', extraMaskedPaths: [] },
-  } as const;
-  kube = new KubeRuntime(settings, {
-    ...cri.services,
-    recorder: { event: () => {} },
-    clock: new FakeClock(),
-    log: silentLog,
-    nodeIps: () => ['192.168.0.1'],
-    nodeAllocatable: () => ({}),
-    configMap: async () => undefined,
-    secret: async () => undefined,
-    services: () => [],
-    runtimeHandler: async () => '',
-    supportsRecursiveReadOnly: () => false,
-    supportsUserNamespaces: () => true,
-    userNamespaces: { mappingOf: async () => ({ hostId: 131_072, containerId: 0, length: 65_536 }) },
-    imageVolumesMissing: () => undefined,
-    cgroupParent: () => '/kubepods/pod',
-    volumesOf: () => new Map(),
-    observer: {
-      containerStarted: () => {},
-      imagePulled: () => {},
-      counted: (what) => void counted.push(what),
-    },
-    tailLog: async () => '',
-    bindMount: async () => {},
-    unmount: async () => {},
-  });
+  );
 });
 afterEach(() => rm(dir, { recursive: true }));
 
