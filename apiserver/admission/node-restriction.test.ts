@@ -1,20 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { type KubeObject, objectKey } from '../../api/meta.ts';
+import type { KubeObject } from '../../api/meta.ts';
 import type { Pod } from '../../api/pod.ts';
-import type { ResourceType } from '../../api/resources.ts';
 import type { AdmissionRequest } from '../admission.ts';
 import type { AuthorizationAttributes, Authorizer } from '../auth/authorizer.ts';
-import type { ObjectReader } from '../registry/reader.ts';
+import { readerOf } from '../registry/fake-reader.ts';
 import { nodeRestriction } from './node-restriction.ts';
-
-function readerOf(objects: Readonly<Record<string, readonly object[]>>): ObjectReader {
-  const all = <T extends KubeObject>(type: ResourceType<T>) => (objects[type.plural] ?? []) as readonly T[];
-  return {
-    get: (type, { namespace, name }) =>
-      all(type).find((o) => objectKey(o) === (namespace ? `${namespace}/${name}` : name)),
-    list: (type, namespace) => all(type).filter((o) => !namespace || o.metadata?.namespace === namespace),
-  };
-}
 
 const nobody: Authorizer = { authorize: () => ({ decision: 'no-opinion', reason: '' }) };
 

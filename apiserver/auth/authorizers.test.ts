@@ -1,10 +1,8 @@
 import type { PolicyRule } from 'kubernetes-types/rbac/v1.js';
 import { expect, test } from 'vitest';
-import { type KubeObject, objectKey } from '../../api/meta.ts';
 import type { Pod } from '../../api/pod.ts';
-import type { ResourceType } from '../../api/resources.ts';
 import { isOwnLabel } from '../admission/node-restriction.ts';
-import type { ObjectReader } from '../registry/reader.ts';
+import { readerOf } from '../registry/fake-reader.ts';
 import { AuthorizerChain, privilegedGroup } from './authorization.ts';
 import type { AuthorizationAttributes, Authorizer } from './authorizer.ts';
 import { wantedUser } from './impersonation.ts';
@@ -25,15 +23,6 @@ const attributes = (more: Partial<AuthorizationAttributes>): AuthorizationAttrib
   path: '',
   ...more,
 });
-
-function readerOf(objects: Readonly<Record<string, readonly object[]>>): ObjectReader {
-  const all = <T extends KubeObject>(type: ResourceType<T>) => (objects[type.plural] ?? []) as readonly T[];
-  return {
-    get: (type, { namespace, name }) =>
-      all(type).find((o) => objectKey(o) === (namespace ? `${namespace}/${name}` : name)),
-    list: (type, namespace) => all(type).filter((o) => !namespace || o.metadata?.namespace === namespace),
-  };
-}
 
 test.each<[string, Partial<PolicyRule>, Partial<AuthorizationAttributes>, boolean]>([
   ['plain', { resources: ['pods'] }, {}, true],
