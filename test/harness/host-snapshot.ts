@@ -31,6 +31,22 @@ const WATCHED_DIRS = [
   '/var/log/containers',
 ];
 
+/**
+ * These stay as long as anything on the host needs them: another lab, another suite. On a machine that never had pods,
+ * the first containerd of a suite without a lab makes those of containerd and of the network plugins.
+ */
+const SHARED: ReadonlySet<string> = new Set([
+  'file /run/nodelet-labs',
+  'file /run/netns',
+  'mount /run/netns',
+  'file /run/containerd',
+  'file /run/containerd/fifo',
+  'file /run/containerd/s',
+  'file /var/lib/cni',
+  'file /var/lib/cni/networks',
+  'file /var/lib/cni/results',
+]);
+
 /** One line per thing, `kind name`. */
 export type HostSnapshot = ReadonlySet<string>;
 
@@ -83,8 +99,7 @@ function namesAnotherLab(line: string, id: string): boolean {
     line.includes('/nodelet-cd-') ||
     // What the network plugins remember of the sandboxes of suites without a lab, whose network is `test-…`.
     /^file \/var\/lib\/cni\/results\/(test-[0-9a-f]|cni-loopback-)/.test(line) ||
-    // These stay as long as anything on the host needs them: another lab, another suite.
-    ['file /run/nodelet-labs', 'file /run/netns', 'mount /run/netns', 'file /var/lib/cni'].includes(line) ||
+    SHARED.has(line) ||
     line === 'file /run/mount' // of mount(8) itself, on machines where nobody has mounted anything before
   );
 }
