@@ -1,5 +1,4 @@
 // Child of sqlite.test.ts: writes as fast as it can and says `key revision` for each acknowledged write, until killed.
-import { writeSync } from 'node:fs';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { SqliteStore } from './sqlite.ts';
@@ -17,8 +16,13 @@ async function writer(id: number): Promise<never> {
       data: { text: 'x'.repeat(n % 4000) },
     };
     const result = await store.put(ROOT, key, object, { expected: 0 });
-    if (result.ok) writeSync(1, `${key} ${result.item.revision}\n`);
+    if (result.ok) await say(`${key} ${result.item.revision}\n`);
   }
+}
+
+/** Waits for a reader that is behind. */
+async function say(line: string): Promise<void> {
+  await new Promise((resolve) => process.stdout.write(line, resolve));
 }
 
 await Promise.all(Array.from({ length: 8 }, (_, id) => writer(id)));
