@@ -2,7 +2,7 @@
 // operations for the agent. A static file or URL source plugs in with `snapshot`; the API source also reports single
 // changes, so that one pod's event does not make all pods be compared. After pkg/kubelet/config.
 import { isDeepStrictEqual } from 'node:util';
-import type { Pod } from '../api/pod.ts';
+import { type Pod, podFullName } from '../api/pod.ts';
 import type { ReadonlyStore } from '../client/store.ts';
 import type { Clock } from '../core/clock.ts';
 import type { StaticPodSettings } from './config.ts';
@@ -64,7 +64,8 @@ export class PodSources {
     const incoming = new Map(pods.map((p) => [p.metadata?.uid ?? '', p]));
     const changes: PodChange[] = [];
     for (const [uid, pod] of known) {
-      if (incoming.has(uid)) continue;
+      // A static pod's author may give it the uid of one that is gone: it does not become that one under another name.
+      if (incoming.has(uid) && podFullName(incoming.get(uid)!) === podFullName(pod)) continue;
       known.delete(uid);
       changes.push({ op: 'REMOVE', pod });
     }

@@ -282,3 +282,23 @@ test('an API server that does not answer keeps no static pod from being restarte
   agent.runtime.exit(uid, 'main', 1);
   await until(() => web()?.status?.containerStatuses?.[0]?.restartCount === 1);
 });
+
+test('of two manifests with one uid the first runs and the other is told why not, until the first one goes', async () => {
+  const refusals = () => agent.events.events.filter((e) => e.message.includes('duplicate pod uid')).length;
+  const stamped = async (name: string) => {
+    await put(name, 'busybox');
+    const file = path.join(dir, `${name}.json`);
+    const manifest = JSON.parse(readFileSync(file, 'utf8')) as Pod;
+    writeFileSync(`${file}.new`, JSON.stringify({ ...manifest, metadata: { ...manifest.metadata, uid: 'copied' } }));
+    await rename(`${file}.new`, file);
+  };
+  await stamped('one');
+  await stamped('two');
+  const kubelet = start();
+  await until(() => phaseOf('one') === 'Running' && refusals() === 1);
+  expect(kubelet.podByName('default', 'two-node-1')).toBeUndefined();
+  await take('one');
+  await until(() => phaseOf('two') === 'Running' && mirror('one') === undefined);
+  expect(agent.runtime.kills).toEqual([{ uid: 'copied', graceSeconds: 30 }]);
+  expect(refusals()).toBe(1);
+});

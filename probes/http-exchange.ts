@@ -2,6 +2,7 @@
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { errorMessage } from '../core/errors.ts';
+import { type GoUrl, hostnameOf, portOf } from './go-url.ts';
 import { type HttpResponse, ResponseReader } from './http-response.ts';
 
 /** The connection ended within the body. */
@@ -14,7 +15,7 @@ const READ_BUFFER = Buffer.allocUnsafeSlow(16 * 1024);
 const NO_HTTP1 = /alert no application protocol/;
 
 /** @throws what the socket or the response says, or an error when `signal` aborts. */
-export async function exchange(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
+export async function exchange(url: GoUrl, request: string, signal: AbortSignal): Promise<HttpResponse> {
   try {
     return await exchangeOverHttp1(url, request, signal);
   } catch (err) {
@@ -24,7 +25,7 @@ export async function exchange(url: URL, request: string, signal: AbortSignal): 
   }
 }
 
-function exchangeOverHttp1(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
+function exchangeOverHttp1(url: GoUrl, request: string, signal: AbortSignal): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     const reader = new ResponseReader();
     const finish = (settle: () => void) => {
@@ -56,12 +57,13 @@ function exchangeOverHttp1(url: URL, request: string, signal: AbortSignal): Prom
 
 const BODY_TIMEOUT = 'context deadline exceeded (Client.Timeout or context cancellation while reading body)';
 
-function open(url: URL, onBytes: (bytes: Buffer) => void): Socket {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  if (url.protocol === 'https:') {
+function open(url: GoUrl, onBytes: (bytes: Buffer) => void): Socket {
+  const host = hostnameOf(url);
+  const port = portOf(url);
+  if (url.scheme === 'https') {
     const socket = connectTls({
       host,
-      port: Number(url.port || 443),
+      port,
       servername: isIP(host) === 0 ? host : '',
       rejectUnauthorized: false, // a pod's certificate is seldom made for its address
       ALPNProtocols: ['http/1.1'],
@@ -76,5 +78,5 @@ function open(url: URL, onBytes: (bytes: Buffer) => void): Socket {
       return true;
     },
   };
-  return connect({ host, port: Number(url.port || 80), onread });
+  return connect({ host, port, onread });
 }

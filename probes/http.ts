@@ -1,7 +1,8 @@
 // HTTP probes: one GET on a connection of its own, redirects to the same host only, any status from 200 to 399 is good
 // (pkg/probe/http).
-import { isIPv6 } from 'node:net';
+import { domainToASCII } from 'node:url';
 import { errnoOf, errorMessage } from '../core/errors.ts';
+import { formatGoUrl, type GoUrl, hostnameOf, parseGoUrl, pathOnly, requestTarget, resolveGoUrl } from './go-url.ts';
 import { exchange, ResponseCut } from './http-exchange.ts';
 import { type HttpResponse, MalformedResponse } from './http-response.ts';
 import { PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
@@ -12,7 +13,7 @@ export interface HttpProbe {
   readonly scheme: 'http' | 'https';
   readonly host: string;
   readonly port: number;
-  /** With its query; '' and a missing leading slash are read as Go's URL parser reads them. */
+  /** With its query, as the manifest has it: see `urlOf`. */
   readonly path: string;
   readonly headers: readonly { readonly name: string; readonly value: string }[];
 }
@@ -20,17 +21,21 @@ export interface HttpProbe {
 /** A probe made ready to be sent again and again. */
 export class HttpProbeRequest {
   readonly #probe: HttpProbe;
-  readonly #url: URL;
+  readonly #url: GoUrl;
   readonly #text: string;
+  /** Why it cannot be sent, for which the pod is to blame. */
+  readonly #fault: string | undefined;
 
   /** @throws Error when the host is none. */
   constructor(probe: HttpProbe) {
     this.#probe = probe;
     this.#url = urlOf(probe);
-    this.#text = renderRequest(this.#url, probe, headerValues(probe, 'host')?.at(-1));
+    this.#text = renderRequest(this.#url, probe, headerValues(probe, 'host')?.[0]);
+    this.#fault = faultOf(this.#url, probe);
   }
 
   async send(signal: AbortSignal): Promise<ProbeOutcome> {
+    if (this.#fault !== undefined) return { kind: 'failure', output: `${getText(this.#url)}: ${this.#fault}` };
     try {
       const first = await exchange(this.#url, this.#text, signal);
       return outcomeOf(await followed(first, this.#url, this.#probe, signal));
@@ -40,6 +45,13 @@ export class HttpProbeRequest {
       return { kind: 'failure', output: transportErrorText(this.#url, err, signal) };
     }
   }
+}
+
+/** What Go's client refuses to send. */
+function faultOf({ host }: GoUrl, { headers }: HttpProbe): string | undefined {
+  if (host === '') return 'http: no Host in request URL';
+  const wrong = headers.find(({ value }) => UNSENDABLE.test(value));
+  return wrong && `net/http: invalid header field value for ${JSON.stringify(canonicalHeader(wrong.name))}`;
 }
 
 function outcomeOf({ status, body }: HttpResponse): ProbeOutcome {
@@ -52,14 +64,22 @@ function outcomeOf({ status, body }: HttpResponse): ProbeOutcome {
 }
 
 /** The answer at the end of the redirects that stay on the host. @throws the transport's error. */
-async function followed(first: HttpResponse, from: URL, probe: HttpProbe, signal: AbortSignal): Promise<HttpResponse> {
+async function followed(
+  first: HttpResponse,
+  from: GoUrl,
+  probe: HttpProbe,
+  signal: AbortSignal,
+): Promise<HttpResponse> {
   let response = first;
   let url = from;
-  let host = headerValues(probe, 'host')?.at(-1);
-  for (let redirects = 0; isRedirect(response.status) && response.location !== undefined; redirects++) {
-    const next = new URL(response.location, url);
-    if (next.hostname !== from.hostname) break;
+  let host = headerValues(probe, 'host')?.[0];
+  for (let redirects = 0; isRedirect(response.status) && response.location; redirects++) {
+    const next = redirected(url, response.location);
+    if (hostnameOf(next) !== hostnameOf(from)) break;
     if (redirects >= MAX_REDIRECTS) throw new Error(`stopped after ${MAX_REDIRECTS} redirects`);
+    if (next.scheme !== 'http' && next.scheme !== 'https') {
+      throw new Error(`unsupported protocol scheme ${JSON.stringify(next.scheme)}`);
+    }
     if (/^[a-z][a-z0-9+.-]*:/i.test(response.location)) host = undefined; // names its host itself
     url = next;
     response = await exchange(url, renderRequest(url, probe, host), signal);
@@ -68,17 +88,34 @@ async function followed(first: HttpResponse, from: URL, probe: HttpProbe, signal
 }
 
 /** @throws Error in Go's words. */
-function urlOf({ scheme, host, port, path }: HttpProbe): URL {
-  const authority = isIPv6(host) ? `[${host}]` : host;
-  const text = `${scheme}://${authority}:${port}${path.startsWith('/') ? '' : '/'}${path}`;
-  const url = URL.parse(text);
-  if (url === null) throw new Error(`parse ${JSON.stringify(text)}: invalid character in host name`);
-  return url;
+function redirected(from: GoUrl, location: string): GoUrl {
+  try {
+    return resolveGoUrl(from, location);
+  } catch (err) {
+    throw new Error(`failed to parse Location header ${JSON.stringify(location)}: ${errorMessage(err)}`);
+  }
+}
+
+/**
+ * A path is read as a URL, of which scheme and host do not count; one that is none is sent as the path that it is, escaped.
+ * @throws Error in Go's words.
+ */
+function urlOf({ scheme, host, port, path }: HttpProbe): GoUrl {
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return parseGoUrl(formatGoUrl({ ...urlOfPath(path), scheme, host: address }));
+}
+
+function urlOfPath(path: string): GoUrl {
+  try {
+    return parseGoUrl(path);
+  } catch {
+    return pathOnly(path);
+  }
 }
 
 /** Repeated names are sent repeatedly; an empty Accept or User-Agent takes the default away. */
-function renderRequest(url: URL, probe: HttpProbe, host: string | undefined): string {
-  const lines = [`GET ${url.pathname}${url.search} HTTP/1.1`, `Host: ${clean(host || addressOf(url))}`];
+function renderRequest(url: GoUrl, probe: HttpProbe, host: string | undefined): string {
+  const lines = [`GET ${requestTarget(url)} HTTP/1.1`, `Host: ${hostHeader(host || url.host)}`];
   const defaults = [
     ['User-Agent', PROBE_USER_AGENT],
     ['Accept', '*/*'],
@@ -86,10 +123,10 @@ function renderRequest(url: URL, probe: HttpProbe, host: string | undefined): st
   for (const [name, value] of defaults) {
     const given = headerValues(probe, name.toLowerCase());
     if (given === undefined) lines.push(`${name}: ${value}`);
-    else if (given.some((v) => v !== '')) lines.push(...given.map((v) => `${name}: ${clean(v)}`));
+    else if (given.some((v) => v !== '')) lines.push(...given.map((v) => `${name}: ${v}`));
   }
   for (const { name, value } of probe.headers) {
-    if (!OWN_HEADERS.has(name.toLowerCase())) lines.push(`${clean(canonicalHeader(name))}: ${clean(value)}`);
+    if (!OWN_HEADERS.has(name.toLowerCase())) lines.push(`${canonicalHeader(name)}: ${value}`);
   }
   lines.push('Connection: close', '', '');
   return lines.join('\r\n');
@@ -104,9 +141,17 @@ function headerValues({ headers }: HttpProbe, lowerName: string): string[] | und
   return values.length === 0 ? undefined : values;
 }
 
-/** A line end in a header would start a line of its own. */
-function clean(text: string): string {
-  return text.replaceAll(/[\r\n\0]+/g, ' ');
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a line end in a header would start a line of its own
+const UNSENDABLE = /[\x00-\x08\x0a-\x1f\x7f]/;
+const SENDABLE_HOST = /^[A-Za-z0-9!$%&'()*+,.:;=[\]_~-]*$/;
+
+/** What cannot be the name of a host is not told, as Go's client leaves it out. */
+function hostHeader(host: string): string {
+  if (SENDABLE_HOST.test(host)) return host;
+  if (!SENDABLE_HOST.test(host.replaceAll(/[\u{80}-\u{10ffff}]/gu, 'x'))) return '';
+  const [, name = '', port = ''] = /^(.*?)(:\d*)?$/.exec(host)!;
+  const ascii = domainToASCII(name);
+  return ascii === '' ? '' : ascii + port;
 }
 
 function canonicalHeader(name: string): string {
@@ -118,19 +163,14 @@ function isRedirect(status: number): boolean {
 }
 
 /** The text that a Go client would give, since users and tests look for it in Events. */
-export function transportErrorText(url: URL, err: unknown, signal: AbortSignal): string {
-  const { protocol, pathname, search, hash } = url;
-  const text = `Get "${protocol}//${addressOf(url)}${pathname}${search}${hash}"`;
+export function transportErrorText(url: GoUrl, err: unknown, signal: AbortSignal): string {
+  const text = getText(url);
   if (signal.aborted) return `${text}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)`;
   if (err instanceof MalformedResponse) return `${text}: ${err.message}`;
-  return `${text}: ${dialErrorText(addressOf(url), err)}`;
+  return `${text}: ${dialErrorText(url.host, err)}`;
 }
 
-/** Host and port, also the scheme's own port, which `URL` leaves out and Go does not. */
-function addressOf(url: URL): string {
-  if (url.port !== '') return url.host;
-  return `${url.host}:${url.protocol === 'https:' ? 443 : 80}`;
-}
+const getText = (url: GoUrl): string => `Get ${JSON.stringify(formatGoUrl(url))}`;
 
 /** `dial tcp 10.0.0.1:80: connect: connection refused` and its kin. */
 export function dialErrorText(address: string, err: unknown): string {

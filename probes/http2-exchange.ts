@@ -1,5 +1,6 @@
 // One request and its response over HTTP/2, for the few servers that speak nothing else.
 import { connect, type IncomingHttpHeaders } from 'node:http2';
+import type { GoUrl } from './go-url.ts';
 import type { HttpResponse } from './http-response.ts';
 import { MAX_OUTPUT_BYTES } from './outcome.ts';
 
@@ -7,9 +8,9 @@ import { MAX_OUTPUT_BYTES } from './outcome.ts';
 const CONNECTION_HEADERS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
 /** `request` is the text that was meant for HTTP/1.1. @throws what the connection or the stream says. */
-export function exchangeOverHttp2(url: URL, request: string, signal: AbortSignal): Promise<HttpResponse> {
+export function exchangeOverHttp2(url: GoUrl, request: string, signal: AbortSignal): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
-    const session = connect(url, { rejectUnauthorized: false });
+    const session = connect(`${url.scheme}://${url.host}`, { rejectUnauthorized: false });
     const finish = (settle: () => void) => {
       signal.removeEventListener('abort', onAbort);
       session.destroy();

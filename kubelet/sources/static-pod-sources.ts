@@ -1,6 +1,6 @@
 // Which sources of static pods are configured, and how their pods reach the agent.
 import type { Pod } from '../../api/pod.ts';
-import { podDescription, podFullName } from '../../api/pod.ts';
+import { podFullName } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import { aborted } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -10,6 +10,7 @@ import { runTasks, type Task } from '../../core/tasks.ts';
 import type { KubeletConfig } from '../config.ts';
 import type { PodSources } from '../pod-source.ts';
 import { nodeReference, podReference } from '../runtime/runtime-deps.ts';
+import { DistinctPods, type StaticSource } from './distinct-pods.ts';
 import { FileSource } from './file-source.ts';
 import { decodeStaticPods, type PodRules } from './static-pod.ts';
 import { UrlSource } from './url-source.ts';
@@ -31,8 +32,15 @@ export async function runStaticPodSources(
   signal: AbortSignal,
 ): Promise<void> {
   const { rules, sources, events, clock, log } = deps;
-  const publish = (source: 'file' | 'http') => (pods: readonly Pod[]) =>
-    sources.snapshot(source, withoutDuplicates(pods, source, deps));
+  const distinct = new DistinctPods();
+  const publish = (source: StaticSource) => (pods: readonly Pod[]) => {
+    const { kept, refused } = distinct.pick(source, pods);
+    for (const { pod, why } of refused.filter((r) => !r.isKnown)) {
+      log.error({ pod: podFullName(pod), source, reason: why }, 'static pod refused');
+      events.event(podReference(pod), 'Warning', 'FailedValidation', why);
+    }
+    sources.snapshot(source, kept);
+  };
   const onBroken = (err: unknown) =>
     events.event(nodeReference(nodeName), 'Warning', 'FailedValidation', `Error validating ${errorMessage(err)}`);
   const tasks: Record<string, Task> = { stop: (s) => aborted(s) };
@@ -53,20 +61,4 @@ export async function runStaticPodSources(
     tasks['static pod URL'] = (s) => http.run(s);
   }
   await runTasks(signal, tasks);
-}
-
-/** Of several pods with one name the first one counts; the others are told so. */
-function withoutDuplicates(pods: readonly Pod[], source: string, { events, log }: StaticPodSourcesDeps): Pod[] {
-  const byName = new Map<string, Pod>();
-  for (const pod of pods) {
-    const name = podFullName(pod);
-    if (!byName.has(name)) {
-      byName.set(name, pod);
-      continue;
-    }
-    const what = `Error validating pod ${podDescription(pod)} from ${source} due to duplicate pod name "${pod.metadata?.name}", ignoring`;
-    log.error({ pod: name, source }, what);
-    events.event(podReference(pod), 'Warning', 'FailedValidation', what);
-  }
-  return [...byName.values()];
 }
