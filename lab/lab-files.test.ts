@@ -7,6 +7,8 @@ import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
 import { identifyProcess } from '../host/process.ts';
+import { Lab } from './lab.ts';
+import { makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
 import {
   freeLabIndex,
   isNodeName,
@@ -18,7 +20,7 @@ import {
   nodeNetns,
 } from './names.ts';
 import { directoryFaults, missingTools, parseListeners, preflight } from './preflight.ts';
-import { createProgress } from './progress.ts';
+import { createProgress, silentProgress } from './progress.ts';
 import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
 
 let dir: string;
@@ -239,4 +241,46 @@ test('on a terminal, steps that run at the same time share one line', async () =
   await steps[1];
   const lines = (await ended()).split('\r').map((line) => line.replace('\u001b[K', ''));
   expect(lines).toEqual(['', '⠋ node-1', '⠙ node-1, node-2', '✓ node-1 (0.0 s)\n', '⠹ node-2', '✓ node-2 (0.0 s)\n']);
+});
+
+// ---- directory ----
+
+test('a directory that was made goes with its lab, and those above it that were made for it', async () => {
+  const made = path.join(dir, 'a', 'b', 'lab');
+  await makeLabDirectory(made);
+  await makeLabDirectory(made); // up once more
+  await writeFile(path.join(made, 'apiserver.log'), '');
+  await removeMadeDirectory(made);
+  expect(await readdir(made)).toContain('apiserver.log'); // somebody may want to read it
+  await rm(path.join(made, 'apiserver.log'));
+  await writeFile(path.join(dir, 'a', 'mine'), '');
+  await removeMadeDirectory(made);
+  expect(await readdir(path.join(dir, 'a'))).toEqual(['mine']);
+  await removeMadeDirectory(made);
+});
+
+test('a directory that was there stays, with what is in it', async () => {
+  await makeLabDirectory(dir);
+  await removeMadeDirectory(dir);
+  expect(await readdir(dir)).toEqual([]);
+});
+
+test('no command but up makes the directory of a lab', async () => {
+  const lab = new Lab(path.join(dir, 'none'), {
+    exec: async () => expect.unreachable(),
+    clock: new FakeClock(),
+    progress: silentProgress,
+    self: ['nodelet'],
+  });
+  const { signal } = new AbortController();
+  const calls = [
+    () => lab.addNode('x', signal),
+    () => lab.startNode('x', signal),
+    () => lab.stopNode('x', signal),
+    () => lab.removeNode('x', async () => {}, signal),
+    () => lab.startApiserver(signal),
+    () => lab.stopApiserver(signal),
+  ];
+  for (const call of calls) await expect(call()).rejects.toMatchObject({ code: 'LAB_NOT_FOUND' });
+  expect(await readdir(dir)).toEqual([]);
 });

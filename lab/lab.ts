@@ -11,6 +11,7 @@ import { isRunning } from '../host/process.ts';
 import { LabApiserver } from './apiserver.ts';
 import { ensureBridgeNetfilter } from './bridge-netfilter.ts';
 import { buildImages } from './images.ts';
+import { makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
 import { LabNodes } from './lab-nodes.ts';
 import { isNodeName, type LabAddresses, type LabNames, labAddresses, labNames } from './names.ts';
 import { chooseLabIndex, createLabNetwork, removeLabNetwork, routePods } from './network.ts';
@@ -76,6 +77,16 @@ export class Lab {
    * @throws {AgentError} LAB_RUNNING when one is up in this directory.
    */
   async up(opts: UpOptions, signal: AbortSignal): Promise<void> {
+    await makeLabDirectory(this.dir);
+    try {
+      await this.#bringUp(opts, signal);
+    } catch (err) {
+      await removeMadeDirectory(this.dir);
+      throw err;
+    }
+  }
+
+  async #bringUp(opts: UpOptions, signal: AbortSignal): Promise<void> {
     const { progress } = this.#deps;
     await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
     await this.#clearAway();
@@ -108,25 +119,28 @@ export class Lab {
 
   /** Takes the lab down. Idempotent; finishes what an interrupted `up` or `down` left. */
   async down(signal: AbortSignal): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
-    await this.#tearDown({ keepLogs: false });
+    {
+      await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+      await this.#tearDown({ keepLogs: false });
+    }
+    await removeMadeDirectory(this.dir); // the lock was in it
   }
 
   /** Starts the API server again where it was, with its store; one that runs is left alone. */
   async startApiserver(signal: AbortSignal): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     if (await this.#apiserver.isRunning()) return;
     await this.#deps.progress.step('API server', () => this.#apiserver.start(signal));
   }
 
   /** Stops the API server alone: nodes and pods go on without it. Idempotent. */
   async stopApiserver(signal: AbortSignal): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     await this.#deps.progress.step('API server off', () => this.#apiserver.stop());
   }
 
   async addNode(name: string | undefined, signal: AbortSignal): Promise<string> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     const state = await readLabState(this.dir);
     const node = name ?? freeNodeName(state);
     if (!isNodeName(node)) {
@@ -147,7 +161,7 @@ export class Lab {
 
   /** Starts what does not run of a node that was stopped or whose agent ended. */
   async startNode(name: string, signal: AbortSignal): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     const state = await readLabState(this.dir);
     findNode(state, name);
     await this.#bringUpNode(name, state, signal);
@@ -162,7 +176,7 @@ export class Lab {
 
   /** Switches a node off, as if its power were cut after the agent's clean stop. Its disk stays. */
   async stopNode(name: string, signal: AbortSignal): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     const node = findNode(await readLabState(this.dir), name);
     await this.#deps.progress.step(`${name} off`, () => this.#nodes.switchOff(node));
     await this.#state.updateNode(name, ({ name, ordinal, netns, ip }) => ({ name, ordinal, netns, ip }));
@@ -174,7 +188,7 @@ export class Lab {
     deleteNodeObject: (name: string) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
-    await using _lock = await lockLab(this.dir, this.#deps.clock, signal);
+    await using _lock = await this.#lockExisting(signal);
     const state = await readLabState(this.dir);
     const node = findNode(state, name);
     await this.#deps.progress.step(`${name} removed`, async () => {
@@ -196,6 +210,12 @@ export class Lab {
         ),
       ),
     );
+  }
+
+  /** Locking alone would make the directory of a lab that does not exist. @throws {AgentError} LAB_NOT_FOUND */
+  async #lockExisting(signal: AbortSignal): Promise<AsyncDisposable> {
+    await readLabState(this.dir);
+    return await lockLab(this.dir, this.#deps.clock, signal);
   }
 
   /** A lab whose processes are all gone (a reboot, say) is cleared away; one that runs is left alone. */

@@ -1,6 +1,6 @@
 // The lab as its user meets it: side by side with another one, growing and shrinking, in the foreground, given images.
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -103,7 +103,8 @@ describe.skipIf(missing !== undefined)('lab', () => {
 
   test.each(['SIGINT', 'SIGTERM'] as const)('in the foreground, %s takes everything down', async (signal) => {
     const before = await snapshotHost();
-    const dir = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const root = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const dir = path.join(root, 'lab');
     try {
       const args = ['lab', 'up', '--nodes=1', `--port=${await freePort()}`, `--dir=${dir}`];
       const child = spawn(NODELET, args, { env: { ...process.env, [LAB_MARK_ENV]: dir } });
@@ -115,14 +116,16 @@ describe.skipIf(missing !== undefined)('lab', () => {
       await lab.ended();
       expect(lab.output).toMatch(/lab down \(\d/);
       expect(await findLeaks(before, dir)).toEqual([]);
+      expect(await readdir(root)).toEqual([]);
     } finally {
-      await rm(dir, { recursive: true, force: true });
+      await rm(root, { recursive: true, force: true });
     }
   });
 
   test('interrupted while it comes up, it takes down what it had made', async () => {
     const before = await snapshotHost();
-    const dir = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const root = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const dir = path.join(root, 'lab');
     try {
       const args = ['lab', 'up', '--nodes=1', `--port=${await freePort()}`, `--dir=${dir}`];
       const child = spawn(NODELET, args, { env: { ...process.env, [LAB_MARK_ENV]: dir } });
@@ -131,14 +134,16 @@ describe.skipIf(missing !== undefined)('lab', () => {
       lab.signal('SIGINT');
       expect((await lab.ended()).code).not.toBe(0);
       expect(await findLeaks(before, dir)).toEqual([]);
+      expect(await readdir(root)).toEqual([]);
     } finally {
-      await rm(dir, { recursive: true, force: true });
+      await rm(root, { recursive: true, force: true });
     }
   });
 
   test('killed and forgotten, `lab down` still finds everything', async () => {
     const before = await snapshotHost();
-    const dir = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const root = await mkdtemp(path.join(tmpdir(), 'nodelet-e2e-'));
+    const dir = path.join(root, 'lab');
     try {
       const args = ['lab', 'up', '--nodes=1', `--port=${await freePort()}`, `--dir=${dir}`];
       const child = spawn(NODELET, args, { env: { ...process.env, [LAB_MARK_ENV]: dir } });
@@ -149,8 +154,9 @@ describe.skipIf(missing !== undefined)('lab', () => {
       const down = new Followed(spawn(NODELET, ['lab', 'down', `--dir=${dir}`]), 'nodelet lab down');
       expect((await down.ended()).code).toBe(0);
       expect(await findLeaks(before, dir)).toEqual([]);
+      expect(await readdir(root)).toEqual([]);
     } finally {
-      await rm(dir, { recursive: true, force: true });
+      await rm(root, { recursive: true, force: true });
     }
   });
 });
