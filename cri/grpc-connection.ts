@@ -15,6 +15,12 @@ const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INADEQUATE_SECURITY, 
 
 /** What a server may send of one answer, and of all, before we have read it, bytes. HTTP/2's own 64 KiB stall long lists. */
 const WINDOW_BYTES = 1024 * 1024;
+/**
+ * Of the headers, or trailers, of one answer, bytes as HTTP/2 counts them. nghttp2 reads no field above 64 KiB: it takes it
+ * for broken compression and ends the connection with all its calls. A server that knows this limit, as grpc-go's does,
+ * resets the one stream instead whose error message is too long.
+ */
+const HEADER_LIST_BYTES = 64 * 1024 - 1;
 /** Of a connection's buffers, MB: node:http2 ends connections that need more than its 10. */
 const SESSION_MEMORY_MB = 64;
 
@@ -64,7 +70,7 @@ export class GrpcConnection {
     if (current !== undefined && !current.closed && !current.destroyed) return current;
     const session = connect('http://localhost', {
       createConnection: () => createConnection(this.#path),
-      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false, maxHeaderListSize: HEADER_LIST_BYTES },
       maxSessionMemory: SESSION_MEMORY_MB,
     });
     session.once('connect', () => {

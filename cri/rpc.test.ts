@@ -103,6 +103,26 @@ describe('a call', () => {
     await rejectsWith(version(), 'UNIMPLEMENTED', '404');
   });
 
+  test('that fails with a message too long for HTTP/2 harms no other call', async () => {
+    // As grpc-go does: what the client does not take is not sent.
+    const refuse = (stream: ServerHttp2Stream, text: string) => {
+      const taken = stream.session!.remoteSettings.maxHeaderListSize ?? Number.POSITIVE_INFINITY;
+      if (text.length + 200 > taken) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      else stream.respond({ ...GRPC, 'grpc-status': '5', 'grpc-message': text }, { endStream: true });
+    };
+    const waiting = Promise.withResolvers<ServerHttp2Stream>();
+    answer = waiting.resolve;
+    const other = version();
+    const stream = await waiting.promise;
+    answer = (failing) => refuse(failing, 'm'.repeat(60_000));
+    await rejectsWith(version(), 'NOT_FOUND', /^m{60000}$/);
+    answer = (failing) => refuse(failing, 'm'.repeat(100_000));
+    await rejectsWith(version(), 'INTERNAL', 'RST_STREAM');
+    finish(stream, named('unharmed'));
+    expect((await other).runtimeName).toBe('unharmed');
+    expect(sessions.size).toBe(1);
+  });
+
   test('while nobody is there says so as Go does; the next one finds who came', async () => {
     await stop();
     const text = `connection error: desc = "transport: Error while dialing: dial unix ${socket}: connect: no such file or directory"`;
