@@ -3,6 +3,7 @@ import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
+import { connectionError } from './errors.ts';
 import { FakeApi, failure } from './fake-client.ts';
 import { Reflector, type ReflectorOptions } from './reflector.ts';
 import { Store } from './store.ts';
@@ -247,4 +248,45 @@ test('unauthorized is retried: credentials may be renewed', async () => {
   expect(store.hasSynced).toBe(false);
   await clock.advance(800);
   expect(store.hasSynced).toBe(true);
+});
+
+test('a watch that falls silent after bookmarks is opened anew, from where it was', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  await clock.advance(60_000);
+  api.seed(pods, pod('b'));
+  api.bookmark(pods);
+  await clock.advance(149_000);
+  api.bookmark(pods); // late, but there
+  await clock.advance(149_000);
+  expect(verbs(api)).toEqual(['watch']);
+  await clock.advance(1_000);
+  expect(verbs(api)).toEqual(['watch', 'watch']);
+  expect(api.requests[1]?.body).toMatchObject({ resourceVersion: api.revision });
+  expect(api.watching).toBe(1);
+  expect(seen).toEqual(['+a', '+b']);
+});
+
+test('a server that sends no bookmarks may be silent', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  api.seed(pods, pod('b'));
+  await clock.advance(3_600_000);
+  expect(verbs(api)).toEqual(['watch']);
+});
+
+test('a watch that is cut off after it stood for a while is followed at once by another', async () => {
+  api.seed(pods, pod('a'));
+  await start();
+  const cut = connectionError(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }), 'WATCH /api/v1/pods');
+  await clock.advance(50_000);
+  api.endWatches(cut);
+  await clock.advance(0);
+  expect(verbs(api)).toEqual(['watch', 'watch']);
+  expect(api.requests[1]?.body).toMatchObject({ resourceVersion: '1' });
+  api.endWatches(cut); // soon this time: the server may be going away
+  await clock.advance(0);
+  expect(verbs(api)).toEqual(['watch', 'watch']);
+  await clock.advance(800);
+  expect(verbs(api)).toEqual(['watch', 'watch', 'watch']);
 });

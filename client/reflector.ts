@@ -5,10 +5,12 @@ import type { ResourceType } from '../api/resources.ts';
 import { linkedSignal } from '../core/abort.ts';
 import { Backoff } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
+import { isAgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { ApiClient, ListOptions, WatchOptions } from './api-client.ts';
 import { ApiError, isBadRequest, isExpired, isForbidden, isInvalid, isUnauthorized } from './errors.ts';
 import type { Store } from './store.ts';
+import { WatchPulse } from './watch-pulse.ts';
 
 /** Objects per page of a list, as client-go asks. */
 const PAGE_SIZE = 500;
@@ -133,6 +135,10 @@ export class Reflector<T extends KubeObject> {
   async #watch(signal: AbortSignal): Promise<void> {
     using scope = linkedSignal(signal);
     const initial = this.#version === undefined ? new InitialEvents<T>(this.#clock, () => scope.abort()) : undefined;
+    using pulse = new WatchPulse(this.#clock, () => {
+      this.#log.info('a watch has fallen silent, opening it anew');
+      scope.abort();
+    });
     const startMs = this.#clock.monotonicMs();
     let events = 0;
     try {
@@ -145,12 +151,17 @@ export class Reflector<T extends KubeObject> {
       });
       for await (const event of stream) {
         if (scope.signal.aborted) break;
+        // What ends the initial events is sent by servers too that send no bookmarks later.
+        if (initial === undefined || initial.isComplete) pulse.heard(event);
         this.#handle(event, initial);
         events++;
       }
     } catch (err) {
       if (initial?.gaveUp && !signal.aborted) throw new NoWatchList('initial events did not end', { cause: err });
-      throw err;
+      // Proxies end connections on which nothing was said for a while. What was missed is told by the next watch.
+      const hasStood = this.#version !== undefined && this.#clock.monotonicMs() - startMs >= BACKOFF.maxMs;
+      if (!hasStood || !isConnectionLoss(err) || signal.aborted) throw err;
+      this.#log.info({ err }, 'a watch broke off, opening it anew');
     } finally {
       initial?.[Symbol.dispose]();
       const stoodMs = this.#clock.monotonicMs() - startMs;
@@ -247,6 +258,11 @@ class InitialEvents<T extends KubeObject> implements Disposable {
       this.#onQuiet();
     });
   }
+}
+
+/** The connection broke, not the server's answer. */
+function isConnectionLoss(err: unknown): boolean {
+  return isAgentError(err, 'API_UNREACHABLE') || isAgentError(err, 'API_TIMEOUT');
 }
 
 /** Refused for what it asks, not for who asks: a server that does not know sendInitialEvents. */

@@ -313,6 +313,25 @@ describe('calls', () => {
     await expect(call).rejects.toMatchObject({ code: 'API_ABORTED', retryable: false });
   });
 
+  test('a call without an answer in time costs the other idle connections their place: they may be as dead', async () => {
+    const sockets: unknown[] = [];
+    const held = Promise.withResolvers<void>();
+    const url = await plain(async (req, res) => {
+      sockets.push(req.socket);
+      if (sockets.length === 3) return; // never answered
+      if (sockets.length === 1) await held.promise;
+      else held.resolve();
+      answer(res, 200, ANY);
+    });
+    const client = connect(url);
+    await Promise.all([client.get(nodes, { name: 'x' }), client.get(nodes, { name: 'x' })]);
+    await expect(client.get(nodes, { name: 'x' }, { timeoutMs: 500 })).rejects.toMatchObject({ code: 'API_TIMEOUT' });
+    await client.get(nodes, { name: 'x' });
+    expect(new Set(sockets.slice(0, 2)).size).toBe(2);
+    expect(sockets.slice(0, 2)).toContain(sockets[2]);
+    expect(sockets.slice(0, 3)).not.toContain(sockets[3]);
+  });
+
   test('closing connections frees calls that hang', async () => {
     const arrived = Promise.withResolvers<void>();
     const url = await plain(() => arrived.resolve());

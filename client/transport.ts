@@ -82,7 +82,7 @@ export class Transport {
       const body = await readBody(response, this.#opts.maxBodyBytes);
       return { status: response.statusCode!, headers: response.headers, body };
     } catch (cause) {
-      throw connectionError(reasonOf(scope.signal, cause), contextOf(request));
+      throw this.#lost(reasonOf(scope.signal, cause), request);
     }
   }
 
@@ -147,9 +147,16 @@ export class Transport {
         // The server closed an idle connection just as we took it. New connections are not retried, so this ends when
         // the pool of old ones is empty; writes are not, because they may have happened.
         const isStale = reuse.happened && request.method === 'GET' && !signal.aborted && isReset(cause);
-        if (!isStale) throw connectionError(reasonOf(signal, cause), contextOf(request));
+        if (!isStale) throw this.#lost(reasonOf(signal, cause), request);
       }
     }
+  }
+
+  /** Where one connection gave no answer in time, those that have been idle meanwhile may be as dead: none is used again. */
+  #lost(cause: unknown, request: TransportRequest): AgentError {
+    const error = connectionError(cause, contextOf(request));
+    if (error.code === 'API_TIMEOUT') this.renewConnections();
+    return error;
   }
 
   async #exchange(
