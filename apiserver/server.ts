@@ -81,6 +81,9 @@ export class ApiHttpServer {
     this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
     // Port scans and probes that break off the handshake are nobody's error.
     this.#server.on('tlsClientError', (err) => this.#log.debug({ err }, 'TLS handshake failed'));
+    this.#server.on('error', (err) => {
+      if (this.#server.listening) this.#log.warn({ err }, 'cannot accept a connection');
+    });
   }
 
   /** The port listened on. */

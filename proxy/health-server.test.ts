@@ -1,7 +1,8 @@
 // The two servers for real: what load balancers and scrapers get on the wire.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, Server } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import { Store } from '../client/store.ts';
@@ -108,4 +109,29 @@ test('stopping ends connections that are held open', async () => {
   await get(`http://${address}/proxyMode`); // fetch keeps its connection
   await stop();
   await expect(fetch(`http://${address}/proxyMode`)).rejects.toThrow();
+});
+
+test.each(['//', '///', '/\\', 'http://[', '*', '/healthz//', '?'])(
+  'a request for "%s" is answered',
+  async (target) => {
+    const { health } = setUp();
+    const address = await freeAddress();
+    start((s) => health.serveHealthz(address, s));
+    health.synced('IPv4');
+    await get(`http://${address}/healthz`);
+    const socket = connect(Number(address.split(':')[1]), '127.0.0.1');
+    socket.write(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 40[04] /);
+    expect((await get(`http://${address}/healthz`)).code).toBe(200);
+  },
+);
+
+test('a connection that cannot be accepted leaves the port open', async () => {
+  const { health } = setUp();
+  using listen = vi.spyOn(Server.prototype, 'listen');
+  const address = await freeAddress();
+  start((s) => health.serveMetrics(address, s));
+  await get(`http://${address}/proxyMode`);
+  (listen.mock.contexts.at(-1) as Server).emit('error', new Error('accept EMFILE')); // as node:net tells it
+  expect((await get(`http://${address}/proxyMode`)).code).toBe(200);
 });

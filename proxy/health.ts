@@ -1,5 +1,5 @@
 // Health and metrics of the proxy over HTTP: load balancers probe 10256 to decide whether the node gets traffic.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Node } from '../api/kinds.ts';
 import type { ReadonlyStore } from '../client/store.ts';
@@ -151,13 +151,7 @@ export class ProxyHealth {
     const { clock, log } = this.#deps;
     while (!signal.aborted) {
       try {
-        await using server = await listen(address, (req, res) => {
-          const path = new URL(req.url ?? '/', 'http://localhost').pathname;
-          Promise.resolve(handle(path, res)).catch((err: unknown) => {
-            log.warn({ err, path }, 'request failed');
-            res.destroy();
-          });
-        });
+        await using server = await this.#listen(address, handle);
         log.debug({ address, port: (server.server.address() as AddressInfo).port }, 'listening');
         await aborted(signal);
       } catch (err) {
@@ -166,28 +160,38 @@ export class ProxyHealth {
       }
     }
   }
+
+  async #listen(address: string, handle: Handle): Promise<{ readonly server: Server } & AsyncDisposable> {
+    const { log } = this.#deps;
+    const { host, port } = splitAddress(address);
+    const server = createServer({ requestTimeout: 10_000 }, async (req, res) => {
+      const path = req.url?.split('?', 1)[0] ?? '/'; // not by URL, which throws on targets such as //
+      try {
+        await handle(path, res);
+      } catch (err) {
+        log.warn({ err, path }, 'request failed');
+        res.destroy();
+      }
+    });
+    server.on('error', (err) => {
+      if (server.listening) log.warn({ err, address }, 'cannot accept a connection');
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, resolve);
+    });
+    return {
+      server,
+      [Symbol.asyncDispose]: async () => {
+        server.closeAllConnections();
+        await new Promise<void>((resolve) => server.close(() => resolve()));
+      },
+    };
+  }
 }
 
+/** What it throws ends the connection. */
 type Handle = (path: string, res: ServerResponse) => void | Promise<void>;
-
-async function listen(
-  address: string,
-  onRequest: (req: IncomingMessage, res: ServerResponse) => void,
-): Promise<{ readonly server: Server } & AsyncDisposable> {
-  const { host, port } = splitAddress(address);
-  const server = createServer({ requestTimeout: 10_000 }, onRequest);
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => resolve());
-  });
-  return {
-    server,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-    },
-  };
-}
 
 /** `0.0.0.0:10256` or `[::]:10256`. @throws {AgentError} CONFIG_INVALID. */
 function splitAddress(address: string): { readonly host: string; readonly port: number } {

@@ -144,6 +144,8 @@ export class ServiceProxy {
       addresses: listenAddresses(this.#opts.nodePortIps, backend.family),
       isProxyHealthy: () => this.health.healthy,
       onListenError: (key, port, message) => this.#tellListenError(key, port, message),
+      onAcceptError: (key, port, cause) =>
+        log.warn({ service: key, port, cause }, 'health check node port cannot accept a connection'),
     });
     const runner = new SyncRunner(
       (signal) => this.#syncFamily({ proxier, healthChecks, label }, signal),

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { expect, onTestFinished, test } from 'vitest';
+import { type AddressInfo, Server } from 'node:net';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { ServiceHealthServers, serviceHealthOf } from './service-health.ts';
 import type { Endpoint, ServicePort } from './service-map.ts';
 
@@ -20,6 +20,7 @@ function servers(): { health: ServiceHealthServers; errors: string[]; proxy: { h
     addresses: ['127.0.0.1'],
     isProxyHealthy: () => proxy.healthy,
     onListenError: (key, port, message) => errors.push(`${key} ${port} ${message}`),
+    onAcceptError: (key, port, message) => errors.push(`${key} ${port} ${message}`),
   });
   onTestFinished(() => health[Symbol.asyncDispose]());
   return { health, errors, proxy };
@@ -58,6 +59,16 @@ test('a port that is taken is told, and opened at a later update', async () => {
   expect(errors).toEqual([expect.stringMatching(new RegExp(`^ns/web ${port} .*EADDRINUSE`))]);
   await new Promise((resolve) => other.close(resolve));
   await health.update(wanted);
+  expect((await get(port)).status).toBe(200);
+});
+
+test('a connection that cannot be accepted is told, and the port stays open', async () => {
+  const { health, errors } = servers();
+  const port = await freePort();
+  using listen = vi.spyOn(Server.prototype, 'listen');
+  await health.update(new Map([['ns/web', { port, localEndpoints: 1 }]]));
+  (listen.mock.contexts[0] as Server).emit('error', new Error('accept EMFILE')); // as node:net tells it
+  expect(errors).toEqual([`ns/web ${port} accept EMFILE`]);
   expect((await get(port)).status).toBe(200);
 });
 

@@ -17,6 +17,8 @@ export interface ServiceHealthDeps {
   readonly isProxyHealthy: () => boolean;
   /** A port cannot be opened; it is tried again at the next update. Must not throw. */
   readonly onListenError: (serviceKey: string, port: number, message: string) => void;
+  /** A connection to an open port could not be accepted; the port stays open. Must not throw. */
+  readonly onAcceptError: (serviceKey: string, port: number, message: string) => void;
 }
 
 interface Opened {
@@ -45,7 +47,7 @@ export class ServiceHealthServers implements AsyncDisposable {
   }
 
   async #open(key: string, port: number): Promise<void> {
-    const servers = this.#deps.addresses.map(() => createServer((_request, response) => this.#answer(key, response)));
+    const servers = this.#deps.addresses.map(() => this.#createServer(key, port));
     try {
       await Promise.all(servers.map((server, i) => listen(server, this.#deps.addresses[i]!, port)));
       this.#opened.set(key, { port, servers });
@@ -59,6 +61,14 @@ export class ServiceHealthServers implements AsyncDisposable {
     const { servers } = this.#opened.get(key)!;
     this.#opened.delete(key);
     await Promise.all(servers.map(close));
+  }
+
+  #createServer(key: string, port: number): Server {
+    const server = createServer((_request, response) => this.#answer(key, response));
+    server.on('error', (err) => {
+      if (server.listening) this.#deps.onAcceptError(key, port, errorMessage(err));
+    });
+    return server;
   }
 
   /** The same for any path and method. */
