@@ -22,7 +22,6 @@ const TICK_NS = 10_000_000;
 const DEFAULT_PERIOD_US = 100_000;
 
 export function v1Source({ mounts }: CgroupHierarchies): CgroupSource {
-  const missing = new Set<string>();
   return {
     open(name) {
       const dir = (controller: string) => {
@@ -33,11 +32,10 @@ export function v1Source({ mounts }: CgroupHierarchies): CgroupSource {
       if (cpuacct === undefined || memory === undefined) return undefined;
       const createdAtMs = directoryTime(memory);
       if (createdAtMs === undefined || directoryTime(cpuacct) === undefined) return undefined;
-      const absent = name === '/' ? new Set<string>() : missing;
-      const files = (at: string | undefined) => (at === undefined ? undefined : new GroupFiles(at, absent));
+      const files = (at: string | undefined) => (at === undefined ? undefined : new GroupFiles(at));
       return new V1Reader(name, createdAtMs, {
-        cpuacct: new GroupFiles(cpuacct, absent),
-        memory: new GroupFiles(memory, absent),
+        cpuacct: new GroupFiles(cpuacct),
+        memory: new GroupFiles(memory),
         cpu: files(dir('cpu')),
         pids: files(dir('pids')),
         blkio: files(dir('blkio')),

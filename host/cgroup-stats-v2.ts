@@ -25,7 +25,6 @@ const DEFAULT_PERIOD_US = 100_000;
 
 /** `meminfo` stands in for what the root group does not tell. */
 export function v2Source({ mounts }: CgroupHierarchies, meminfo = '/proc/meminfo'): CgroupSource {
-  const missing = new Set<string>();
   return {
     open(name) {
       const mount = mounts.get('unified');
@@ -33,9 +32,7 @@ export function v2Source({ mounts }: CgroupHierarchies, meminfo = '/proc/meminfo
       const dir = groupDir(mount, name);
       const createdAtMs = directoryTime(dir);
       if (createdAtMs === undefined) return undefined;
-      const isRoot = name === '/';
-      const files = new GroupFiles(dir, isRoot ? new Set() : missing);
-      return new V2Reader(name, createdAtMs, files, isRoot ? meminfo : undefined);
+      return new V2Reader(name, createdAtMs, new GroupFiles(dir), name === '/' ? meminfo : undefined);
     },
   };
 }

@@ -129,14 +129,27 @@ test('a group that is not there cannot be opened, and one that goes away says so
   expect(() => group.details()).toThrow(/ENOENT/);
 });
 
-test('a file that this kernel lacks is zero, and is not asked for again', async () => {
+test('a file that a group lacks is zero and not asked for again, and another group may have it', async () => {
   await v1Group('a');
   await v1Group('b');
   await fill('memory/b', { 'memory.kmem.usage_in_bytes': '77\n' });
   const source = v1();
-  expect(source.open('/a')!.details().kernelBytes).toBe(0);
-  expect(source.open('/b')!.details().kernelBytes).toBe(0);
-  expect(v1().open('/b')!.details().kernelBytes).toBe(77);
+  const group = source.open('/a')!;
+  expect(group.details().kernelBytes).toBe(0);
+  await fill('memory/a', { 'memory.kmem.usage_in_bytes': '77\n' });
+  expect(group.details().kernelBytes).toBe(0);
+  expect(source.open('/b')!.details().kernelBytes).toBe(77);
+});
+
+test('a file that cannot be read this time is asked for again', async () => {
+  await v1Group('a');
+  await rm(path.join(root, 'memory/a/memory.limit_in_bytes'));
+  await mkdir(path.join(root, 'memory/a/memory.limit_in_bytes')); // EISDIR, as EOPNOTSUPP of the kernel
+  const group = v1().open('/a')!;
+  expect(group.spec().memoryLimitBytes).toBeUndefined();
+  await rm(path.join(root, 'memory/a/memory.limit_in_bytes'), { recursive: true });
+  await fill('memory/a', { 'memory.limit_in_bytes': '10000\n' });
+  expect(group.spec().memoryLimitBytes).toBe(10_000);
 });
 
 const V2_MEMORY_STAT = [

@@ -3,6 +3,7 @@
 // through the thread pool. Whoever reads hundreds of groups gives way between them.
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { errnoOf } from '../core/errors.ts';
 
 /** CPU and memory: what every consumer asks for. */
 export interface CgroupUse {
@@ -136,15 +137,16 @@ export function parsePids(text: string): number[] {
   return pids.filter((pid) => pid > 0); // 0: a process of another PID namespace
 }
 
-/** Reads of one directory. Files that this kernel does not have are asked for once and then taken as empty. */
+/**
+ * Reads of one directory. Files that the group does not have are asked for once and then taken as empty. Another group
+ * may have them: the parent enables controllers for its children alone, and the root has fewer files than all.
+ */
 export class GroupFiles {
   readonly #dir: string;
-  readonly #missing: Set<string>;
+  readonly #missing = new Set<string>();
 
-  /** `missing` is shared by all groups but the root, which lacks files that others have. */
-  constructor(dir: string, missing: Set<string>) {
+  constructor(dir: string) {
     this.#dir = dir;
-    this.#missing = missing;
   }
 
   /** @throws ENOENT when the group is gone. */
@@ -152,14 +154,18 @@ export class GroupFiles {
     return readFileSync(`${this.#dir}/${file}`, 'utf8');
   }
 
-  /** '' when the kernel has no such file, or does not let it be read (EOPNOTSUPP: switched off). */
+  /**
+   * '' when the group has no such file, or the kernel does not let it be read (EOPNOTSUPP: switched off).
+   * @throws ENOENT when the group is gone; EMFILE, ENFILE: nothing is known then.
+   */
   readOptional(file: string): string {
     if (this.#missing.has(file)) return '';
     try {
       return readFileSync(`${this.#dir}/${file}`, 'utf8');
     } catch (err) {
-      if (directoryTime(this.#dir) === undefined) throw err;
-      this.#missing.add(file);
+      const code = errnoOf(err);
+      if (code === 'EMFILE' || code === 'ENFILE' || directoryTime(this.#dir) === undefined) throw err;
+      if (code === 'ENOENT') this.#missing.add(file);
       return '';
     }
   }
