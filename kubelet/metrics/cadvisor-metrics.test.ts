@@ -106,6 +106,26 @@ test('interfaces are those of the node and of sandboxes', async () => {
   for (const id of ids) expect(['/', `${POD}/box`]).toContain(id);
 });
 
+test('a link that a pod has named like a label stays one label', async () => {
+  const sample = await sampleOf();
+  const rows = cadvisorRows(sample, 'pause:3').filter((r) => r.labels.includes(`id="${POD}/box"`));
+  const none = {
+    rxBytes: 1,
+    rxPackets: 0,
+    rxErrors: 0,
+    rxDropped: 0,
+    txBytes: 0,
+    txPackets: 0,
+    txErrors: 0,
+    txDropped: 0,
+  };
+  for (const { row } of rows) row.live = { ...row.live!, network: [{ name: 'a"b\\', ...none }] };
+  const text = new MetricsText();
+  writeContainerMetrics(text, rows);
+  const line = `container_network_receive_bytes_total{${BOX},interface="a\\"b\\\\"} 1 ${AT}`;
+  expect(text.toString().split('\n')).toContain(line);
+});
+
 test('reads and writes are told by device', async () => {
   const lines = await render((cgroups) => {
     const group = cgroups.groups.get(`${POD}/c`)!;

@@ -4,7 +4,7 @@ import type { CgroupSpec, Pressure } from '../../host/cgroup-stats.ts';
 import type { InterfaceStats } from '../../host/network-stats.ts';
 import type { DetailSample, LiveSample, UseSample } from '../stats/row.ts';
 import { type CadvisorRow, DeviceLabels } from './cadvisor-rows.ts';
-import type { MetricsText, MetricType } from './text.ts';
+import { labelText, type MetricsText, type MetricType } from './text.ts';
 
 interface Figures {
   readonly use: UseSample;
@@ -196,12 +196,16 @@ function writeFaults(text: MetricsText, all: readonly Figures[]): void {
   }
 }
 
+/** Whoever may make links in a pod may give them any name but one with a space or a slash. */
 function writeInterfaces(text: MetricsText, all: readonly Figures[]): void {
+  const found = all.flatMap(({ row, live }) =>
+    (live?.network ?? []).map((stats) => {
+      return { labels: `${row.labels},${labelText({ interface: stats.name })}`, stats, atMs: live!.atMs };
+    }),
+  );
   for (const [name, help, field] of INTERFACE_FIGURES) {
     text.family(name, 'counter', help);
-    for (const { row, live } of all) {
-      for (const i of live?.network ?? []) text.add(`${row.labels},interface="${i.name}"`, i[field], live!.atMs);
-    }
+    for (const { labels, stats, atMs } of found) text.add(labels, stats[field], atMs);
   }
 }
 
