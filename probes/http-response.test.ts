@@ -54,6 +54,7 @@ test.each([
   ['HTTP/2 preface', 'HTTP/2 200\r\n\r\n'],
   ['length that is no number', head('Content-Length: two\r\n')],
   ['chunk size that is none', `${head('Transfer-Encoding: chunked\r\n')}xyz\r\n`],
+  ['interim answers without an end', 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(12_000)],
   ['head without an end', `HTTP/1.1 200 OK\r\n${'A: b\r\n'.repeat(60_000)}`],
 ])('%s is refused', (_what, text) => {
   expect(() => read(text)).toThrow(MalformedResponse);

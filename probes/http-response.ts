@@ -11,7 +11,7 @@ export interface HttpResponse {
   readonly body: string;
 }
 
-/** Bytes of status line and headers that are taken; Go's limit is 10 MB, no health endpoint comes near this one. */
+/** Bytes of status lines and headers that are taken, interim answers included; Go's limit is 10 MB, no health endpoint comes near this one. */
 const MAX_HEAD_BYTES = 256 * 1024;
 const CR = 0x0d;
 const LF = 0x0a;
@@ -68,7 +68,7 @@ export class ResponseReader {
     for (let start = 0; ; ) {
       const end = headEnd(all, start);
       if (end === undefined) {
-        if (all.length - start > MAX_HEAD_BYTES) throw new MalformedResponse('server response headers exceeded limit');
+        if (all.length > MAX_HEAD_BYTES) throw new MalformedResponse('server response headers exceeded limit');
         refuseOtherProtocol(all, start);
         return undefined;
       }
