@@ -21,9 +21,11 @@ let changed: string[];
 let stop: AbortController;
 let ended: Promise<void>;
 
-function start(events: ConstructorParameters<typeof Pleg>[0]['events'] = runtime): void {
+type Listing = ConstructorParameters<typeof Pleg>[0]['runtime'];
+
+function start(events: ConstructorParameters<typeof Pleg>[0]['events'] = runtime, listing: Listing = runtime): void {
   const onPodChanged = (uid: string) => changed.push(uid);
-  pleg = new Pleg({ runtime, events, cache, clock, log: silentLog, onPodChanged });
+  pleg = new Pleg({ runtime: listing, events, cache, clock, log: silentLog, onPodChanged });
   ended = pleg.run(stop.signal);
 }
 
@@ -166,6 +168,43 @@ test('events of a container that nobody knows lead to a relist', async () => {
   await clock.advance(600);
   expect(runtime.countCalls('listPods')).toBe(lists + 1);
   expect(changed).toEqual(['u']);
+});
+
+test('an event that comes while a list is on its way is not answered by it', async () => {
+  let gate: Promise<void> | undefined;
+  start(runtime, {
+    memoryRanOut: (id) => runtime.memoryRanOut(id),
+    listPods: async () => {
+      const pods = await runtime.listPods();
+      await gate;
+      return pods;
+    },
+  });
+  await clock.advance(0);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  gate = promise;
+  pleg.requestRelist();
+  await clock.advance(0);
+  runtime.adopt(POD, 0); // made by somebody else, too late for the list
+  await clock.advance(0);
+  resolve();
+  await clock.advance(0);
+  expect(changed).toEqual([]);
+  await clock.advance(1100);
+  expect(changed).toEqual(['u']);
+});
+
+test('a list that fails is tried again after a second, with an event stream too', async () => {
+  start();
+  await clock.advance(0);
+  const lists = runtime.countCalls('listPods');
+  runtime.failNext('listPods', new Error('unavailable'));
+  pleg.requestRelist();
+  await clock.advance(0);
+  expect(pleg.current).toBeUndefined();
+  await clock.advance(1000);
+  expect(pleg.current).toEqual([]);
+  expect(runtime.countCalls('listPods')).toBe(lists + 2);
 });
 
 test('events that have not waited long lead to no relist, whatever waited before them', async () => {

@@ -240,8 +240,8 @@ export class Pleg {
         this.#listFailed = true;
         if (!signal.aborted) this.#log.warn({ err }, 'cannot list the pods of the runtime');
       }
-      const failed = this.#listedAtMs === undefined;
-      await this.#waitForRelist(this.#connected && !failed ? RELIST_WITH_EVENTS_MS : RELIST_WITHOUT_EVENTS_MS, signal);
+      const mayWait = this.#connected && !this.#listFailed;
+      await this.#waitForRelist(mayWait ? RELIST_WITH_EVENTS_MS : RELIST_WITHOUT_EVENTS_MS, signal);
     }
   }
 
@@ -258,12 +258,13 @@ export class Pleg {
     const seq = cache.beginList();
     const [startMs, beforeMs] = [clock.monotonicMs(), this.#relistStartMs];
     this.#relistStartMs = startMs;
+    const olderEvents = new Map(this.#unknown);
     const pods = await this.#deps.runtime.listPods(signal);
     const sinceSeconds = beforeMs === undefined ? undefined : (startMs - beforeMs) / 1000;
     observer?.relisted((clock.monotonicMs() - startMs) / 1000, sinceSeconds);
     this.#pods = pods;
     this.#listedAtMs = clock.monotonicMs();
-    this.#unknown.clear();
+    for (const [id, entry] of olderEvents) if (this.#unknown.get(id) === entry) this.#unknown.delete(id);
     const gone = cache.endList(seq, new Set(pods.map((p) => p.uid)));
     for (const pod of pods) {
       // A status that was asked for after the list began may know better than the list.
