@@ -152,6 +152,25 @@ test('a pod with too many files does not hide how big the volumes of others are'
   expect(ran.slice(4)).toHaveLength(2); // together again
 });
 
+test('a directory that is gone costs only its own volume its figures', async () => {
+  const [[, gone], [, there]] = [await volume('gone', 1), await volume('there', 50_000)];
+  await rm(gone.hostPath, { recursive: true });
+  const pods = ['gone', 'there'].map((uid): Pod => {
+    const spec = { containers: [], volumes: [{ name: 'data', emptyDir: {} }] };
+    return { metadata: { uid, name: uid, namespace: 'default' }, spec };
+  });
+  const meter = new VolumeMeter({
+    exec,
+    volumesOf: (uid) => new Map([['data', uid === 'gone' ? gone : there]]),
+    claimFigures: async () => undefined,
+    clock,
+    log: silentLog,
+  });
+  await meter.measure(pods, 0);
+  expect(meter.known('gone')!.volumes).toEqual([]);
+  expect(meter.known('there')!.volumes[0]!.usedBytes).toBeGreaterThanOrEqual(50_000);
+});
+
 test('without du nobody knows anything', async () => {
   const failing: Exec = async () => {
     throw new AgentError('no du', { code: 'EXEC_NOT_FOUND' });

@@ -199,14 +199,17 @@ function uidOf(pod: Pod): string {
 class FileSystems {
   readonly #asked = new Map<string, Promise<FileSystemFigures>>();
 
-  of(dir: string, isOne: boolean): Promise<FileSystemFigures> {
+  /** @throws what `dir` itself is refused with: one that was asked in its stead may be gone by now. */
+  async of(dir: string, isOne: boolean): Promise<FileSystemFigures> {
     // …/pods/<uid>/volumes/<plugin>/<name>, …/volatile/<uid>/<plugin>/<name>: what differs comes after these words.
     const key = isOne ? dir : (/^(.*?\/(?:pods|volatile)\/)/.exec(dir)?.[1] ?? dir);
-    let figures = this.#asked.get(key);
-    if (figures === undefined) {
-      figures = fileSystemFigures(dir);
-      this.#asked.set(key, figures);
+    for (let asked = this.#asked.get(key); asked !== undefined; asked = this.#asked.get(key)) {
+      const figures = await asked.catch(() => undefined);
+      if (figures !== undefined) return figures;
+      if (this.#asked.get(key) === asked) this.#asked.delete(key);
     }
-    return figures;
+    const mine = fileSystemFigures(dir);
+    this.#asked.set(key, mine);
+    return await mine;
   }
 }
