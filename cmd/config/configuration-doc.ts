@@ -37,6 +37,37 @@ In the tables, *honoured* is a setting that does what it does upstream, *no effe
 change here, and *refused* one that may only have its default; the reason is beside it.
 `;
 
+const IMAGE_TOKENS = `## Tokens for registries
+
+A credential provider plugin with \`tokenAttributes\` is given a token of the pod's service account, for the audience that it
+names. API servers give nodes tokens only for audiences that a pod of theirs asks for itself (the
+NodeRestriction admission plugin with \`ServiceAccountNodeAudienceRestriction\`, on by default), so this one has to be
+granted, once per cluster:
+
+\`\`\`yaml
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: nodelet:registry-audience
+rules:
+  - apiGroups: [""]
+    resources: [registry.example] # serviceAccountTokenAudience of the plugin's configuration
+    verbs: [request-serviceaccounts-token-audience]
+    # resourceNames: [puller]      # only for service accounts of these names
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: nodelet:registry-audience
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nodelet:registry-audience }
+subjects:
+  - { apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:nodes }
+\`\`\`
+
+Without it the plugin is not asked, the log says \`no credentials from a plugin\` with the server's reason, and the image is
+pulled without its credentials.
+`;
+
 function legacyDefaults(): string {
   const flat = (value: unknown, path: string): string[] =>
     typeof value === 'object' && value !== null && Object.keys(value).length > 0
@@ -54,7 +85,7 @@ export function renderConfigurationDoc(): string {
     const also = which === 'agent' ? '`nodelet agent` and `nodelet kubelet`' : `\`nodelet ${which}\``;
     return `## Flags of ${also}\n\n${flagTable(FLAGS[which])}`;
   });
-  return [INTRODUCTION, ...kinds, ...flags, gateSection()].join('\n');
+  return [INTRODUCTION, ...kinds, ...flags, IMAGE_TOKENS, gateSection()].join('\n');
 }
 
 function fieldTable(fields: Fields): string {

@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Pod } from '../../api/pod.ts';
+import { failure } from '../../client/fake-client.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
-import { silentLog } from '../../core/log.ts';
+import { createLogger, silentLog } from '../../core/log.ts';
 import type { ExecOptions, ExecResult } from '../../host/exec.ts';
-import { type AccountFacts, CredentialProviders } from './credential-providers.ts';
+import { type AccountFacts, CredentialProviders, type CredentialProvidersDeps } from './credential-providers.ts';
 import { type ProviderConfig, parseProviderConfigs } from './provider-config.ts';
 
 const V1 = 'credentialprovider.kubelet.k8s.io/v1';
@@ -109,7 +110,7 @@ function response(cacheKeyType: string, more: object = {}) {
   return { kind: 'CredentialProviderResponse', apiVersion: V1, cacheKeyType, auth, ...more };
 }
 
-function start(more: object = {}): CredentialProviders {
+function start(more: object = {}, deps: Partial<CredentialProvidersDeps> = {}): CredentialProviders {
   const configs: ProviderConfig[] = parseProviderConfigs([document(provider(more))], (f) => {
     throw new Error(f);
   });
@@ -127,6 +128,7 @@ function start(more: object = {}): CredentialProviders {
     token: async (_, audience) => `token-${audience}-${++issued}`,
     clock,
     log: silentLog,
+    ...deps,
   });
 }
 const look = async (providers: CredentialProviders, image: string, as: Pod = pod) => {
@@ -146,6 +148,18 @@ test('a plugin is asked on its standard input, with its arguments and environmen
       request: { kind: 'CredentialProviderRequest', apiVersion: V1, image: 'a.reg.io/app' },
     },
   ]);
+});
+
+test('a token that nodes may not have: no credentials, and the log tells what to grant', async () => {
+  const lines: string[] = [];
+  const log = createLogger({ level: 'error', destination: { write: (line) => void lines.push(line) } });
+  const token = async () => {
+    throw failure(403, 'audience "reg" not found in pod spec volume');
+  };
+  const providers = start({ tokenAttributes: tokens }, { log, token });
+  expect(await look(providers, 'a.reg.io/app')).toEqual([]);
+  expect(asked).toEqual([]);
+  expect(lines.join('')).toContain('allow nodes the verb request-serviceaccounts-token-audience');
 });
 
 test('images that its patterns do not match are none of its business', async () => {

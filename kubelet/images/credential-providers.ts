@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Pod } from '../../api/pod.ts';
+import { isForbidden } from '../../client/errors.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
@@ -112,7 +113,21 @@ class Provider {
     const annotations = Object.fromEntries(
       keys.flatMap((key) => (account.annotations[key] === undefined ? [] : [[key, account.annotations[key]]])),
     );
-    return { account, token: await this.#deps.token(pod, tokens.audience), annotations };
+    return { account, token: await this.#token(pod, tokens.audience), annotations };
+  }
+
+  async #token(pod: Pod, audience: string): Promise<string> {
+    try {
+      return await this.#deps.token(pod, audience);
+    } catch (err) {
+      if (!isForbidden(err)) throw err;
+      throw new AgentError(`no token for audience ${JSON.stringify(audience)}: ${err.message}`, {
+        code: 'CREDENTIAL_PROVIDER_FAILED',
+        cause: err,
+        retryable: true,
+        hint: `allow nodes the verb request-serviceaccounts-token-audience on ${JSON.stringify(audience)} (docs/configuration.md)`,
+      });
+    }
   }
 
   async #auths(repository: string, identity: Identity | undefined): Promise<Auths> {
