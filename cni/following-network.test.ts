@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { expect, test } from 'vitest';
 import { aborted } from '../core/abort.ts';
 import { FakeClock } from '../core/fake-clock.ts';
@@ -18,6 +19,7 @@ function setUp() {
   const life: string[] = [];
   let hear: (line: string) => void = () => {};
   let readies = 0;
+  let running: AbortSignal;
   const ended = runFollowingNetwork(
     {
       choose: async () => {
@@ -28,6 +30,7 @@ function setUp() {
       make: ({ external }, follow) => ({
         ready: Promise.resolve(),
         run: async (signal) => {
+          running = signal;
           life.push(`${external.v4} on ${external.device}`);
           await follow(() => {}, signal);
           await clock.sleep(10, new AbortController().signal); // what is under way is finished
@@ -44,7 +47,8 @@ function setUp() {
     },
     stop.signal,
   );
-  return { clock, stop, host, life, ended, hear: (line: string) => hear(line), readies: () => readies };
+  const listeners = () => getEventListeners(running, 'abort').length;
+  return { clock, stop, host, life, ended, hear: (line: string) => hear(line), readies: () => readies, listeners };
 }
 
 test('another address of the interface makes the network anew, once the one before has ended', async () => {
@@ -78,6 +82,21 @@ test.each([
   await clock.advance(2_000);
   expect(host.looks).toBe(looks);
   expect(life).toEqual(['192.0.2.1 on eth0']); // nothing changed
+  stop.abort();
+  await clock.advance(10);
+  await ended;
+});
+
+test('renewed addresses, however many, leave no listeners behind', async () => {
+  const { clock, stop, host, ended, hear, listeners } = setUp();
+  await clock.advance(0);
+  const before = listeners();
+  for (let i = 0; i < 5; i++) {
+    hear('2: eth0    inet 192.0.2.1/24 scope global dynamic eth0');
+    await clock.advance(1_000);
+  }
+  expect(host.looks).toBe(6);
+  expect(listeners()).toBe(before);
   stop.abort();
   await clock.advance(10);
   await ended;

@@ -86,8 +86,9 @@ class Changes {
 
   async next(signal: AbortSignal): Promise<ExternalChoice | undefined> {
     const { clock, log, choose } = this.#deps;
+    void aborted(signal).then(() => this.#heard.resolve()); // once: a race with it at each change would leave a listener
     for (;;) {
-      await Promise.race([this.#heard.promise, aborted(signal)]);
+      await this.#heard.promise;
       await clock.sleep(SETTLE_MS, signal);
       if (signal.aborted) return undefined;
       this.#heard = Promise.withResolvers();
