@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
 import { identifyProcess } from '../host/process.ts';
@@ -137,6 +138,28 @@ test('a lock whose holder is gone is taken over, even when its pid is somebody e
     expect(JSON.parse(await readFile(path.join(dir, 'lab.lock'), 'utf8'))).toEqual(self);
   }
   expect(await readdir(dir)).toEqual([]);
+});
+
+test.each(['', '{"pid":'])("a lock file with nothing usable in it (%j) is nobody's", async (text) => {
+  await writeFile(path.join(dir, 'lab.lock'), text);
+  await using _lock = await lockLab(dir, new FakeClock(), AbortSignal.timeout(5_000));
+  expect(await readdir(dir)).toEqual(['lab.lock']);
+});
+
+test('of two that find a lock without its holder, one takes it', async () => {
+  for (let i = 0; i < 40; i++) {
+    await writeFile(path.join(dir, 'lab.lock'), JSON.stringify({ pid: 2 ** 22, startTicks: 1 }));
+    const stop = new AbortController();
+    const held: AsyncDisposable[] = [];
+    const contend = async () => held.push(await lockLab(dir, new FakeClock(), stop.signal));
+    const contenders = [contend(), contend()];
+    await Promise.race(contenders);
+    await setTimeout(5); // the other one takes it within this time, if it takes it at all
+    expect(held).toHaveLength(1);
+    stop.abort(new Error('interrupted'));
+    await Promise.allSettled(contenders);
+    await held[0]![Symbol.asyncDispose]();
+  }
 });
 
 // ---- preflight ----

@@ -1,6 +1,7 @@
 // What a lab consists of, in one file of its directory: `lab up` writes it, every other command reads it. A part is
 // written down before it is made, so that `lab down` finds it even after a crash in between.
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
@@ -113,7 +114,7 @@ const LOCK_POLL_MS = 100;
 /** One command at a time changes a lab. Waits for the one that is at work; a lock whose holder is gone is taken over. */
 export async function lockLab(dir: string, clock: Clock, signal: AbortSignal): Promise<AsyncDisposable> {
   const file = path.join(dir, 'lab.lock');
-  const mine = `${file}.${process.pid}`;
+  const mine = `${file}.${randomUUID()}`;
   // Linked into place complete: a lock can never be seen without the name of its holder in it.
   await writeInto(dir, mine, JSON.stringify(await identifyProcess(process.pid)));
   try {
@@ -125,12 +126,30 @@ export async function lockLab(dir: string, clock: Clock, signal: AbortSignal): P
         if (errnoOf(err) !== 'EEXIST') throw err;
       }
       if (await lockIsHeld(file)) await clock.sleep(LOCK_POLL_MS, signal);
-      else await rm(file, { force: true });
+      else await removeStaleLock(file, `${mine}.stale`);
     }
   } finally {
     await rm(mine, { force: true });
   }
   throw signal.reason;
+}
+
+/**
+ * Somebody else may have taken over since it was looked at: what is moved away is looked at again, and put back when its
+ * holder lives.
+ */
+async function removeStaleLock(file: string, aside: string): Promise<void> {
+  try {
+    await rename(file, aside);
+  } catch (err) {
+    if (errnoOf(err) === 'ENOENT') return; // others were faster
+    throw err;
+  }
+  try {
+    if (await lockIsHeld(aside)) await link(aside, file);
+  } finally {
+    await rm(aside, { force: true });
+  }
 }
 
 /** Makes `dir` for `file`. Another lab may be removing it at the same time, having found it empty. */
@@ -150,7 +169,7 @@ async function lockIsHeld(file: string): Promise<boolean> {
   try {
     return await isRunning(JSON.parse(await readFile(file, 'utf8')) as ProcessIdentity);
   } catch (err) {
-    if (errnoOf(err) === 'ENOENT') return false;
+    if (errnoOf(err) === 'ENOENT' || err instanceof SyntaxError) return false; // one is empty after a crash of the host
     throw err;
   }
 }
