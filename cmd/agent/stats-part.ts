@@ -2,6 +2,7 @@
 
 import type { Pod } from '../../api/pod.ts';
 import { Gauge, type Registry } from '../../core/metrics.ts';
+import { once } from '../../core/once.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { blockDeviceBytes } from '../../host/block-devices.ts';
@@ -173,16 +174,4 @@ async function imageDirs(images: ImageService): Promise<string[]> {
   } catch {
     return []; // the runtime does not answer: the node's own file system is there nevertheless
   }
-}
-
-/** `read`, once: again only after a failure. */
-function once<T>(read: () => Promise<T>): () => Promise<T> {
-  let value: Promise<T> | undefined;
-  return () => {
-    value ??= read().catch((err: unknown) => {
-      value = undefined;
-      throw err;
-    });
-    return value;
-  };
 }

@@ -1,10 +1,8 @@
 // Endpoints that are hardly ever asked for: their code is loaded with the first request.
+import { once } from '../../core/once.ts';
 import type { Handler } from './endpoints.ts';
 
 export function lazyHandler(load: () => Promise<Handler>): Handler {
-  let handler: Promise<Handler> | undefined;
-  return async (call) => {
-    handler ??= load();
-    await (await handler)(call);
-  };
+  const loaded = once(load);
+  return async (call) => await (await loaded())(call);
 }

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rm, rmdir, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
+import { once } from '../../../core/once.ts';
 import { writeFileAtomic } from '../../../host/files.ts';
 import { CsiPaths, uniqueVolumeName, VOLUME_DATA_FILE, type VolumeData } from './csi-paths.ts';
 
@@ -28,17 +29,12 @@ export class CsiRecords {
   readonly #log: Logger;
   readonly #uses = new Map<string, VolumeUse>();
   readonly #staged = new Map<string, StagedVolume>();
-  #loaded: Promise<void> | undefined;
+  /** Reads the disk, once; to be awaited before anything else is asked. @throws what the disk is refused with */
+  readonly load = once(() => this.#load());
 
   constructor(rootDir: string, log: Logger) {
     this.paths = new CsiPaths(rootDir);
     this.#log = log;
-  }
-
-  /** Reads the disk, once; to be awaited before anything else is asked. */
-  load(): Promise<void> {
-    this.#loaded ??= this.#load();
-    return this.#loaded;
   }
 
   /** Of a pod, in any order. */
