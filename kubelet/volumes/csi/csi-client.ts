@@ -1,5 +1,6 @@
 // The calls of CSI's Node service. A connection serves one piece of work and is closed: drivers come and go, and a
 // connection that is kept would have to find out.
+import { goCodeName } from '../../../api/grpc-wire.ts';
 import { isCriError } from '../../../cri/errors.ts';
 import type {
   NodeExpandVolumeRequest,
@@ -106,7 +107,7 @@ export class CsiClient implements Disposable {
     try {
       return await this.#channel.call<T>(METHODS[name]!, request, this.#timeoutMs, signal);
     } catch (err) {
-      status = goCode(isCriError(err) ? err.grpcCode : 'UNKNOWN');
+      status = goCodeName(isCriError(err) ? err.grpcCode : 'UNKNOWN');
       throw err;
     } finally {
       this.#observe?.(`/csi.v1.Node/${name}`, status, (performance.now() - startMs) / 1000);
@@ -116,14 +117,6 @@ export class CsiClient implements Disposable {
   [Symbol.dispose](): void {
     this.#channel.close();
   }
-}
-
-/** `DEADLINE_EXCEEDED` → `DeadlineExceeded` */
-function goCode(code: string): string {
-  return code
-    .split('_')
-    .map((word) => `${word.slice(0, 1)}${word.slice(1).toLowerCase()}`)
-    .join('');
 }
 
 const UNCERTAIN = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'UNAVAILABLE', 'RESOURCE_EXHAUSTED', 'ABORTED']);
