@@ -509,4 +509,26 @@ describe.skipIf(process.getuid?.() !== 0)('CSI volumes', () => {
     await second.volumes.unmountPod('u1', signal);
     await vi.waitFor(async () => expect(await second.attachments.volumesInUse()).toEqual([]), eventually);
   });
+
+  test('a volume of a driver that stages nothing is free when it is unmounted, after a restart too', async () => {
+    const { agent, driver } = await startBoth({ capabilities: [] }); // without a CSIDriver object, drivers are attached
+    const name = uniqueVolumeName(DRIVER, 'handle/1');
+    const status = { volumesInUse: [name], volumesAttached: [{ name, devicePath: '' }] };
+    await api.patch(nodes, { name: NODE }, { type: 'merge', body: { status } }, { subresource: 'status' });
+    const attachment = attachmentName('handle/1', DRIVER, NODE);
+    const source = { persistentVolumeName: 'pv1' };
+    const spec = { attacher: DRIVER, nodeName: NODE, source };
+    await api.create(volumeAttachments, {}, { metadata: { name: attachment }, spec });
+    const attached = { type: 'merge', body: { status: { attached: true } } } as const;
+    await api.patch(volumeAttachments, { name: attachment }, attached, { subresource: 'status' });
+    await vi.waitFor(() => agent.volumes.mount(podOf('u1'), persistent(), signal), eventually);
+    await agent.kill();
+    const second = new Agent();
+    await vi.waitFor(async () => expect(await second.attachments.volumesInUse()).toEqual([name]), eventually);
+    await vi.waitFor(() => expect(driver.said).toHaveLength(2), eventually);
+    const before = second.inUseChanges;
+    await second.volumes.unmountPod('u1', signal);
+    expect(second.inUseChanges).toBe(before + 1);
+    expect(await second.attachments.volumesInUse()).toEqual([]);
+  });
 });

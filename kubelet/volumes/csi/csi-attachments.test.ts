@@ -51,3 +51,22 @@ test('what an earlier agent called in use is so no more when its driver has chan
   attachments.want(volume('one'), 'u');
   expect(await attachments.volumesInUse()).toEqual([]);
 });
+
+test('the end of a pod changes what is in use only when the pod was the last to want some volume', async () => {
+  const { attachments, changes } = attachmentsOf();
+  for (const podUid of ['u', 'v']) attachments.want(volume('one'), podUid);
+  const before = changes();
+  for (const podUid of ['other', 'u']) attachments.forgetPod(podUid);
+  expect(changes()).toBe(before);
+  attachments.forgetPod('v');
+  expect(changes()).toBe(before + 1);
+  expect(await attachments.volumesInUse()).toEqual([]);
+});
+
+test('a volume that is no more in use leaves nothing behind', async () => {
+  const { attachments, changes } = attachmentsOf({ volumesInUse: [volume('one')] });
+  expect(await attachments.volumesInUse()).toEqual([]);
+  const before = changes();
+  attachments.volumeReleased(); // that of a driver without attaching
+  expect(changes()).toBe(before);
+});

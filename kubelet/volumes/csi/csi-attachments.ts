@@ -30,7 +30,7 @@ const RESOURCE_EXHAUSTED = 8;
 export class CsiAttachments implements Disposable {
   readonly #nodeName: string;
   readonly #deps: CsiAttachmentsDeps;
-  /** Names of volumes that need attaching, as far as it is known. */
+  /** Names of volumes that need attaching, as far as it is known, while pods use them or want to. */
   readonly #attachable = new Set<string>();
   /** Pods that use them or want to, by name of the volume. */
   readonly #wanted = new Map<string, Set<string>>();
@@ -59,9 +59,9 @@ export class CsiAttachments implements Disposable {
       for (const name of [...volumesInUse, ...volumesAttached.map((v) => v.name)]) this.#attachable.add(name);
       this.#isLoaded = true;
     }
-    const used = this.#deps.records.volumeNames().filter((name) => this.#attachable.has(name));
-    const names = [...used, ...this.#wanted.keys()].filter((name) => !this.#unattached.has(driverOf(name)));
-    return [...new Set(names)].sort();
+    const used = new Set([...this.#deps.records.volumeNames(), ...this.#wanted.keys()]);
+    for (const name of this.#attachable) if (!used.has(name)) this.#attachable.delete(name);
+    return [...this.#attachable].filter((name) => !this.#unattached.has(driverOf(name))).sort();
   }
 
   /**
@@ -91,14 +91,16 @@ export class CsiAttachments implements Disposable {
   /** The pod wants nothing any more. What is still mounted stays in use. */
   forgetPod(podUid: string): void {
     this.#waiting.delete(podUid);
+    let isReleased = false;
     for (const [name, pods] of this.#wanted) {
-      pods.delete(podUid);
-      if (pods.size === 0) this.#wanted.delete(name);
+      if (!pods.delete(podUid) || pods.size > 0) continue;
+      this.#wanted.delete(name);
+      isReleased = true;
     }
-    this.volumeReleased(); // what the pod used was perhaps taken back before
+    if (isReleased) this.volumeReleased(); // what the pod used was perhaps taken back before
   }
 
-  /** A volume that no pod used any more is not staged any more either: it may be detached. */
+  /** A volume that no pod uses any more is not staged any more either: it may be detached. */
   volumeReleased(): void {
     if (this.#attachable.size > 0) this.#deps.onInUseChanged();
   }

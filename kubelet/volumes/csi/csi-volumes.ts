@@ -302,6 +302,7 @@ export class CsiVolumes implements Disposable {
       // The pod is rid of it: a driver may take long, and the next pod waits for the lock. It never throws; killed before
       // that, it is found when the driver registers.
       if (isLast && staged !== undefined) void this.#unstageIfUnused(staged, this.#signal);
+      else if (isLast) this.#deps.attachments.volumeReleased();
     });
   }
 
