@@ -1,5 +1,6 @@
-// The nodes of a lab: machines in namespaces of their own that boot, join, are switched off and are taken away. Each
-// part is written into the lab's state before it is made.
+// The nodes of a lab: machines in namespaces of their own that boot, join, are switched off and are taken away. A node's
+// name and namespace are written into the lab's state before it is made, its processes once they run: those that a killed
+// command had no time to write down are found in the namespace.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import type { Clock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
@@ -8,7 +9,7 @@ import { isRunning } from '../host/process.ts';
 import type { BuiltImages } from './images.ts';
 import { type LabAddresses, type LabNames, labAddresses, MAX_NODES, nodeAddress, nodeNetns } from './names.ts';
 import { connectNode, disconnectNode } from './network.ts';
-import { bootNode, importImage, startAgent, startContainerd, stopNode } from './node.ts';
+import { bootNode, endProcessesIn, importImage, startAgent, startContainerd, stopNode } from './node.ts';
 import { agentArguments, type NodePaths, nodePaths, renderAgentConfig } from './node-config.ts';
 import { issueNodeCredentials, type LabFiles } from './pki.ts';
 import { findNode, type LabState, type LabStateFile, type NodeState, readLabState, without } from './state.ts';
@@ -48,7 +49,7 @@ export class LabNodes {
     let node = await this.#ensureNodeState(name);
     await mkdir(paths.dir, { recursive: true, mode: 0o755 });
     if (node.init === undefined || !(await isRunning(node.init))) {
-      await disconnectNode(exec, this.#names, node); // what a crash may have left
+      await this.#disconnect(node); // what a crash may have left
       const state = await readLabState(this.#dir);
       await connectNode(exec, this.#names, labAddresses(state.index), node);
       const booted = await bootNode({ node: name, netns: node.netns, paths }, signal);
@@ -96,7 +97,7 @@ export class LabNodes {
   /** Switched off, and no longer on the lab's network. */
   async takeAway(node: NodeState): Promise<void> {
     await this.switchOff(node);
-    await disconnectNode(this.#deps.exec, this.#names, node);
+    await this.#disconnect(node);
   }
 
   async removeDisk(node: NodeState): Promise<void> {
@@ -105,6 +106,11 @@ export class LabNodes {
 
   paths(node: string): NodePaths {
     return nodePaths(this.#dir, node);
+  }
+
+  async #disconnect(node: NodeState): Promise<void> {
+    await endProcessesIn(node.netns, this.#deps);
+    await disconnectNode(this.#deps.exec, this.#names, node);
   }
 
   #cgroup(node: string): string {

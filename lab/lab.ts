@@ -1,6 +1,6 @@
-// A cluster on one machine: one API server, N nodes. Brings it up, takes it down, adds and removes nodes. Each part is
-// written into the lab's state before it is made, and taking down looks at what is really there, so that a lab that
-// was interrupted at any point can be taken down.
+// A cluster on one machine: one API server, N nodes. Brings it up, takes it down, adds and removes nodes. What is made is
+// named in the lab's state, and taking down looks at what is really there, so that a lab that was interrupted can be taken
+// down.
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';

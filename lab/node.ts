@@ -204,3 +204,15 @@ export async function stopNode(
   }
   await removeCgroupTree(cgroupRoot);
 }
+
+/** Ends what no state tells of, because a command was killed when it had just started it. Idempotent. */
+export async function endProcessesIn(netns: string, deps: NodeDeps): Promise<void> {
+  const { stdout } = await deps.exec('ip', ['netns', 'pids', netns]); // none when it is not there
+  const found = await Promise.all(
+    stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((pid) => identifyProcess(Number(pid))),
+  );
+  for (const identity of found) if (identity !== undefined) await stopProcess(identity, 0, deps.clock);
+}

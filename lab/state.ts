@@ -1,5 +1,6 @@
-// What a lab consists of, in one file of its directory: `lab up` writes it, every other command reads it. A part is
-// written down before it is made, so that `lab down` finds it even after a crash in between.
+// What a lab consists of, in one file of its directory: `lab up` writes it, every other command reads it. Names and
+// addresses are written down before anything has them, processes as soon as they run: so `lab down` finds what a command
+// that was killed in between has made.
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
