@@ -26,6 +26,12 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
+/**
+ * A killed process may be in no hurry: it hangs in the kernel on storage that does not answer, or what it has started
+ * (mount's helper for NFS) holds its streams. It is waited for this much longer, ms.
+ */
+const KILLED_WAIT_MS = 1_000;
+
 /** Resolves with whatever exit code came. @throws {AgentError} EXEC_NOT_FOUND, EXEC_TIMEOUT, EXEC_FAILED (not started). */
 export type Exec = (program: string, args: readonly string[], opts?: ExecOptions) => Promise<ExecResult>;
 
@@ -55,9 +61,6 @@ export async function conversation(
   const [program = '', ...args] = child.spawnargs;
   using limit = linkedSignal(opts.signal, opts.timeoutMs ?? 30_000);
   const maxBytes = opts.maxOutputBytes ?? 1 << 20;
-  const kill = () => child.kill('SIGKILL');
-  limit.signal.addEventListener('abort', kill, { once: true });
-  if (limit.signal.aborted) kill();
   const { onStdout } = opts;
   const stdout = onStdout === undefined ? collect(child.stdout, maxBytes) : () => '';
   if (onStdout !== undefined) child.stdout.on('data', onStdout);
@@ -65,12 +68,7 @@ export async function conversation(
   child.stdin.on('error', () => {}); // EPIPE: the program ended without reading; its exit code tells
   child.stdin.end(opts.input ?? '');
   try {
-    const { code, signal } = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>(
-      (resolve, reject) => {
-        child.once('error', reject);
-        child.once('close', (code, signal) => resolve({ code, signal }));
-      },
-    );
+    const { code, signal } = await endOf(child, limit.signal);
     if (limit.signal.aborted) {
       const why = opts.signal?.aborted ? 'was cancelled' : `did not end within ${opts.timeoutMs ?? 30_000} ms`;
       throw new AgentError(`${program} ${args.join(' ')} ${why}`, { code: 'EXEC_TIMEOUT', retryable: true });
@@ -78,9 +76,44 @@ export async function conversation(
     return { code: code ?? -1, signal: signal ?? undefined, stdout: stdout(), stderr: stderr() };
   } catch (cause) {
     throw cause instanceof AgentError ? cause : notStarted(program, cause);
-  } finally {
-    limit.signal.removeEventListener('abort', kill);
   }
+}
+
+interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/**
+ * Waits until the process has ended and its streams are closed; once `killed` aborts it is killed, and waited for no
+ * longer than a moment. @throws when it could not be started
+ */
+async function endOf(child: ChildProcessWithoutNullStreams, killed: AbortSignal): Promise<Ending> {
+  const { promise, resolve, reject } = Promise.withResolvers<Ending>();
+  let giveUp: NodeJS.Timeout | undefined;
+  const kill = () => {
+    child.kill('SIGKILL');
+    giveUp = setTimeout(() => {
+      letGo(child);
+      resolve({ code: null, signal: 'SIGKILL' });
+    }, KILLED_WAIT_MS);
+  };
+  child.once('error', reject);
+  child.once('close', (code, signal) => resolve({ code, signal }));
+  killed.addEventListener('abort', kill, { once: true });
+  if (killed.aborted) kill();
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(giveUp);
+    killed.removeEventListener('abort', kill);
+  }
+}
+
+/** Nothing of it is waited for any more, nor held open. */
+function letGo(child: ChildProcessWithoutNullStreams): void {
+  for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();
+  child.unref();
 }
 
 /** @throws {AgentError} EXEC_STATUS with stderr when the program ends with another code than 0. */

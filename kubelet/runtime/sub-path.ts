@@ -6,6 +6,8 @@ import { chmod, type FileHandle, mkdir, open, readlink, realpath, stat, writeFil
 import path from 'node:path';
 import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import { fileKind } from '../../host/file-kind.ts';
+import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
 import type { SubPathRequest } from './mounts.ts';
 import { podDir } from './pod-paths.ts';
@@ -34,6 +36,8 @@ export async function prepareSubPath(
   const { volume, index, subPath } = request;
   const target = path.join(podDir({ rootDir }, podUid), 'volume-subpaths', volume.name, containerName, String(index));
   try {
+    // What is opened here holds one of our few threads for as long as its storage is silent.
+    if (mayBeSilent(volume)) await fileKind(volume.hostPath);
     await using found = await openBelow(await realpath(volume.hostPath), subPath);
     const info = await found.stat();
     if (!(await sameFile(target, info))) {
@@ -49,6 +53,11 @@ export async function prepareSubPath(
       err,
     );
   }
+}
+
+/** Others are directories that the agent itself has made. */
+function mayBeSilent({ plugin = '' }: MountedVolume): boolean {
+  return /^kubernetes\.io\/(host-path|nfs|local-volume|csi)/.test(plugin);
 }
 
 /**

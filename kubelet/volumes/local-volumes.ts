@@ -241,6 +241,9 @@ export class LocalVolumes implements VolumeManager, Disposable {
     const { claims } = this.#deps;
     if (claims?.serves(volume)) return await claims.setUp(pod, volume, round, signal);
     if (volume.hostPath !== undefined) {
+      // Looked at once: a running pod's storage may have fallen silent, which is none of its other volumes' business.
+      const present = this.#mounted.get(uid)?.get(name);
+      if (present !== undefined) return present;
       return { name, hostPath: await prepareHostPath(volume.hostPath), readOnly: false, selinuxRelabel: false };
     }
     if (volume.emptyDir !== undefined) {

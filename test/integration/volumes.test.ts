@@ -292,6 +292,10 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
       agent.volumes.mountPod(podOf({ volumes: [{ name: 'h', hostPath: { path: p, type } }] }), signal);
     expect((await mountOf(made, 'DirectoryOrCreate')).get('h')?.hostPath).toBe(made);
     expect(await modeOf(made)).toBe('755');
+    await rm(made, { recursive: true });
+    await mountOf(made, 'DirectoryOrCreate'); // the pod runs: its paths are not looked at again
+    expect(await readdir(path.dirname(made))).toEqual([]);
+    await agent.volumes.unmountPod(UID, signal);
     await expect(mountOf(file, 'Directory')).rejects.toThrow(`hostPath type check failed: ${file} is not a directory`);
     await expect(mountOf('/tmp/../etc', '')).rejects.toThrow(/invalid HostPath/);
   });
