@@ -369,6 +369,8 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     const hasNewClaims = claimStatusesDiffer(pods.get(uid), pod);
     pods.set(pod);
     statuses.podChanged(pod);
+    const held = this.#held.get(uid);
+    if (held !== undefined) this.#held.set(uid, { ...held, pod });
     // Not a mere poke: the worker's own copy of the pod lacks what was just written.
     const hasWorker = workers.state(uid) !== undefined;
     if (hasWorker && (hasNewClaims || readinessGatesDiffer(pod))) workers.update({ type: 'sync', pod });
