@@ -212,6 +212,19 @@ describe('streams', () => {
     await expect(count(ours(), -1)).rejects.toMatchObject({ grpcCode: 'ABORTED', message: 'enough' });
   });
 
+  test('as long as one likes leave no listeners behind', async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error) => void warnings.push(warning);
+    process.on('warning', note);
+    cleanup.push(() => process.off('warning', note));
+    events = async function* () {
+      for (let i = 0; i < 30; i++) yield { containerId: 'x'.repeat(256 * 1024) };
+    };
+    await serve();
+    expect(await count(ours(), -1)).toHaveLength(30);
+    expect(warnings).toEqual([]);
+  });
+
   test('wait for callers that do not read', async () => {
     let sent = 0;
     const full = Promise.withResolvers<void>();

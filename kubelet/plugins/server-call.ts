@@ -11,6 +11,7 @@ import {
 } from '../../api/grpc-wire.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import { MAX_TIMER_MS } from '../../core/clock.ts';
+import { drained } from '../../core/drained.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { decodeMessage, encodeMessage } from '../../cri/codec.ts';
 import type { GrpcCode } from '../../cri/errors.ts';
@@ -146,11 +147,7 @@ export class ServerCall {
       stream.respond(HEAD, { waitForTrailers: true });
       stream.once('wantTrailers', () => stream.sendTrailers(statusHeaders(this.#status)));
     }
-    if (stream.write(frame)) return;
-    await new Promise<void>((resolve) => {
-      stream.once('drain', resolve);
-      stream.once('close', resolve);
-    });
+    if (!stream.write(frame)) await drained(stream);
   }
 
   /** The first status counts. */

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { linkedSignal } from '../../core/abort.ts';
+import { drained } from '../../core/drained.ts';
 import type { Exec } from '../../host/exec.ts';
 import type { ExecStream } from '../../host/exec-stream.ts';
 import { openBelow } from '../../host/open-below.ts';
@@ -114,15 +115,4 @@ async function copyServiceFile(dir: string, service: string, sink: Writable): Pr
     return;
   }
   sink.write(`\nlog not found for ${service}\n`);
-}
-
-function drained(sink: Writable): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      sink.off('drain', done).off('close', done);
-      resolve();
-    };
-    sink.on('drain', done).on('close', done);
-    if (sink.destroyed) done();
-  });
 }
