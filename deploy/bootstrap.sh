@@ -78,35 +78,38 @@ missing_machine=()
 for entry in "${machine[@]}"; do
   present "${entry#*:}" || missing_machine+=("${entry%%:*}")
 done
-# kubectl: Debian ships it as kubernetes-client; Ubuntu does not, so there it is only recommended.
-if ! command -v kubectl >/dev/null 2>&1 && command -v apt-cache >/dev/null 2>&1; then
-  want_kubectl=yes
-else
-  want_kubectl=no
-fi
 
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 updated=no
-if [ ${#missing[@]} -gt 0 ] || [ "$want_kubectl" = yes ]; then
-  command -v apt-get >/dev/null 2>&1 || fail "missing: ${missing[*]:-kubectl}; install them with your package manager (only apt is known here)"
-  [ "$(id -u)" = 0 ] || fail "installing ${missing[*]:-kubectl} needs root: run 'sudo npm $purpose'"
-  try_thrice apt-get -qq update || fail "apt-get update failed; check the network and /etc/apt/sources.list"
-  updated=yes
-  if [ "$want_kubectl" = yes ] && apt-cache show kubernetes-client >/dev/null 2>&1; then
-    missing+=(kubernetes-client)
-  fi
-fi
+update() {
+  [ "$updated" = yes ] || try_thrice apt-get -qq update && updated=yes
+}
 install() {
   say "installing system packages: $*"
-  DEBIAN_FRONTEND=noninteractive try_thrice apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+  export DEBIAN_FRONTEND=noninteractive
+  dpkg --configure -a >/dev/null || true # what an interrupted run left: apt-get installs nothing before
+  try_thrice apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
+
 if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null 2>&1 || fail "missing: ${missing[*]}; install them with your package manager (only apt is known here)"
+  can_install || fail "installing ${missing[*]} needs root: run 'sudo npm $purpose'"
+  update || fail "apt-get update failed; check the network and /etc/apt/sources.list"
   install "${missing[@]}" || fail "apt-get could not install: ${missing[*]}"
 fi
-if [ ${#missing_machine[@]} -gt 0 ] && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-  { [ "$updated" = yes ] || try_thrice apt-get -qq update; } && install "${missing_machine[@]}" ||
+if [ ${#missing_machine[@]} -gt 0 ] && can_install; then
+  { update && install "${missing_machine[@]}"; } ||
     say "apt-get could not install: ${missing_machine[*]}; the tests in a virtual machine will be skipped"
 fi
-command -v kubectl >/dev/null 2>&1 || say "kubectl is not installed and this release has no package for it; the cluster works without"
+# Debian ships kubectl as kubernetes-client; Ubuntu does not, so it is only recommended. Package lists are fetched for it
+# where there are none, and not at every start of a release that has no package.
+if ! command -v kubectl >/dev/null 2>&1; then
+  if can_install; then
+    [ -n "$(apt-get indextargets 'Created-By: Packages' 2>/dev/null)" ] || update || true
+    apt-cache show kubernetes-client >/dev/null 2>&1 && { install kubernetes-client || true; }
+  fi
+  command -v kubectl >/dev/null 2>&1 || say "kubectl is not installed, or this release has no package for it; the cluster works without"
+fi
 
 # npm packages: only when the lock file is newer than what is installed.
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
