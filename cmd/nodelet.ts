@@ -4,7 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { printFailure } from './failure.ts';
 import { versionText } from './version.ts';
 
-/** What every sub-command module exports as `command`. */
+/** What every module of a sub-command exports as `addCommand`. */
 export type AddCommand = (program: Command) => void;
 
 const modules: Readonly<Record<string, () => Promise<{ readonly addCommand: AddCommand }>>> = {

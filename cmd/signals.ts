@@ -1,7 +1,7 @@
-// SIGINT and SIGTERM end a command cleanly through one AbortSignal; a second one ends it at once.
+// SIGINT, SIGTERM and SIGHUP end a command cleanly through one AbortSignal; a second one ends it at once.
 import { aborted } from '../core/abort.ts';
 
-/** Aborts at the first SIGINT or SIGTERM. Call once per process. */
+/** Aborts at the first of them. Call once per process. */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   let asked = false;

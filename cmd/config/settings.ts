@@ -90,11 +90,11 @@ function qosReserved(c: KubeletSettings) {
   return memory === undefined ? {} : { qosReservedMemoryPercent: Number.parseInt(memory, 10) };
 }
 
-/** The gate shortens both; what is set by name wins over it. */
 function memoryQosSettings(c: KubeletSettings) {
   return { throttlingFactor: c.memoryThrottlingFactor, reserves: c.memoryReservationPolicy === 'TieredReservation' };
 }
 
+/** The gate shortens both; what is set by name wins over it. */
 function crashLoop(c: KubeletSettings, gates: ReadonlyMap<string, boolean>) {
   const reduced = gates.get('ReduceDefaultCrashLoopBackOffDecay') === true;
   return {
