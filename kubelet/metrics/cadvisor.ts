@@ -34,7 +34,9 @@ async function nodeDisks({ directories }: CadvisorFacts): Promise<NodeDisks> {
   const fileSystems: Map<string, Awaited<ReturnType<typeof fileSystemFigures>>> = new Map();
   for (const dir of await directories()) {
     const device = await mountSourceOf(path.resolve(dir));
-    if (!fileSystems.has(device)) fileSystems.set(device, await fileSystemFigures(dir));
+    if (fileSystems.has(device)) continue;
+    const figures = await fileSystemFigures(dir).catch(() => undefined); // the runtime may see what is not there for us
+    if (figures !== undefined) fileSystems.set(device, figures);
   }
   return { fileSystems, counters: await diskCounters() };
 }
