@@ -17,6 +17,7 @@ import { PullRecords } from '../../kubelet/images/pull-records.ts';
 import type { RegistryCredential } from '../../kubelet/runtime/registry-auth.ts';
 import { nodeReference } from '../../kubelet/runtime/runtime-deps.ts';
 import type { TokenManager } from '../../kubelet/volumes/token-manager.ts';
+import { sandboxImage } from './sandbox-image.ts';
 import type { AgentContext } from './shared.ts';
 
 const CALL_TIMEOUT_MS = 10_000;
@@ -100,13 +101,8 @@ async function preparedRecords(ctx: AgentContext, { rootDir, images }: ImagesPar
 
 /** Runtimes before containerd 1.7 do not say that the image of sandboxes is pinned; they tell its name. */
 async function sandboxImages(runtime: RuntimeService, signal: AbortSignal): Promise<string[]> {
-  const { info } = await runtime.status(true, { signal });
-  try {
-    const { sandboxImage } = JSON.parse(info.config ?? '{}') as { sandboxImage?: unknown };
-    return typeof sandboxImage === 'string' ? [sandboxImage] : [];
-  } catch {
-    return []; // another runtime's own form: it pins what it needs
-  }
+  const name = await sandboxImage(runtime, signal);
+  return name === undefined ? [] : [name];
 }
 
 /** Loaded only on nodes that use plugins: few do. */

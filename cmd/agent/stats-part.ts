@@ -29,7 +29,11 @@ import { podTargets } from '../../kubelet/stats/targets.ts';
 import { type ClaimFigures, VolumeMeter } from '../../kubelet/stats/volume-meter.ts';
 import type { MountedVolume, VolumeManager } from '../../kubelet/volumes/volume-manager.ts';
 import { versionText } from '../version.ts';
+import { sandboxImage } from './sandbox-image.ts';
 import type { AgentContext } from './shared.ts';
+
+/** Dashboards take rows without any image for cgroups of the system. */
+const UNTOLD_PAUSE_IMAGE = 'pause';
 
 export interface StatsPart {
   readonly usage: NodeUsage;
@@ -77,9 +81,10 @@ export function createStatsPart(ctx: AgentContext, deps: StatsPartDeps): StatsPa
     { sampler, usage, storage, volumes, clock, log },
   );
   const slis = new SliMetrics();
+  const pauseImage = once(() => sandboxImage(runtime));
   const cadvisor = {
     machine: once(async () => ({ machine, ...(await readCpuSockets(machine.cores)), version: versionText() })),
-    pauseImage: once(() => pauseImageOf(runtime)),
+    pauseImage: async () => (await pauseImage().catch(() => undefined)) ?? UNTOLD_PAUSE_IMAGE,
     directories: async () => [rootDir, ...(await imageDirs(images))],
   };
   registerPodGauges(registry, deps.kubelet);
@@ -154,17 +159,6 @@ async function figuresOfClaim(
   }
   if (hostPath.includes('/kubernetes.io~csi/')) return await csiFigures(hostPath);
   return hostPath.includes('/kubernetes.io~local-volume/') ? await fileSystemFigures(hostPath) : undefined;
-}
-
-/** The runtime tells its configuration to those who ask for everything. */
-async function pauseImageOf(runtime: RuntimeService): Promise<string> {
-  try {
-    const { info } = await runtime.status(true);
-    const config = JSON.parse(info.config ?? '{}') as { sandboxImage?: unknown };
-    return typeof config.sandboxImage === 'string' ? config.sandboxImage : 'pause';
-  } catch {
-    return 'pause'; // dashboards take rows without any image for cgroups of the system
-  }
 }
 
 async function imageDirs(images: ImageService): Promise<string[]> {
