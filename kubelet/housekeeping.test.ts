@@ -14,6 +14,7 @@ let cgroupError: Error | undefined;
 let dirError: Error | undefined;
 /** What the last relist shows. */
 let relisted: RuntimePod[];
+let listed: Promise<void>;
 let housekeeping: Housekeeping;
 let clock: FakeClock;
 let runtime: FakeRuntimeManager;
@@ -26,6 +27,7 @@ beforeEach(() => {
   cgroupError = undefined;
   dirError = undefined;
   relisted = [];
+  listed = Promise.resolve();
   clock = new FakeClock();
   runtime = new FakeRuntimeManager(clock);
   const step = (what: string) => void steps.push(what);
@@ -43,7 +45,9 @@ beforeEach(() => {
         return relisted;
       },
       current: [],
-      listed: Promise.resolve(),
+      get listed() {
+        return listed;
+      },
     },
     cache: { markStale: () => {}, remove: () => {} },
     runtime,
@@ -181,4 +185,14 @@ test('a full disk takes the containers of every pod that is over; else those of 
   expect(removed()).toEqual(['evicted']); // the deleted one is forgotten by then, and with it all that it left
   stop.abort();
   await running;
+});
+
+test('a pass that waits for a runtime that does not answer ends with the agent', async () => {
+  listed = new Promise(() => {});
+  dirs = ['u1'];
+  const stop = new AbortController();
+  const pass = housekeeping.clean(stop.signal);
+  stop.abort();
+  await pass;
+  expect(steps).toEqual([]);
 });

@@ -1,6 +1,7 @@
 // Finds what nobody asks for any more and has it ended and removed: workers that are done, pods that only the runtime
 // knows, pod directories and statuses left behind. Runs when something vanished and otherwise once a minute, not every
 // two seconds: a quiet node is quiet. After pkg/kubelet/kubelet_pods.go HandlePodCleanups.
+import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
@@ -89,7 +90,8 @@ export class Housekeeping {
   /** One pass. Does nothing before every source has said what its pods are. */
   async clean(signal: AbortSignal): Promise<void> {
     if (!this.#deps.sources.allReady) return;
-    await this.#deps.pleg.listed;
+    await Promise.race([this.#deps.pleg.listed, aborted(signal)]);
+    if (signal.aborted) return;
     this.#endUndesired();
     await this.#endOrphans(signal);
     for (const uid of this.#deps.workers.uids()) await this.#forgetFinished(uid, signal);
