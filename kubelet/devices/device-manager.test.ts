@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -265,6 +265,18 @@ describe('a plugin', () => {
     offer('a');
     expect(await manager.grant(one('p'), 'main')).toMatchObject({ envs: [{ name: 'IDS', value: 'a' }] });
     expect(idsOf('p', 'main')).toEqual(['a']);
+  });
+
+  test('gives nothing to a container before it is on disk that it has it, however often that fails', async () => {
+    await admit(one('p'));
+    offer('a');
+    await settled();
+    rmSync(file());
+    mkdirSync(path.join(file(), 'in-the-way'), { recursive: true });
+    for (let i = 0; i < 2; i++) await expect(manager.grant(one('p'), 'main')).rejects.toThrow(/EISDIR|ENOTEMPTY/);
+    rmSync(file(), { recursive: true });
+    expect(await manager.grant(one('p'), 'main')).toMatchObject({ envs: [{ name: 'IDS', value: 'a' }] });
+    expect(onDisk()?.grants).toMatchObject([{ podUid: 'p', container: 'main', resource: GPU }]);
   });
 
   test('that is slow gives no device twice', async () => {

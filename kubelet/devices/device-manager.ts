@@ -144,11 +144,10 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     const requests = this.#requests(container);
     if (requests.length === 0) return undefined;
     await this.#lock.run('allocation', async () => {
-      let isChanged = false;
       for (const [resource, count] of requests) {
-        if (await this.#allocateOne(pod, container.name, resource, count, hint.nodes)) isChanged = true;
+        await this.#allocateOne(pod, container.name, resource, count, hint.nodes);
       }
-      if (isChanged) await this.#checkpoint.save();
+      await this.#checkpoint.flush();
     });
     return undefined;
   }
@@ -235,14 +234,14 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     return deviceHints({ devices, available, reusable, count, numaNodes });
   }
 
-  /** True when the container was given something that it had not before. */
+  /** What the container was given is marked for the next write of the checkpoint. */
   async #allocateOne(
     pod: Pod,
     container: string,
     resource: string,
     count: number,
     nodes: NumaMask | undefined,
-  ): Promise<boolean> {
+  ): Promise<void> {
     const podUid = pod.metadata?.uid ?? '';
     const given = this.#pods.ids(podUid, container, resource);
     if (given !== undefined && given.size !== count) {
@@ -252,14 +251,14 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
       );
     }
     // It has what it needs, whether its plugin has come to this agent yet or not.
-    if (this.#deps.isRunning(podUid, container)) return false;
+    if (this.#deps.isRunning(podUid, container)) return;
     await this.inventory.untilBack(resource);
     this.#refuseUnhealthy(resource, given ?? NO_DEVICES);
-    if (given !== undefined) return false;
+    if (given !== undefined) return;
     const ids = await this.#choose(pod, container, resource, count, nodes);
     const response = await this.#ask(resource, ids);
     this.#pods.set({ podUid, container, resource, grant: { devices: this.#byNode(resource, ids), response } });
-    return true;
+    this.#checkpoint.markChanged();
   }
 
   #refuseUnhealthy(resource: string, given: ReadonlySet<string>): void {
@@ -338,6 +337,7 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     if (requests.some(([resource]) => this.#pods.ids(uid, container.name, resource) === undefined)) {
       await this.allocate(pod, container, { nodes: undefined, preferred: false });
     }
+    await this.#checkpoint.flush(); // it may have failed the last time
     return containerGrant(this.#pods.ofContainer(uid, container.name));
   }
 
