@@ -43,7 +43,8 @@ function typeEnd(signature: string, start: number, depth: number): number {
   if (code === 'a') return typeEnd(signature, start + 1, depth + 1);
   if (code !== '(' && code !== '{') return start + 1;
   const close = code === '(' ? ')' : '}';
-  let at = start + 1;
+  // Neither may be empty: values without bytes could be as many as one likes.
+  let at = typeEnd(signature, start + 1, depth + 1);
   while (signature[at] !== close) at = typeEnd(signature, at, depth + 1);
   return at + 1;
 }

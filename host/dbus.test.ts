@@ -31,6 +31,7 @@ describe('values on the bus', () => {
     ['as', 'ffffff7f'],
     ['v', '0273730000'],
     ['a(s', ''],
+    ['a()', '0800000000000000'],
     [`${'a'.repeat(40)}y`, '00000000'],
   ])('%s with %s is refused', (signature, hex) => {
     expect(() => unmarshal(signature, Buffer.from(hex, 'hex'))).toThrow('cannot read');
