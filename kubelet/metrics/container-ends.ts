@@ -8,8 +8,11 @@ export interface ContainerEnd {
   readonly reason: string;
 }
 
+/** Of a pod, whose containers may start again for ever; no status shows so many. */
+const MAX_KNOWN = 1000;
+
 export class ContainerEnds {
-  /** By pod uid: ids of containers whose end is known. */
+  /** By pod uid: ids of containers whose end is known, those that a status showed last at the end. */
   readonly #known = new Map<string, Set<string>>();
   /** Pods that ran before this process did: what their first status shows has been counted by another one. */
   readonly #adopted = new Set<string>();
@@ -32,6 +35,10 @@ export class ContainerEnds {
       ...newEnds(known, 'container', status.containerStatuses),
       ...newEnds(known, 'ephemeral_container', status.ephemeralContainerStatuses),
     ];
+    for (const id of known) {
+      if (known.size <= MAX_KNOWN) break;
+      known.delete(id);
+    }
     return this.#adopted.delete(uid) ? [] : ends;
   }
 
@@ -45,8 +52,10 @@ function newEnds(known: Set<string>, kind: ContainerKind, statuses: readonly Con
   return statuses.flatMap(({ state, lastState }) =>
     [lastState?.terminated, state?.terminated].flatMap((end) => {
       const id = end?.containerID ?? '';
-      if (end === undefined || id === '' || known.has(id)) return [];
+      if (end === undefined || id === '') return [];
+      const isKnown = known.delete(id);
       known.add(id);
+      if (isKnown) return [];
       return { kind, exitCode: end.exitCode, reason: end.reason ?? '' };
     }),
   );
