@@ -1,6 +1,7 @@
 // Metrics of the process as such, with the names that every Prometheus client gives them, and what it was built from.
 import { readdirSync, readFileSync } from 'node:fs';
 import { Counter, Gauge, type Registry } from '../../core/metrics.ts';
+import { pageBytes } from '../../host/page-size.ts';
 import { parseMaxOpenFiles } from '../../host/process-facts.ts';
 import { GATES } from '../config/feature-gates.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -32,9 +33,9 @@ export function processMetrics(registry: Registry): void {
   });
 }
 
-/** First field of /proc/self/statm, in pages of 4 KiB on the CPUs that Node.js is shipped for here. */
+/** First field of /proc/self/statm, in pages. */
 function virtualBytes(): number {
-  return Number.parseInt(readFileSync('/proc/self/statm', 'utf8'), 10) * 4096;
+  return Number.parseInt(readFileSync('/proc/self/statm', 'utf8'), 10) * pageBytes();
 }
 
 /** `gates` as they are in effect, by name. */
