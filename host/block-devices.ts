@@ -14,7 +14,7 @@ export function deviceName(major: number, minor: number): string {
   if (name === undefined) {
     if (names.size >= MAX_NAMES) names.clear();
     name = readName(id);
-    names.set(id, name);
+    if (name !== '') names.set(id, name); // it may come to be there
   }
   return name;
 }
