@@ -26,7 +26,7 @@ export interface IdentityDeps {
   readonly log: Logger;
 }
 
-/** Between two tries of the credentials that bootstrapping uses, ms. */
+/** Deadline of each call of the clients that ask for certificates, ms. */
 const CALL_TIMEOUT_MS = 60_000;
 const HEALTHZ_TIMEOUT_MS = 1000;
 
