@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
@@ -19,6 +29,15 @@ afterEach(() => rmSync(dir, { recursive: true }));
 const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds)).toISOString().replace('Z', '000000Z');
 const line = (seconds: number, text: string, tag = 'F', stream = 'stdout') =>
   `${at(seconds)} ${stream} ${tag} ${text}\n`;
+
+/** None for a descriptor that is closed by now. */
+function linkOf(file: string): string[] {
+  try {
+    return [readlinkSync(file)];
+  } catch {
+    return [];
+  }
+}
 
 async function read(opts: ContainerLogOptions = {}): Promise<string> {
   const chunks: Buffer[] = [];
@@ -224,6 +243,22 @@ describe('following', () => {
       await log.done;
       expect(log.text()).toBe('a\nb\nunfinished\nc\n');
     }
+  });
+
+  test('a reader that goes while the log is rotated leaves no file open: Node.js would end the process', async () => {
+    const openNow = () => readdirSync('/proc/self/fd').flatMap((fd) => linkOf(`/proc/self/fd/${fd}`));
+    writeFileSync(file, line(1, 'a') + line(2, 'unfinished').trimEnd());
+    const begun = Promise.withResolvers<void>();
+    const sink = async (chunk: Uint8Array) => {
+      begun.resolve();
+      if (Buffer.from(chunk).includes('unfinished')) throw new Error('the reader has gone');
+    };
+    const done = streamContainerLog(file, { follow: true }, sink, { signal: AbortSignal.timeout(60_000) });
+    await begun.promise;
+    renameSync(file, `${file}.1`);
+    writeFileSync(file, line(3, 'b')); // what is unfinished in the old file is written now
+    await expect(done).rejects.toThrow('the reader has gone');
+    expect(openNow().filter((name) => name.startsWith(file))).toEqual([]);
   });
 
   test('a link to the log is followed where the log is rotated', async () => {

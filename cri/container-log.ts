@@ -63,11 +63,11 @@ async function followLog(
       if (await log?.readTo(writer, signal)) continue;
       const next = await successor(file, log);
       if (next !== undefined) {
+        await using old = log;
+        log = next; // closed in the end, also when who reads has gone meanwhile
         // Between our last read and the rotation the old file may have got more; from now on it gets nothing.
-        await log?.readTo(writer, signal);
-        await log?.finish(writer);
-        await log?.[Symbol.asyncDispose]();
-        log = next;
+        await old?.readTo(writer, signal);
+        await old?.finish(writer);
       } else if (last) {
         break;
       } else {

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { errnoOf } from '../../core/errors.ts';
+import { statOrClose } from '../../host/opened.ts';
 
 const COMPRESSED = '.gz';
 const TEMPORARY = '.tmp';
@@ -101,7 +102,7 @@ async function openPlain(file: string): Promise<FileHandle | undefined> {
     if (['ELOOP', 'ENXIO', 'ENOENT'].includes(errnoOf(err) ?? '')) return undefined;
     throw err;
   }
-  if ((await handle.stat()).isFile()) return handle;
+  if ((await statOrClose(handle)).isFile()) return handle;
   await handle.close();
   return undefined;
 }

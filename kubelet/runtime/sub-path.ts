@@ -7,6 +7,7 @@ import path from 'node:path';
 import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { fileKind } from '../../host/file-kind.ts';
+import { statOrClose } from '../../host/opened.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { ContainerConfigError } from './config-error.ts';
 import type { SubPathRequest } from './mounts.ts';
@@ -66,7 +67,7 @@ function mayBeSilent({ plugin = '' }: MountedVolume): boolean {
  */
 export async function openBelow(root: string, subPath: string, { create = true } = {}): Promise<FileHandle> {
   let current = await open(root, O_PATH | constants.O_DIRECTORY);
-  const { mode } = await current.stat();
+  const { mode } = await statOrClose(current);
   const trail: string[] = []; // names of the directories walked, relative to the root
   const rest = subPath.split('/').filter((p) => p !== '' && p !== '.');
   let links = 0;
@@ -79,7 +80,7 @@ export async function openBelow(root: string, subPath: string, { create = true }
         continue;
       }
       const next = create ? await openOrMake(current, name, mode & 0o7777) : await openAt(current, name);
-      if (!(await next.stat()).isSymbolicLink()) {
+      if (!(await statOrClose(next)).isSymbolicLink()) {
         trail.push(name);
         current = await replace(current, next);
         continue;
