@@ -1,4 +1,5 @@
 // What the rules of one IP family depend on besides Services, endpoints and the node's topology.
+import { isDeepStrictEqual } from 'node:util';
 import type { IpVersion } from '../api/cidr.ts';
 
 /** How packets of pods on this node are told from others (KubeProxyConfiguration detectLocalMode). */
@@ -30,6 +31,10 @@ export interface RuleOptions {
 
 /** Addresses of the node, which come and go while the proxy runs. */
 export type NodeAddresses = Pick<RuleOptions, 'nodePortIps' | 'nodeIps'>;
+
+export function areSameAddresses(a: NodeAddresses, b: NodeAddresses): boolean {
+  return isDeepStrictEqual([a.nodePortIps, a.nodeIps], [b.nodePortIps, b.nodeIps]);
+}
 
 /** `0x004000` for bit 14. */
 export function markText(bit: number): string {

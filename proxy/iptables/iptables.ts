@@ -1,12 +1,11 @@
 // The iptables mode for one IP family: keeps what it believes to be in the kernel, and brings the kernel from one to the
 // next state with one process per sync (a full one also reads what is there).
-import { isDeepStrictEqual } from 'node:util';
 import { AgentError, errorMessage } from '../../core/errors.ts';
 import { Turns } from '../../core/turns.ts';
 import type { Exec } from '../../host/exec.ts';
 import { applyRestore, areRulesInPlace, type IptablesFamily, saveRules } from '../../host/iptables-restore.ts';
 import { OneAtATime } from '../one-at-a-time.ts';
-import type { NodeAddresses, RuleOptions } from '../options.ts';
+import { areSameAddresses, type NodeAddresses, type RuleOptions } from '../options.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
 import { renderDelta, type ServiceChange, splitTopChain } from './delta.ts';
 import {
@@ -81,8 +80,7 @@ export class IptablesBackend implements RuleBackend {
   }
 
   hasNewAddresses(): boolean {
-    const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
-    return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
+    return !areSameAddresses(this.#deps.addresses?.() ?? this.#opts, this.#opts);
   }
 
   async writeAll(services: Services, { endpointCount }: ClusterFacts, signal: AbortSignal): Promise<void> {

@@ -5,7 +5,8 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
 import { FamilyProxier } from '../family-proxier.ts';
-import { NftablesBackend, type NodeAddresses } from './nftables.ts';
+import type { NodeAddresses } from '../options.ts';
+import { NftablesBackend } from './nftables.ts';
 import type { NftOptions } from './table.ts';
 
 const signal = new AbortController().signal;

@@ -1,7 +1,6 @@
 // The nftables mode for one IP family: a table of its own, changed by one transaction per sync whose size follows the
 // change. What the kernel holds is kept in mind here; a full sync reads it anew and writes what differs, be the table
 // there or not, whoever had a hand in it.
-import { isDeepStrictEqual } from 'node:util';
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
@@ -11,6 +10,7 @@ import { applyNft, checkNft } from '../../host/nft.ts';
 import { canonicalCidr } from '../address.ts';
 import { fingerprint } from '../fingerprint.ts';
 import { OneAtATime } from '../one-at-a-time.ts';
+import { areSameAddresses, type NodeAddresses } from '../options.ts';
 import type { ClusterFacts, RuleBackend, ServicePlan, Services } from '../rule-backend.ts';
 import { Elements } from './elements.ts';
 import { type KeptService, NOTHING_KEPT, packService, unpackService } from './kept-service.ts';
@@ -35,12 +35,6 @@ const REFUSALS_BEFORE_REBUILD = 2;
 
 /** With 5,000 Services, all have been looked at after ten looks; that many more cost 2 ms. */
 const ELEMENTS_PER_LOOK = 1_000;
-
-/** Addresses of the node, which may come and go. */
-export interface NodeAddresses {
-  readonly nodePortIps: readonly string[] | undefined;
-  readonly nodeIps: readonly string[];
-}
 
 export interface NftablesDeps {
   readonly exec: Exec;
@@ -108,8 +102,7 @@ export class NftablesBackend implements RuleBackend {
   }
 
   hasNewAddresses(): boolean {
-    const { nodePortIps, nodeIps } = this.#deps.addresses?.() ?? this.#opts;
-    return !isDeepStrictEqual([nodePortIps, nodeIps], [this.#opts.nodePortIps, this.#opts.nodeIps]);
+    return !areSameAddresses(this.#deps.addresses?.() ?? this.#opts, this.#opts);
   }
 
   async writeAll(services: Services, _facts: ClusterFacts, signal: AbortSignal): Promise<void> {
