@@ -11,8 +11,8 @@ import {
   findOwnNode,
   formatNetworkStatus,
   networkStatus,
-  type OwnSubnets,
   readSubnetEnv,
+  type SubnetEnv,
 } from '../cni/status/network-status.ts';
 import { probe } from '../cni/status/probe.ts';
 import { systemClock } from '../core/clock.ts';
@@ -48,7 +48,7 @@ export async function runNetworkStatus(flags: NetworkStatusFlags): Promise<numbe
   return status.healthy ? 0 : 1;
 }
 
-async function readOwnSubnets(file: string): Promise<OwnSubnets> {
+async function readOwnSubnets(file: string): Promise<SubnetEnv> {
   try {
     return readSubnetEnv(await readFile(file, 'utf8'));
   } catch (err) {

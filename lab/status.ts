@@ -2,6 +2,7 @@
 import type { Node } from '../api/kinds.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
+import { formatTable } from '../core/text-table.ts';
 import { isRunning } from '../host/process.ts';
 import { labAddresses } from './names.ts';
 import { nodePaths } from './node-config.ts';
@@ -72,15 +73,7 @@ export function formatLabStatus(status: LabStatus): string {
       n.netns,
     ]),
   ];
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  const table = rows.map((r) =>
-    r
-      .map((cell, i) => cell.padEnd(widths[i]! + 2))
-      .join('')
-      .trimEnd(),
-  );
   const health = status.apiserver.healthy ? 'healthy' : 'not answering';
-  return [`API server ${status.apiserver.url} (${health})`, ...table, `export KUBECONFIG=${status.kubeconfig}`].join(
-    '\n',
-  );
+  const server = `API server ${status.apiserver.url} (${health})`;
+  return [server, formatTable(rows), `export KUBECONFIG=${status.kubeconfig}`].join('\n');
 }

@@ -2,6 +2,7 @@
 // held against what the nodes publish. Pure.
 import { cidrCovers, formatCidr, parseCidr } from '../../api/cidr.ts';
 import type { Node } from '../../api/kinds.ts';
+import { formatTable } from '../../core/text-table.ts';
 import { annotation } from '../subnet-manager.ts';
 import { isInside, type KernelNetwork, type OverlayDevice, type PeerRoute } from './kernel-network.ts';
 
@@ -47,13 +48,13 @@ export interface ExpectedPeer extends Omit<PeerStatus, 'probe'> {
   readonly target: string | null;
 }
 
-export interface OwnSubnets {
+export interface SubnetEnv {
   readonly networks: readonly string[];
   readonly subnets: readonly string[];
 }
 
 /** FLANNEL_NETWORK and FLANNEL_SUBNET of a subnet.env, of both families; a subnet stands there as its first address. */
-export function readSubnetEnv(text: string): OwnSubnets {
+export function readSubnetEnv(text: string): SubnetEnv {
   const values = (name: string) =>
     [...text.matchAll(new RegExp(`^FLANNEL_(?:IPV6_)?${name}=(\\S+)$`, 'gm'))].flatMap(([, value]) => {
       try {
@@ -92,7 +93,7 @@ export function expectedPeers(
   kernel: KernelNetwork,
   nodes: readonly Node[] | undefined,
   own: Node | undefined,
-  { networks }: OwnSubnets,
+  { networks }: SubnetEnv,
 ): ExpectedPeer[] {
   if (nodes === undefined) {
     const routes = kernel.peers.filter((r) => (r.isOverlay || networks.length > 0) && isInside(r.subnet, networks));
@@ -124,7 +125,7 @@ function peerOf(
   publisher: Node | undefined,
 ): ExpectedPeer {
   const published = publisher?.metadata?.annotations ?? {};
-  const address = (subnet.includes(':') ? published[PUBLIC_IPV6] : published[annotation.publicIp]) ?? null;
+  const address = (subnet.includes(':') ? published[annotation.publicIpv6] : published[annotation.publicIp]) ?? null;
   const problems: string[] = [];
   if (publisher !== undefined && published[annotation.managed] !== 'true') problems.push('publishes no lease');
   if (route === undefined) problems.push('no route to its subnet');
@@ -138,9 +139,6 @@ function peerOf(
     target: route?.gateway ?? null,
   };
 }
-
-const PUBLIC_IPV6 = 'flannel.alpha.coreos.com/public-ipv6';
-const BACKEND_V6_DATA = 'flannel.alpha.coreos.com/backend-v6-data';
 
 function overlayProblems(
   { gateway, mac, outer }: PeerRoute,
@@ -158,7 +156,7 @@ function overlayProblems(
 function macOf(published: Readonly<Record<string, string>>, subnet: string): string | undefined {
   try {
     const data: unknown = JSON.parse(
-      published[subnet.includes(':') ? BACKEND_V6_DATA : annotation.backendData] ?? 'null',
+      published[subnet.includes(':') ? annotation.backendV6Data : annotation.backendData] ?? 'null',
     );
     const mac = (data as { VtepMAC?: unknown } | null)?.VtepMAC;
     return typeof mac === 'string' ? mac : undefined;
@@ -169,7 +167,7 @@ function macOf(published: Readonly<Record<string, string>>, subnet: string): str
 
 export function networkStatus(
   kernel: KernelNetwork,
-  own: { readonly node: Node | undefined; readonly subnets: OwnSubnets },
+  own: { readonly node: Node | undefined; readonly subnets: SubnetEnv },
   peers: readonly PeerStatus[],
   warnings: readonly string[],
 ): NetworkStatus {
@@ -210,17 +208,10 @@ export function formatNetworkStatus(status: NetworkStatus): string {
   ];
   if (peers.length === 0) return [...lines, 'No other node.'].join('\n');
   const rows = [['NODE', 'SUBNET', 'ADDRESS', 'WAY', 'ANSWERS'], ...peers.map(peerRow)];
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  const table = rows.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i]! + 2))
-      .join('')
-      .trimEnd(),
-  );
   const bad = peers.filter((p) => !isHealthy(p)).length;
   const verdict =
     bad === 0 ? `All ${peers.length} answer.` : `${bad} of ${peers.length} cannot be reached as they should.`;
-  return [...lines, ...table, '', verdict].join('\n');
+  return [...lines, formatTable(rows), '', verdict].join('\n');
 }
 
 function deviceText({ name, vni, port, mtu, mac, isUp, over, local }: OverlayDevice): string {

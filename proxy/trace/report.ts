@@ -1,5 +1,5 @@
 // What `nodelet proxy trace` says, as data (its JSON form, which programs rely on) and as text for a terminal. Pure.
-
+import { formatTable } from '../../core/text-table.ts';
 import type { FrontendKind } from './frontends.ts';
 import type { Protocol } from './ruleset.ts';
 import type { Hop, Trace, Way } from './way.ts';
@@ -202,19 +202,6 @@ function summaryOf(ways: readonly ReportedWay[]): string {
 function listText(all: readonly string[]): string {
   if (all.length <= SHOWN_BRANCHES) return all.join(', ');
   return `${all.slice(0, SHOWN_BRANCHES).join(', ')} and ${all.length - SHOWN_BRANCHES} more`;
-}
-
-/** Columns as wide as they need to be; the last one runs on. */
-function formatTable(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]! + 2)))
-        .join('')
-        .trimEnd(),
-    )
-    .join('\n');
 }
 
 function placeText({ place, ip }: TracedConnection['from']): string {
