@@ -1,20 +1,9 @@
 // Publishes a set of files so that a reader sees all of the old or all of the new: a time-stamped directory behind the
 // symlink `..data`. The layout is visible to pods and fixed by pkg/volume/util/atomic_writer.go.
 import { randomInt } from 'node:crypto';
-import {
-  chmod,
-  lchown,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  symlink,
-  unlink,
-  writeFile,
-} from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf } from '../../core/errors.ts';
+import { diskFiles, type FileCalls } from '../../host/file-calls.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 
 export interface ProjectedFile {
@@ -56,39 +45,44 @@ export function cleanPayloadPath(name: string): string {
   return elements.join('/');
 }
 
+export interface AtomicWriterOptions {
+  readonly beforePublish?: ((dataDir: string) => Promise<void>) | undefined;
+  readonly files?: FileCalls;
+}
+
 /**
  * Makes `targetDir` (which exists) show exactly `payload`. Returns false when it already did: nothing is touched then.
  * What an earlier call left half done, because it was killed, is finished or removed. One call per directory at a time.
- * `beforePublish` gets the new data directory, for ownership.
+ * `beforePublish` gets the new data directory, for ownership; `files` says how the calls are made.
  * @throws {AgentError} VOLUME_PATH_INVALID before anything is written.
  */
 export async function writeAtomically(
   targetDir: string,
   payload: Payload,
   nowMs: number,
-  beforePublish?: (dataDir: string) => Promise<void>,
+  { beforePublish, files = diskFiles }: AtomicWriterOptions = {},
 ): Promise<boolean> {
-  const files = new Map([...payload].map(([name, file]) => [cleanPayloadPath(name), file]));
-  const current = await currentDataDir(targetDir);
-  await removeLeftovers(targetDir, current);
-  const same = current !== undefined && (await hasSameContent(path.join(targetDir, current), files));
+  const wanted = new Map([...payload].map(([name, file]) => [cleanPayloadPath(name), file]));
+  const current = await currentDataDir(files, targetDir);
+  await removeLeftovers(files, targetDir, current);
+  const same = current !== undefined && (await hasSameContent(files, path.join(targetDir, current), wanted));
   if (!same) {
     const stamped = stampedName(nowMs);
     const dataDir = path.join(targetDir, stamped);
-    await writeFiles(dataDir, files);
+    await writeFiles(files, dataDir, wanted);
     await beforePublish?.(dataDir);
-    await symlink(stamped, path.join(targetDir, NEW_DATA));
-    await rename(path.join(targetDir, NEW_DATA), path.join(targetDir, DATA));
+    await files.symlink(stamped, path.join(targetDir, NEW_DATA));
+    await files.rename(path.join(targetDir, NEW_DATA), path.join(targetDir, DATA));
   }
-  await syncUserLinks(targetDir, files);
+  await syncUserLinks(files, targetDir, wanted);
   if (!same && current !== undefined) await removeTree(path.join(targetDir, current));
   return !same;
 }
 
 /** Name of the published data directory. Only names of our own form are followed: the link could be anybody's. */
-async function currentDataDir(targetDir: string): Promise<string | undefined> {
+async function currentDataDir(files: FileCalls, targetDir: string): Promise<string | undefined> {
   try {
-    const name = await readlink(path.join(targetDir, DATA));
+    const name = await files.readlink(path.join(targetDir, DATA));
     return STAMPED.test(name) ? name : undefined;
   } catch (err) {
     if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'EINVAL') return undefined;
@@ -96,27 +90,27 @@ async function currentDataDir(targetDir: string): Promise<string | undefined> {
   }
 }
 
-async function removeLeftovers(targetDir: string, current: string | undefined): Promise<void> {
-  for (const name of await readdir(targetDir)) {
+async function removeLeftovers(files: FileCalls, targetDir: string, current: string | undefined): Promise<void> {
+  for (const name of await files.readdir(targetDir)) {
     const stale = name === NEW_DATA || (STAMPED.test(name) && name !== current);
     if (stale) await removeTree(path.join(targetDir, name));
   }
 }
 
-async function hasSameContent(dataDir: string, files: Payload): Promise<boolean> {
-  const present = await listFiles(dataDir);
-  if (present === undefined || present.length !== files.size) return false;
+async function hasSameContent(files: FileCalls, dataDir: string, payload: Payload): Promise<boolean> {
+  const present = await listFiles(files, dataDir);
+  if (present === undefined || present.length !== payload.size) return false;
   for (const name of present) {
-    const wanted = files.get(name);
-    if (wanted === undefined || !(await readFile(path.join(dataDir, name))).equals(wanted.data)) return false;
+    const wanted = payload.get(name);
+    if (wanted === undefined || !(await files.readFile(path.join(dataDir, name))).equals(wanted.data)) return false;
   }
   return true;
 }
 
 /** Regular files below `dir`, as relative paths; undefined when it is not there. */
-async function listFiles(dir: string): Promise<string[] | undefined> {
+async function listFiles(files: FileCalls, dir: string): Promise<string[] | undefined> {
   try {
-    const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+    const entries = await files.readdir(dir, { recursive: true, withFileTypes: true });
     return entries.filter((e) => !e.isDirectory()).map((e) => path.relative(dir, path.join(e.parentPath, e.name)));
   } catch (err) {
     if (errnoOf(err) === 'ENOENT') return undefined;
@@ -124,33 +118,33 @@ async function listFiles(dir: string): Promise<string[] | undefined> {
   }
 }
 
-async function writeFiles(dataDir: string, files: Payload): Promise<void> {
-  await mkdir(dataDir);
-  await chmod(dataDir, 0o755);
-  for (const [name, file] of files) {
+async function writeFiles(files: FileCalls, dataDir: string, payload: Payload): Promise<void> {
+  await files.mkdir(dataDir);
+  await files.chmod(dataDir, 0o755);
+  for (const [name, file] of payload) {
     const target = path.join(dataDir, name);
-    if (name.includes('/')) await mkdir(path.dirname(target), { recursive: true });
-    await writeFile(target, file.data, { mode: 0o600, flag: 'wx' });
-    await chmod(target, file.mode); // exactly, whatever the umask
-    if (file.uid !== undefined) await lchown(target, file.uid, -1);
+    if (name.includes('/')) await files.mkdir(path.dirname(target), { recursive: true });
+    await files.writeFile(target, file.data, { mode: 0o600, flag: 'wx' });
+    await files.chmod(target, file.mode); // exactly, whatever the umask
+    if (file.uid !== undefined) await files.lchown(target, file.uid, -1);
   }
 }
 
 /** Top-level names point through `..data`, so that one rename moves them all. */
-async function syncUserLinks(targetDir: string, files: Payload): Promise<void> {
-  const wanted = new Set([...files.keys()].map((name) => name.split('/')[0]!));
+async function syncUserLinks(files: FileCalls, targetDir: string, payload: Payload): Promise<void> {
+  const wanted = new Set([...payload.keys()].map((name) => name.split('/')[0]!));
   for (const name of wanted) {
     const link = path.join(targetDir, name);
     try {
-      await symlink(path.join(DATA, name), link);
+      await files.symlink(path.join(DATA, name), link);
     } catch (err) {
       if (errnoOf(err) !== 'EEXIST') throw err;
     }
   }
-  for (const entry of await readdir(targetDir, { withFileTypes: true })) {
+  for (const entry of await files.readdir(targetDir, { withFileTypes: true })) {
     // Directories here are mount points of volumes nested below this one, not ours to remove.
     if (entry.name.startsWith('..') || wanted.has(entry.name) || !entry.isSymbolicLink()) continue;
-    await unlink(path.join(targetDir, entry.name));
+    await files.unlink(path.join(targetDir, entry.name));
   }
 }
 

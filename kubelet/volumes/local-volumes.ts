@@ -1,6 +1,6 @@
 // The volumes that need nothing but this node and its API server: emptyDir, hostPath, configMap, secret, downwardAPI and
 // projected. All state is the directory tree and the mount table, so that a killed agent finds its way back.
-import { chmod, lstat, mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Pod, Volume } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
@@ -8,6 +8,7 @@ import type { Clock } from '../../core/clock.ts';
 import { DueQueue } from '../../core/due-queue.ts';
 import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import { diskFiles, type FileCalls, memoryFiles } from '../../host/file-calls.ts';
 import { type Mounter, type MountPoint, mountsUnder } from '../../host/mounts.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
@@ -46,6 +47,9 @@ export interface LocalVolumesDeps {
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** Files in memory that are written without a break: more of them would hold up everything else. */
+const MAX_FILES_AT_ONCE = 64;
 
 /** Upstream's names of operations, for metrics. */
 const OPERATIONS = {
@@ -269,12 +273,13 @@ export class LocalVolumes implements VolumeManager, Disposable {
     const dir = isVolatile
       ? this.#paths.volatileVolumeDir(uid, plugin, volume.name)
       : this.#paths.volumeDir(uid, plugin, volume.name);
-    await mkdir(dir, { recursive: true, mode: 0o750 });
-    await widenMode(dir, isVolatile ? 0o1777 : 0o777); // as the emptyDir that upstream wraps around the content
+    const files = isVolatile && payload.size <= MAX_FILES_AT_ONCE ? memoryFiles : diskFiles;
+    await files.mkdir(dir, { recursive: true, mode: 0o750 });
+    await widenMode(files, dir, isVolatile ? 0o1777 : 0o777); // as the emptyDir that upstream wraps around the content
     await makeNestedMountPoints(pod, volume.name, dir);
     const fsGroup = pod.spec?.securityContext?.fsGroup;
-    const own = fsGroup === undefined ? undefined : (d: string) => applyFsGroup(d, fsGroup, true, this.#log);
-    await writeAtomically(dir, payload, this.#deps.clock.now(), own);
+    const beforePublish = fsGroup === undefined ? undefined : (d: string) => applyFsGroup(d, fsGroup, true, this.#log);
+    await writeAtomically(dir, payload, this.#deps.clock.now(), { beforePublish, files });
     if (fsGroup !== undefined) await giveToGroup(dir, fsGroup, true, this.#log);
     return { name: volume.name, hostPath: dir, readOnly: true, selinuxRelabel: true };
   }
@@ -360,8 +365,8 @@ function payloadPlugin(volume: Volume): PluginDir | undefined {
 }
 
 /** Sets `mode`, but for setgid, which fsGroup gives; without a write where it is set already. */
-async function widenMode(dir: string, mode: number): Promise<void> {
-  if (((await lstat(dir)).mode & 0o5777) !== mode) await chmod(dir, mode);
+async function widenMode(files: FileCalls, dir: string, mode: number): Promise<void> {
+  if (((await files.lstat(dir)).mode & 0o5777) !== mode) await files.chmod(dir, mode);
 }
 
 async function readdirIfThere(dir: string): Promise<string[]> {
