@@ -1,6 +1,5 @@
 // What to send to the API server so that a pod's status becomes what the agent holds. Pure. After
 // pkg/kubelet/status/status_manager.go mergePodStatus, isPodStatusByKubeletEqual, checkContainerStateTransition.
-import { isDeepStrictEqual } from 'node:util';
 import {
   type ContainerStatus,
   isTerminalPhase,
@@ -21,28 +20,44 @@ import { FOREIGN_FIELDS } from './status-patch.ts';
 
 /** Equal in everything that the agent decides; transition times and others' conditions do not count. */
 export function isStatusEqual(a: PodStatus, b: PodStatus): boolean {
-  return isDeepStrictEqual(comparable(a), comparable(b));
+  return isSameButBlanks(decided(a), decided(b));
 }
 
-function comparable(status: PodStatus): unknown {
-  const owned = (status.conditions ?? [])
+/** observedGeneration follows the spec: a change must be told even when nothing else changed. */
+function decided(status: PodStatus): Fields {
+  const conditions = (status.conditions ?? [])
     .filter((c) => isOwnedCondition(c.type) || c.type === 'DisruptionTarget')
     .map((c) => [c.type, c.status, c.reason ?? '', c.message ?? ''])
     .sort();
-  // observedGeneration follows the spec: a change must be told even when nothing else changed.
-  const rest = Object.entries(status).filter(([field]) => field !== 'conditions' && !FOREIGN_FIELDS.includes(field));
-  return { ...(withoutBlanks(Object.fromEntries(rest)) as object), owned };
+  const rest: Fields = { ...status, conditions };
+  for (const field of FOREIGN_FIELDS) delete rest[field];
+  return rest;
 }
+
+type Fields = Record<string, unknown>;
 
 /**
  * Go leaves out texts and lists that are empty, and writes times that it does not know as null: what comes back from a
- * server in another form than it was sent is no difference.
+ * server in another form than it was sent is no difference. Asked with each status of each pod: nothing is copied.
  */
-function withoutBlanks(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutBlanks);
-  if (typeof value !== 'object' || value === null) return value;
-  const members = Object.entries(value).filter(([, v]) => v !== null && v !== '' && !(Array.isArray(v) && !v.length));
-  return Object.fromEntries(members.map(([name, v]) => [name, withoutBlanks(v)]));
+function isSameButBlanks(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+    return a.every((member, i) => isSameButBlanks(member, b[i]));
+  }
+  const [left, right] = [a as Fields, b as Fields];
+  for (const field in left) {
+    const [x, y] = [left[field], right[field]];
+    if (isBlank(x) ? !isBlank(y) : !isSameButBlanks(x, y)) return false;
+  }
+  for (const field in right) if (!isBlank(right[field]) && isBlank(left[field])) return false;
+  return true;
+}
+
+function isBlank(value: unknown): boolean {
+  return value === undefined || value === null || value === '' || (Array.isArray(value) && value.length === 0);
 }
 
 /**
