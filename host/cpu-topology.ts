@@ -2,6 +2,8 @@
 // root that tests replace. After cadvisor's machine topology and pkg/kubelet/cm/cpumanager/topology.
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { parseCpuList } from './cpu-list.ts';
+import { type HugePages, readHugePages } from './huge-pages.ts';
 
 /** One online logical CPU. */
 export interface LogicalCpu {
@@ -17,7 +19,7 @@ export interface LogicalCpu {
 export interface NumaNode {
   readonly id: number;
   readonly memoryBytes: number;
-  readonly hugePages: readonly { readonly pageBytes: number; readonly count: number }[];
+  readonly hugePages: readonly HugePages[];
   /** To every node in the order of their ids, this one included; as ACPI tells them: 10 is here. */
   readonly distances: readonly number[];
 }
@@ -47,18 +49,6 @@ export async function readCpuTopology(source: TopologySource): Promise<CpuTopolo
     online.map((id) => readCpu(path.join(dir, 'cpu', `cpu${id}`), id, nodeOf.get(id) ?? nodes[0]!.node.id)),
   );
   return { cpus, nodes: nodes.map(({ node }) => node) };
-}
-
-/** `0-2,4` → 0, 1, 2, 4. The kernel writes them in order. */
-export function parseCpuList(text: string): number[] {
-  return text
-    .trim()
-    .split(',')
-    .filter((range) => range !== '')
-    .flatMap((range) => {
-      const [first = 0, last = first] = range.split('-').map(Number);
-      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    });
 }
 
 async function readCpu(dir: string, id: number, numaNode: number): Promise<LogicalCpu> {
@@ -101,16 +91,6 @@ async function readNode(dir: string, id: number): Promise<{ node: NumaNode; cpus
     },
     cpus: parseCpuList(await text(path.join(dir, 'cpulist'))),
   };
-}
-
-async function readHugePages(dir: string): Promise<{ pageBytes: number; count: number }[]> {
-  const sizes: { pageBytes: number; count: number }[] = [];
-  for (const name of (await readdir(dir).catch(() => [])).sort()) {
-    const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
-    if (kib === undefined) continue;
-    sizes.push({ pageBytes: Number(kib) * 1024, count: number(await text(path.join(dir, name, 'nr_hugepages'))) });
-  }
-  return sizes;
 }
 
 /** '' for a file that is not there: kernels and machines tell different things. */

@@ -1,12 +1,9 @@
 // Facts about this machine, read from /proc, /sys and /etc below a root that tests replace. After cadvisor's machine
 // package and the kubelet's node-info setters.
-import { readdir, readFile, statfs } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-
-export interface HugePages {
-  readonly pageBytes: number;
-  readonly count: number;
-}
+import { parseCpuList } from './cpu-list.ts';
+import { type HugePages, readHugePages } from './huge-pages.ts';
 
 export interface MachineInfo {
   /** Online logical CPUs. */
@@ -50,33 +47,10 @@ export async function readMachineInfo(root = '/'): Promise<MachineInfo> {
   };
 }
 
-/** Total size of the file system that holds `dir`, bytes. */
-export async function fileSystemBytes(dir: string): Promise<number> {
-  const stats = await statfs(dir);
-  return stats.blocks * stats.bsize;
-}
-
-/** Of the file system that holds `dir`; available is what is left for programs that are not root's. */
-export async function fileSystemUse(dir: string): Promise<{ capacityBytes: number; availableBytes: number }> {
-  const stats = await statfs(dir);
-  return { capacityBytes: stats.blocks * stats.bsize, availableBytes: stats.bavail * stats.bsize };
-}
-
 /** `MemTotal` and `SwapTotal` of /proc/meminfo, bytes. */
 function parseMemInfo(text: string): { totalBytes: number; swapTotalBytes: number } {
   const bytesOf = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024;
   return { totalBytes: bytesOf('MemTotal'), swapTotalBytes: bytesOf('SwapTotal') };
-}
-
-/** Number of CPUs in a kernel list such as `0-3,8`. */
-export function countCpuList(text: string): number {
-  let count = 0;
-  for (const range of text.trim().split(',')) {
-    if (range === '') continue;
-    const [first, last] = range.split('-').map(Number);
-    count += (last ?? first!) - first! + 1;
-  }
-  return count;
 }
 
 /** PRETTY_NAME of os-release, `Linux` without one. */
@@ -95,21 +69,9 @@ export function goArchitecture(arch: string): string {
 
 async function readCores(at: (file: string) => string): Promise<number> {
   const online = await readFirst([at('sys/devices/system/cpu/online')]);
-  if (online !== '') return countCpuList(online);
+  if (online !== '') return parseCpuList(online).length;
   const text = await readFile(at('proc/cpuinfo'), 'utf8'); // containers without /sys still have /proc
   return text.match(/^processor\s*:/gm)?.length ?? 1;
-}
-
-async function readHugePages(dir: string): Promise<HugePages[]> {
-  const names = await readdir(dir).catch(() => []); // no hugetlbfs in this kernel
-  const sizes: HugePages[] = [];
-  for (const name of names.sort()) {
-    const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
-    if (kib === undefined) continue;
-    const count = Number(await readFirst([path.join(dir, name, 'nr_hugepages')]));
-    sizes.push({ pageBytes: Number(kib) * 1024, count: Number.isFinite(count) ? count : 0 });
-  }
-  return sizes;
 }
 
 /** The trimmed content of the first file that can be read and is not empty, else ''. */

@@ -1,6 +1,6 @@
 // NUMA nodes of this machine.
 import { readFileSync } from 'node:fs';
-import { parseCpuList } from './cpu-topology.ts';
+import { parseCpuList } from './cpu-list.ts';
 
 /** Ids of those that are online, ascending; one without number where the kernel knows of none. */
 export function onlineNumaNodes(file = '/sys/devices/system/node/online'): number[] {

@@ -2,23 +2,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { parseCpuList, thermalThrottlePaths } from './thermal-paths.ts';
+import { thermalThrottlePaths } from './thermal-paths.ts';
 
 let sys: string;
 beforeEach(async () => {
   sys = await mkdtemp(path.join(tmpdir(), 'thermal-'));
 });
 afterEach(() => rm(sys, { recursive: true }));
-
-test.each([
-  ['0-3\n', [0, 1, 2, 3]],
-  ['0,2-3,7', [0, 2, 3, 7]],
-  ['0', [0]],
-  ['', []],
-  ['x,3-1', []],
-])('CPUs of %j', (text, want) => {
-  expect(parseCpuList(text)).toEqual(want);
-});
 
 test('the directories that are there', async () => {
   const cpus = path.join(sys, 'devices/system/cpu');

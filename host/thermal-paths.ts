@@ -2,19 +2,7 @@
 // from containers (pkg/securitycontext/util_linux.go).
 import { access, readFile } from 'node:fs/promises';
 import path from 'node:path';
-
-/** `0-3,8` as numbers; what cannot be read is left out. Pure. */
-export function parseCpuList(text: string): number[] {
-  return text
-    .trim()
-    .split(',')
-    .flatMap((part) => {
-      const match = /^(\d+)(?:-(\d+))?$/.exec(part);
-      if (match === null) return [];
-      const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])];
-      return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
-    });
-}
+import { parseCpuList } from './cpu-list.ts';
 
 /** `/sys/devices/system/cpu/cpu<N>/thermal_throttle` of each possible CPU that has it. `sysRoot` is `/sys` but in tests. */
 export async function thermalThrottlePaths(sysRoot = '/sys'): Promise<string[]> {

@@ -8,7 +8,8 @@ import { connectRuntime } from '../../cri/remote-runtime.ts';
 import type { ImageEvents, ImageService, RuntimeService } from '../../cri/runtime-service.ts';
 import { type CgroupHierarchies, detectCgroups } from '../../host/cgroup.ts';
 import { canLimitSwap } from '../../host/cgroup-swap.ts';
-import { fileSystemBytes, type MachineInfo, readMachineInfo } from '../../host/machine.ts';
+import { fileSystemFigures } from '../../host/file-system-use.ts';
+import { type MachineInfo, readMachineInfo } from '../../host/machine.ts';
 import { startEvents } from '../../kubelet/node/start-events.ts';
 import type { SwapSettings } from '../../kubelet/resources/swap.ts';
 import { parseResolvConf, resolvConfFault } from '../../kubelet/runtime/dns.ts';
@@ -58,7 +59,7 @@ export async function prepareHost(ctx: AgentContext): Promise<KubeletHost> {
   );
   const version = await connectedVersion(runtime, settings.containerRuntimeEndpoint);
   const rootDir = await prepareRootDir(ctx, { ...settings, containerLogsDir: nodelet.containerLogsDir });
-  const rootFsBytes = await fileSystemBytes(rootDir);
+  const rootFsBytes = (await fileSystemFigures(rootDir)).capacityBytes;
   const reserved = reservationsOf(node, machine, rootFsBytes);
   refuseOverReserved(reserved, capacityOf(machine, rootFsBytes));
   await prepareKernel(ctx);

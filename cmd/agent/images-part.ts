@@ -8,7 +8,7 @@ import { AgentError, errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { Image } from '../../cri/gen/messages.ts';
 import type { ImageEvents, ImageService, RuntimeService } from '../../cri/runtime-service.ts';
-import { fileSystemUse } from '../../host/machine.ts';
+import { fileSystemFigures } from '../../host/file-system-use.ts';
 import type { CredentialProviders } from '../../kubelet/images/credential-providers.ts';
 import { ImageGc, type ImageGcDeps } from '../../kubelet/images/image-gc.ts';
 import { ImageList } from '../../kubelet/images/image-list.ts';
@@ -67,7 +67,7 @@ export async function createImagesPart(ctx: AgentContext, input: ImagesPartInput
       runtime,
       images,
       alsoInUse: async (signal) => [...(await sandboxImages(runtime, signal)), ...input.mountedImages()],
-      fileSystem: fileSystemUse,
+      fileSystem: fileSystemFigures,
       onCollected: async (ids, startedAtMs) => await pullRecords?.prune(ids, startedAtMs),
       ...(input.onImageRemoved === undefined ? {} : { onRemoved: input.onImageRemoved }),
       recorder,

@@ -2,7 +2,8 @@
 import { lookup } from 'node:dns/promises';
 import type { Node } from '../../api/kinds.ts';
 import type { Task } from '../../core/tasks.ts';
-import { fileSystemBytes, type MachineInfo } from '../../host/machine.ts';
+import { fileSystemFigures } from '../../host/file-system-use.ts';
+import type { MachineInfo } from '../../host/machine.ts';
 import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { bootTimeMs } from '../../host/process-facts.ts';
 import { NodeStartup } from '../../kubelet/metrics/node-startup.ts';
@@ -60,7 +61,7 @@ export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps
     addresses: await addressesOf(ctx, names),
     externalCloud: config.node.externalCloud,
     machine: deps.machine,
-    ephemeralStorageBytes: await fileSystemBytes(deps.rootDir),
+    ephemeralStorageBytes: (await fileSystemFigures(deps.rootDir)).capacityBytes,
     maxPods: settings.maxPods,
     podsPerCore: settings.podsPerCore,
     reservations: [deps.reserved.forSystem, deps.reserved.againstEviction],

@@ -10,7 +10,7 @@ import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { ImageService } from '../../cri/runtime-service.ts';
 import { systemExec } from '../../host/exec.ts';
-import { fileSystemUse } from '../../host/machine.ts';
+import { fileSystemFigures } from '../../host/file-system-use.ts';
 import { CredentialProviders } from '../../kubelet/images/credential-providers.ts';
 import { ImageGc } from '../../kubelet/images/image-gc.ts';
 import { parseProviderConfigs } from '../../kubelet/images/provider-config.ts';
@@ -264,7 +264,7 @@ describe.skipIf(missing !== undefined)('images from a registry', () => {
         runtime,
         images,
         alsoInUse: async () => [PAUSE_IMAGE, 'docker.io/library/busybox:1.36'],
-        fileSystem: fileSystemUse,
+        fileSystem: fileSystemFigures,
         onCollected: (ids, startedAtMs) => records.prune(ids, startedAtMs + 10_000),
         recorder,
         node: { kind: 'Node', name: 'n' },
