@@ -102,10 +102,6 @@ export class CsiPaths {
   blockDataDir(specName: string): string {
     return path.join(this.#csiDir, 'volumeDevices', checked(specName), 'data');
   }
-
-  blockMapDir(specName: string): string {
-    return path.join(this.#csiDir, 'volumeDevices', checked(specName), 'dev');
-  }
 }
 
 /** Uids, names of volumes and drivers become path elements: anything that is not one plain element is refused. */
