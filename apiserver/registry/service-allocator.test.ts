@@ -64,6 +64,44 @@ test('one node port may serve TCP and UDP of the same port', () => {
   expect(spec.ports![0]!.nodePort).toBe(spec.ports![1]!.nodePort);
 });
 
+test('a number that is asked for is not picked for another port of the same Service', () => {
+  const ports = () => [
+    { name: 'a', port: 80 },
+    { name: 'b', port: 443, nodePort: 30_002 },
+  ];
+  for (const random of [0, 0.25, 0.5, 0.75]) {
+    const allocator = new ServiceAllocator(options, () => random);
+    const spec = reserve(allocator, service('web', { type: 'NodePort', ports: ports() }));
+    expect(spec.ports![0]!.nodePort).not.toBe(30_002);
+  }
+});
+
+const local = (name: string, healthCheckNodePort: number, nodePort = 30_001) =>
+  service(name, {
+    type: 'LoadBalancer',
+    externalTrafficPolicy: 'Local',
+    healthCheckNodePort,
+    ports: [{ port: 80, nodePort }],
+  });
+
+test('a health check port that is asked for is had by one Service, and kept by updates', () => {
+  const allocator = new ServiceAllocator(options);
+  const first = local('a', 30_002);
+  reserve(allocator, first);
+  reserve(allocator, structuredClone(first), first);
+  const refused = (next: Service) => expect(() => allocator.reserve(next, undefined));
+  const why = (port: number, what: string) =>
+    `failed to allocate requested HealthCheck NodePort ${port}: provided port ${what}`;
+  refused(local('b', 30_002, 30_000)).toThrow(why(30_002, 'is already allocated'));
+  refused(local('b', 30_001, 30_000)).toThrow(why(30_001, 'is already allocated')); // a node port of the other one
+  refused(local('b', 30_000, 30_000)).toThrow(why(30_000, 'is already allocated')); // a node port of its own
+  refused(local('b', 8_080, 30_000)).toThrow(
+    why(8_080, 'is not in the valid range. The range of valid ports is 30000-30003'),
+  );
+  allocator.free(first);
+  expect(reserve(allocator, local('b', 30_002)).healthCheckNodePort).toBe(30_002);
+});
+
 test('an update that leaves address and ports out keeps them; ClusterIP gives the ports back', () => {
   const allocator = new ServiceAllocator(options);
   const old = service('a', { type: 'NodePort', ports: [{ port: 80 }] });

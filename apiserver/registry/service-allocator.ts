@@ -2,6 +2,7 @@
 // start; a reservation holds until the write it was made for is stored or given up.
 import { isIP, isIPv4 } from 'node:net';
 import type { Service } from '../../api/kinds.ts';
+import { internalError } from '../status-error.ts';
 import type { Mutable, Reservation } from './definition.ts';
 import { type FieldError, invalid, invalidObject } from './field-errors.ts';
 
@@ -13,6 +14,8 @@ export interface AllocatorOptions {
 }
 
 export const DEFAULT_NODE_PORTS = { firstNodePort: 30_000, lastNodePort: 32_767 };
+
+const ALLOCATED = 'provided port is already allocated';
 
 type Spec = NonNullable<Service['spec']>;
 
@@ -71,7 +74,7 @@ export class ServiceAllocator {
     else if (spec.healthCheckNodePort === known.healthCheckNodePort) delete spec.healthCheckNodePort;
   }
 
-  /** Fills in addresses and ports. @throws {StatusError} 422 */
+  /** Fills in addresses and ports. @throws {StatusError} 422, 500 for a health check port that cannot be had, as upstream. */
   reserve(next: Service, old: Service | undefined): Reservation {
     const added: Taken = { ips: new Set(), ports: new Map() };
     const undo = () => {
@@ -145,32 +148,44 @@ export class ServiceAllocator {
     return this.#range.at(found);
   }
 
+  /** What is asked for by number comes first, so that it is not picked for something else of the same Service. */
   #reservePorts(service: Service, added: Taken): void {
     const spec = service.spec!;
-    if (needsHealthPort(spec) && !spec.healthCheckNodePort) spec.healthCheckNodePort = this.#pickPort(service, added);
-    if (!needsNodePorts(spec)) return;
-    const key = keyOf(service);
-    (spec.ports ?? []).forEach((port, i) => {
-      if (!port.nodePort) {
-        // TCP and UDP of the same port share one number.
-        const twin = spec.ports!.find(
-          (p) => p !== port && p.port === port.port && p.protocol !== port.protocol && p.nodePort,
-        );
-        port.nodePort = twin?.nodePort ?? this.#pickPort(service, added);
-        return;
-      }
-      const owner = this.#taken.ports.get(port.nodePort);
-      const field = `spec.ports[${i}].nodePort`;
-      const { firstNodePort: first, lastNodePort: last } = this.#options;
-      if (port.nodePort < first || port.nodePort > last) {
-        const why = `provided port is not in the valid range. The range of valid ports is ${first}-${last}`;
-        throw refuse(service, invalid(field, port.nodePort, why));
-      }
-      if (owner !== undefined && owner !== key) {
-        throw refuse(service, invalid(field, port.nodePort, 'provided port is already allocated'));
-      }
-      if (owner === undefined) this.#take(port.nodePort, key, added);
+    const ports = needsNodePorts(spec) ? (spec.ports ?? []) : [];
+    ports.forEach((port, i) => {
+      if (!port.nodePort) return;
+      const fault = this.#takeWanted(service, port.nodePort, added);
+      if (fault !== undefined) throw refuse(service, invalid(`spec.ports[${i}].nodePort`, port.nodePort, fault));
     });
+    if (needsHealthPort(spec)) this.#reserveHealthPort(service, added);
+    for (const port of ports) {
+      if (port.nodePort) continue;
+      // TCP and UDP of the same port share one number.
+      const twin = ports.find((p) => p !== port && p.port === port.port && p.protocol !== port.protocol && p.nodePort);
+      port.nodePort = twin?.nodePort ?? this.#pickPort(service, added);
+    }
+  }
+
+  #reserveHealthPort(service: Service, added: Taken): void {
+    const spec = service.spec!;
+    const port = spec.healthCheckNodePort;
+    if (!port) {
+      spec.healthCheckNodePort = this.#pickPort(service, added);
+      return;
+    }
+    const fault = added.ports.has(port) ? ALLOCATED : this.#takeWanted(service, port, added);
+    if (fault !== undefined) throw internalError(`failed to allocate requested HealthCheck NodePort ${port}: ${fault}`);
+  }
+
+  /** What the Service has already it keeps. Returns why it cannot have the port. */
+  #takeWanted(service: Service, port: number, added: Taken): string | undefined {
+    const { firstNodePort: first, lastNodePort: last } = this.#options;
+    if (port < first || port > last) {
+      return `provided port is not in the valid range. The range of valid ports is ${first}-${last}`;
+    }
+    const owner = this.#taken.ports.get(port);
+    if (owner === undefined) this.#take(port, keyOf(service), added);
+    return owner === undefined || owner === keyOf(service) ? undefined : ALLOCATED;
   }
 
   #pickPort(service: Service, added: Taken): number {

@@ -72,6 +72,7 @@ function portsFaults(spec: Spec): FieldError[] {
     faults.push(required('spec.ports'));
   const names = new Set<string>();
   const seen = new Set<string>();
+  const nodePorts = new Set<string>();
   ports.forEach((port, i) => {
     const field = `spec.ports[${i}]`;
     if (!port.name && ports.length > 1) faults.push(required(`${field}.name`));
@@ -96,6 +97,10 @@ function portsFaults(spec: Spec): FieldError[] {
     const pair = `${port.port}/${port.protocol}`;
     if (seen.has(pair)) faults.push(duplicate(field, { port: port.port, protocol: port.protocol }));
     seen.add(pair);
+    if (!port.nodePort) return;
+    const nodePort = `${port.nodePort}/${port.protocol}`;
+    if (nodePorts.has(nodePort)) faults.push(duplicate(`${field}.nodePort`, port.nodePort));
+    nodePorts.add(nodePort);
   });
   return faults;
 }
