@@ -1,7 +1,9 @@
 // The kubelet's root directory on the host: made before anything else uses it, and its mount taken back in the end.
 import { readdir, realpath } from 'node:fs/promises';
-import { errnoOf, errorMessage } from '../../core/errors.ts';
+import path from 'node:path';
+import { AgentError, errnoOf, errorMessage } from '../../core/errors.ts';
 import { systemMounter } from '../../host/mounts.ts';
+import { lockForThisProcess } from '../../host/process-lock.ts';
 import { shareMount, unshareMount } from '../../host/shared-mount.ts';
 import { type DataDirs, ensureDataDirs } from '../../kubelet/data-dirs.ts';
 import { VolumePaths } from '../../kubelet/volumes/volume-paths.ts';
@@ -9,9 +11,16 @@ import type { AgentContext } from './shared.ts';
 
 type Host = Pick<AgentContext, 'exec' | 'log'>;
 
-/** Answers the root directory without links. @throws {AgentError} as `ensureDataDirs` does. */
-export async function prepareRootDir({ exec, log }: Host, dirs: DataDirs): Promise<string> {
+/** One that was told to end may take so long, ms. */
+const PREDECESSOR_MS = 5_000;
+
+/** Answers the root directory without links. @throws {AgentError} ROOT_DIR_IN_USE, and as `ensureDataDirs` does. */
+export async function prepareRootDir(
+  { exec, log, clock }: Host & Pick<AgentContext, 'clock'>,
+  dirs: DataDirs,
+): Promise<string> {
   const rootDir = await ensureDataDirs(dirs);
+  await claimRootDir(rootDir, { log, clock });
   try {
     const { list } = systemMounter(exec);
     if (await shareMount(rootDir, { exec, list })) log.info({ rootDir }, 'the root directory is a shared mount now');
@@ -20,6 +29,23 @@ export async function prepareRootDir({ exec, log }: Host, dirs: DataDirs): Promi
     log.warn({ err, rootDir }, 'the root directory is no shared mount: the runtime will refuse CSI drivers');
   }
   return rootDir;
+}
+
+/** Two agents would start each pod twice, and take each other's sockets away. */
+async function claimRootDir(rootDir: string, { log, clock }: Pick<AgentContext, 'log' | 'clock'>): Promise<void> {
+  let holder: Awaited<ReturnType<typeof lockForThisProcess>>;
+  try {
+    holder = await lockForThisProcess(path.join(rootDir, 'nodelet.lock'), { waitMs: PREDECESSOR_MS }, clock);
+  } catch (err) {
+    // On a disk that is full or read-only a node has to work all the same: what runs goes on.
+    log.warn({ error: errorMessage(err), rootDir }, 'cannot see to it that no other agent uses the root directory');
+    return;
+  }
+  if (holder === undefined) return;
+  throw new AgentError(`the root directory ${rootDir} is used by another agent, process ${holder.pid}`, {
+    code: 'ROOT_DIR_IN_USE',
+    hint: 'end that one first; a second node on one host needs a --root-dir, ports and a container runtime of its own',
+  });
 }
 
 /** What the agent has mounted for all pods goes, unless some have volumes there. Never throws. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { prepareRootDir, releaseRootDir } from '../../cmd/agent/root-dir.ts';
+import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { type Exec, execOk, systemExec } from '../../host/exec.ts';
 import { mountsUnder, parseMountInfo, systemMounter } from '../../host/mounts.ts';
@@ -63,7 +64,7 @@ test.skipIf(process.getuid?.() !== 0)(
   'the root directory is shared while an agent uses it, and has no mounts of ours after that',
   async () => {
     const dir = await realpath(await mkdtemp(path.join(tmpdir(), 'root-dir-')));
-    const host = { exec: systemExec, log: silentLog };
+    const host = { exec: systemExec, log: silentLog, clock: systemClock };
     const { list, mountTmpfs, unmount } = systemMounter(systemExec);
     const below = async () => mountsUnder(await list(), dir).map((m) => m.mountPoint);
     try {

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { systemClock } from '../core/clock.ts';
+import { identifyProcess, type ProcessIdentity } from './process.ts';
+import { lockFor, lockForThisProcess } from './process-lock.ts';
+
+let dir: string;
+let file: string;
+let others: ReturnType<typeof spawn>[];
+
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'nodelet-lock-'));
+  file = path.join(dir, 'lock');
+  others = [];
+});
+afterEach(async () => {
+  for (const other of others) other.kill('SIGKILL');
+  await rm(dir, { recursive: true });
+});
+
+async function startOther(): Promise<ProcessIdentity> {
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+  others.push(child);
+  await once(child, 'spawn');
+  return (await identifyProcess(child.pid!))!;
+}
+
+const lock = (self?: ProcessIdentity, waitMs = 0) =>
+  self === undefined ? lockForThisProcess(file, { waitMs }, systemClock) : lockFor(self, file, { waitMs }, systemClock);
+
+test('the first has it, may ask again, and whoever comes then is told who that is', async () => {
+  const other = await startOther();
+  expect(await lock(other)).toBeUndefined();
+  expect(await lock(other)).toBeUndefined();
+  expect(await lock()).toEqual(other);
+  expect(await readdir(dir)).toEqual(['lock']);
+});
+
+test('it is free when its holder was killed, and at once for who waits for that', async () => {
+  const other = await startOther();
+  expect(await lock(other)).toBeUndefined();
+  const waiting = lock(undefined, 600_000);
+  others[0]!.kill('SIGKILL');
+  expect(await waiting).toBeUndefined();
+  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(await identifyProcess(process.pid));
+});
+
+test.each([
+  ['was given the pid of the holder', { pid: process.pid, startTicks: 1 }],
+  ['found it empty after a crash', ''],
+])('a process that %s takes it', async (_what, content) => {
+  await writeFile(file, content === '' ? '' : JSON.stringify(content));
+  expect(await lock()).toBeUndefined();
+  expect(await readdir(dir)).toEqual(['lock']);
+});
+
+test('of many that find it abandoned one gets it', async () => {
+  await writeFile(file, JSON.stringify({ pid: process.pid, startTicks: 1 }));
+  const all = await Promise.all(Array.from({ length: 8 }, startOther));
+  const answers = await Promise.all(all.map((self) => lock(self)));
+  expect(answers.filter((holder) => holder === undefined)).toHaveLength(1);
+  expect(await readdir(dir)).toEqual(['lock']);
+});
