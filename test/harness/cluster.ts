@@ -129,6 +129,7 @@ export class TestCluster implements AsyncDisposable {
 
   /** @throws when the host is not as it was before. */
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const kubectl of this.#kubectls.values()) await kubectl.close();
     await this.lab('down');
     const leaks = await findLeaks(this.#before, this.dir);
     await rm(this.dir, { recursive: true, force: true });

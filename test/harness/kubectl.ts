@@ -2,9 +2,9 @@
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import path from 'node:path';
-import { systemClock } from '../../core/clock.ts';
 import { type ExecOptions, type ExecResult, systemExec } from '../../host/exec.ts';
 import { type DebianSuite, fetchDebianPackage } from './debian-packages.ts';
+import { ObjectVersions } from './object-version.ts';
 
 export type KubectlVersion = '1.20' | '1.32' | '1.36';
 export const KUBECTL_VERSIONS: readonly KubectlVersion[] = ['1.20', '1.32', '1.36'];
@@ -15,7 +15,6 @@ const PACKAGES: Readonly<Record<KubectlVersion, readonly [DebianSuite, string]>>
   '1.36': ['sid', 'kubectl'],
 };
 const COMMAND_MS = 60_000;
-const ASK_AGAIN_MS = 200;
 
 /** The program, or why it cannot be had: for `describe.skipIf`. */
 export async function findKubectl(version: KubectlVersion): Promise<{ program: string } | { missing: string }> {
@@ -35,17 +34,28 @@ export class Kubectl {
   readonly #program: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #first: readonly string[];
+  readonly #namespace: string | undefined;
+  readonly #versions: ObjectVersions;
 
   /** `home` holds kubectl's discovery cache, which must not be shared with another cluster at the same address. */
-  constructor(program: string, kubeconfig: string, home: string, namespace?: string) {
+  constructor(
+    program: string,
+    kubeconfig: string,
+    home: string,
+    more: { readonly namespace?: string; readonly versions?: ObjectVersions } = {},
+  ) {
+    const { namespace, versions = new ObjectVersions(kubeconfig) } = more;
     this.#program = program;
+    this.#namespace = namespace;
+    this.#versions = versions;
     this.#env = { PATH: process.env.PATH, KUBECONFIG: kubeconfig, HOME: home, TZ: 'UTC' };
     this.#first = namespace === undefined ? [] : [`--namespace=${namespace}`];
   }
 
   /** The same kubectl, in another namespace. */
   in(namespace: string): Kubectl {
-    return new Kubectl(this.#program, this.#env.KUBECONFIG!, this.#env.HOME!, namespace);
+    const more = { namespace, versions: this.#versions };
+    return new Kubectl(this.#program, this.#env.KUBECONFIG!, this.#env.HOME!, more);
   }
 
   /** Whatever the exit code. `env` is added to what kubectl gets anyway. */
@@ -86,20 +96,26 @@ export class Kubectl {
   }
 
   /**
-   * Waits until `jsonpath` of one object matches. Asked again and again: `kubectl get NAME --watch` swallows the first
+   * Waits until `jsonpath` of one object matches. Asked after each change: `kubectl get NAME --watch` swallows the first
    * event of its watch, and with it a change between its GET and that watch. @throws after `timeoutMs`
    */
   async until(object: string, jsonpath: string, pattern: RegExp, timeoutMs = COMMAND_MS): Promise<string> {
     const endMs = Date.now() + timeoutMs;
     for (;;) {
+      const version = await this.#versions.of(object, this.#namespace);
       const { stdout } = await this.result(['get', object, '-o', `jsonpath=${jsonpath}`]);
       if (pattern.test(stdout)) return stdout;
       if (Date.now() > endMs) {
         const now = await this.result(['get', object, '-o', 'yaml']);
         throw new Error(`${object} ${jsonpath}: ${pattern}, not within ${timeoutMs} ms\nNow it is:\n${now.stdout}`);
       }
-      await systemClock.sleep(ASK_AGAIN_MS);
+      await this.#versions.untilOther(object, version, this.#namespace);
     }
+  }
+
+  /** Lets go of what `until` used. */
+  async close(): Promise<void> {
+    await this.#versions.close();
   }
 
   follow(...args: string[]): Followed {
