@@ -140,6 +140,12 @@ export function podFullName(pod: Pod): string {
   return `${pod.metadata?.name ?? ''}_${pod.metadata?.namespace ?? ''}`;
 }
 
+/** `containerd://<id>`, as statuses have it → `<id>`; '' when there is none. */
+export function bareContainerId(containerId: string | undefined): string {
+  const at = containerId?.indexOf('://') ?? -1;
+  return at < 0 ? (containerId ?? '') : containerId!.slice(at + 3);
+}
+
 /** True once the phase cannot change any more. */
 export function isTerminalPhase(phase: string | undefined): boolean {
   return phase === 'Succeeded' || phase === 'Failed';

@@ -1,6 +1,13 @@
 // One probe of one container: what it has seen so far, and what is to be done next about it. Decides only; prober.ts
 // does it. After pkg/kubelet/prober/worker.go.
-import { type Container, type ContainerStatus, isTerminalPhase, type PodStatus, type Probe } from '../api/pod.ts';
+import {
+  bareContainerId,
+  type Container,
+  type ContainerStatus,
+  isTerminalPhase,
+  type PodStatus,
+  type Probe,
+} from '../api/pod.ts';
 import type { ProbeKind, ProbeVerdict } from './probe-manager.ts';
 
 /** Containers that were up this long before this process keep their readiness until they are probed again. */
@@ -68,8 +75,8 @@ export class ProbeWorker implements ProbeWorkerSpec {
     if (status === undefined) return WAIT;
     if (isTerminalPhase(status.phase)) return { do: 'end', store: undefined };
     const container = containerStatus(status, this.container.name);
-    const containerId = bareId(container?.containerID);
-    if (container === undefined || containerId === undefined) return WAIT;
+    const containerId = bareContainerId(container?.containerID);
+    if (container === undefined || containerId === '') return WAIT;
     const store = containerId === this.containerId ? undefined : this.#adopt(container, containerId);
     if (this.#onHold) return { do: 'wait', store };
     if (container.state?.running === undefined) {
@@ -106,8 +113,8 @@ export class ProbeWorker implements ProbeWorkerSpec {
    */
   mayRunEarly(status: PodStatus): boolean {
     const container = containerStatus(status, this.container.name);
-    const id = bareId(container?.containerID);
-    if (container === undefined || id === undefined) return false;
+    const id = bareContainerId(container?.containerID);
+    if (container === undefined || id === '') return false;
     if (id !== this.containerId) return true;
     if (this.#onHold || this.kind === 'startup' || container.started !== true) return false;
     if (this.kind === 'readiness' && container.ready !== true) return true;
@@ -166,10 +173,4 @@ function containerStatus(status: PodStatus, name: string): ContainerStatus | und
   return (
     status.containerStatuses?.find((c) => c.name === name) ?? status.initContainerStatuses?.find((c) => c.name === name)
   );
-}
-
-/** `containerd://<id>` → `<id>`; undefined when empty. */
-function bareId(containerId: string | undefined): string | undefined {
-  if (!containerId) return undefined;
-  return containerId.slice(containerId.indexOf('://') + 3);
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { ContainerStatus } from '../../api/pod.ts';
-import { bareId, loggedContainerId, parseLogQuery, refuseStreams, requireContainer } from './log-options.ts';
+import { bareContainerId, type ContainerStatus } from '../../api/pod.ts';
+import { loggedContainerId, parseLogQuery, refuseStreams, requireContainer } from './log-options.ts';
 import { streamOptions } from './logs.ts';
 
 const parse = (query: string, split = false) => parseLogQuery(new URLSearchParams(query), split);
@@ -56,7 +56,7 @@ function idOf(status: Partial<ContainerStatus> | undefined, previous = false): s
     spec: { containers: [{ name: 'c' }] },
     status: { initContainerStatuses: status === undefined ? [] : [full] },
   };
-  return bareId(loggedContainerId(pod, 'c', previous));
+  return bareContainerId(loggedContainerId(pod, 'c', previous));
 }
 
 test('the present run, else the last one that ended', () => {

@@ -1,7 +1,7 @@
 // /containerLogs: the log of one run of a container, streamed from the runtime's file with the client's pace.
 import { realpath } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
-import type { Pod } from '../../api/pod.ts';
+import { bareContainerId, type Pod } from '../../api/pod.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errnoOf, errorMessage } from '../../core/errors.ts';
@@ -9,7 +9,6 @@ import { type ContainerLogOptions, streamContainerLog } from '../../cri/containe
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { HttpError } from './http-error.ts';
 import {
-  bareId,
   type LogQuery,
   type LogStream,
   loggedContainerId,
@@ -41,7 +40,7 @@ export async function serveLogs(
   requireContainer(pod, target.container);
   refuseStreams(options, deps.splitLogStreams);
   const logged = loggedContainerId(pod, target.container, options.previous);
-  const containerId = bareId(logged);
+  const containerId = bareContainerId(logged);
   const file = await logFileOf(logged, deps.runtime);
 
   using gone = linkedSignal();
@@ -96,7 +95,7 @@ export function streamOptions(query: LogQuery, nowMs: number): ContainerLogOptio
 async function logFileOf(containerId: string, runtime: LogDeps['runtime']): Promise<string> {
   let logPath: string;
   try {
-    ({ logPath } = await runtime.containerStatus(bareId(containerId)));
+    ({ logPath } = await runtime.containerStatus(bareContainerId(containerId)));
   } catch {
     throw new HttpError(400, `unable to retrieve container logs for ${containerId}`);
   }

@@ -1,6 +1,6 @@
 // `started` and `ready` of container statuses, from probe verdicts and, after a restart of the agent, from what the API
 // said before. Pure. After pkg/kubelet/prober/prober_manager.go UpdatePodStatus.
-import type { Container, ContainerStatus, Pod } from '../../api/pod.ts';
+import { bareContainerId, type Container, type ContainerStatus, type Pod } from '../../api/pod.ts';
 import type { ProbeKind, ProbeVerdict } from '../../probes/probe-manager.ts';
 import { isSidecar } from '../runtime/restart-policy.ts';
 
@@ -44,7 +44,7 @@ export function withProbeFields(
 
 function isStarted(spec: Container, status: ContainerStatus, input: ProbeFieldsInput): boolean {
   if (status.state?.running === undefined) return false;
-  const verdict = input.probes.verdict('startup', bareId(status.containerID));
+  const verdict = input.probes.verdict('startup', bareContainerId(status.containerID));
   if (verdict !== undefined && verdict !== 'unknown') return verdict === 'success';
   // The same container, not a namesake: a restarted one has to prove itself again.
   const before = input.previous.find((p) => p.name === status.name && p.containerID === status.containerID);
@@ -54,7 +54,7 @@ function isStarted(spec: Container, status: ContainerStatus, input: ProbeFieldsI
 
 function isReady(spec: Container, status: ContainerStatus, input: ProbeFieldsInput): boolean {
   if (status.state?.running === undefined) return false;
-  const verdict = input.probes.verdict('readiness', bareId(status.containerID));
+  const verdict = input.probes.verdict('readiness', bareContainerId(status.containerID));
   if (verdict === 'success') return true;
   const startedAtMs = Date.parse(String(status.state.running.startedAt));
   const adopted = startedAtMs < input.agentStartedAtMs - ADOPTION_MARGIN_MS;
@@ -65,10 +65,4 @@ function isReady(spec: Container, status: ContainerStatus, input: ProbeFieldsInp
 
 function uidOf(pod: Pod): string {
   return pod.metadata?.uid ?? '';
-}
-
-/** `containerd://id` → `id`. */
-function bareId(containerId: string | undefined): string {
-  const at = containerId?.indexOf('://') ?? -1;
-  return at < 0 ? (containerId ?? '') : containerId!.slice(at + 3);
 }
