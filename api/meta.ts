@@ -49,6 +49,13 @@ export function formatMicroTime(wallMs: number): string {
   return `${new Date(wallMs).toISOString().slice(0, 23)}000Z`;
 }
 
+const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+
+/** Wall ms of an RFC 3339 time; NaN for anything else, of which Date.parse takes much. */
+export function parseTime(text: string): number {
+  return RFC3339.test(text) ? Date.parse(text) : Number.NaN;
+}
+
 export type WatchEvent<T> =
   | { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; object: T }
   | { type: 'ERROR'; object: Status };

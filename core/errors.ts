@@ -36,6 +36,12 @@ export function errorMessage(err: unknown): string {
   return err instanceof Error ? err.message : String(err);
 }
 
+/** One message as it is; several as `[m1, m2]` without repeats, as Go's error aggregates print. */
+export function aggregateMessage(messages: readonly string[]): string {
+  const unique = [...new Set(messages)];
+  return unique.length === 1 ? unique[0]! : `[${unique.join(', ')}]`;
+}
+
 /** The errno name (`ENOENT`, …) of a Node.js system error, else undefined. */
 export function errnoOf(err: unknown): string | undefined {
   const code = err instanceof Error ? (err as NodeJS.ErrnoException).code : undefined;

@@ -3,7 +3,7 @@ import type { NodeStatus } from '../../api/kinds.ts';
 import { parseQuantity } from '../../api/quantity.ts';
 import type { Image } from '../../cri/gen/messages.ts';
 import { factsOf } from './fake-facts.ts';
-import { aggregate, computeImages, computeNodeStatus, isStatusChanged } from './node-status.ts';
+import { computeImages, computeNodeStatus, isStatusChanged } from './node-status.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const conditionOf = (status: NodeStatus, type: string) => status.conditions?.find((c) => c.type === type);
@@ -67,7 +67,6 @@ test('Ready goes and comes with reason, time and event', () => {
   });
   expect(down.eventReasons).toEqual(['NodeNotReady']);
   expect(computeNodeStatus(down.status, factsOf(), NOW).eventReasons).toEqual(['NodeReady']);
-  expect(aggregate(['only'])).toBe('only');
 });
 
 test('pressure', () => {

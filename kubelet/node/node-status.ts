@@ -3,6 +3,7 @@
 import type { Node, NodeAddress, NodeCondition, NodeStatus } from '../../api/kinds.ts';
 import { formatTime } from '../../api/meta.ts';
 import { formatQuantity, parseQuantity, type Quantity, quantityOf, subtractQuantities } from '../../api/quantity.ts';
+import { aggregateMessage } from '../../core/errors.ts';
 import type { Image, RuntimeFeatures, RuntimeHandler } from '../../cri/gen/messages.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 
@@ -254,16 +255,10 @@ function computeReady(
     lastHeartbeatTime: now,
     lastTransitionTime: before?.status === status ? (before.lastTransitionTime ?? now) : now,
     reason: isReady ? 'KubeletReady' : 'KubeletNotReady',
-    message: isReady ? 'kubelet is posting ready status' : aggregate(errors),
+    message: isReady ? 'kubelet is posting ready status' : aggregateMessage(errors),
   };
   const flipped = before !== undefined && before.status !== status;
   return { condition, event: flipped ? (isReady ? 'NodeReady' : 'NodeNotReady') : undefined };
-}
-
-/** One error as it is; several as `[e1, e2]` without repeats, as Go's error aggregates print. */
-export function aggregate(errors: readonly string[]): string {
-  const unique = [...new Set(errors)];
-  return unique.length === 1 ? unique[0]! : `[${unique.join(', ')}]`;
 }
 
 /** Reason and message of a pressure change only together with its status. */

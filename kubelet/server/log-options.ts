@@ -1,5 +1,6 @@
 // The query of /containerLogs, and which of a container's runs it means. Pure. After v1.PodLogOptions and
 // pkg/kubelet/kubelet_pods.go validateContainerLogStatus.
+import { parseTime } from '../../api/meta.ts';
 import type { ContainerStatus, Pod, PodStatus } from '../../api/pod.ts';
 import { HttpError } from './http-error.ts';
 
@@ -69,13 +70,11 @@ function parseInteger(text: string): number {
   return value;
 }
 
-const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
-
 function time(query: URLSearchParams, name: string): number | undefined {
   const text = query.get(name);
   if (text === null || text === '') return undefined;
-  const ms = Date.parse(text);
-  if (!RFC3339.test(text) || Number.isNaN(ms)) throw undecodable();
+  const ms = parseTime(text);
+  if (Number.isNaN(ms)) throw undecodable();
   return ms;
 }
 
@@ -138,10 +137,4 @@ function statusOf(status: PodStatus | undefined, name: string): ContainerStatus 
     ...(status?.ephemeralContainerStatuses ?? []),
   ];
   return all.find((s) => s.name === name);
-}
-
-/** `containerd://<id>` → `<id>`. */
-export function bareId(containerId: string): string {
-  const at = containerId.indexOf('://');
-  return at < 0 ? containerId : containerId.slice(at + 3);
 }

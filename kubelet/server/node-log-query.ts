@@ -1,6 +1,7 @@
 // The query of /logs/?query=…: which services or which file of the node, and what of them. Pure.
 // After pkg/kubelet/kubelet_server_journal.go.
-import { errorMessage } from '../../core/errors.ts';
+import { parseTime } from '../../api/meta.ts';
+import { aggregateMessage, errorMessage } from '../../core/errors.ts';
 import { HttpError } from './http-error.ts';
 
 export interface NodeLogQuery {
@@ -22,7 +23,6 @@ const MAX_TAIL_LINES = 100_000;
 /** journalctl matches it against every line: what is compiled for long would be matched for long. */
 const MAX_PATTERN_BYTES = 1024;
 const UNSAFE_IN_SERVICE = /[^a-zA-Z\-_.:0-9@]/;
-const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
 /** Undefined when nothing is asked for but a path. @throws {HttpError} 400 with every fault, 406 with every fault. */
 export function parseNodeLogQuery(query: URLSearchParams): NodeLogQuery | undefined {
@@ -38,13 +38,13 @@ export function parseNodeLogQuery(query: URLSearchParams): NodeLogQuery | undefi
   const boot = integer(query, 'boot', faults);
   const tailLines = integer(query, 'tailLines', faults);
   const pattern = query.get('pattern') || undefined;
-  if (faults.length > 0) throw new HttpError(400, `${aggregate(faults)}\n`);
+  if (faults.length > 0) throw new HttpError(400, `${aggregateMessage(faults)}\n`);
   const options = { sinceMs, untilMs, boot, tailLines, pattern };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   if (files.length + services.length + given.length === 0) return undefined;
   const parsed: NodeLogQuery = { services, files, ...Object.fromEntries(given) };
   const wrong = validate(parsed);
-  if (wrong.length > 0) throw new HttpError(406, `${aggregate(wrong)}\n`);
+  if (wrong.length > 0) throw new HttpError(406, `${aggregateMessage(wrong)}\n`);
   return parsed;
 }
 
@@ -102,7 +102,7 @@ function faultOfPattern(pattern: string): string | undefined {
 function time(query: URLSearchParams, name: string, faults: string[]): number | undefined {
   const text = query.get(name) ?? '';
   if (text === '') return undefined;
-  const ms = RFC3339.test(text) ? Date.parse(text) : Number.NaN;
+  const ms = parseTime(text);
   if (!Number.isNaN(ms)) return ms;
   faults.push(invalid(name, JSON.stringify(text), 'invalid time format'));
   return undefined;
@@ -121,10 +121,6 @@ function integer(query: URLSearchParams, name: string, faults: string[]): number
 const invalid = (field: string, value: string | number, detail: string) =>
   `${field}: Invalid value: ${value}: ${detail}`;
 const list = (texts: readonly string[]) => `[]string{${texts.map((t) => JSON.stringify(t)).join(', ')}}`;
-
-function aggregate(faults: readonly string[]): string {
-  return faults.length === 1 ? faults[0]! : `[${[...new Set(faults)].join(', ')}]`;
-}
 
 /** Pure: what journalctl is started with. */
 export function journalArguments(units: readonly string[], query: NodeLogQuery): string[] {

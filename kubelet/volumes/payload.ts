@@ -2,7 +2,7 @@
 // projected}; error texts reach users in FailedMount Events.
 import type { ConfigMap, Secret } from '../../api/kinds.ts';
 import type { DownwardAPIVolumeSource, KeyToPath, Pod, Volume } from '../../api/pod.ts';
-import { AgentError, errorMessage } from '../../core/errors.ts';
+import { AgentError, aggregateMessage, errorMessage } from '../../core/errors.ts';
 import { fieldValue, type PodFieldFacts, resourceFieldValue } from '../runtime/field-ref.ts';
 import { cleanPayloadPath, type Payload, type ProjectedFile } from './atomic-writer.ts';
 import type { PodObjects } from './object-cache.ts';
@@ -160,7 +160,7 @@ async function addProjected(files: Files, sources: ProjectedSources, request: Re
       errors.push(errorMessage(err));
     }
   }
-  if (errors.length > 0) throw missing(errors.length === 1 ? errors[0]! : `[${[...new Set(errors)].join(', ')}]`);
+  if (errors.length > 0) throw missing(aggregateMessage(errors));
 }
 
 async function addToken(
