@@ -4,6 +4,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Pod, podFullName } from '../api/pod.ts';
 import type { ReadonlyStore } from '../client/store.ts';
+import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { StaticPodSettings } from './config.ts';
 import { MIRROR_ANNOTATION, SEEN_ANNOTATION, SOURCE_ANNOTATION } from './pod-manager.ts';
@@ -169,5 +170,5 @@ export async function runApiSource(sources: PodSources, store: ReadonlyStore<Pod
     onUpdate: (_, pod) => sources.upsert('api', pod),
     onDelete: (pod) => sources.remove('api', pod.metadata?.uid ?? ''),
   });
-  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  await aborted(signal);
 }

@@ -2,6 +2,7 @@
 // directly: a client of @grpc/grpc-js for each probe costs 0.5 ms more, and the two messages have one field each.
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
 import { type GrpcCode, type GrpcStatus, goCodeName, grpcFrame, grpcStatusOf } from '../api/grpc-wire.ts';
+import { systemClock } from '../core/clock.ts';
 import { formatGoDuration, PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
 
 /** HealthCheckResponse.ServingStatus. */
@@ -49,7 +50,7 @@ async function connected(address: string, signal: AbortSignal): Promise<ClientHt
     });
     if (isReady) return session;
     session.destroy();
-    await pause(RECONNECT_MS, signal);
+    await systemClock.sleep(RECONNECT_MS, signal);
   }
   return undefined;
 }
@@ -147,17 +148,4 @@ function whenAborted(
   }
   signal.addEventListener('abort', handler, { once: true });
   owner.once('close', () => signal.removeEventListener('abort', handler));
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', finish);
-      resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    signal.addEventListener('abort', finish, { once: true });
-    if (signal.aborted) finish();
-  });
 }

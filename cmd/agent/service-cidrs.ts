@@ -2,6 +2,7 @@
 import { serviceCidrs } from '../../api/resources.ts';
 import { isForbidden, isNotFound } from '../../client/errors.ts';
 import { createInformer } from '../../client/informer.ts';
+import { aborted } from '../../core/abort.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -17,7 +18,7 @@ export async function followServiceCidrs(
   onChange: (cidrs: readonly string[]) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  if (ctx.standalone || !(await areServed(ctx, signal))) return untilAborted(signal);
+  if (ctx.standalone || !(await areServed(ctx, signal))) return aborted(signal);
   const informer = createInformer(ctx.client, serviceCidrs, {}, ctx);
   const { store } = informer;
   const tell = () => onChange(store.list().flatMap((c) => c.spec?.cidrs ?? []));
@@ -42,9 +43,4 @@ async function areServed(
     }
   }
   return false;
-}
-
-async function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

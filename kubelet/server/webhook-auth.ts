@@ -111,7 +111,6 @@ export const alwaysAllow: KubeletAuthorizer = { isAllowed: async () => true };
 
 /** Asks again while the API server is busy or failing, and when it hung up; one that cannot be reached is not waited for. */
 async function withRetries<T>(call: () => Promise<T>, { clock, random = Math.random }: ReviewDeps): Promise<T> {
-  const never = new AbortController().signal;
   let delayMs = FIRST_DELAY_MS;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -119,7 +118,7 @@ async function withRetries<T>(call: () => Promise<T>, { clock, random = Math.ran
     } catch (err) {
       const passes = err instanceof ApiError ? err.retryable : wasReset(err);
       if (attempt >= ATTEMPTS || !passes) throw err;
-      await clock.sleep(delayMs * (1 + DELAY_JITTER * random()), never);
+      await clock.sleep(delayMs * (1 + DELAY_JITTER * random()));
       delayMs *= DELAY_FACTOR;
     }
   }
