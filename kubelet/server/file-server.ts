@@ -25,7 +25,7 @@ export async function serveFile(
   const name = relative.split('/').findLast((s) => s !== '') ?? '';
   if (stats.isDirectory()) {
     if (!asDirectory) return redirect(response, `${encodeURIComponent(name)}/`);
-    return sendText(response, await renderDirectory(handle));
+    return sendHtml(response, await renderDirectory(handle));
   }
   if (asDirectory) return redirect(response, `../${encodeURIComponent(name)}`);
   await sendFile(handle, stats, { request, response });
@@ -36,7 +36,7 @@ function redirect(response: ServerResponse, location: string): void {
   response.writeHead(301, { Location: location, 'Content-Length': 0 }).end();
 }
 
-function sendText(response: ServerResponse, html: string): void {
+function sendHtml(response: ServerResponse, html: string): void {
   response.writeHead(200, {
     'Content-Type': 'text/html; charset=utf-8',
     'X-Content-Type-Options': 'nosniff',

@@ -70,7 +70,6 @@ export class CgroupSampler {
   readonly #atMs: Record<SampleDepth, number> = { use: -Infinity, live: -Infinity, details: -Infinity };
   #newestMs = 0;
   #turn: Promise<unknown> = Promise.resolve();
-  #sample: Sample | undefined;
 
   constructor(deps: SamplerDeps) {
     this.#deps = deps;
@@ -118,8 +117,7 @@ export class CgroupSampler {
     }
     if (stale.use) this.#newestMs = clock.now();
     for (const d of depths) if (stale[d]) this.#atMs[d] = startMs;
-    this.#sample = { ...withoutRows(sample, gone), atMs: this.#newestMs };
-    return this.#sample;
+    return { ...withoutRows(sample, gone), atMs: this.#newestMs };
   }
 
   #readLive(row: Row, network: NetworkOf): void {
