@@ -275,8 +275,9 @@ class RemoteRuntime extends CriService implements RuntimeService {
   /** Never rejects: when CRI does not come round to it, or fails, the caller's own look finds out. */
   async #confirmEnded(id: string, signal: AbortSignal): Promise<void> {
     const endMs = this.#clock.monotonicMs() + CONFIRM_LIMIT_MS;
+    const runs = this.#runningState(id, signal);
     try {
-      for (let waitMs = 2; !signal.aborted && (await this.#isRunning(id, signal)); waitMs *= 2) {
+      for (let waitMs = 2; !signal.aborted && (await runs()); waitMs *= 2) {
         if (this.#clock.monotonicMs() > endMs) return;
         await this.#clock.sleep(waitMs, signal);
       }
@@ -285,13 +286,18 @@ class RemoteRuntime extends CriService implements RuntimeService {
     }
   }
 
-  async #isRunning(id: string, signal: AbortSignal): Promise<boolean> {
-    try {
-      return (await this.containerStatus(id, { signal })).state === 'CONTAINER_RUNNING';
-    } catch (err) {
-      if (!isCriError(err, 'NOT_FOUND')) throw err;
-    }
-    return (await this.podSandboxStatus(id, { signal })).state === 'SANDBOX_READY';
+  /** Whether it runs, to be asked again and again. An id may be a container's or a sandbox's: the first answer tells. */
+  #runningState(id: string, signal: AbortSignal): () => Promise<boolean> {
+    let isSandbox = false;
+    return async () => {
+      try {
+        if (!isSandbox) return (await this.containerStatus(id, { signal })).state === 'CONTAINER_RUNNING';
+      } catch (err) {
+        if (!isCriError(err, 'NOT_FOUND')) throw err;
+        isSandbox = true;
+      }
+      return (await this.podSandboxStatus(id, { signal })).state === 'SANDBOX_READY';
+    };
   }
 
   async *#criEvents(signal: AbortSignal, onConnected: () => void): AsyncIterable<RuntimeEvent> {
