@@ -304,7 +304,10 @@ export class LocalVolumes implements VolumeManager, Disposable {
   async #unmountUnder(dirs: readonly string[], signal: AbortSignal): Promise<readonly MountPoint[]> {
     const { mounter } = this.#deps;
     const inside = (mounts: readonly MountPoint[]) => dirs.flatMap((dir) => mountsUnder(mounts, dir));
-    for (const mount of inside(await mounter.list())) await mounter.unmount(mount.mountPoint, signal);
+    const before = await mounter.list();
+    const there = inside(before);
+    if (there.length === 0) return before;
+    for (const mount of there) await mounter.unmount(mount.mountPoint, signal);
     const mounts = await mounter.list();
     const left = inside(mounts);
     if (left.length === 0) return mounts;
