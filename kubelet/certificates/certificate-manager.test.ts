@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createCa, createCsr, parseCsr, signCsr, YEAR_MS } from '../../api/pki.ts';
 import { certificateSigningRequests } from '../../api/resources.ts';
 import { FakeApi, failure } from '../../client/fake-client.ts';
+import { AgentError } from '../../core/errors.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { CertificateManager, type CertificateManagerOptions } from './certificate-manager.ts';
@@ -150,6 +151,18 @@ test('a request that nobody decides is given up after a quarter of an hour', asy
   await nextRequest();
   await clock.advance(15 * 60_000);
   await until(() => failures === 1);
+});
+
+test('a server that goes away while it has the request is not given another', async () => {
+  const away = new AgentError('connect ECONNREFUSED', { code: 'API_UNREACHABLE', retryable: true });
+  for (const error of [failure(503, 'busy'), away]) api.failNext('list', error, 'certificatesigningrequests');
+  const manager = await start();
+  await authority.issue(await nextRequest(), HOUR_MS);
+  await clock.advance(1000);
+  await clock.advance(1000);
+  await until(() => manager.current() !== undefined);
+  expect(api.all(certificateSigningRequests)).toHaveLength(1);
+  expect(failures).toBe(0);
 });
 
 test('a server that refuses us is well, one that fails is not', async () => {

@@ -4,10 +4,10 @@ import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1
 import { type CertUsage, createCsr } from '../../api/pki.ts';
 import { certificateSigningRequests } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
-import { isExpired } from '../../client/errors.ts';
+import { ApiError, isExpired } from '../../client/errors.ts';
 import { linkedSignal } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
-import { AgentError } from '../../core/errors.ts';
+import { AgentError, isAgentError } from '../../core/errors.ts';
 import type { CertificateTemplate } from './certificate-template.ts';
 
 export interface RequestSpec {
@@ -20,7 +20,7 @@ export interface RequestSpec {
   readonly name?: string;
 }
 
-/** Between two looks when the server ended a watch, ms. */
+/** Between two looks when the server ended a watch or did not answer, ms. */
 const RELIST_MS = 1000;
 
 /** The object to create. */
@@ -37,7 +37,8 @@ export function signingRequest(spec: RequestSpec): CertificateSigningRequest {
 
 /**
  * PEM of the certificate once `request` is approved and signed.
- * @throws {AgentError} CSR_DENIED, CSR_FAILED, CSR_TIMEOUT after `timeoutMs`, CSR_GONE; what the calls throw.
+ * @throws {AgentError} CSR_DENIED, CSR_FAILED, CSR_TIMEOUT after `timeoutMs`, CSR_GONE; what the calls throw, unless it
+ * passes.
  */
 export async function waitForCertificate(
   request: CertificateSigningRequest,
@@ -52,7 +53,7 @@ export async function waitForCertificate(
       const certificate = await watchOnce(request, deps.client, limit.signal);
       if (certificate !== undefined) return certificate;
     } catch (err) {
-      if (!isExpired(err) && !limit.signal.aborted) throw err;
+      if (!isPassing(err) && !limit.signal.aborted) throw err;
     }
     await deps.clock.sleep(RELIST_MS, limit.signal);
   }
@@ -61,6 +62,12 @@ export async function waitForCertificate(
     retryable: true,
     hint: 'look at it with kubectl get csr: somebody must approve it, and a signer must run',
   });
+}
+
+/** The server is busy or away: the request is still there, and another one would have somebody decide twice. */
+function isPassing(err: unknown): boolean {
+  if (err instanceof ApiError) return err.retryable || isExpired(err);
+  return isAgentError(err, 'API_UNREACHABLE') || isAgentError(err, 'API_TIMEOUT');
 }
 
 /** Lists, then watches until the server ends the watch. */
