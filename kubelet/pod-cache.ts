@@ -107,6 +107,8 @@ export class PodCache {
       this.#tellChanged(uid);
     }
     for (const [uid, mark] of this.#markedAt) if (!uids.has(uid) && mark < seq) this.#markedAt.delete(uid);
+    // A status that was asked for before the list and comes after it may show what the list did not find any more.
+    for (const uid of this.#reads.keys()) if (!uids.has(uid) && !this.#markedAt.has(uid)) this.#markedAt.set(uid, seq);
     return gone;
   }
 

@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { FakeClock } from '../core/fake-clock.ts';
+import { FakeRuntimeManager } from './fake-runtime-manager.ts';
+import { PodCache } from './pod-cache.ts';
+
+const POD = {
+  metadata: { name: 'p', namespace: 'ns', uid: 'u' },
+  spec: { containers: [{ name: 'main', image: 'image' }] },
+};
+const IDENTITY = { uid: 'u', name: 'p', namespace: 'ns' };
+
+test('a status that comes after a list without the pod does not bring it back', async () => {
+  const clock = new FakeClock();
+  const runtime = new FakeRuntimeManager(clock);
+  const cache = new PodCache({ runtime, clock });
+  runtime.adopt(POD, 0);
+  cache.markStale('u');
+  const gate = Promise.withResolvers<void>();
+  runtime.statusGate = gate.promise;
+  const reading = cache.fresh(IDENTITY); // asked while the pod is there
+  await clock.advance(0);
+  await runtime.removePod('u');
+  cache.endList(cache.beginList(), new Set());
+  gate.resolve();
+  expect((await reading).containers).toEqual([]);
+  expect(cache.isStale('u')).toBe(false);
+});
