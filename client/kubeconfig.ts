@@ -60,7 +60,7 @@ export async function loadKubeconfig(file: string, context?: string): Promise<Cl
     throw new AgentError(`cannot read kubeconfig ${file}: ${errnoOf(cause) ?? errorMessage(cause)}`, {
       code: 'KUBECONFIG_UNREADABLE',
       cause,
-      hint: 'check the path given to --kubeconfig and the permissions of the file',
+      hint: 'check the path (--kubeconfig, or --bootstrap-kubeconfig where that one is not in order) and the permissions',
     });
   }
   return parseKubeconfig(text, path.resolve(file), context);

@@ -3,6 +3,8 @@
 
 import type { Command } from 'commander';
 import type { Node } from '../api/kinds.ts';
+import { checkCredentials } from '../client/credential-check.ts';
+import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { systemClock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import { createLogger, type Logger, levelOfVerbosity } from '../core/log.ts';
@@ -77,6 +79,7 @@ async function runAgent(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
+  await checkKubeconfig(given, kubeconfig);
   const config = given.parts.has('kubelet') ? await (await driver()).withRuntimeDriver(given, systemClock, log) : given;
   const ctx = await createContext(config, kubeconfig, log, signal);
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
@@ -95,6 +98,12 @@ async function runAgent(
   void network?.ready.then(() => kubelet?.networkChanged()); // cannot fail
   using _ready = announceWhenReady(ctx, kubelet === undefined || ctx.standalone);
   await runTasks(signal, { ...ctx.tasks(), ...tasks });
+}
+
+/** Nothing is begun with credentials that cannot be used. Where they can be asked for, they may still be missing. */
+async function checkKubeconfig({ identity }: AgentConfig, kubeconfig: string | undefined): Promise<void> {
+  if (kubeconfig === undefined || identity.bootstrapKubeconfig !== undefined) return;
+  await checkCredentials(kubeconfig, await loadKubeconfig(kubeconfig));
 }
 
 /** Tells systemd how we are, when it has asked; nothing that we start is to speak in our name. */

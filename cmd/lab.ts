@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from '../api/meta.ts';
 import { nodes as nodeResource } from '../api/resources.ts';
@@ -21,6 +21,8 @@ import { preflight } from '../lab/preflight.ts';
 import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
 import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
+import { gateFlagFault, resolveGates } from './config/feature-gates.ts';
+import { parseBool, splitCommas } from './config/values.ts';
 import { type OutputFormat, outputOption, wholeNumber } from './options.ts';
 import { stopSignal, surviveLostOutput, untilStopped } from './signals.ts';
 
@@ -52,7 +54,7 @@ export function addCommand(program: Command): void {
       process.umask(0o022);
     });
   const add = (name: string, description: string): Command =>
-    lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+    lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
 
   add('up', 'Bring up a lab. Runs in the foreground and takes it down on Ctrl-C, unless --detach is given.')
     .option('--nodes <n>', 'how many nodes', wholeNumber(1, 200), 2)
@@ -66,7 +68,7 @@ export function addCommand(program: Command): void {
         'none',
       ]),
     )
-    .option('--feature-gates <gates>', 'e.g. Name=true,Other=false (handed to the agents)')
+    .option('--feature-gates <gates>', 'e.g. Name=true,Other=false (handed to the agents)', featureGates)
     .option('--v <level>', 'log verbosity of the agents, 0 to 10', wholeNumber(0, 10))
     .option('--apiserver-arg <flag>', 'a further flag for the API server; may be repeated', collect, [])
     .action(up);
@@ -78,7 +80,7 @@ export function addCommand(program: Command): void {
   lab
     .command('kubectl')
     .description("Run kubectl with the lab's kubeconfig: nodelet lab kubectl [--dir DIR] -- get pods -A")
-    .option('--dir <dir>', 'directory of the lab', DEFAULT_DIR)
+    .option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR)
     .allowUnknownOption()
     .passThroughOptions()
     .argument('[args...]')
@@ -86,7 +88,10 @@ export function addCommand(program: Command): void {
 
   const apiserver = lab.command('apiserver').description('Stop and start the API server of a running lab.');
   const addApiserver = (name: string, description: string): Command =>
-    apiserver.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+    apiserver
+      .command(name)
+      .description(description)
+      .option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
   addApiserver('stop', 'Stop the API server alone. Nodes and pods go on.').action(({ dir }: DirOption) =>
     labIn(dir).stopApiserver(stopSignal()),
   );
@@ -96,7 +101,7 @@ export function addCommand(program: Command): void {
 
   const node = lab.command('node').description('Add, stop, start and remove nodes of a running lab.');
   const addNode = (name: string, description: string): Command =>
-    node.command(name).description(description).option('--dir <dir>', 'directory of the lab', DEFAULT_DIR);
+    node.command(name).description(description).option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
   addNode('add [name]', 'Add a node; resolves when it is Ready.').action(
     async (name: string | undefined, { dir }: DirOption) => {
       await labIn(dir).addNode(name, stopSignal());
@@ -110,6 +115,7 @@ export function addCommand(program: Command): void {
   );
   addNode('rm <name>', 'Stop a node, delete its Node object and remove its disk.').action(
     async (name: string, { dir }: DirOption) => {
+      await readLabState(path.resolve(dir)); // says that there is none, where there is none
       const client = await labClient(dir);
       await labIn(dir).removeNode(name, (n) => deleteNode(client, n), stopSignal());
     },
@@ -158,7 +164,7 @@ async function up(flags: UpFlags): Promise<void> {
 async function down(opts: DirOption): Promise<void> {
   const dir = path.resolve(opts.dir);
   const progress = createProgress(process.stderr, systemClock);
-  if (!existsSync(dir)) {
+  if (!existsSync(path.join(dir, '.'))) {
     progress.note(`there is no lab in ${dir}`); // and no reason to make the directory now
     return;
   }
@@ -221,6 +227,23 @@ async function deleteNode(client: ApiClient, name: string): Promise<void> {
   } catch (err) {
     if (!isNotFound(err)) throw err;
   }
+}
+
+/** What agents would refuse is refused before any is started. */
+function featureGates(text: string): string {
+  const fault = gateFlagFault([text]);
+  if (fault !== undefined) throw new InvalidArgumentError(`${fault}.`);
+  const pairs = splitCommas([text]).map((pair) => pair.split('=').map((part) => part.trim()));
+  const faults: string[] = [];
+  const set = Object.fromEntries(pairs.map(([name = '', value = '']) => [name, parseBool(value)!]));
+  resolveGates(set, (_, problem) => faults.push(problem));
+  if (faults.length > 0) throw new InvalidArgumentError(`${faults.join('; ')}.`);
+  return text;
+}
+
+function directory(text: string): string {
+  if (text === '') throw new InvalidArgumentError('expected a directory.');
+  return text;
 }
 
 const collect = (value: string, all: readonly string[]): string[] => [...all, value];

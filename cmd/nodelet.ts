@@ -41,6 +41,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const wanted = named === undefined ? [...new Set(Object.values(modules))] : [named];
   const loaded = new Set((await Promise.all(wanted.map((load) => load()))).map((m) => m.addCommand));
   for (const addCommand of loaded) addCommand(program);
+  pointToHelp(program, 'nodelet');
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
@@ -49,6 +50,12 @@ async function main(argv: readonly string[]): Promise<number> {
     printFailure(err);
     return 1;
   }
+}
+
+/** Who uses a command wrongly is told where its use is told. */
+function pointToHelp(command: Command, name: string): void {
+  command.showHelpAfterError(`  see ${name} --help`);
+  for (const inner of command.commands) pointToHelp(inner, `${name} ${inner.name()}`);
 }
 
 if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -58,6 +58,14 @@ test('a program that ends before it is ready is an error that names the log', as
   await expect(starting).rejects.toMatchObject({ code: 'PROCESS_ENDED', hint: `see ${path.join(dir, 'log')}` });
 });
 
+test.each([
+  ['echo first; echo last; echo', 'last'],
+  ['echo "nodelet: no such flag"; echo "  see its help"', 'no such flag'],
+])('its last words are told: %s', async (script, said) => {
+  const starting = start(`${script}; exit 3`).then(({ ready }) => ready(signal));
+  await expect(starting).rejects.toThrow(`/bin/sh ended before it was ready: ${said}`);
+});
+
 test('waiting for readiness ends with its signal', async () => {
   const { ready } = await start('exec sleep 60');
   const stop = new AbortController();

@@ -19,6 +19,8 @@ export interface DetachedOptions {
   readonly logFile: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
+  /** What it is called in errors, where `program` only leads to it. */
+  readonly name?: string;
 }
 
 export interface DetachedProcess {
@@ -53,8 +55,9 @@ export async function spawnDetached(
     child.unref();
     const readyPipe = child.stdio[3] as Socket;
     readyPipe.unref(); // only somebody who waits for it keeps this process alive
-    if (identity === undefined) throw endedAtOnce(program, opts.logFile);
-    return { identity, ready: (signal) => waitReady(program, readyPipe, exited, opts.logFile, signal) };
+    const name = opts.name ?? program;
+    if (identity === undefined) throw await endedAtOnce(name, opts.logFile);
+    return { identity, ready: (signal) => waitReady(name, readyPipe, exited, opts.logFile, signal) };
   } catch (cause) {
     if (cause instanceof AgentError) throw cause;
     throw new AgentError(`cannot start ${program}: ${errorMessage(cause)}`, { code: 'EXEC_FAILED', cause });
@@ -83,12 +86,23 @@ async function waitReady(
     stopped.then(() => 'stopped' as const),
   ]);
   pipe.destroy();
-  if (first === 'closed') throw endedAtOnce(program, logFile);
+  if (first === 'closed') throw await endedAtOnce(program, logFile);
   if (first === 'stopped') throw signal.reason;
 }
 
-function endedAtOnce(program: string, logFile: string): AgentError {
-  return new AgentError(`${program} ended before it was ready`, { code: 'PROCESS_ENDED', hint: `see ${logFile}` });
+async function endedAtOnce(program: string, logFile: string): Promise<AgentError> {
+  const lastWords = lastWordsIn(await readFile(logFile, 'utf8').catch(() => ''));
+  const what = `${program} ended before it was ready${lastWords === '' ? '' : `: ${lastWords}`}`;
+  return new AgentError(what, { code: 'PROCESS_ENDED', hint: `see ${logFile}` });
+}
+
+const MAX_LAST_WORDS = 400;
+
+/** Why a program gave up, as far as its log tells: our own programs say it in a line that begins with their name. */
+function lastWordsIn(log: string): string {
+  const lines = log.split('\n').filter((line) => line.trim() !== '');
+  const said = lines.findLast((line) => line.startsWith('nodelet: '))?.slice('nodelet: '.length) ?? lines.at(-1) ?? '';
+  return said.slice(0, MAX_LAST_WORDS);
 }
 
 /** The identity of a running process, undefined when there is none (or only a zombie). */

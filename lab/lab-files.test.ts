@@ -307,3 +307,9 @@ test('no command but up makes the directory of a lab', async () => {
   for (const call of calls) await expect(call()).rejects.toMatchObject({ code: 'LAB_NOT_FOUND' });
   expect(await readdir(dir)).toEqual([]);
 });
+
+test('a lab is not made where no directory can be, and none is found in a file', async () => {
+  expect(directoryFaults('/proc/lab')).toEqual(['/proc/lab cannot hold files: choose another directory with --dir']);
+  await writeFile(path.join(dir, 'file'), '');
+  await expect(readLabState(path.join(dir, 'file'))).rejects.toMatchObject({ code: 'LAB_NOT_FOUND' });
+});

@@ -91,7 +91,7 @@ async function startInside(
   const entered = await spawnDetached(
     'nsenter',
     [`--target=${init.pid}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', program, ...args],
-    opts,
+    { ...opts, name: program },
   );
   const identity = await onlyChild(entered.identity);
   if (identity === undefined) {

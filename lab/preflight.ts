@@ -61,6 +61,7 @@ export function directoryFaults(dir: string): string[] {
     ...(/^[\x21-\x7e]+$/.test(dir)
       ? []
       : [`${JSON.stringify(dir)} has blanks or unusual characters in its name: choose another directory with --dir`]),
+    ...(/^\/proc(\/|$)/.test(dir) ? [`${dir} cannot hold files: choose another directory with --dir`] : []),
     ...(excess > 0
       ? [`the path ${dir} is ${excess} bytes too long for the sockets in it: choose a shorter one with --dir`]
       : []),

@@ -61,7 +61,7 @@ export async function findLabState(dir: string): Promise<LabState | undefined> {
     if (state.version !== 1) throw new Error(`version ${String(state.version)} is not known`);
     return state;
   } catch (err) {
-    if (errnoOf(err) === 'ENOENT') return undefined;
+    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ENOTDIR') return undefined;
     throw new AgentError(`cannot read ${stateFile(dir)}: ${errorMessage(err)}`, {
       code: 'LAB_STATE_INVALID',
       cause: err,

@@ -6,7 +6,19 @@ import { type Effect, fieldAt, none, refused } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { kubeletFields, taint } from './kubelet-fields.ts';
 import { clusterCidr } from './proxy-fields.ts';
-import { bool, duration, filePath, int, list, map, splitCommas, stringType, text, type ValueType } from './values.ts';
+import {
+  bool,
+  directory,
+  duration,
+  filePath,
+  int,
+  list,
+  map,
+  splitCommas,
+  stringType,
+  text,
+  type ValueType,
+} from './values.ts';
 
 export type Which = 'agent' | 'kubelet' | 'proxy' | 'network';
 
@@ -183,8 +195,8 @@ const kubelet: readonly Flag[] = [
     "the node's address, or one of each family separated by a comma (default: that of the default route)",
   ),
   own('node-labels', map(text), 'labels of the Node when it is registered: key=value,...'),
-  own('root-dir', filePath, "where the pods' volumes and state are kept (default /var/lib/kubelet)"),
-  own('cert-dir', filePath, 'where certificates are kept (default /var/lib/kubelet/pki)'),
+  own('root-dir', directory, "where the pods' volumes and state are kept (default /var/lib/kubelet)"),
+  own('cert-dir', directory, 'where certificates are kept (default /var/lib/kubelet/pki)'),
   {
     ...kubeletSetting('register-with-taints', 'registerWithTaints', taints),
     help: 'taints of the Node when it is registered: key=value:Effect,...',

@@ -16,6 +16,7 @@ import {
   quantity,
   record,
   scalar,
+  socketAddress,
   stringType,
   text,
 } from './values.ts';
@@ -195,8 +196,8 @@ const apiFields = {
 } satisfies Fields;
 
 const runtimeFields = {
-  containerRuntimeEndpoint: field('used', text, 'unix:///run/containerd/containerd.sock'),
-  imageServiceEndpoint: field('used', text, ''),
+  containerRuntimeEndpoint: field('used', socketAddress, 'unix:///run/containerd/containerd.sock'),
+  imageServiceEndpoint: field('used', socketAddress, ''),
   runtimeRequestTimeout: field('used', duration(), 2 * MINUTE),
   registryPullQPS: field('used', atLeastZero, 5, 'keepZero'),
   registryBurst: field('used', atLeastZero, 10),

@@ -350,6 +350,16 @@ describe('faults in flags', () => {
     [['--kubeconfig=/nope'], '--kubeconfig=/nope: no such file or directory'],
     [['--config=/nope'], '--config=/nope: no such file or directory'],
     [['--config-dir=/nope'], '--config-dir=/nope: no such file or directory'],
+    [['--root-dir=/proc/x'], '--root-dir=/proc/x: expected a directory outside of /proc'],
+    [['--cert-dir=//proc'], '--cert-dir=//proc: expected a directory outside of /proc'],
+    [
+      ['--container-runtime-endpoint=tcp://192.0.2.1:1'],
+      '--container-runtime-endpoint=tcp://192.0.2.1:1: expected unix:///path/of/the/socket',
+    ],
+    [
+      ['--container-runtime-endpoint=unix://'],
+      '--container-runtime-endpoint=unix://: expected unix:///path/of/the/socket',
+    ],
   ])('%j', async (args, fault) => {
     expect(await faultsOf([...STANDALONE, ...args])).toEqual([fault]);
   });
@@ -417,6 +427,13 @@ describe('faults in files', () => {
     [kubelet('registerWithTaints: [{key: a}]'), '--config=/c: registerWithTaints[0].effect: is missing'],
     [kubelet('featureGates: {Foo: true}'), '/c: featureGates.Foo: unrecognized feature gate: Foo'],
     [kubelet('maxPods: 1\nmaxPods: 2'), /Map keys must be unique/],
+    ...['1.2.3.4:99999', '300.1.1.1:80', '[1.2.3.4]:80', '::1:', 'localhost:80'].map(
+      (text) =>
+        [
+          proxy(`metricsBindAddress: "${text}"`),
+          `--config=/c: metricsBindAddress: expected IP:port, got ${JSON.stringify(text)}`,
+        ] as [string, string],
+    ),
     [kubelet('podLogsDir: /var/../log'), '/c: podLogsDir: expected an absolute path in plain form, got "/var/../log"'],
     [kubelet('__proto__: {maxPods: 1}'), '--config=/c: __proto__: unknown field'],
     [

@@ -1,4 +1,5 @@
 // KubeProxyConfiguration v1alpha1: every field, with upstream's default (pkg/proxy/apis/config/v1alpha1/defaults.go).
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { type Fields, field, group, none, optional, refused } from './field.ts';
 import { loggingFields } from './logging-fields.ts';
 import { bool, duration, float, int, ip, isCidr, list, map, oneOf, scalar, stringType, text } from './values.ts';
@@ -8,11 +9,15 @@ const ipvs = none('there is no IPVS mode');
 const windows = none('it is for Windows');
 const anyDuration = duration(Number.NEGATIVE_INFINITY);
 const masqueradeBit = field('used', int(0, 31), 14, 'keepZero');
-const address = stringType(
-  'IP:port',
-  (v) => v === '' || /^(\d+\.\d+\.\d+\.\d+|\[[\da-fA-F:.]+\]|[\da-fA-F:]+)(:\d{1,5})?$/.test(v),
-);
+const address = stringType('IP:port', (v) => v === '' || isAddress(v));
 const nodePortRange = stringType('a CIDR, or primary', (v) => v === 'primary' || isCidr(v));
+
+/** The port may be left out, and then so may be the brackets of IPv6. */
+function isAddress(text: string): boolean {
+  if (isIP(text) !== 0) return true;
+  const [, v6, v4, port = '0'] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  return (v6 === undefined ? isIPv4(v4 ?? '') : isIPv6(v6)) && Number(port) <= 65_535;
+}
 
 /** One range, or one of each family. */
 export const clusterCidr = scalar('a CIDR such as 10.244.0.0/16', (v) => {

@@ -88,6 +88,15 @@ export const text = stringType('a text', () => true);
 /** A file or directory; in a config file relative to that file. */
 export const filePath: ValueType<string> = { ...stringType('a path', () => true), isFilePath: true };
 
+/** Where files are made: /proc never has what was made, and making directories there never ends (nodejs/node mkdir -p). */
+export const directory: ValueType<string> = {
+  ...stringType('a directory outside of /proc', (v) => !/^\/+proc(\/|$)/.test(v)),
+  isFilePath: true,
+};
+
+/** As upstream takes them on Linux: a URL, or a path alone. */
+export const socketAddress = stringType('unix:///path/of/the/socket', (v) => v === '' || /^(unix:(\/\/)?)?\/[^/]/.test(v));
+
 export const absolutePath: ValueType<string> = {
   ...stringType(
     'an absolute path in plain form',
