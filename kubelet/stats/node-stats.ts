@@ -150,7 +150,7 @@ export class NodeStats {
     return {
       nodeFs,
       containerFs: imageFs?.containerFs,
-      layers,
+      layers: layers?.containers,
       logs: (uid) => logs.get(uid),
       volumes,
       hostNetwork: live?.network === undefined ? undefined : networkStats(live.network, live.atMs),

@@ -6,6 +6,7 @@ import type { ImageService } from '../../cri/runtime-service.ts';
 import type { CgroupReader, CgroupSource } from '../../host/cgroup-stats.ts';
 import { deviceOf, fileSystemFigures } from '../../host/file-system-use.ts';
 import { processCounts } from '../../host/process-facts.ts';
+import { aged } from './aged.ts';
 import type { StorageMeter } from './storage-meter.ts';
 import type { PodTarget } from './targets.ts';
 import type { FsUse, ImageFsUse, MemoryUse, PodStorage, UsageSource } from './usage.ts';
@@ -29,11 +30,12 @@ export interface NodeUsageDeps {
 export class NodeUsage implements UsageSource {
   readonly #opts: NodeUsageOptions;
   readonly #deps: NodeUsageDeps;
-  #imageFs: { readonly monotonicMs: number; readonly answer: Promise<ImageFsUse> } | undefined;
+  readonly imageFs: (maxAgeMs: number) => Promise<ImageFsUse>;
 
   constructor(opts: NodeUsageOptions, deps: NodeUsageDeps) {
     this.#opts = opts;
     this.#deps = deps;
+    this.imageFs = aged(() => this.#askImageFs(), deps);
   }
 
   nodeMemory(): MemoryUse {
@@ -79,18 +81,6 @@ export class NodeUsage implements UsageSource {
 
   async nodeFs(): Promise<FsUse> {
     return { atMs: this.#deps.clock.now(), ...(await fileSystemFigures(this.#opts.rootDir)) };
-  }
-
-  imageFs(maxAgeMs: number): Promise<ImageFsUse> {
-    const monotonicMs = this.#deps.clock.monotonicMs();
-    if (this.#imageFs === undefined || monotonicMs - this.#imageFs.monotonicMs >= maxAgeMs) {
-      const asked = { monotonicMs, answer: this.#askImageFs() };
-      this.#imageFs = asked;
-      asked.answer.catch(() => {
-        if (this.#imageFs === asked) this.#imageFs = undefined; // told to whoever awaits it; the next one asks again
-      });
-    }
-    return this.#imageFs.answer;
   }
 
   async podStorage(pods: readonly Pod[], maxAgeMs: number): Promise<ReadonlyMap<string, PodStorage>> {

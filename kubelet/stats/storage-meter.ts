@@ -4,6 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { fileSize, flatDirSize } from '../../host/file-system-use.ts';
 import { etcHostsFile, podLogDir } from '../runtime/pod-paths.ts';
+import { aged } from './aged.ts';
 import type { PodTarget } from './targets.ts';
 import type { PodStorage, StorageUse } from './usage.ts';
 import type { VolumeMeter } from './volume-meter.ts';
@@ -16,8 +17,12 @@ export interface StorageMeterDeps {
   readonly clock: Clock;
 }
 
-/** Writable layers by container id. */
-export type Layers = ReadonlyMap<string, StorageUse>;
+export interface Layers {
+  /** When the runtime was asked, wall ms. */
+  readonly atMs: number;
+  /** Writable layers by container id. */
+  readonly containers: ReadonlyMap<string, StorageUse>;
+}
 
 export interface PodLogs {
   readonly atMs: number;
@@ -33,33 +38,12 @@ const LOOKS_AT_ONCE = 8;
 export class StorageMeter {
   readonly #deps: StorageMeterDeps;
   readonly #logs = new Map<string, PodLogs>();
-  #layers: { readonly monotonicMs: number; readonly atMs: number; readonly answer: Promise<Layers> } | undefined;
+  /** At most `maxAgeMs` old. @throws what the runtime call throws. */
+  readonly layers: (maxAgeMs: number) => Promise<Layers>;
 
   constructor(deps: StorageMeterDeps) {
     this.#deps = deps;
-  }
-
-  /** @throws what the runtime call throws. */
-  layers(maxAgeMs: number): Promise<Layers> {
-    const { clock, runtime } = this.#deps;
-    const monotonicMs = clock.monotonicMs();
-    if (this.#layers === undefined || monotonicMs - this.#layers.monotonicMs >= maxAgeMs) {
-      const answer = runtime.listContainerStats().then((stats) => {
-        const layers = new Map<string, StorageUse>();
-        for (const { attributes, writableLayer } of stats) {
-          if (attributes === undefined || writableLayer?.usedBytes === undefined) continue;
-          const inodesUsed = writableLayer.inodesUsed?.value ?? 0;
-          layers.set(attributes.id, { usedBytes: writableLayer.usedBytes.value, inodesUsed });
-        }
-        return layers;
-      });
-      const asked = { monotonicMs, atMs: clock.now(), answer };
-      this.#layers = asked;
-      answer.catch(() => {
-        if (this.#layers === asked) this.#layers = undefined; // told to whoever awaits it; the next one asks again
-      });
-    }
-    return this.#layers.answer;
+    this.layers = aged(() => this.#readLayers(), deps);
   }
 
   /** Sizes of the pods' logs, each at most `maxAgeMs` old. */
@@ -98,7 +82,6 @@ export class StorageMeter {
     const found = new Map<string, PodStorage>();
     for (const target of targets) {
       const storage = podStorageOf(target, {
-        layersAtMs: this.#layers?.atMs ?? 0,
         layers,
         logs: logs.get(target.uid),
         volumes: volumes.known(target.uid),
@@ -106,6 +89,18 @@ export class StorageMeter {
       if (storage !== undefined) found.set(target.uid, storage);
     }
     return found;
+  }
+
+  async #readLayers(): Promise<Layers> {
+    const { clock, runtime } = this.#deps;
+    const atMs = clock.now();
+    const containers = new Map<string, StorageUse>();
+    for (const { attributes, writableLayer } of await runtime.listContainerStats()) {
+      if (attributes === undefined || writableLayer?.usedBytes === undefined) continue;
+      const inodesUsed = writableLayer.inodesUsed?.value ?? 0;
+      containers.set(attributes.id, { usedBytes: writableLayer.usedBytes.value, inodesUsed });
+    }
+    return { atMs, containers };
   }
 
   async #readLogs({ pod, uid, containers }: PodTarget): Promise<PodLogs> {
@@ -123,7 +118,6 @@ export class StorageMeter {
 export function podStorageOf(
   target: Pick<PodTarget, 'containers'>,
   known: {
-    readonly layersAtMs: number;
     readonly layers: Layers;
     readonly logs: PodLogs | undefined;
     readonly volumes: ReturnType<VolumeMeter['known']>;
@@ -133,7 +127,7 @@ export function podStorageOf(
   if (logs === undefined || volumes === undefined) return undefined;
   const rootfs = new Map<string, StorageUse>();
   for (const { id, name } of target.containers) {
-    const layer = known.layers.get(id);
+    const layer = known.layers.containers.get(id);
     if (layer !== undefined) rootfs.set(name, layer);
   }
   const sizes = new Map<string, StorageUse>();
@@ -147,7 +141,7 @@ export function podStorageOf(
     else inMemory.add(name);
   }
   return {
-    atMs: Math.min(known.layersAtMs, logs.atMs, volumes.atMs),
+    atMs: Math.min(known.layers.atMs, logs.atMs, volumes.atMs),
     rootfs,
     logs: logs.containers,
     volumes: sizes,

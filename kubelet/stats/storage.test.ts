@@ -11,7 +11,7 @@ import type { MountedVolume } from '../volumes/volume-manager.ts';
 import { fakeTarget } from './fake-targets.ts';
 import { podStorageOf, StorageMeter } from './storage-meter.ts';
 import { VolumeMeter } from './volume-meter.ts';
-import { claimOf, volumeMeasure } from './volume-stats.ts';
+import { volumeMeasure } from './volume-stats.ts';
 
 test.each([
   [{ emptyDir: {} }, 'disk tree'],
@@ -28,12 +28,6 @@ test.each([
   [{ image: {} }, 'none'],
 ])('%j is measured as %s', (source, measure) => {
   expect(volumeMeasure({ name: 'v', ...source } as Volume)).toBe(measure);
-});
-
-test('the claim of an ephemeral volume has the name that its controller gives it', () => {
-  const pod: Pod = { metadata: { name: 'p', namespace: 'n' } };
-  expect(claimOf(pod, { name: 'v', ephemeral: {} } as Volume)).toEqual({ name: 'p-v', namespace: 'n' });
-  expect(claimOf(pod, { name: 'v', csi: { driver: 'd' } } as Volume)).toBeUndefined();
 });
 
 let root = '';
@@ -250,8 +244,7 @@ test('the runtime is asked once in a while, and again at once after it failed', 
 test('claims and volumes in memory do not count as ephemeral storage', () => {
   const use = { usedBytes: 10, inodesUsed: 1 };
   const storage = podStorageOf(fakeTarget([]), {
-    layersAtMs: 3,
-    layers: new Map(),
+    layers: { atMs: 3, containers: new Map() },
     logs: { atMs: 2, monotonicMs: 0, containers: new Map(), others: use },
     volumes: {
       atMs: 1,
@@ -270,6 +263,6 @@ test('claims and volumes in memory do not count as ephemeral storage', () => {
 });
 
 test('nothing is said of a pod whose logs or volumes were never looked at', () => {
-  const known = { layersAtMs: 0, layers: new Map(), logs: undefined, volumes: { atMs: 0, volumes: [] } };
+  const known = { layers: { atMs: 0, containers: new Map() }, logs: undefined, volumes: { atMs: 0, volumes: [] } };
   expect(podStorageOf(fakeTarget([]), known)).toBeUndefined();
 });

@@ -108,7 +108,7 @@ export function fsStats(fs: FsUse, part: StorageUse = fs): FsStats {
 export interface StorageFacts {
   readonly nodeFs: FsUse | undefined;
   readonly containerFs: FsUse | undefined;
-  readonly layers: Layers | undefined;
+  readonly layers: Layers['containers'] | undefined;
   readonly logs: (podUid: string) => PodLogs | undefined;
   readonly volumes: (podUid: string) => PodVolumes | undefined;
   /** Of the node: pods on the host's network show it. */

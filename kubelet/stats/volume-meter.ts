@@ -6,8 +6,9 @@ import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
 import { type FileSystemFigures, fileSystemFigures, type TreeSize, treeSizes } from '../../host/file-system-use.ts';
+import { claimOf } from '../volumes/claims/claim-rules.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
-import { claimOf, type VolumeMeasure, volumeMeasure } from './volume-stats.ts';
+import { type VolumeMeasure, volumeMeasure } from './volume-stats.ts';
 
 /** What a volume's server says; a figure that it does not know is undefined. */
 export interface ClaimFigures extends Partial<FileSystemFigures> {
@@ -175,7 +176,12 @@ export class VolumeMeter {
     sizes: ReadonlyMap<string, { usedBytes: number; inodesUsed: number }>,
     fileSystems: FileSystems,
   ): Promise<VolumeFigures | undefined> {
-    const about = { name: volume.name, claim: claimOf(pod, volume), onDisk: measure === 'disk tree' };
+    const claim = claimOf(pod, volume);
+    const about = {
+      name: volume.name,
+      claim: claim && { name: claim.name, namespace: pod.metadata?.namespace ?? '' },
+      onDisk: measure === 'disk tree',
+    };
     try {
       if (measure === 'claim') {
         const figures = await this.#deps.claimFigures(mount, uidOf(pod));

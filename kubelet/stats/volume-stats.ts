@@ -1,5 +1,5 @@
 // How each kind of volume is measured. Pure.
-import type { Pod, Volume } from '../../api/pod.ts';
+import type { Volume } from '../../api/pod.ts';
 
 /** `tree` on disk or in memory: what lies below it; `fileSystem`: it is one; `claim`: whoever serves it is asked. */
 export type VolumeMeasure = 'disk tree' | 'memory tree' | 'memory file system' | 'claim' | 'none';
@@ -14,12 +14,4 @@ export function volumeMeasure(volume: Volume): VolumeMeasure {
   if (volume.secret ?? volume.projected ?? volume.downwardAPI) return 'memory tree';
   if (volume.persistentVolumeClaim ?? volume.ephemeral ?? volume.csi) return 'claim';
   return 'none';
-}
-
-/** The claim that a volume of the pod is of. */
-export function claimOf(pod: Pod, volume: Volume): { readonly name: string; readonly namespace: string } | undefined {
-  const { name: podName = '', namespace = '' } = pod.metadata ?? {};
-  const { persistentVolumeClaim, ephemeral } = volume;
-  if (persistentVolumeClaim !== undefined) return { name: persistentVolumeClaim.claimName, namespace };
-  return ephemeral === undefined ? undefined : { name: `${podName}-${volume.name}`, namespace };
 }
