@@ -73,17 +73,21 @@ beforeEach(() => {
   });
 });
 
-test('a pod deleted while the agent was down leaves no cgroup behind', async () => {
-  workers.set('u1', {
-    phase: 'finished',
-    identity: { uid: 'u1', name: 'web', namespace: 'default' },
+function stateOf(uid: string, phase: 'sync' | 'finished'): WorkerState {
+  return {
+    phase,
+    identity: { uid, name: 'web', namespace: 'default' },
     pod: undefined,
-    deleted: true,
+    deleted: phase === 'finished',
     evicted: false,
     graceSeconds: 1,
     restartRequested: false,
     statusOverride: undefined,
-  });
+  };
+}
+
+test('a pod deleted while the agent was down leaves no cgroup behind', async () => {
+  workers.set('u1', stateOf('u1', 'finished'));
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
 });
@@ -92,16 +96,7 @@ test('volumes that could not be taken back go with the next pass, though the las
   const identity = { uid: 'u1', name: 'web', namespace: 'default' };
   relisted = [{ ...identity, sandboxes: [{ id: 's', ready: true, createdAtMs: 0 }], containers: [] }];
   dirs = ['u1'];
-  workers.set('u1', {
-    phase: 'finished',
-    identity,
-    pod: undefined,
-    deleted: true,
-    evicted: false,
-    graceSeconds: 1,
-    restartRequested: false,
-    statusOverride: undefined,
-  });
+  workers.set('u1', stateOf('u1', 'finished'));
   dirError = new Error('the driver is away');
   await housekeeping.clean(new AbortController().signal);
   dirError = undefined;
@@ -130,16 +125,7 @@ test('a directory stays until the cgroup of its pod is gone, so that a later pas
 
 test('a cgroup that the runtime made for a pod that was gone by then is removed', async () => {
   cgroups = ['u1', 'u2'];
-  workers.set('u2', {
-    phase: 'sync',
-    identity: { uid: 'u2', name: 'web', namespace: 'default' },
-    pod: undefined,
-    deleted: false,
-    evicted: false,
-    graceSeconds: 0,
-    restartRequested: false,
-    statusOverride: undefined,
-  });
+  workers.set('u2', stateOf('u2', 'sync'));
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
 });
@@ -161,17 +147,8 @@ test('dead containers of an earlier agent go seconds after the start, later ones
 });
 
 test('a full disk takes the containers of every pod that is over; else those of deleted and evicted ones go', async () => {
-  const ended: Omit<WorkerState, 'identity'> = {
-    phase: 'finished',
-    pod: undefined,
-    deleted: false,
-    evicted: false,
-    graceSeconds: 1,
-    restartRequested: false,
-    statusOverride: undefined,
-  };
   const add = (uid: string, more: Partial<WorkerState>) =>
-    workers.set(uid, { ...ended, identity: { uid, name: uid, namespace: 'default' }, ...more });
+    workers.set(uid, { ...stateOf(uid, 'finished'), deleted: false, ...more });
   add('runs', { phase: 'sync' });
   add('over', {});
   add('deleted', { deleted: true });

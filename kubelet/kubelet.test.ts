@@ -1,113 +1,36 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Node } from '../api/kinds.ts';
-import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
-import { FakeApi } from '../client/fake-client.ts';
-import { Store } from '../client/store.ts';
+import type { FakeApi } from '../client/fake-client.ts';
 import { AgentError } from '../core/errors.ts';
-import { FakeClock } from '../core/fake-clock.ts';
-import { silentLog } from '../core/log.ts';
-import { DEFAULT_KUBELET_CONFIG } from './config.ts';
-import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
-import { FakeRuntimeManager } from './fake-runtime-manager.ts';
-import { Kubelet } from './kubelet.ts';
+import type { FakeClock } from '../core/fake-clock.ts';
+import { FakeAgent, fakePod } from './fake-agent.ts';
+import { type FakeEvents, FakeProbes, type FakeVolumes } from './fake-managers.ts';
+import type { FakeRuntimeManager } from './fake-runtime-manager.ts';
 
+let agent: FakeAgent;
 let clock: FakeClock;
 let api: FakeApi;
 let runtime: FakeRuntimeManager;
 let volumes: FakeVolumes;
 let probes: FakeProbes;
 let events: FakeEvents;
-let stop: AbortController;
-let ended: Promise<void>;
-
-const NODE: Node = {
-  metadata: { name: 'node-1', labels: { 'kubernetes.io/os': 'linux' } },
-  status: {
-    allocatable: { cpu: '2', memory: '4Gi', pods: '110' },
-    addresses: [{ type: 'InternalIP', address: '192.0.2.1' }],
-  },
-};
-
-function newPod(name: string, more: Partial<NonNullable<Pod['spec']>> = {}): Pod {
-  return {
-    metadata: { name, namespace: 'default', uid: `uid-${name}` },
-    spec: {
-      nodeName: 'node-1',
-      restartPolicy: 'Always',
-      terminationGracePeriodSeconds: 30,
-      containers: [{ name: 'main', image: 'busybox' }],
-      ...more,
-    },
-    status: { phase: 'Pending' },
-  };
-}
-
-function startAgent(): Kubelet {
-  const nodes = new Store<Node>();
-  nodes.replace([NODE]);
-  const kubelet = new Kubelet(
-    { ...DEFAULT_KUBELET_CONFIG, nodeName: 'node-1' },
-    {
-      client: api,
-      runtime,
-      runtimeEvents: runtime,
-      volumes,
-      probes,
-      events,
-      nodes,
-      ensurePodDirs: async () => {},
-      networkError: () => undefined,
-      runtimeName: 'containerd',
-      clock,
-      log: silentLog,
-    },
-  );
-  stop = new AbortController();
-  ended = kubelet.run(stop.signal);
-  return kubelet;
-}
-
-async function stopAgent(): Promise<void> {
-  stop.abort();
-  await clock.advance(5000);
-  await ended;
-}
-
-function stored(name: string): Pod | undefined {
-  return api.all(pods).find((p) => p.metadata?.name === name);
-}
-
-function condition(name: string, type: string): string | undefined {
-  return stored(name)?.status?.conditions?.find((c) => c.type === type)?.status;
-}
-
-/** Steps the clock until `holds`, and fails when it does not come to that. */
-async function until(holds: () => boolean, stepMs = 0, steps = 50): Promise<void> {
-  for (let i = 0; i < steps && !holds(); i++) await clock.advance(stepMs);
-  expect(holds()).toBe(true);
-}
 
 beforeEach(() => {
-  clock = new FakeClock();
-  api = new FakeApi({ now: () => clock.now() });
-  runtime = new FakeRuntimeManager(clock);
-  volumes = new FakeVolumes();
-  probes = new FakeProbes();
-  events = new FakeEvents();
+  agent = new FakeAgent();
+  ({ clock, api, runtime, volumes, probes, events } = agent);
 });
 
-afterEach(async () => {
-  await stopAgent();
-  expect(clock.sleeping).toBe(0);
-});
+afterEach(() => agent.stop());
+
+/** As fast as things follow from one another, unless time has to pass. */
+const until = (holds: () => boolean, stepMs = 0, steps?: number) => agent.until(holds, stepMs, steps);
 
 test('a new pod is written once, when it is Ready, after one look at the runtime', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
-  const status = stored('web')?.status;
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
+  const status = agent.stored('web')?.status;
   expect(status).toMatchObject({ phase: 'Running', hostIP: '192.0.2.1', podIP: '10.244.1.1', qosClass: 'BestEffort' });
   expect(status?.containerStatuses?.[0]).toMatchObject({
     name: 'main',
@@ -123,10 +46,10 @@ test('a new pod is written once, when it is Ready, after one look at the runtime
 });
 
 test('a quiet pod costs no runtime calls but the slow relist', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   await clock.advance(1000);
   const [reads, lists] = [runtime.countCalls('getPodStatus'), runtime.countCalls('listPods')];
   const writes = api.requests.length;
@@ -137,12 +60,12 @@ test('a quiet pod costs no runtime calls but the slow relist', async () => {
 });
 
 test('a deleted pod is stopped with its grace, told to be over, and gone: one patch and one delete', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   const before = api.requests.length;
   await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 7 });
-  await until(() => stored('web') === undefined);
+  await until(() => agent.stored('web') === undefined);
   expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 7 }]);
   const calls = api.requests.slice(before + 1).filter((r) => r.verb !== 'watch');
   expect(calls.map((r) => r.verb)).toEqual(['patch', 'delete']);
@@ -155,19 +78,19 @@ test('a deleted pod is stopped with its grace, told to be over, and gone: one pa
 });
 
 test('a half-started pod is completed in the sandbox it has', async () => {
-  runtime.adopt({ ...newPod('web'), spec: { containers: [] } }, clock.now());
-  api.seed(pods, newPod('web'));
-  startAgent();
-  await until(() => condition('web', 'Ready') === 'True', 50);
-  expect(stored('web')?.status?.podIP).toBe('10.244.1.1');
+  runtime.adopt({ ...fakePod('web'), spec: { containers: [] } }, clock.now());
+  api.seed(pods, fakePod('web'));
+  agent.start();
+  await until(() => agent.condition('web', 'Ready') === 'True', 50);
+  expect(agent.stored('web')?.status?.podIP).toBe('10.244.1.1');
   expect(runtime.containersOf('uid-web')).toHaveLength(1);
   expect(runtime.kills).toEqual([]);
 });
 
 test('a shorter grace period starts the running kill again', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   runtime.killGate = new Promise(() => {});
   await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 30 });
   await until(() => runtime.kills.length === 1);
@@ -177,74 +100,77 @@ test('a shorter grace period starts the running kill again', async () => {
 });
 
 test('pods in a long termination do not hold up others', async () => {
-  startAgent();
-  const many = Array.from({ length: 40 }, (_, i) => newPod(`old-${i}`));
+  agent.start();
+  const many = Array.from({ length: 40 }, (_, i) => fakePod(`old-${i}`));
   api.seed(pods, ...many);
-  await until(() => many.every((p) => condition(p.metadata!.name!, 'Ready') === 'True'));
+  await until(() => many.every((p) => agent.condition(p.metadata!.name!, 'Ready') === 'True'));
   runtime.killGate = new Promise(() => {});
   for (const p of many) await api.delete(pods, { namespace: 'default', name: p.metadata!.name! });
   await until(() => runtime.kills.length === 40);
-  api.seed(pods, newPod('new'));
-  await until(() => condition('new', 'Ready') === 'True');
+  api.seed(pods, fakePod('new'));
+  await until(() => agent.condition('new', 'Ready') === 'True');
 });
 
 test('a container that exits is restarted and counted', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   await clock.advance(1000);
   runtime.exit('uid-web', 'main', 3);
-  await until(() => stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 50);
-  const status = stored('web')!.status!.containerStatuses![0]!;
+  await until(() => agent.stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 50);
+  const status = agent.stored('web')!.status!.containerStatuses![0]!;
   expect(status.lastState?.terminated).toMatchObject({ exitCode: 3, reason: 'Error' });
   expect(status.state?.running).toBeDefined();
 });
 
 test('a pod of policy Never that ends is told to be Succeeded only when nothing runs any more', async () => {
-  startAgent();
-  api.seed(pods, newPod('job', { restartPolicy: 'Never' }));
-  await until(() => condition('job', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('job', { restartPolicy: 'Never' }));
+  await until(() => agent.condition('job', 'Ready') === 'True');
   await clock.advance(1000);
   runtime.exit('uid-job', 'main', 0);
-  await until(() => stored('job')?.status?.phase === 'Succeeded', 50);
-  expect(condition('job', 'Ready')).toBe('False');
-  expect(stored('job')?.status?.containerStatuses?.[0]?.state?.terminated?.exitCode).toBe(0);
+  await until(() => agent.stored('job')?.status?.phase === 'Succeeded', 50);
+  expect(agent.condition('job', 'Ready')).toBe('False');
+  expect(agent.stored('job')?.status?.containerStatuses?.[0]?.state?.terminated?.exitCode).toBe(0);
   expect(runtime.kills).toHaveLength(1);
 });
 
 test('a start that fails says why, and is tried again when the back-off ends', async () => {
-  startAgent();
+  agent.start();
   const retryAtMs = clock.now() + 20_000;
   runtime.startFailures.set('main', {
     reason: 'ImagePullBackOff',
     message: 'Back-off pulling image "busybox"',
     retryAtMs,
   });
-  api.seed(pods, newPod('web'));
-  await until(() => stored('web')?.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ImagePullBackOff', 50);
-  expect(stored('web')?.status?.phase).toBe('Pending');
+  api.seed(pods, fakePod('web'));
+  await until(
+    () => agent.stored('web')?.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ImagePullBackOff',
+    50,
+  );
+  expect(agent.stored('web')?.status?.phase).toBe('Pending');
   runtime.startFailures.clear();
   await until(() => clock.now() >= retryAtMs - 1000, 1000);
-  expect(condition('web', 'Ready')).toBe('False');
-  await until(() => condition('web', 'Ready') === 'True', 100, 30);
+  expect(agent.condition('web', 'Ready')).toBe('False');
+  await until(() => agent.condition('web', 'Ready') === 'True', 100, 30);
 });
 
 test('a pod becomes Ready as soon as somebody writes the condition of its readiness gate', async () => {
-  startAgent();
-  api.seed(pods, newPod('web', { readinessGates: [{ conditionType: 'example.com/gate' }] }));
-  await until(() => condition('web', 'ContainersReady') === 'True', 100);
-  expect(condition('web', 'Ready')).toBe('False');
+  agent.start();
+  api.seed(pods, fakePod('web', { readinessGates: [{ conditionType: 'example.com/gate' }] }));
+  await until(() => agent.condition('web', 'ContainersReady') === 'True', 100);
+  expect(agent.condition('web', 'Ready')).toBe('False');
   const body = { status: { conditions: [{ type: 'example.com/gate', status: 'True' }] } };
   const web = { namespace: 'default', name: 'web' };
   await api.patch(pods, web, { type: 'strategic', body }, { subresource: 'status' });
-  await until(() => condition('web', 'Ready') === 'True', 100); // long before the regular look at every pod
+  await until(() => agent.condition('web', 'Ready') === 'True', 100); // long before the regular look at every pod
 });
 
 test('after a restart of the agent running containers are adopted and nothing is written', async () => {
-  const first = startAgent();
+  const first = agent.start();
   api.seed(
     pods,
-    newPod('web', { containers: [{ name: 'main', image: 'busybox', readinessProbe: { tcpSocket: { port: 80 } } }] }),
+    fakePod('web', { containers: [{ name: 'main', image: 'busybox', readinessProbe: { tcpSocket: { port: 80 } } }] }),
   );
   await until(() => runtime.containersOf('uid-web').length === 1);
   await until(() => first.podStatus('uid-web')?.phase === 'Running');
@@ -255,12 +181,12 @@ test('after a restart of the agent running containers are adopted and nothing is
     containerId: 'container-2',
     verdict: 'success',
   });
-  await until(() => condition('web', 'Ready') === 'True');
+  await until(() => agent.condition('web', 'Ready') === 'True');
   await clock.advance(60_000);
-  await stopAgent();
+  await agent.stop();
   probes = new FakeProbes(); // verdicts are gone with the process
   const writes = api.requests.filter((r) => r.verb === 'patch').length;
-  const second = startAgent();
+  const second = agent.start({}, { probes });
   await until(() => second.podStatus('uid-web')?.phase === 'Running');
   await clock.advance(5000);
   expect(runtime.containersOf('uid-web')).toHaveLength(1);
@@ -271,66 +197,66 @@ test('after a restart of the agent running containers are adopted and nothing is
 });
 
 test('a pod deleted by force while the agent was down is stopped', async () => {
-  runtime.adopt(newPod('gone'), clock.now());
-  startAgent();
+  runtime.adopt(fakePod('gone'), clock.now());
+  agent.start();
   await until(() => runtime.kills.length === 1, 100);
   expect(runtime.kills[0]).toEqual({ uid: 'uid-gone', graceSeconds: 1 });
   await until(() => !runtime.isKnown('uid-gone'), 500);
 });
 
 test('a pod deleted by force is killed soon, however long a grace it has', async () => {
-  const web = newPod('web');
+  const web = fakePod('web');
   api.seed(pods, { ...web, spec: { ...web.spec!, terminationGracePeriodSeconds: 3600 } });
-  startAgent();
-  await until(() => stored('web')?.status?.phase === 'Running', 50);
+  agent.start();
+  await until(() => agent.stored('web')?.status?.phase === 'Running', 50);
   await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 0 });
   await until(() => runtime.kills.length === 1, 50);
   expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 1 }]);
 });
 
 test('a pod whose deletion was asked for while the agent was down is finished', async () => {
-  runtime.adopt(newPod('web'), clock.now());
-  api.seed(pods, { ...newPod('web'), status: { phase: 'Running' } });
+  runtime.adopt(fakePod('web'), clock.now());
+  api.seed(pods, { ...fakePod('web'), status: { phase: 'Running' } });
   await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 5 });
-  startAgent();
-  await until(() => stored('web') === undefined, 50);
+  agent.start();
+  await until(() => agent.stored('web') === undefined, 50);
   expect(runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 5 }]);
 });
 
 test('nothing is stopped while the API server cannot be reached', async () => {
-  runtime.adopt(newPod('web'), clock.now());
+  runtime.adopt(fakePod('web'), clock.now());
   for (let i = 0; i < 50; i++) {
     api.failNext('list', new Error('connect ECONNREFUSED'), 'pods');
     api.failNext('watch', new Error('connect ECONNREFUSED'), 'pods');
   }
-  startAgent();
+  agent.start();
   await until(() => clock.monotonicMs() > 120_000, 4000);
   expect(runtime.kills).toEqual([]);
 });
 
 test('an exit whose event was lost is found by the relist', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   await clock.advance(2000);
   runtime.breakStream(new Error('connection reset'));
   await clock.advance(0);
   runtime.exit('uid-web', 'main', 1);
-  await until(() => stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 500, 20);
+  await until(() => agent.stored('web')?.status?.containerStatuses?.[0]?.restartCount === 1, 500, 20);
 });
 
 test('a status that could not be written is written later', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
   for (let i = 0; i < 3; i++) api.failNext('patch', new Error('connect ECONNREFUSED'));
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True', 500, 40);
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True', 500, 40);
 });
 
 test('an owned status field that somebody else wrote is put right', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   const wrong = { status: { podIP: '203.0.113.9' } };
   await api.patch(
     pods,
@@ -338,17 +264,17 @@ test('an owned status field that somebody else wrote is put right', async () => 
     { type: 'merge', body: wrong },
     { subresource: 'status' },
   );
-  await until(() => stored('web')?.status?.podIP === '10.244.1.1', 1000, 20);
+  await until(() => agent.stored('web')?.status?.podIP === '10.244.1.1', 1000, 20);
 });
 
 test('a pod that does not fit is refused, and its deletion goes through', async () => {
-  startAgent();
+  agent.start();
   api.seed(
     pods,
-    newPod('big', { containers: [{ name: 'main', image: 'busybox', resources: { requests: { cpu: '3' } } }] }),
+    fakePod('big', { containers: [{ name: 'main', image: 'busybox', resources: { requests: { cpu: '3' } } }] }),
   );
-  await until(() => stored('big')?.status?.phase === 'Failed', 50);
-  expect(stored('big')?.status).toMatchObject({
+  await until(() => agent.stored('big')?.status?.phase === 'Failed', 50);
+  expect(agent.stored('big')?.status).toMatchObject({
     reason: 'OutOfcpu',
     message: "Pod was rejected: Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000",
     startTime: '2026-01-01T00:00:00Z',
@@ -356,17 +282,17 @@ test('a pod that does not fit is refused, and its deletion goes through', async 
   expect(events.reasons()).toContain('OutOfcpu');
   expect(runtime.countCalls('syncPod')).toBe(0);
   await api.delete(pods, { namespace: 'default', name: 'big' });
-  await until(() => stored('big') === undefined, 50);
+  await until(() => agent.stored('big') === undefined, 50);
   expect(runtime.kills).toEqual([]);
 });
 
 test('a pod recreated under its name is a new pod', async () => {
-  startAgent();
-  api.seed(pods, newPod('web'));
-  await until(() => condition('web', 'Ready') === 'True');
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
   await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 0 });
-  api.seed(pods, { ...newPod('web'), metadata: { name: 'web', namespace: 'default', uid: 'uid-web-2' } });
-  await until(() => condition('web', 'Ready') === 'True' && runtime.kills.length === 1, 50);
+  api.seed(pods, { ...fakePod('web'), metadata: { name: 'web', namespace: 'default', uid: 'uid-web-2' } });
+  await until(() => agent.condition('web', 'Ready') === 'True' && runtime.kills.length === 1, 50);
   expect(runtime.kills[0]?.uid).toBe('uid-web');
   expect(runtime.containersOf('uid-web-2')[0]?.state).toBe('running');
 });
@@ -374,25 +300,25 @@ test('a pod recreated under its name is a new pod', async () => {
 const token = { name: 'kube-api-access-x1', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } };
 
 test('a token that cannot be had yet keeps containers from being made, not the sandbox, which is then used', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
   volumes.mountError = new Error('no token');
-  api.seed(pods, newPod('web', { volumes: [token] }));
+  api.seed(pods, fakePod('web', { volumes: [token] }));
   await until(() => runtime.isKnown('uid-web'));
   await clock.advance(100);
   expect(runtime.containersOf('uid-web')).toHaveLength(0);
   volumes.mountError = undefined;
-  await until(() => condition('web', 'Ready') === 'True', 1000);
+  await until(() => agent.condition('web', 'Ready') === 'True', 1000);
   expect(new Set(runtime.containersOf('uid-web').map((c) => c.sandboxId)).size).toBe(1);
   expect((await runtime.listPods())[0]?.sandboxes).toHaveLength(1);
 });
 
 test('a pod whose volume the node cannot take any more is rejected, and stays so', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
   const message = 'Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[data]';
   volumes.mountError = new AgentError(message, { code: 'VOLUME_ATTACHMENT_LIMIT' });
-  api.seed(pods, newPod('web', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] }));
+  api.seed(pods, fakePod('web', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] }));
   const statusOf = () => api.all(pods).find((p) => p.metadata?.name === 'web')?.status;
   await until(() => statusOf()?.phase === 'Failed');
   volumes.mountError = undefined;
@@ -410,7 +336,7 @@ test('a pod whose volume the node cannot take any more is rejected, and stays so
 test('volumes of a pod that is gone go as soon as what kept them has come, not with the next look', async () => {
   volumes.dirs = ['uid-gone'];
   volumes.unmountError = new Error('driver name d not found in the list of registered CSI drivers');
-  startAgent();
+  agent.start();
   await clock.advance(5000);
   expect(volumes.dirs).toEqual(['uid-gone']);
   volumes.unmountError = undefined;
@@ -420,14 +346,14 @@ test('volumes of a pod that is gone go as soon as what kept them has come, not w
 });
 
 test('a pod whose own volumes cannot be mounted gets no sandbox, and no Event besides those of its volumes', async () => {
-  startAgent();
+  agent.start();
   await clock.advance(0);
   volumes.mountError = new Error('configmap "settings" not found');
-  api.seed(pods, newPod('web', { volumes: [token, { name: 'settings', configMap: { name: 'settings' } }] }));
+  api.seed(pods, fakePod('web', { volumes: [token, { name: 'settings', configMap: { name: 'settings' } }] }));
   await until(() => volumes.mountCalls > 0);
   await clock.advance(5000);
   expect(runtime.isKnown('uid-web')).toBe(false);
   expect(events.reasons()).not.toContain('FailedMount'); // the volume manager's to send, one for each volume
   volumes.mountError = undefined;
-  await until(() => condition('web', 'Ready') === 'True', 1000);
+  await until(() => agent.condition('web', 'Ready') === 'True', 1000);
 });
