@@ -140,6 +140,13 @@ export function podFullName(pod: Pod): string {
   return `${pod.metadata?.name ?? ''}_${pod.metadata?.namespace ?? ''}`;
 }
 
+/** On the API's copy of a static pod; its value is the static pod's hash. */
+export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+export function isMirrorPod(pod: Pod): boolean {
+  return pod.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined;
+}
+
 /** `containerd://<id>`, as statuses have it → `<id>`; '' when there is none. */
 export function bareContainerId(containerId: string | undefined): string {
   const at = containerId?.indexOf('://') ?? -1;

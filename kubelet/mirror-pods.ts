@@ -2,7 +2,7 @@
 // static pod changed, and taken away with its static pod. Static pods never wait for any of this: an API server that
 // does not answer must not keep its own containers from being restarted. After pkg/kubelet/pod/mirror_client.go.
 import type { Node } from '../api/kinds.ts';
-import { type Pod, podFullName } from '../api/pod.ts';
+import { MIRROR_ANNOTATION, type Pod, podFullName } from '../api/pod.ts';
 import { pods as podResource } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { ApiError, isConflict, isNotFound } from '../client/errors.ts';
@@ -10,7 +10,7 @@ import type { Clock } from '../core/clock.ts';
 import { DueQueue } from '../core/due-queue.ts';
 import { KeyedWorker } from '../core/keyed-worker.ts';
 import type { Logger } from '../core/log.ts';
-import { MIRROR_ANNOTATION, type PodManager } from './pod-manager.ts';
+import type { PodManager } from './pod-manager.ts';
 import { HASH_ANNOTATION } from './sources/static-pod.ts';
 
 export interface MirrorPodsDeps {

@@ -1,7 +1,7 @@
 // What the agent does about each change of the desired pods: it is remembered, admitted, and handed to the pod's worker.
 // After pkg/kubelet/kubelet.go HandlePodAdditions, -Updates, -Removes, -Reconcile.
 import type { Node } from '../api/kinds.ts';
-import { isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
+import { isMirrorPod, isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import { claimStatusesDiffer } from '../api/resource-claims.ts';
 import type { EventRecorder } from '../client/event-recorder.ts';
 import type { Clock } from '../core/clock.ts';
@@ -21,7 +21,7 @@ import { withHeldAmounts } from './managers/held-amounts.ts';
 import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
 import type { ResizeObserver } from './metrics/resize-metrics.ts';
-import { isMirrorPod, isStaticPod, type PodManager } from './pod-manager.ts';
+import { isStaticPod, type PodManager } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
 import type { PodWorkers } from './pod-worker.ts';
 import { PREEMPTION_MESSAGE, preemptedStatus } from './preemption.ts';

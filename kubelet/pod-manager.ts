@@ -1,10 +1,9 @@
 // The pods that should be on this node, by uid and by full name, whatever source they come from. Mirror pods, the API's
 // copies of static pods, are kept apart: they are never run. After pkg/kubelet/pod/pod_manager.go.
-import { type Pod, podFullName } from '../api/pod.ts';
+import { isMirrorPod, type Pod, podFullName } from '../api/pod.ts';
 
 export const SOURCE_ANNOTATION = 'kubernetes.io/config.source';
 export const SEEN_ANNOTATION = 'kubernetes.io/config.seen';
-export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
 export class PodManager {
   readonly #pods = new Map<string, Pod>();
@@ -58,10 +57,6 @@ export class PodManager {
   mirrorOf(staticPod: Pod): Pod | undefined {
     return this.#mirrors.get(podFullName(staticPod));
   }
-}
-
-export function isMirrorPod(pod: Pod): boolean {
-  return pod.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined;
 }
 
 export function isStaticPod(pod: Pod): boolean {

@@ -2,12 +2,12 @@
 // operations for the agent. A static file or URL source plugs in with `snapshot`; the API source also reports single
 // changes, so that one pod's event does not make all pods be compared. After pkg/kubelet/config.
 import { isDeepStrictEqual } from 'node:util';
-import { type Pod, podFullName } from '../api/pod.ts';
+import { MIRROR_ANNOTATION, type Pod, podFullName } from '../api/pod.ts';
 import type { ReadonlyStore } from '../client/store.ts';
 import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { StaticPodSettings } from './config.ts';
-import { MIRROR_ANNOTATION, SEEN_ANNOTATION, SOURCE_ANNOTATION } from './pod-manager.ts';
+import { SEEN_ANNOTATION, SOURCE_ANNOTATION } from './pod-manager.ts';
 
 export type PodSourceName = 'file' | 'http' | 'api';
 export type PodOperation = 'ADD' | 'UPDATE' | 'DELETE' | 'RECONCILE' | 'REMOVE';

@@ -5,7 +5,7 @@ import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1
 import type { Node, PersistentVolumeClaim } from '../../api/kinds.ts';
 import type { KubeObject } from '../../api/meta.ts';
 import { type ParsedCsr, PkiError, parseCsr } from '../../api/pki.ts';
-import type { Pod } from '../../api/pod.ts';
+import { isMirrorPod, MIRROR_ANNOTATION, type Pod } from '../../api/pod.ts';
 import { apiReference } from '../../api/pod-references.ts';
 import { claimsOfPod, type ResourceSlice } from '../../api/resource-claims.ts';
 import { nodes } from '../../api/resources.ts';
@@ -16,7 +16,6 @@ import type { ObjectReader } from '../registry/reader.ts';
 import { forbidden } from '../status-error.ts';
 import { tokenFault } from './node-tokens.ts';
 
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const LEASE_NAMESPACE = 'kube-node-lease';
 const KUBELET_SIGNERS = new Set(['kubernetes.io/kube-apiserver-client-kubelet', 'kubernetes.io/kubelet-serving']);
 
@@ -146,7 +145,7 @@ function podFault(request: AdmissionRequest, node: string, reader: ObjectReader)
 /** A node makes only mirror pods: they show what it runs anyway, and must give it no access to anything. */
 function newPodFault(pod: Pod, node: string, reader: ObjectReader): string | undefined {
   const who = `node "${node}"`;
-  if (pod.metadata?.annotations?.[MIRROR_ANNOTATION] === undefined) {
+  if (!isMirrorPod(pod)) {
     return `pod does not have "${MIRROR_ANNOTATION}" annotation, ${who} can only create mirror pods`;
   }
   if (pod.spec?.nodeName !== node) return `${who} can only create pods with spec.nodeName set to itself`;

@@ -1,7 +1,7 @@
 // Every pod acts as a ServiceAccount and finds its token, the CA and its namespace mounted. Source:
 // plugin/pkg/admission/serviceaccount.
 import type { ServiceAccount } from '../../api/kinds.ts';
-import type { Container, Pod, PodSpec, Volume } from '../../api/pod.ts';
+import { type Container, isMirrorPod, type Pod, type PodSpec, type Volume } from '../../api/pod.ts';
 import { serviceAccounts } from '../../api/resources.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { AdmissionPlugin } from '../admission.ts';
@@ -9,7 +9,6 @@ import { randomSuffix } from '../registry/metadata.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 import { badRequest, forbidden } from '../status-error.ts';
 
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const MOUNT_PATH = '/var/run/secrets/kubernetes.io/serviceaccount';
 const VOLUME_PREFIX = 'kube-api-access-';
 /** An hour and seven seconds: how token issuers recognise the tokens of this volume. */
@@ -33,7 +32,7 @@ export function serviceAccount(reader: ObjectReader, clock: Clock): AdmissionPlu
       if (operation !== 'CREATE' || group !== '' || resource !== 'pods' || subresource !== '') return;
       const pod = object as Pod;
       if (pod.spec === undefined) return;
-      if (pod.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined) return checkMirrorPod(pod.spec);
+      if (isMirrorPod(pod)) return checkMirrorPod(pod.spec);
       pod.spec.serviceAccountName ||= 'default';
       pod.spec.serviceAccount = pod.spec.serviceAccountName;
       const account = await lookUp(namespace, pod.spec.serviceAccountName);

@@ -1,11 +1,8 @@
 // Which Secrets, ConfigMaps, claims and accounts the pods of a node name: what the node may read. After plugin/pkg/
 // auth/authorizer/node/graph.go, computed from the pods of one namespace when asked instead of kept as a graph.
-
-import type { VolumeAttachment } from 'kubernetes-types/storage/v1.js';
-import type { PersistentVolume } from '../../api/kinds.ts';
-import type { Pod } from '../../api/pod.ts';
+import { isMirrorPod, type Pod } from '../../api/pod.ts';
 import { claimsOfPod } from '../../api/resource-claims.ts';
-import { pods, type ResourceType } from '../../api/resources.ts';
+import { persistentVolumes, pods, volumeAttachments } from '../../api/resources.ts';
 import type { ObjectReader } from '../registry/reader.ts';
 
 export type ReferencedResource =
@@ -26,11 +23,9 @@ export function isReferenced(
   // A mirror shows what the node runs anyway: it gives access to nothing.
   const isNamed = reader
     .list<Pod>(pods, namespace)
-    .some((pod) => pod.spec?.nodeName === node && !isMirror(pod) && referencesOf(pod, resource).includes(name));
+    .some((pod) => pod.spec?.nodeName === node && !isMirrorPod(pod) && referencesOf(pod, resource).includes(name));
   return isNamed || (resource === 'secrets' && isSecretOfVolume(reader, node, namespace, name));
 }
-
-const isMirror = (pod: Pod): boolean => pod.metadata?.annotations?.['kubernetes.io/config.mirror'] !== undefined;
 
 /** Secrets of a volume that the node mounts or grows; those for its making and attaching are the controllers'. */
 function isSecretOfVolume(reader: ObjectReader, node: string, namespace: string, name: string): boolean {
@@ -41,21 +36,6 @@ function isSecretOfVolume(reader: ObjectReader, node: string, namespace: string,
     return names && isVolumeInUse(reader, node, metadata?.name ?? '');
   });
 }
-
-const persistentVolumes: ResourceType<PersistentVolume> = Object.freeze({
-  group: '',
-  version: 'v1',
-  plural: 'persistentvolumes',
-  kind: 'PersistentVolume',
-  namespaced: false,
-});
-const volumeAttachments: ResourceType<VolumeAttachment> = Object.freeze({
-  group: 'storage.k8s.io',
-  version: 'v1',
-  plural: 'volumeattachments',
-  kind: 'VolumeAttachment',
-  namespaced: false,
-});
 
 /** Whether a pod bound to `node` uses the claim that this volume is bound to. */
 export function isVolumeInUse(reader: ObjectReader, node: string, name: string): boolean {

@@ -7,7 +7,7 @@
 // the agent owns, and conditions merge by type, so others' writes stay; and when somebody wrote our own fields, the
 // informer's next event shows the difference and the pod is written again. That saves one round trip per write.
 import type { KubeObject } from '../../api/meta.ts';
-import { isTerminalPhase, type Pod, type PodStatus } from '../../api/pod.ts';
+import { isMirrorPod, isTerminalPhase, type Pod, type PodStatus } from '../../api/pod.ts';
 import { pods } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { isConflict, isNotFound } from '../../client/errors.ts';
@@ -17,7 +17,6 @@ import { KeyedWorker } from '../../core/keyed-worker.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Rush } from '../../core/rush.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
-import { isMirrorPod } from '../pod-manager.ts';
 import { finishedStatus } from './finish-status.ts';
 import { predates } from './mirror-status.ts';
 import { type ProbedField, withContainerField } from './readiness.ts';

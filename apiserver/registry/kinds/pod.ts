@@ -1,6 +1,5 @@
 // Pods: the kind with the most rules of its own. After pkg/registry/core/pod/strategy.go.
-import type { Pod } from '../../../api/pod.ts';
-import { isTerminalPhase } from '../../../api/pod.ts';
+import { isMirrorPod, isTerminalPhase, type Pod } from '../../../api/pod.ts';
 import { defaultPod } from '../defaults/pod.ts';
 import { qosClassOf } from '../defaults/qos.ts';
 import type { AnyObject } from '../definition.ts';
@@ -8,8 +7,6 @@ import { podTable } from '../tables/pod.ts';
 import { podFaults, podUpdateFaults } from '../validation/pod.ts';
 import { namespaced } from './build.ts';
 import { ephemeralContainers, resize, status } from './pod-subresources.ts';
-
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
 function prepareCreate(object: AnyObject): void {
   const pod = object as Pod;
@@ -23,7 +20,7 @@ function prepareCreate(object: AnyObject): void {
 function grace(object: AnyObject, asked: number | undefined): number {
   const pod = object as Pod;
   if (!pod.spec?.nodeName || isTerminalPhase(pod.status?.phase)) return 0;
-  if (pod.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined && asked === undefined) return 0;
+  if (isMirrorPod(pod) && asked === undefined) return 0;
   return asked ?? pod.spec.terminationGracePeriodSeconds ?? 0;
 }
 

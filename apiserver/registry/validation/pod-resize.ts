@@ -1,13 +1,12 @@
 // What a resize may change: cpu and memory of containers, init containers and the pod as a whole. Source:
 // pkg/apis/core/validation ValidatePodResize.
 import { isDeepStrictEqual } from 'node:util';
-import type { Container, Pod, PodSpec, ResourceRequirements } from '../../../api/pod.ts';
+import { type Container, isMirrorPod, type Pod, type PodSpec, type ResourceRequirements } from '../../../api/pod.ts';
 import { qosClassOf } from '../defaults/qos.ts';
 import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
 import { podSpecFaults } from './pod-spec.ts';
 
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const LISTS = ['containers', 'initContainers'] as const;
 type List = (typeof LISTS)[number];
 
@@ -16,7 +15,7 @@ export function podResizeFaults(nextObject: AnyObject, oldObject: AnyObject): Fi
   const next = nextObject as Pod;
   const old = oldObject as Pod;
   // The fields of these two have no path upstream either.
-  if (old.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined) {
+  if (isMirrorPod(old)) {
     return [forbiddenField('', 'static pods cannot be resized')];
   }
   if (old.spec?.os?.name === 'windows') return [forbiddenField('', 'windows pods cannot be resized')];

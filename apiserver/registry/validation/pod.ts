@@ -1,11 +1,10 @@
 // Pods and what may change in them. Source: pkg/apis/core/validation ValidatePod, ValidatePodUpdate.
 import { isDeepStrictEqual } from 'node:util';
-import type { Pod, PodSpec, Toleration } from '../../../api/pod.ts';
+import { isMirrorPod, MIRROR_ANNOTATION, type Pod, type PodSpec, type Toleration } from '../../../api/pod.ts';
 import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
 import { podSpecFaults } from './pod-spec.ts';
 
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 const MIRROR_FIELD = `metadata.annotations[${MIRROR_ANNOTATION}]`;
 const UPDATE_TEXT =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,' +
@@ -107,7 +106,7 @@ function withoutMutable(spec: PodSpec, old: PodSpec): PodSpec {
 
 /** What is there stays as it is; further ones may follow. */
 export function ephemeralContainerFaults(nextObject: AnyObject, oldObject: AnyObject): FieldError[] {
-  if (oldObject.metadata?.annotations?.[MIRROR_ANNOTATION] !== undefined) {
+  if (isMirrorPod(oldObject as Pod)) {
     return [forbiddenField('', 'static pods do not support ephemeral containers')];
   }
   const next = (nextObject as Pod).spec?.ephemeralContainers ?? [];
