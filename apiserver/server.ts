@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { type Authenticator, authenticate } from './auth/authenticator.ts';
+import { deniedError } from './auth/authorization.ts';
 import type { Authorizer } from './auth/authorizer.ts';
 import { nodeRefusal } from './auth/node-refusals.ts';
 import { decodeBody, mediaTypeOf, readBody } from './body.ts';
@@ -19,7 +20,7 @@ import type { Registry } from './registry/registry.ts';
 import { parsePath, type RequestInfo } from './request.ts';
 import type { ResourceHandler } from './resource-handler.ts';
 import { asStatusError, sendAnswer, sendError, Warnings } from './responses.ts';
-import { badRequest, forbidden, methodNotSupported, StatusError, unauthorized, unknownPath } from './status-error.ts';
+import { badRequest, methodNotSupported, StatusError, unauthorized, unknownPath } from './status-error.ts';
 import type { CallContext, ConnectSubresource, Subresource, VirtualResource } from './subresource.ts';
 
 export interface TlsOptions {
@@ -195,13 +196,14 @@ export class ApiHttpServer {
   async #authorize(info: RequestInfo, verb: string = info.verb): Promise<void> {
     const fieldSelector = info.query.get('fieldSelector');
     const labelSelector = info.query.get('labelSelector');
-    const { decision, reason } = await this.#deps.authorizer.authorize({
+    const attributes = {
       ...info,
       verb,
       ...(fieldSelector ? { fieldSelector } : {}),
       ...(labelSelector ? { labelSelector } : {}),
-    });
-    if (decision !== 'allow') throw refusal(info, verb, reason);
+    };
+    const { decision, reason } = await this.#deps.authorizer.authorize(attributes);
+    if (decision !== 'allow') throw deniedError(attributes, reason);
   }
 
   #subresource(info: RequestInfo): Subresource | undefined {
@@ -275,17 +277,4 @@ function refuseUpgrade(socket: Duplex, err: StatusError): void {
     'Connection: close',
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
-}
-
-/** The text names user, verb, resource and scope, as people grep for it. */
-function refusal(info: RequestInfo, verb: string, reason: string): StatusError {
-  const user = `User "${info.user.name}" cannot ${verb}`;
-  const why = reason === '' ? '' : `: ${reason}`;
-  if (!info.isResource) {
-    return new StatusError(403, 'Forbidden', `forbidden: ${user} path "${info.path}"${why}`, {});
-  }
-  const resource = info.subresource === '' ? info.resource : `${info.resource}/${info.subresource}`;
-  const scope = info.namespace === '' ? 'at the cluster scope' : `in the namespace "${info.namespace}"`;
-  const text = `${user} resource "${resource}" in API group "${info.group}" ${scope}${why}`;
-  return forbidden({ group: info.group, resource: info.resource }, info.name, text);
 }

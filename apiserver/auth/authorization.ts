@@ -36,16 +36,16 @@ export class AuthorizerChain implements Authorizer {
   }
 }
 
-/** Pure: the 403 for a request that nobody allowed. */
+/** The 403 for a request that nobody allowed: user, verb, resource and scope, as people grep for it. Pure. */
 export function deniedError(attributes: AuthorizationAttributes, reason: string): StatusError {
-  const { user, verb, path, group, name, namespace } = attributes;
-  const because = reason === '' ? '' : `: ${reason}`;
+  const { verb, group, resource, subresource, namespace } = attributes;
+  const user = `User "${attributes.user.name}" cannot ${verb}`;
+  const why = reason === '' ? '' : `: ${reason}`;
   if (!attributes.isResource) {
-    return new StatusError(403, 'Forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"${because}`);
+    return new StatusError(403, 'Forbidden', `forbidden: ${user} path "${attributes.path}"${why}`, {});
   }
-  const resource =
-    attributes.subresource === '' ? attributes.resource : `${attributes.resource}/${attributes.subresource}`;
+  const what = subresource === '' ? resource : `${resource}/${subresource}`;
   const scope = namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`;
-  const what = `User "${user.name}" cannot ${verb} resource "${resource}" in API group "${group}" ${scope}`;
-  return forbidden({ group, resource: attributes.resource }, name, `${what}${because}`);
+  const text = `${user} resource "${what}" in API group "${group}" ${scope}${why}`;
+  return forbidden({ group, resource }, attributes.name, text);
 }
