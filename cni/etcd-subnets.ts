@@ -1,6 +1,7 @@
 // Subnets for clusters whose control plane assigns none: leases in etcd, as flannel's local manager keeps them, so that
 // nodes with flanneld take part (flannel pkg/subnet/etcd).
 import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from '../api/cidr.ts';
+import { linkedSignal } from '../core/abort.ts';
 import { Backoff } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
@@ -225,14 +226,11 @@ export class EtcdSubnets implements SubnetSource {
 
   /** Also returns when another lease is held. */
   async #sleepUntilDue(ms: number, signal: AbortSignal): Promise<void> {
-    const waiting = new AbortController();
-    const stop = () => waiting.abort();
-    signal.addEventListener('abort', stop, { once: true });
+    using waiting = linkedSignal(signal);
     const { promise } = this.#leaseChanged;
     // The day's sleep is cut in pieces that a timer can hold.
     await Promise.race([this.#clock.sleep(Math.min(ms, 86_400_000), waiting.signal), promise]);
-    signal.removeEventListener('abort', stop);
-    stop();
+    waiting.abort();
   }
 
   async #renew(held: HeldLease, changed: () => void, signal: AbortSignal): Promise<void> {

@@ -98,6 +98,6 @@ export function readFlags(which: Which, texts: FlagTexts, fault: (problem: strin
 }
 
 /** The name under which commander keeps an option: `node-ip` → `nodeIp`. */
-function attributeName(flag: string): string {
+export function attributeName(flag: string): string {
   return flag.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }

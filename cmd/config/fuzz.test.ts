@@ -7,6 +7,7 @@ import { disk, nodelet, proxy } from './fake-command-line.ts';
 import type { Fields } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { FLAGS } from './flag-table.ts';
+import { attributeName } from './flags.ts';
 import { parseAgentConfig } from './parse.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -129,7 +130,7 @@ test('any text behind any flag', async () => {
   );
   await fc.assert(
     fc.asyncProperty(names, fc.array(texts, { minLength: 1, maxLength: 3 }), async (flag, written) => {
-      const attribute = flag.name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+      const attribute = attributeName(flag.name);
       try {
         await parseAgentConfig('agent', { parts: ['kubelet'], [attribute]: written }, disk({}));
       } catch (err) {

@@ -5,7 +5,7 @@ import { changedFields, type Effect, refusalOf } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns } from './files.ts';
 import type { Which } from './flag-table.ts';
-import { type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
+import { attributeName, type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
 import { EVICTION_HARD, LEGACY_DEFAULTS } from './kubelet-fields.ts';
 import type { Report } from './values.ts';
 
@@ -110,7 +110,7 @@ export class Input {
   }
 
   #textsOf(name: string): string {
-    return (this.#texts[name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())] ?? []).join(',');
+    return (this.#texts[attributeName(name)] ?? []).join(',');
   }
 
   /** Where a field was set: the flag, the last file that has it, else the kind. */
