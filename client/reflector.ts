@@ -160,7 +160,7 @@ export class Reflector<T extends KubeObject> {
       if (initial?.gaveUp && !signal.aborted) throw new NoWatchList('initial events did not end', { cause: err });
       // Proxies end connections on which nothing was said for a while. What was missed is told by the next watch.
       const hasStood = this.#version !== undefined && this.#clock.monotonicMs() - startMs >= BACKOFF.maxMs;
-      if (!hasStood || !isConnectionLoss(err) || signal.aborted) throw err;
+      if (!hasStood || !isAgentError(err, 'API_UNREACHABLE') || signal.aborted) throw err;
       this.#log.info({ err }, 'a watch broke off, opening it anew');
     } finally {
       initial?.[Symbol.dispose]();
@@ -258,11 +258,6 @@ class InitialEvents<T extends KubeObject> implements Disposable {
       this.#onQuiet();
     });
   }
-}
-
-/** The connection broke, not the server's answer. */
-function isConnectionLoss(err: unknown): boolean {
-  return isAgentError(err, 'API_UNREACHABLE') || isAgentError(err, 'API_TIMEOUT');
 }
 
 /** Refused for what it asks, not for who asks: a server that does not know sendInitialEvents. */

@@ -1,7 +1,7 @@
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -330,6 +330,20 @@ describe('calls', () => {
     expect(new Set(sockets.slice(0, 2)).size).toBe(2);
     expect(sockets.slice(0, 2)).toContain(sockets[2]);
     expect(sockets.slice(0, 3)).not.toContain(sockets[3]);
+  });
+
+  test('a connection that does not come to stand is given up, also that of a watch', async () => {
+    const mute = createTcpServer((socket) => socket.resume()); // never speaks TLS
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    const { port } = mute.address() as AddressInfo;
+    const client = connect(`https://127.0.0.1:${port}`, { ca: { data: authority.caPem } }, { connectMs: 50 });
+    const given = { code: 'API_UNREACHABLE', message: expect.stringContaining('no connection within 0.05 s') };
+    await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject(given);
+    const watching = (async () => {
+      for await (const _ of client.watch(pods, {}));
+    })();
+    await expect(watching).rejects.toMatchObject(given);
+    await new Promise((resolve) => mute.close(resolve)); // both connections are gone
   });
 
   test('closing connections frees calls that hang', async () => {

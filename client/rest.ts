@@ -31,6 +31,8 @@ export interface RestClientOptions {
   readonly timeoutMs?: number;
   /** How long the answer to a watch may take to begin, ms. Default 60,000; its events may take as long as they like. */
   readonly watchOpenMs?: number;
+  /** How long a new connection may take to stand, TLS included, ms. Default 15,000. */
+  readonly connectMs?: number;
   /** Largest answer taken into memory, bytes. Default 256 MiB. */
   readonly maxBodyBytes?: number;
   readonly observe?: RequestObserver;
@@ -80,8 +82,12 @@ export class RestClient implements ApiClient {
     const limiter = opts.limit === undefined ? undefined : new TokenBucket(opts.limit, { clock });
     const credentials = new Credentials(config, deps);
     const log = deps.log.child({ component: 'api-client' });
-    const { userAgent, maxBodyBytes = DEFAULT_MAX_BODY_BYTES, observe } = opts;
-    this.#transport = new Transport(config, { userAgent, maxBodyBytes, observe }, { credentials, limiter, clock, log });
+    const { userAgent, maxBodyBytes = DEFAULT_MAX_BODY_BYTES, connectMs, observe } = opts;
+    this.#transport = new Transport(
+      config,
+      { userAgent, maxBodyBytes, connectMs, observe },
+      { credentials, limiter, clock, log },
+    );
     this.#timeoutMs = opts.timeoutMs;
     this.#watchOpenMs = opts.watchOpenMs ?? WATCH_OPEN_MS;
   }

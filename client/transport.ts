@@ -2,6 +2,7 @@
 // the bytes mean is rest.ts's business.
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import { linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
@@ -28,6 +29,8 @@ export interface TransportOptions {
   readonly userAgent: string;
   /** Largest body taken into memory, bytes. */
   readonly maxBodyBytes: number;
+  /** How long a new connection may take to stand, TLS included, ms. Default 15,000. */
+  readonly connectMs?: number | undefined;
   readonly observe?: RequestObserver | undefined;
 }
 
@@ -36,6 +39,8 @@ export type RequestObserver = (method: string, status: number | undefined, host:
 
 /** Probes start after this silence; with Linux's 10 probes at 1 s a dead peer is noticed after 25 s. */
 const TCP_KEEPALIVE_MS = 15_000;
+/** Four tries of Linux. A network that comes back is not waited for until its next try, which may be a minute away. */
+const CONNECT_MS = 15_000;
 /** Idle connections are closed after this, ms: before the 90 s of Go's servers, so that they seldom close first. */
 const IDLE_MS = 60_000;
 /** Attempts of a call that the server asks to repeat. */
@@ -180,7 +185,10 @@ export class Transport {
     return new Promise((resolve, reject) => {
       const call = { ...target, agent: this.#agentFor(tls), signal };
       const req = (isHttps ? https : http).request(call);
-      req.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEPALIVE_MS));
+      req.on('socket', (socket) => {
+        socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+        if (socket.connecting) limitConnecting(socket, isHttps, this.#opts.connectMs ?? CONNECT_MS);
+      });
       req.on('response', resolve);
       req.on('error', (err) => {
         reuse.happened = req.reusedSocket;
@@ -217,6 +225,15 @@ export class Transport {
     const { warning } = response.headers;
     if (warning !== undefined) this.#log.debug({ warning }, 'server warns');
   }
+}
+
+function limitConnecting(socket: Socket, isHttps: boolean, ms: number): void {
+  const timer = setTimeout(() => {
+    socket.destroy(Object.assign(new Error(`no connection within ${ms / 1000} s`), { code: 'ETIMEDOUT' }));
+  }, ms);
+  const done = () => clearTimeout(timer);
+  socket.once(isHttps ? 'secureConnect' : 'connect', done);
+  socket.once('close', done);
 }
 
 /** Credentials may come from a plugin, or not be there yet: a call that is cancelled does not wait for them. */
