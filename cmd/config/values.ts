@@ -95,7 +95,10 @@ export const directory: ValueType<string> = {
 };
 
 /** As upstream takes them on Linux: a URL, or a path alone. */
-export const socketAddress = stringType('unix:///path/of/the/socket', (v) => v === '' || /^(unix:(\/\/)?)?\/[^/]/.test(v));
+export const socketAddress = stringType(
+  'unix:///path/of/the/socket',
+  (v) => v === '' || /^(unix:(\/\/)?)?\/[^/]/.test(v),
+);
 
 export const absolutePath: ValueType<string> = {
   ...stringType(
