@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
@@ -162,6 +163,12 @@ test('a full disk takes the containers of every pod that is over; else those of 
   expect(removed()).toEqual(['evicted']); // the deleted one is forgotten by then, and with it all that it left
   stop.abort();
   await running;
+});
+
+test('passes leave nothing on the signal that ends the agent', async () => {
+  const { signal } = new AbortController();
+  for (let i = 0; i < 3; i++) await housekeeping.clean(signal);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
 });
 
 test('a pass that waits for a runtime that does not answer ends with the agent', async () => {

@@ -1,7 +1,7 @@
 // Finds what nobody asks for any more and has it ended and removed: workers that are done, pods that only the runtime
 // knows, pod directories and statuses left behind. Runs when something vanished and otherwise once a minute, not every
 // two seconds: a quiet node is quiet. After pkg/kubelet/kubelet_pods.go HandlePodCleanups.
-import { aborted } from '../core/abort.ts';
+import { aborted, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
@@ -90,7 +90,7 @@ export class Housekeeping {
   /** One pass. Does nothing before every source has said what its pods are. */
   async clean(signal: AbortSignal): Promise<void> {
     if (!this.#deps.sources.allReady) return;
-    await Promise.race([this.#deps.pleg.listed, aborted(signal)]);
+    await this.#untilListed(signal);
     if (signal.aborted) return;
     this.#endUndesired();
     await this.#endOrphans(signal);
@@ -99,6 +99,12 @@ export class Housekeeping {
     this.#forgetClaims();
     await this.#deps.mirrors?.deleteOrphans((name) => this.#isEnding(name), signal);
     await this.#removeOrphanDirs(signal);
+  }
+
+  /** Returns when `signal` aborts, too. */
+  async #untilListed(signal: AbortSignal): Promise<void> {
+    using waiting = linkedSignal(signal); // one pass after the other: none may leave a listener
+    await Promise.race([this.#deps.pleg.listed, aborted(waiting.signal)]);
   }
 
   /** A pod of that name has a worker that is not done. */
