@@ -1,6 +1,8 @@
 // `nodelet apiserver`: the minimal API server, with its controllers and scheduler in the same process.
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseCidr } from '../api/cidr.ts';
 import { YEAR_MS } from '../api/pki.ts';
 import { ApiServer } from '../apiserver/apiserver.ts';
 import { ensureBootstrapRoles } from '../apiserver/auth/bootstrap-roles.ts';
@@ -18,7 +20,7 @@ import { runTasks, type Task } from '../core/tasks.ts';
 import { createExtensions } from './apiserver/extensions.ts';
 import { certificatesOptions, type SigningFlags } from './apiserver/signing.ts';
 import { unreadable } from './config/files.ts';
-import { cidr, ipAddress, wholeNumber } from './options.ts';
+import { cidr, directory, ipAddress, wholeNumber } from './options.ts';
 import { announceReady } from './ready.ts';
 import { stopSignal } from './signals.ts';
 
@@ -95,7 +97,7 @@ export function addCommand(program: Command): void {
       wholeNumber(-1, 65_535),
       0,
     )
-    .requiredOption('--store-dir <dir>', 'directory of the store')
+    .requiredOption('--store-dir <dir>', 'directory of the store', directory)
     .addOption(
       new Option(
         '--store-durability <how>',
@@ -113,7 +115,8 @@ export function addCommand(program: Command): void {
 /** Serves until `signal` aborts. @throws {AgentError} for files that cannot be read and a port that is taken. */
 async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSignal): Promise<void> {
   const clock = systemClock;
-  const clientCa = await readFlagFile('client-ca-file', flags.clientCaFile);
+  checkNodeMask(flags);
+  const clientCa = await readCertificates('client-ca-file', flags.clientCaFile);
   const advertiseAddress = flags.advertiseAddress ?? flags.bindAddress;
   const server = new ApiServer(
     {
@@ -122,7 +125,7 @@ async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSig
       listen: { address: flags.bindAddress, port: flags.securePort },
       advertiseAddress,
       tls: {
-        cert: await readFlagFile('tls-cert-file', flags.tlsCertFile),
+        cert: await readCertificates('tls-cert-file', flags.tlsCertFile),
         key: await readFlagFile('tls-private-key-file', flags.tlsPrivateKeyFile),
         clientCa,
       },
@@ -152,7 +155,7 @@ async function runApiserver(flags: ApiserverFlags, log: Logger, signal: AbortSig
     nodeMonitorGracePeriodMs: flags.nodeMonitorGracePeriod * 1000,
     nodeStartupGracePeriodMs: flags.nodeMonitorGracePeriod * 1000 + STARTUP_EXTRA_MS,
     terminatedPodThreshold: TERMINATED_POD_THRESHOLD,
-    rootCaPem: flags.rootCaFile === undefined ? clientCa : await readFlagFile('root-ca-file', flags.rootCaFile),
+    rootCaPem: flags.rootCaFile === undefined ? clientCa : await readCertificates('root-ca-file', flags.rootCaFile),
     certificates: await certificatesOptions(flags, extensions.authorizer, readFlagFile),
     resources: listable,
   });
@@ -203,6 +206,29 @@ export async function readFlagFile(flag: string, file: string): Promise<string> 
       hint: 'give the path of a file that can be read; `nodelet lab up` makes all that an API server needs by itself',
     });
   }
+}
+
+async function readCertificates(flag: string, file: string): Promise<string> {
+  const text = await readFlagFile(flag, file);
+  try {
+    new X509Certificate(text);
+    return text;
+  } catch (cause) {
+    throw new AgentError(`--${flag}=${file}: holds no certificate`, {
+      code: 'CONFIG_INVALID',
+      cause,
+      hint: 'give a PEM file with one or more certificates',
+    });
+  }
+}
+
+function checkNodeMask({ clusterCidr, nodeCidrMaskSize }: ApiserverFlags): void {
+  const { prefixLength } = parseCidr(clusterCidr);
+  if (nodeCidrMaskSize >= prefixLength) return;
+  throw new AgentError(`--node-cidr-mask-size=${nodeCidrMaskSize}: a node's block is larger than ${clusterCidr}`, {
+    code: 'CONFIG_INVALID',
+    hint: `give a size of at least ${prefixLength}, or a larger --cluster-cidr`,
+  });
 }
 
 function goDuration(text: string): number {

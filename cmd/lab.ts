@@ -23,7 +23,7 @@ import { readLabState } from '../lab/state.ts';
 import { formatLabStatus, type LabStatus, readLabStatus } from '../lab/status.ts';
 import { gateFlagFault, resolveGates } from './config/feature-gates.ts';
 import { parseBool, splitCommas } from './config/values.ts';
-import { type OutputFormat, outputOption, wholeNumber } from './options.ts';
+import { directory, type OutputFormat, outputOption, wholeNumber } from './options.ts';
 import { stopSignal, surviveLostOutput, untilStopped } from './signals.ts';
 
 const PROGRAM = path.resolve(import.meta.dirname, '..', 'bin', 'nodelet');
@@ -238,11 +238,6 @@ function featureGates(text: string): string {
   const set = Object.fromEntries(pairs.map(([name = '', value = '']) => [name, parseBool(value)!]));
   resolveGates(set, (_, problem) => faults.push(problem));
   if (faults.length > 0) throw new InvalidArgumentError(`${faults.join('; ')}.`);
-  return text;
-}
-
-function directory(text: string): string {
-  if (text === '') throw new InvalidArgumentError('expected a directory.');
   return text;
 }
 

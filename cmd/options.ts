@@ -19,6 +19,12 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
+/** The empty text would be the directory in which somebody happens to be. */
+export function directory(text: string): string {
+  if (text === '') throw new InvalidArgumentError('expected a directory.');
+  return text;
+}
+
 /** Reads a range of addresses, e.g. 10.244.0.0/16. */
 export function cidr(text: string): string {
   try {
