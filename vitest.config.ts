@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/harness/longest-first.ts';
+import { synchronousFiles } from './test/harness/synchronous-files.ts';
 
 // Suites: unit tests stand beside the code and need nothing; integration and e2e need root, containerd and kernel
 // features, vm and vm-numa need qemu, and all say so when they skip. Suites on the real system run one file after the
@@ -19,23 +20,36 @@ function virtualMachine(name: string, file: string) {
   };
 }
 
+const UNIT_FILES = [
+  '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
+  'test/*.test.ts',
+];
+const SYNCHRONOUS_FILES = synchronousFiles(import.meta.dirname, UNIT_FILES);
+
+function unitTests(
+  name: string,
+  files: { readonly include: string[]; readonly exclude?: string[]; isolate?: boolean },
+) {
+  return {
+    test: {
+      name,
+      maxWorkers: '100%',
+      // Property tests take seconds, and ten times as long on a busy machine; nothing waits for time to pass.
+      testTimeout: 120_000,
+      hookTimeout: 120_000,
+      ...files,
+    },
+  };
+}
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
     projects: [
-      {
-        test: {
-          name: 'unit',
-          maxWorkers: '100%',
-          // Property tests take seconds, and ten times as long on a busy machine; nothing waits for time to pass.
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          include: [
-            '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
-            'test/*.test.ts',
-          ],
-        },
-      },
+      unitTests('unit', { include: UNIT_FILES }),
+      // The same in two parts, as `npm test` runs them: a process for each file, and one process for many.
+      unitTests('unit-apart', { include: UNIT_FILES, exclude: SYNCHRONOUS_FILES }),
+      unitTests('unit-together', { include: SYNCHRONOUS_FILES, isolate: false }),
       {
         test: {
           name: 'integration',

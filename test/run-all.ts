@@ -47,7 +47,8 @@ interface Suite {
 }
 
 const project = (name: string): string => `--project=${name}`;
-const UNIT: Suite = { name: 'unit', args: [project('unit')] };
+/** All unit tests; those that do nothing but compute share a process. */
+const UNIT: Suite = { name: 'unit', args: [project('unit-apart'), project('unit-together')] };
 /** Files of both projects, in the order of test/harness/longest-first.ts: whoever is free takes the next one. */
 const SYSTEM: Suite = {
   name: 'system',
@@ -72,7 +73,9 @@ async function runSuite({ name, args }: Suite): Promise<void> {
 
 /** Runs a program of Node.js to its end and returns its exit code. */
 async function run(name: string, args: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  // Programs of Node.js take what others have compiled before: a lab comes and goes in a tenth less of processor time.
+  const env = { ...process.env, NODE_COMPILE_CACHE: path.join(root, '.cache/compiled') };
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env });
   tell(name, child.stdout);
   tell(name, child.stderr);
   return await new Promise<number>((resolve, reject) => {
