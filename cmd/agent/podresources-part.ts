@@ -27,8 +27,9 @@ export function createPodResourcesPart(
   });
   const socket = path.join(deps.rootDir, 'pod-resources', 'kubelet.sock');
   return async (signal) => {
-    await using server = new GrpcServer(service.methods(), { log: log.child({ component: 'podresources' }) });
     while (!signal.aborted) {
+      // A new one for each try: what listens already cannot be told to listen again.
+      await using server = new GrpcServer(service.methods(), { log: log.child({ component: 'podresources' }) });
       try {
         await server.listen(socket);
         await aborted(signal);
