@@ -35,7 +35,10 @@ export function linkedSignal(parent?: AbortSignal, timeoutMs?: number): LinkedSi
   };
 }
 
-/** Resolves when `signal` aborts. For tasks that only hold a resource until the end. */
+/**
+ * Resolves when `signal` aborts. For tasks that only hold a resource until the end: its listener stays until then, so what
+ * waits again and again takes a linked signal.
+ */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
