@@ -25,7 +25,7 @@ export interface DerNode {
   readonly raw: Uint8Array;
 }
 
-export class DerError extends Error {
+class DerError extends Error {
   override readonly name = 'DerError';
 }
 

@@ -6,7 +6,6 @@ import type { KubeObject } from '../api/meta.ts';
 import { endpointSlices, namespaces, type ResourceType, services } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { isAlreadyExists } from '../client/errors.ts';
-import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Registry as MetricsRegistry } from '../core/metrics.ts';
@@ -123,11 +122,6 @@ export class ApiServer {
     return this.#server?.port ?? this.#options.listen.port;
   }
 
-  /** First address of the service range: that of default/kubernetes. */
-  get serviceAddress(): string {
-    return this.#allocator.firstAddress;
-  }
-
   /**
    * Adds what was handed in, makes the system namespaces and the `kubernetes` Service, and listens. Call once.
    * @throws {AgentError} LISTEN_FAILED
@@ -142,13 +136,7 @@ export class ApiServer {
     await this.#publishEndpoint();
   }
 
-  /** Serves until `signal` aborts, then ends connections and closes the store. */
-  async run(extensions: ApiServerExtensions, signal: AbortSignal): Promise<void> {
-    await this.start(extensions);
-    await aborted(signal);
-    await this.close();
-  }
-
+  /** Ends connections and closes the store. */
   async close(): Promise<void> {
     await this.#server?.close();
     await this.#store.close();

@@ -60,12 +60,6 @@ export class Backend {
     });
   }
 
-  /** Closes idle connections. */
-  close(): void {
-    this.#http.destroy();
-    this.#https.destroy();
-  }
-
   /** Sends a request and resolves with the head of the answer. @throws {StatusError} 500 when there is none. */
   async request(
     url: URL,
