@@ -106,20 +106,18 @@ const PROGRAMS: readonly (readonly [string, string, Level])[] = [
   ['conntrack', 'conntrack', 'warn'],
 ];
 
+/** What a node can do without, and then does not do. */
+const USES: Readonly<Record<string, string>> = {
+  nft: ' (needed for --proxy-mode=nftables)',
+  conntrack: ' (stale UDP flows stay after their endpoint is gone)',
+};
+
 async function programs(host: Host): Promise<Finding[]> {
   const findings = await Promise.all(
     PROGRAMS.map(async ([name, pkg, level]) => {
-      for (const dir of host.programPath) {
-        const file = path.join(dir, name);
-        if (await host.exists(file)) return finding(`program ${name}`, 'ok', file);
-      }
-      const use =
-        level === 'fail'
-          ? ''
-          : name === 'nft'
-            ? ' (needed for --proxy-mode=nftables)'
-            : ' (stale UDP flows stay after their endpoint is gone)';
-      return finding(`program ${name}`, level, `not found on PATH${use}`, `apt-get install ${pkg}`);
+      const file = await programFile(host, name);
+      if (file !== undefined) return finding(`program ${name}`, 'ok', file);
+      return finding(`program ${name}`, level, `not found on PATH${USES[name] ?? ''}`, `apt-get install ${pkg}`);
     }),
   );
   return findings;
@@ -134,16 +132,8 @@ const LINKS = [
 async function links(host: Host): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const [name, args, remedy] of LINKS) {
-    const why = await refusal(host, 'ip', ['link', 'add', 'doctor0', ...args]);
-    const level = name === 'vxlan' ? 'warn' : 'fail';
-    findings.push(
-      finding(
-        `link ${name}`,
-        why === undefined ? 'ok' : level,
-        why ?? 'can be made',
-        why === undefined ? undefined : remedy,
-      ),
-    );
+    const trial = { program: 'ip', args: ['link', 'add', 'doctor0', ...args], remedy };
+    findings.push(await tried(host, `link ${name}`, name === 'vxlan' ? 'warn' : 'fail', 'can be made', trial));
   }
   return findings;
 }
@@ -165,23 +155,20 @@ add rule ip doctor nat ct state new accept
 `;
 
 async function rules(host: Host): Promise<Finding[]> {
-  const iptables = await refusal(host, 'iptables-restore', ['--noflush'], IPTABLES_TRIAL);
-  const nft = await refusal(host, 'nft', ['-f', '-'], NFT_TRIAL);
+  const taken = 'are taken by the kernel';
   return [
-    finding(
-      'iptables rules',
-      iptables === undefined ? 'ok' : 'fail',
-      iptables ?? 'are taken by the kernel',
-      iptables === undefined
-        ? undefined
-        : 'modprobe -a nf_tables nft_compat nf_nat xt_comment xt_statistic xt_conntrack xt_MASQUERADE',
-    ),
-    finding(
-      'nftables rules',
-      nft === undefined ? 'ok' : 'warn',
-      nft ?? 'are taken by the kernel',
-      nft === undefined ? undefined : 'modprobe nf_tables, or run with --proxy-mode=iptables',
-    ),
+    await tried(host, 'iptables rules', 'fail', taken, {
+      program: 'iptables-restore',
+      args: ['--noflush'],
+      input: IPTABLES_TRIAL,
+      remedy: 'modprobe -a nf_tables nft_compat nf_nat xt_comment xt_statistic xt_conntrack xt_MASQUERADE',
+    }),
+    await tried(host, 'nftables rules', 'warn', taken, {
+      program: 'nft',
+      args: ['-f', '-'],
+      input: NFT_TRIAL,
+      remedy: 'modprobe nf_tables, or run with --proxy-mode=iptables',
+    }),
   ];
 }
 
@@ -342,13 +329,35 @@ async function succeeds(host: Host, program: string, args: readonly string[]): P
   }
 }
 
-/** Runs a command in a network namespace of its own; why it failed, else undefined. */
-async function refusal(
-  host: Host,
-  program: string,
-  args: readonly string[],
-  input?: string,
-): Promise<string | undefined> {
+async function programFile(host: Host, name: string): Promise<string | undefined> {
+  for (const dir of host.programPath) {
+    const file = path.join(dir, name);
+    if (await host.exists(file)) return file;
+  }
+  return undefined;
+}
+
+interface Trial {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly input?: string;
+  /** What mends the kernel that refuses it. */
+  readonly remedy: string;
+}
+
+/** Asks the kernel, in a network namespace that ends with the question. What cannot be asked says nothing of the kernel. */
+async function tried(host: Host, check: string, bad: Level, good: string, trial: Trial): Promise<Finding> {
+  if (host.uid !== 0) return finding(check, 'ok', 'not tried: that needs root'); // which is a finding of its own
+  for (const [name, pkg] of PROGRAMS.filter(([name]) => name === 'unshare' || name === trial.program)) {
+    if ((await programFile(host, name)) !== undefined) continue;
+    return finding(check, bad, `not tried: ${name} is missing`, `apt-get install ${pkg}`);
+  }
+  const why = await refusal(host, trial);
+  return why === undefined ? finding(check, 'ok', good) : finding(check, bad, why, trial.remedy);
+}
+
+/** Why the kernel refused it, else undefined. */
+async function refusal(host: Host, { program, args, input }: Trial): Promise<string | undefined> {
   try {
     const opts = { timeoutMs: 10_000, ...(input === undefined ? {} : { input }) };
     const result = await host.exec('unshare', ['--net', program, ...args], opts);

@@ -1,7 +1,7 @@
 // What a node needs besides the features of its kernel: free ports, valid certificates, a right clock, room on its disk.
 import { X509Certificate } from 'node:crypto';
 import path from 'node:path';
-import { errorMessage } from '../core/errors.ts';
+import { errorMessage, isAgentError } from '../core/errors.ts';
 import { KERNEL_PARAMETERS } from './agent/kernel-part.ts';
 import { nodeNameOf } from './config/node-identity.ts';
 import { type Check, type DoctorOptions, type Finding, finding, type Host } from './doctor-finding.ts';
@@ -28,7 +28,11 @@ async function nodeName(host: Host, opts: DoctorOptions): Promise<Finding[]> {
 async function ports(host: Host, opts: DoctorOptions): Promise<Finding[]> {
   const found: Finding[] = [];
   for (const { port, setting, needed } of opts.ports) {
-    const holder = await host.portHolder(port);
+    const holder = await host.portHolder(port).catch((err: unknown) => {
+      if (!isAgentError(err, 'EXEC_NOT_FOUND')) throw err;
+      return null;
+    });
+    if (holder === null) return [finding('ports', 'warn', 'not looked at: ss is missing', 'apt-get install iproute2')];
     if (holder === undefined || holder.startsWith('nodelet ')) continue; // free, or a node runs already
     const remedy = `end it (ss -ltnp 'sport = :${port}' shows it), or choose another one: ${setting}`;
     found.push(finding(`port ${port}`, needed ? 'fail' : 'warn', `is taken by ${holder}`, remedy));

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createCa } from '../api/pki.ts';
+import { AgentError } from '../core/errors.ts';
 import { renderFindings } from './doctor.ts';
 import { examine } from './doctor-checks.ts';
 import type { DoctorOptions, Finding, Host, RuntimeFacts } from './doctor-finding.ts';
@@ -357,4 +358,37 @@ test('the text has the remedy under its finding, and a verdict', () => {
   expect(renderFindings(findings)).toBe(
     'ok    a    fine\nFAIL  bcd  broken\n           → mend\n\nA node cannot run here: 1 to mend, 0 to look at.',
   );
+});
+
+describe('what cannot be tried says nothing of the kernel', () => {
+  const triedOnly = (findings: readonly Finding[]) =>
+    findings.filter((f) => /^(link|iptables rules|nftables)/.test(f.check));
+
+  test('without root', async () => {
+    const found = triedOnly(await examine(host({ uid: 1000, refuses: ['unshare', 'not permitted'] }), OPTIONS));
+    expect(found).toHaveLength(5);
+    for (const f of found) expect(f).toMatchObject({ level: 'ok', message: 'not tried: that needs root' });
+  });
+
+  test.each([
+    ['unshare', 'util-linux', 5],
+    ['ip', 'iproute2', 3],
+    ['nft', 'nftables', 1],
+  ])('without %s', async (name, pkg, count) => {
+    const found = triedOnly(await troubles({ files: { [`/sbin/${name}`]: undefined } }));
+    expect(found).toHaveLength(count);
+    for (const f of found) {
+      expect(f).toMatchObject({ message: `not tried: ${name} is missing`, remedy: `apt-get install ${pkg}` });
+    }
+  });
+
+  test('without ss', async () => {
+    const missing = async () => {
+      throw new AgentError('cannot run ss: no such program on PATH', { code: 'EXEC_NOT_FOUND' });
+    };
+    const found = await examine({ ...host(), portHolder: missing }, OPTIONS);
+    expect(found.filter((f) => f.check.startsWith('port'))).toEqual([
+      { check: 'ports', level: 'warn', message: 'not looked at: ss is missing', remedy: 'apt-get install iproute2' },
+    ]);
+  });
 });
