@@ -3,7 +3,8 @@
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
 import { type GrpcCode, type GrpcStatus, goCodeName, grpcFrame, grpcStatusOf } from '../api/grpc-wire.ts';
 import { systemClock } from '../core/clock.ts';
-import { formatGoDuration, PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
+import { formatGoDuration } from '../core/go-duration.ts';
+import { PROBE_USER_AGENT, type ProbeOutcome } from './outcome.ts';
 
 /** HealthCheckResponse.ServingStatus. */
 const STATUS_NAMES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'] as const;

@@ -13,7 +13,6 @@ import { createAttempt } from './attempt.ts';
 import { parseGoUrl } from './go-url.ts';
 import { probeGrpc } from './grpc.ts';
 import { type HttpProbe, HttpProbeRequest, transportErrorText } from './http.ts';
-import { formatGoDuration } from './outcome.ts';
 import { expandCommand, resolvePort } from './target.ts';
 import { probeTcp } from './tcp.ts';
 
@@ -462,15 +461,4 @@ describe('targets', () => {
     expect(await run('slow')).toEqual({ kind: 'failure', output: 'command timed out' });
     expect(await run('lost')).toEqual({ kind: 'error', message: 'no such container' });
   });
-});
-
-test('durations read as in Go', () => {
-  expect([0, 300, 1000, 1500, 90_000, 3_661_000].map(formatGoDuration)).toEqual([
-    '0s',
-    '300ms',
-    '1s',
-    '1.5s',
-    '1m30s',
-    '1h1m1s',
-  ]);
 });

@@ -1,7 +1,8 @@
 // Commands of exec probes, run through the runtime (pkg/kubelet/prober exec, pkg/probe/exec).
+
+import { formatGoDuration } from '../../core/go-duration.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
-import { formatGoDuration } from '../../probes/outcome.ts';
 import type { ExecInContainer } from '../../probes/probe-manager.ts';
 
 /** The runtime keeps the time; that it ran out is an outcome and not an error. */
