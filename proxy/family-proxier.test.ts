@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { systemClock } from '../core/clock.ts';
-import { silentLog } from '../core/log.ts';
+import { FakeClock } from '../core/fake-clock.ts';
+import { createLogger, silentLog } from '../core/log.ts';
 import type { Exec } from '../host/exec.ts';
 import { FamilyProxier } from './family-proxier.ts';
 import type { RuleBackend } from './rule-backend.ts';
@@ -50,4 +51,34 @@ test('a look at the rules that a sync overtook says nothing of them', async () =
   expect(await proxier.detectFlush(signal)).toBe(false);
   expect(proxier.nextSync).toBe('partial');
   expect(written).toEqual(['all', 'changes']);
+});
+
+test('a write that takes long is told with the largest Service of it', async () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = createLogger({ level: 'warn', destination: { write: (line) => void lines.push(JSON.parse(line)) } });
+  const clock = new FakeClock();
+  let tookMs = 4_999;
+  const write = async () => void (await clock.advance(tookMs));
+  const backend: RuleBackend = { family: 4, writeAll: write, writeChanges: write, isInPlace: async () => true };
+  const proxier = new FamilyProxier({ nodeName: 'a', fullSyncIntervalMs: 3_600_000 }, { backend, exec, clock, log });
+  await proxier.sync(signal);
+  expect(lines).toEqual([]);
+  tookMs = 5_000;
+  for (const [name, size] of [
+    ['small', 1],
+    ['large', 3],
+  ] as const) {
+    proxier.handleSlice({
+      metadata: { name, namespace: 'd', labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      ports: [{ name: 'p', port: 80, protocol: 'TCP' }],
+      endpoints: Array.from({ length: size }, (_, i) => ({
+        addresses: [`10.0.0.${i + 1}`],
+        conditions: { ready: true },
+      })),
+    });
+  }
+  await proxier.sync(signal);
+  const largest = { service: 'd/large', endpoints: 3 };
+  expect(lines).toMatchObject([{ level: 'warn', sync: 'partial', tookMs: 5_000, services: 2, largest }]);
 });

@@ -29,6 +29,9 @@ export interface FamilyProxierDeps {
   readonly onInvalid?: OnInvalid;
 }
 
+/** Longer writes are told, ms: whoever asks why a Service's change came late finds the Service that it waited for. */
+const SLOW_WRITE_MS = 5_000;
+
 export type SyncKind = 'full' | 'partial';
 
 export class FamilyProxier {
@@ -38,6 +41,7 @@ export class FamilyProxier {
   readonly #backend: RuleBackend;
   readonly #exec: Exec;
   readonly #clock: Clock;
+  readonly #log: Logger;
   #node: NodeTopology;
   #needFull = true;
   /** How many were begun. */
@@ -56,6 +60,7 @@ export class FamilyProxier {
     this.#backend = deps.backend;
     this.#exec = deps.exec;
     this.#clock = deps.clock;
+    this.#log = deps.log;
     this.#node = { nodeName: opts.nodeName, zone: undefined };
     this.services = new ServiceChanges(this.family, deps.log, deps.onInvalid);
     this.endpoints = new EndpointChanges(this.family, opts.nodeName, deps.log, deps.onInvalid);
@@ -148,7 +153,20 @@ export class FamilyProxier {
       await this.#backend.writeChanges(this.#changes(changed), signal);
     }
     this.#needFull = this.#askedMeanwhile;
-    return full ? 'full' : 'partial';
+    const kind = full ? 'full' : 'partial';
+    const tookMs = this.#clock.monotonicMs() - nowMs;
+    if (tookMs >= SLOW_WRITE_MS) this.#tellSlow(kind, changed, tookMs);
+    return kind;
+  }
+
+  #tellSlow(sync: SyncKind, changed: ReadonlySet<string>, tookMs: number): void {
+    const sizes = [...changed].map((service) => {
+      const ports = [...(this.endpoints.current.get(service)?.values() ?? [])];
+      return { service, endpoints: ports.reduce((sum, list) => sum + list.length, 0) };
+    });
+    const largest = sizes.toSorted((a, b) => b.endpoints - a.endpoints)[0];
+    const facts = { sync, tookMs, services: changed.size, largest };
+    this.#log.warn(facts, 'the rules took long to write: changes that came meanwhile have waited');
   }
 
   /**
