@@ -5,7 +5,7 @@ import { FakeApi } from '../../client/fake-client.ts';
 import { Store } from '../../client/store.ts';
 import { AgentError } from '../../core/errors.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
-import { silentLog } from '../../core/log.ts';
+import { type Logger, silentLog } from '../../core/log.ts';
 import { factsOf } from './fake-facts.ts';
 import { NodeLease } from './lease.ts';
 import type { NodeFacts } from './node-status.ts';
@@ -38,7 +38,18 @@ beforeEach(() => {
   events = [];
   texts = [];
   informed = new Store<Node>();
-  loop = new NodeStatusLoop(
+  loop = loopWith(silentLog);
+  stop = new AbortController();
+  ended = Promise.resolve();
+});
+afterEach(async () => {
+  stop.abort();
+  await ended;
+  expect(clock.sleeping).toBe(0);
+});
+
+function loopWith(log: Logger): NodeStatusLoop {
+  return new NodeStatusLoop(
     { identity, registerNode: true, updateMs: 10_000, reportMs: 300_000 },
     {
       client: api,
@@ -50,19 +61,12 @@ beforeEach(() => {
         },
       },
       clock,
-      log: silentLog,
+      log,
       facts: async () => facts,
       random: () => 0.5,
     },
   );
-  stop = new AbortController();
-  ended = Promise.resolve();
-});
-afterEach(async () => {
-  stop.abort();
-  await ended;
-  expect(clock.sleeping).toBe(0);
-});
+}
 
 const start = () => {
   ended = loop.run(stop.signal);
@@ -177,6 +181,24 @@ test('a server that came back with an older store is told within a round what it
   const found = await node();
   informed.replace([{ ...found, metadata: { ...found.metadata, resourceVersion: '0' } }]);
   await clock.advance(20_000);
+  expect(readyOf(await node())).toBe('True');
+});
+
+test('a Node that somebody deleted is missed within a round, told of each time, and not made anew', async () => {
+  const told: unknown[] = [];
+  const log = { ...silentLog, child: () => log, error: (fields: { err: AgentError }) => told.push(fields.err.code) };
+  loop = loopWith(log as unknown as Logger);
+  facts = factsOf();
+  start();
+  await clock.advance(1_000);
+  informed.replace([await node()]);
+  await api.delete(nodes, { name: 'n1' });
+  informed.replace([]);
+  await clock.advance(30_000);
+  expect(told).toEqual(['NODE_GONE', 'NODE_GONE', 'NODE_GONE']);
+  await expect(node()).rejects.toMatchObject({ code: 'NotFound' });
+  await api.create<Node>(nodes, {}, { metadata: { name: 'n1' } } as Node); // somebody else may
+  await clock.advance(11_000);
   expect(readyOf(await node())).toBe('True');
 });
 

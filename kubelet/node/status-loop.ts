@@ -3,6 +3,7 @@
 import type { Node, ObjectReference } from '../../api/kinds.ts';
 import { nodes } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
+import { isNotFound } from '../../client/errors.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { ReadonlyStore } from '../../client/store.ts';
 import { Backoff } from '../../core/backoff.ts';
@@ -103,6 +104,7 @@ export class NodeStatusLoop {
         await this.#trySync(attempt);
         return;
       } catch (err) {
+        if (isNotFound(err)) throw nodeGone(this.#opts.identity.nodeName, err);
         // A dead connection would hold up every further try.
         if (attempt > 0) this.#deps.client.closeIdleConnections();
         this.#log.warn({ err, attempt }, 'node status not updated, will retry');
@@ -181,11 +183,13 @@ export class NodeStatusLoop {
   #newestKnown(): Node | undefined {
     const informed = this.#deps.ownNode.get(this.#opts.identity.nodeName);
     const written = this.#lastWritten;
-    if (informed === undefined || written === undefined) return informed ?? written;
+    if (written === undefined) return informed;
+    const isNew = this.#deps.clock.monotonicMs() - this.#lastWrittenMs < this.#opts.updateMs;
+    if (informed === undefined) return isNew ? written : undefined; // deleted, or the news of it is still to come
     if (informed.metadata?.uid !== written.metadata?.uid) return undefined; // recreated: ask
     const [a, b] = [informed, written].map((n) => BigInt(n.metadata?.resourceVersion ?? '0'));
     if (a! >= b!) return informed;
-    return this.#deps.clock.monotonicMs() - this.#lastWrittenMs < this.#opts.updateMs ? written : undefined;
+    return isNew ? written : undefined;
   }
 
   #isReportDue(): boolean {
@@ -218,4 +222,14 @@ export class NodeStatusLoop {
     const { nodeName } = this.#opts.identity;
     this.#deps.events.event(this.#about, 'Normal', reason, `Node ${nodeName} status is now: ${reason}`);
   }
+}
+
+/** A node registers once, as upstream's: whoever deletes it while it runs may well want it to be gone. */
+function nodeGone(nodeName: string, cause: unknown): AgentError {
+  return new AgentError(`the Node ${nodeName} is not there: it was deleted, or not made yet`, {
+    code: 'NODE_GONE',
+    cause,
+    retryable: true,
+    hint: 'start the agent again to register it anew, or stop the agent',
+  });
 }
