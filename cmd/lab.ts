@@ -1,5 +1,5 @@
 // `nodelet lab`: a cluster on this machine.
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -164,7 +164,7 @@ async function up(flags: UpFlags): Promise<void> {
 async function down(opts: DirOption): Promise<void> {
   const dir = path.resolve(opts.dir);
   const progress = createProgress(process.stderr, systemClock);
-  if (!existsSync(path.join(dir, '.'))) {
+  if (statSync(dir, { throwIfNoEntry: false })?.isDirectory() !== true) {
     progress.note(`there is no lab in ${dir}`); // and no reason to make the directory now
     return;
   }

@@ -73,3 +73,8 @@ test('an API server says what is wrong before it makes a store', async () => {
     await rm(pki, { recursive: true });
   }
 });
+
+test('a lab is not looked for in a file', async () => {
+  const ran = await promisify(execFile)(process.execPath, [PROGRAM, 'lab', 'down', `--dir=${PROGRAM}`], { cwd: dir });
+  expect(ran.stderr).toBe(`there is no lab in ${PROGRAM}\n`);
+});
