@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Pod, PodSpec, PodStatus } from '../../api/pod.ts';
+import type { ContainerStatus, Pod, PodSpec, PodStatus } from '../../api/pod.ts';
 import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import { exited, fakeContainer, fakeSandbox, fakeStatus } from '../runtime/fake-pod-status.ts';
 import { generateStatus, type StatusInput } from './generate-status.ts';
@@ -251,15 +251,29 @@ describe('started and ready', () => {
     });
   });
 
+  /** Statuses as the API had them before the agent started. */
+  function restarted(ready: string, told: Partial<ContainerStatus>): PodStatus {
+    const before = generate({ pod: pod(probed), runtime });
+    const statuses = before.containerStatuses!.map((s) => ({ ...s, started: true, ready: true, ...told }));
+    const previous = { ...before, containerStatuses: statuses };
+    const api = { ...previous, conditions: [{ type: 'Ready', status: ready }] };
+    return generate({ pod: pod(probed, { status: api }), runtime, previous, agentStartedAtMs: NOW });
+  }
+
   test.each([
     ['True', true],
     ['False', false],
   ])('are carried over from a pod that was Ready: %s when the agent starts again', (ready, expected) => {
-    const before = generate({ pod: pod(probed), runtime });
-    const previous = { ...before, containerStatuses: before.containerStatuses!.map((s) => ({ ...s, started: true })) };
-    const api = { ...previous, conditions: [{ type: 'Ready', status: ready }] };
-    const status = generate({ pod: pod(probed, { status: api }), runtime, previous, agentStartedAtMs: NOW });
-    expect(status.containerStatuses?.[0]).toMatchObject({ started: true, ready: expected });
+    expect(restarted(ready, {}).containerStatuses?.[0]).toMatchObject({ started: true, ready: expected });
+  });
+
+  test('are not taken from a container whose successor the API has not heard of', () => {
+    const spec: PodSpec = { containers: [{ name: 'main', image: 'image', readinessProbe: {} }] };
+    const status = restarted('True', { containerID: 'containerd://gone' });
+    expect(status.containerStatuses?.[0]).toMatchObject({ started: false, ready: false });
+    const api = { ...status, conditions: [{ type: 'Ready', status: 'True' }] };
+    const again = generate({ pod: pod(spec, { status: api }), runtime, previous: status, agentStartedAtMs: NOW });
+    expect(again.containerStatuses?.[0]).toMatchObject({ started: true, ready: false });
   });
 });
 

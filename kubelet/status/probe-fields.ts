@@ -46,9 +46,7 @@ function isStarted(spec: Container, status: ContainerStatus, input: ProbeFieldsI
   if (status.state?.running === undefined) return false;
   const verdict = input.probes.verdict('startup', bareContainerId(status.containerID));
   if (verdict !== undefined && verdict !== 'unknown') return verdict === 'success';
-  // The same container, not a namesake: a restarted one has to prove itself again.
-  const before = input.previous.find((p) => p.name === status.name && p.containerID === status.containerID);
-  if (before?.started === true) return true;
+  if (toldBefore(status, input)?.started === true) return true;
   return spec.startupProbe === undefined && !input.probes.hasProbe(uidOf(input.pod), status.name, 'startup');
 }
 
@@ -58,9 +56,19 @@ function isReady(spec: Container, status: ContainerStatus, input: ProbeFieldsInp
   if (verdict === 'success') return true;
   const startedAtMs = Date.parse(String(status.state.running.startedAt));
   const adopted = startedAtMs < input.agentStartedAtMs - ADOPTION_MARGIN_MS;
-  if (adopted && verdict === undefined) return spec.readinessProbe === undefined || input.wasPodReady;
+  if (adopted && verdict === undefined) {
+    return spec.readinessProbe === undefined || (input.wasPodReady && toldBefore(status, input)?.ready === true);
+  }
   // The spec is asked too: between start and the first look at the probes nothing may look ready.
   return spec.readinessProbe === undefined && !input.probes.hasProbe(uidOf(input.pod), status.name, 'readiness');
+}
+
+/**
+ * What was told of this very container. Not of its namesake: one that took its place, which the API may not have heard
+ * of while it was away, has to prove itself (kubernetes/kubernetes#141473).
+ */
+function toldBefore(status: ContainerStatus, input: ProbeFieldsInput): ContainerStatus | undefined {
+  return input.previous.find((p) => p.name === status.name && p.containerID === status.containerID);
 }
 
 function uidOf(pod: Pod): string {
