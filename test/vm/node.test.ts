@@ -5,15 +5,18 @@ import type { Node } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
 import { pod } from '../harness/manifests.ts';
 import { describeCgroups } from './cgroup-rules.ts';
-import { describePower } from './power-rules.ts';
+import { QOS_PODS, type QosPods, WEB } from './pods.ts';
+import { describeLeftovers, describePower } from './power-rules.ts';
 import { describePressure, EVICTION } from './pressure-rules.ts';
-import { describeShutdown } from './shutdown-rules.ts';
+import { describeShutdown, SHUTDOWN_SETTINGS } from './shutdown-rules.ts';
+import { describeSwap, prepareSwap, SWAP_SETTINGS } from './swap-rules.ts';
 import { VmNode } from './vm-node.ts';
 
 const missing = inject('vmMissing');
 
 describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
   let vm: VmNode;
+  let pods: QosPods;
   beforeAll(async () => {
     vm = await VmNode.start({
       name: 'vm-1',
@@ -25,6 +28,8 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
         ...EVICTION,
       },
     });
+    const [guaranteed, burstable, besteffort] = await vm.startPods(Object.values(QOS_PODS));
+    pods = { guaranteed: guaranteed!, burstable: burstable!, besteffort: besteffort! };
   });
   afterAll(async () => {
     await vm?.[Symbol.asyncDispose]();
@@ -50,42 +55,39 @@ describe.skipIf(missing !== '')('a node with systemd and cgroup v2', () => {
     await expect.poll(read, { timeout: 60_000, interval: 500 }).toBe('3600\n');
   });
 
-  describe('over the network', () => {
-    const web = (name: string) => {
-      return pod(name, ['sh', '-c', 'trap "exit 0" TERM; echo here I am; httpd -f -p 8080 -h /etc & wait']);
-    };
-    let here: Pod;
-    beforeAll(async () => {
-      [here] = (await vm.startPods([web('here')])) as [Pod];
-    });
-    afterAll(async () => {
-      await vm.run('delete', 'pod', '--all', '--wait');
-    });
-
-    test('kubectl exec, logs and port-forward reach a pod on the machine', async () => {
-      const { kubectl } = vm;
-      expect(await vm.run('exec', 'here', '--', 'hostname')).toBe('here\n');
-      expect(await vm.run('logs', 'here')).toBe('here I am\n');
-      await using forward = kubectl.follow('port-forward', 'pod/here', ':8080');
-      const port = /:(\d+) ->/.exec(await forward.untilLine(/Forwarding from 127/))![1];
-      expect(await (await fetch(`http://127.0.0.1:${port}/hostname`)).text()).toBe('here\n');
-    });
-
-    test('pods there and pods of a node with cgroup v1 reach each other through VXLAN', async () => {
-      const { kubectl } = vm;
-      const elsewhere = web('there');
-      elsewhere.spec!.nodeName = 'node-1';
-      await kubectl.apply(elsewhere);
-      const [there] = (await vm.untilPodsReady(['there'])) as [Pod];
-      const get = (from: string, to: Pod) =>
-        vm.run('exec', from, '--', 'timeout', '60', 'wget', '-qO-', `http://${to.status?.podIP}:8080/hostname`);
-      expect(await get('here', there)).toBe('there\n');
-      expect(await get('there', here)).toBe('here\n');
-    });
+  test('kubectl exec, logs and port-forward reach a pod on the machine', async () => {
+    const { kubectl } = vm;
+    expect(await vm.run('exec', 'besteffort', '--', 'hostname')).toBe('besteffort\n');
+    expect(await vm.run('logs', 'besteffort')).toBe('here I am\n');
+    await using forward = kubectl.follow('port-forward', 'pod/besteffort', ':8080');
+    const port = /:(\d+) ->/.exec(await forward.untilLine(/Forwarding from 127/))![1];
+    expect(await (await fetch(`http://127.0.0.1:${port}/hostname`)).text()).toBe('besteffort\n');
   });
 
-  describeCgroups(() => vm);
+  test('pods there and pods of a node with cgroup v1 reach each other through VXLAN', async () => {
+    const there = pod('there', WEB, { nodeName: 'node-1' });
+    await vm.kubectl.apply(there);
+    const [elsewhere] = (await vm.untilPodsReady(['there'])) as [Pod];
+    const get = (from: string, to: Pod) =>
+      vm.run('exec', from, '--', 'timeout', '60', 'wget', '-qO-', `http://${to.status?.podIP}:8080/hostname`);
+    expect(await get('besteffort', elsewhere)).toBe('there\n');
+    expect(await get('there', pods.besteffort)).toBe('besteffort\n');
+    await vm.run('delete', 'pod', 'there', '--wait=false');
+  });
+
+  describeCgroups(
+    () => vm,
+    () => pods,
+  );
   describePressure(() => vm);
-  describePower(() => vm);
+  describePower(
+    () => vm,
+    async () => {
+      await prepareSwap(vm);
+      await vm.configure({ ...SWAP_SETTINGS, ...SHUTDOWN_SETTINGS });
+    },
+  );
+  describeSwap(() => vm);
+  describeLeftovers(() => vm);
   describeShutdown(() => vm);
 });

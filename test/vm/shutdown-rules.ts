@@ -1,50 +1,76 @@
 // The power button of a node: pods end group by group, the important ones last, and the machine waits for them.
 import { expect, test } from 'vitest';
-import type { Pod } from '../../api/pod.ts';
-import { pod } from '../harness/manifests.ts';
+import type { Pod, ResourceRequirements } from '../../api/pod.ts';
+import { withResources } from './pods.ts';
+import { swapLimits, swapShare } from './swap-rules.ts';
 import type { VmNode } from './vm-node.ts';
 
 const TOLD_MS = 300_000;
 const ENDED_DIR = '/var/lib/ended';
 /** How long each pod takes to end, s. */
 const LAST_WORDS_SECONDS = 3;
-/** Pods by their priority, in the order in which they are to end. */
-const PRIORITIES: Readonly<Record<string, number>> = { plain: 0, useful: 1_000, precious: 100_000 };
+/** Pods in the order in which they are to end. What they ask for tells by how much they may use swap. */
+const MORTALS: readonly {
+  readonly name: string;
+  readonly priority: number;
+  readonly className?: string;
+  readonly resources: ResourceRequirements;
+}[] = [
+  { name: 'plain', priority: 0, resources: { requests: { memory: '32Mi' } } },
+  {
+    name: 'useful',
+    priority: 1_000,
+    className: 'useful',
+    resources: { requests: { memory: '64Mi' }, limits: { memory: '64Mi' } },
+  },
+  {
+    name: 'precious',
+    priority: 2_000_001_000,
+    className: 'system-node-critical',
+    resources: { requests: { memory: '32Mi' } },
+  },
+];
 
-/** A group for each of the pods. */
-const GROUPS = Object.values(PRIORITIES).map((priority) => ({ priority, shutdownGracePeriodSeconds: 30 }));
+/** For the KubeletConfiguration: a group for each of the pods. */
+export const SHUTDOWN_SETTINGS = {
+  shutdownGracePeriodByPodPriority: MORTALS.map(({ priority }) => ({ priority, shutdownGracePeriodSeconds: 30 })),
+};
 
 /** Writes when it was told to end and when it did, on the machine's disk. */
-function mortal(name: string): Pod {
+function mortal({ name, className, resources }: (typeof MORTALS)[number]): Pod {
   const now = `date +%s >> ${ENDED_DIR}/${name}`;
   const script = `trap '${now}; sleep ${LAST_WORDS_SECONDS}; ${now}; exit 0' TERM; while :; do sleep 1; done`;
-  const made = pod(name, ['sh', '-c', script], {
-    terminationGracePeriodSeconds: 60,
-    ...(PRIORITIES[name] === 0 ? {} : { priorityClassName: name }),
-    volumes: [{ name: 'ended', hostPath: { path: ENDED_DIR, type: 'DirectoryOrCreate' } }],
-  });
+  const made = withResources(name, resources, ['sh', '-c', script]);
   made.spec!.containers[0]!.volumeMounts = [{ name: 'ended', mountPath: ENDED_DIR }];
-  return made;
+  return {
+    ...made,
+    spec: {
+      ...made.spec!,
+      terminationGracePeriodSeconds: 60,
+      ...(className === undefined ? {} : { priorityClassName: className }),
+      volumes: [{ name: 'ended', hostPath: { path: ENDED_DIR, type: 'DirectoryOrCreate' } }],
+    },
+  };
 }
 
-/** To be called last within a describe block: the machine is off afterwards. */
+/**
+ * To be called last within a describe block, after the machine has restarted with `prepareSwap` and with these settings and
+ * those of swap. The machine is off afterwards.
+ */
 export function describeShutdown(node: () => VmNode): void {
-  const names = Object.keys(PRIORITIES);
+  const names = MORTALS.map(({ name }) => name);
+
+  test('neither containers that ask for all that they may have nor critical pods may use swap', async () => {
+    const metadata = { name: 'useful' };
+    const useful = { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata, value: 1_000 };
+    await node().kubectl.apply(useful);
+    const pods = await node().startPods(MORTALS.map(mortal));
+    expect(pods.map((p) => p.status?.qosClass)).toEqual(['Burstable', 'Burstable', 'Burstable']);
+    expect(await swapLimits(node(), pods)).toEqual([await swapShare(node(), 32), 0, 0]);
+  });
 
   test('when the power button is pressed pods end in the order of their priorities, and then the machine is off', async () => {
     const { kubectl, machine } = node();
-    for (const name of names.slice(1)) {
-      const metadata = { name };
-      await kubectl.apply({
-        apiVersion: 'scheduling.k8s.io/v1',
-        kind: 'PriorityClass',
-        metadata,
-        value: PRIORITIES[name],
-      });
-    }
-    await node().configure({ shutdownGracePeriodByPodPriority: GROUPS });
-    await node().restartAgent();
-    await node().startPods(names.map(mortal));
     await machine.pressPowerButton();
     const ready = '{.status.conditions[?(@.type=="Ready")].message}';
     await kubectl.until(`node/${node().name}`, ready, /^node is shutting down$/, TOLD_MS);

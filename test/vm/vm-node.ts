@@ -127,22 +127,20 @@ export class VmNode implements AsyncDisposable {
 
   /** Has systemd restart the agent and resolves when the new one has reported. */
   async restartAgent(): Promise<void> {
-    await this.script(`
-      old=$(systemctl show -P MainPID nodelet)
-      systemctl --no-block restart nodelet
-      until pid=$(systemctl show -P MainPID nodelet) && [ $pid != 0 ] && [ $pid != $old ]; do sleep 0.2; done
-    `);
+    await this.script('systemctl restart nodelet', READY_MS);
     await this.untilAgentReports();
   }
 
-  /** Resolves when the agent has started and said since now that its Node is Ready. */
+  /** Resolves when the agent has started and said since then that its Node is Ready. */
   async untilAgentReports(): Promise<void> {
-    const nowSeconds = Number(await this.script('date +%s'));
+    // The first command waits for as long as the agent has not told systemd that it is ready.
+    const started = `systemctl start nodelet; date -d "$(systemctl show -P ExecMainStartTimestamp nodelet)" +%s`;
+    const startSeconds = Number(await this.script(started, READY_MS));
     const heartbeat = '{.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}';
     const endMs = Date.now() + READY_MS;
     for (;;) {
       const { stdout } = await this.kubectl.result(['get', `node/${this.name}`, '-o', `jsonpath=${heartbeat}`]);
-      if (Date.parse(stdout) / 1000 >= nowSeconds) break;
+      if (Date.parse(stdout) / 1000 >= startSeconds) break;
       if (Date.now() > endMs) throw new Error(`the agent does not report\n${await this.agentLog()}`);
       await systemClock.sleep(ASK_AGAIN_MS);
     }
@@ -171,7 +169,8 @@ export class VmNode implements AsyncDisposable {
 ${state.stdout.slice(-4000)}
 ${await this.agentLog()}`);
     }
-    return await Promise.all(names.map((name) => this.kubectl.json<Pod>('get', 'pod', name)));
+    const found = await this.kubectl.json<Pod | { readonly items: Pod[] }>('get', 'pod', ...names);
+    return 'items' in found ? found.items : [found];
   }
 
   /** kubectl, with the patience that an emulated machine needs. */
