@@ -36,6 +36,8 @@ test.each([
     'nodelet apiserver',
   ],
   ['lab node rm', "missing required argument 'name'", 'nodelet lab node rm'],
+  ['agent --nosuch', 'unknown flag --nosuch', 'nodelet agent'],
+  ['network status --nosuch', 'unknown flag --nosuch', 'nodelet network status'],
   ['version extra', "too many arguments for 'version'. Expected 0 arguments but got 1.", 'nodelet version'],
 ])('nodelet %s', async (line, message, command) => {
   const ran = promisify(execFile)(process.execPath, [PROGRAM, ...line.split(' ')], { cwd: dir });

@@ -51,7 +51,8 @@ export function addAgentOptions(command: Command, which: Which): void {
   const parse = command.parseOptions.bind(command);
   command.parseOptions = (args) => parse(normalizeArguments(args, flags));
   command.showSuggestionAfterError(false); // commander's own knows only the flags that --help lists
-  command.configureOutput({ outputError: (text, write) => write(describeUsageError(text, which, names)) });
+  command.configureOutput({ outputError: (text, write) => write(describeUsageError(text, names)) });
+  command.showHelpAfterError(`  see nodelet ${which} --help`);
 }
 
 /** pflag's spelling in commander's: `--node_ip x` → `--node-ip x`, `--register-node` → `--register-node=true`. */
@@ -72,11 +73,10 @@ function normalizeArguments(args: readonly string[], flags: readonly Flag[]): st
   return result;
 }
 
-function describeUsageError(text: string, which: Which, names: readonly string[]): string {
+function describeUsageError(text: string, names: readonly string[]): string {
   const unknown = /unknown option '(--?[^'=]+)/.exec(text)?.[1];
   if (unknown === undefined) return text.replace(/^error: /, 'nodelet: ');
-  const hint = `  see nodelet ${which} --help\n`;
-  return `nodelet: unknown flag ${unknown}${suggestion(unknown.replaceAll('_', '-'), names)}\n${hint}`;
+  return `nodelet: unknown flag ${unknown}${suggestion(unknown.replaceAll('_', '-'), names)}\n`;
 }
 
 /** Reads the flags that were given; faults are reported as `--name=value: expected …`. */

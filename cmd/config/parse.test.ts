@@ -388,7 +388,10 @@ describe('faults in flags', () => {
       'nodelet: unknown flag --pod_manifest_pat; did you mean --pod-manifest-path?\n  see nodelet agent --help\n',
     ],
     [['--network-plugin=cni'], 'nodelet: unknown flag --network-plugin\n  see nodelet agent --help\n'],
-    [['--register-node', 'false'], "nodelet: too many arguments for 'agent'. Expected 0 arguments but got 1.\n"],
+    [
+      ['--register-node', 'false'],
+      "nodelet: too many arguments for 'agent'. Expected 0 arguments but got 1.\n  see nodelet agent --help\n",
+    ],
   ])('usage: %j', async (args, printed) => {
     expect((await commandLine('agent', args)).printed).toBe(printed);
   });
