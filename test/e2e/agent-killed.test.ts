@@ -20,8 +20,12 @@ const missing = labMissing();
 if (missing !== undefined) console.warn(`tests of an agent that is killed are skipped: ${missing}`);
 
 const always = { restartPolicy: 'Always' } as const;
-/** Says when it is asked, and succeeds. */
-const asked = (what: string): Probe => ({ exec: { command: says(`say ${what}`) }, periodSeconds: 1 });
+/** Says when it is asked, and succeeds, however long that takes on a busy machine. */
+const asked = (what: string): Probe => ({
+  exec: { command: says(`say ${what}`) },
+  periodSeconds: 1,
+  timeoutSeconds: 30,
+});
 
 describe.skipIf(missing !== undefined)('an agent that is killed', () => {
   let traced: TracedPods;
