@@ -34,7 +34,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: true })
     // Before the commands are added, which take it over.
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'nodelet: ')) })
+    .configureOutput({ outputError: (text, write) => write(inOneLine(text)) })
     .addHelpText('after', FIRST_STEPS);
   const named = modules[argv[0] ?? ''];
   // For help on everything, all modules say what they have; else only the one that is asked for is loaded.
@@ -50,6 +50,10 @@ async function main(argv: readonly string[]): Promise<number> {
     printFailure(err);
     return 1;
   }
+}
+
+function inOneLine(usageError: string): string {
+  return usageError.replace(/^error: /, 'nodelet: ').replace(/\n\(Did you mean (.+\?)\)/, '; did you mean $1');
 }
 
 /** Who uses a command wrongly is told where its use is told. */

@@ -19,6 +19,7 @@ afterAll(async () => {
 
 test.each([
   ['nosuch', "unknown command 'nosuch'", 'nodelet'],
+  ['lab up --nods=2', "unknown option '--nods=2'; did you mean --nodes?", 'nodelet lab up'],
   ['lab up --dir=', "option '--dir <dir>' argument '' is invalid. expected a directory.", 'nodelet lab up'],
   [
     'lab up --feature-gates=Foo=true',
