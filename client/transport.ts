@@ -37,6 +37,8 @@ export interface TransportOptions {
 /** Told of every request once its answer has begun; `status` is undefined when none came. */
 export type RequestObserver = (method: string, status: number | undefined, host: string, tookSeconds: number) => void;
 
+/** Of several addresses of the server, one that does not connect in this time is left for the next, ms. Node.js has 250. */
+const ADDRESS_TRY_MS = 1_000;
 /** Probes start after this silence; with Linux's 10 probes at 1 s a dead peer is noticed after 25 s. */
 const TCP_KEEPALIVE_MS = 15_000;
 /** Four tries of Linux. A network that comes back is not waited for until its next try, which may be a minute away. */
@@ -208,7 +210,13 @@ export class Transport {
   }
 
   #createAgent(tls: TlsMaterial): http.Agent {
-    const pool = { keepAlive: true, keepAliveMsecs: TCP_KEEPALIVE_MS, timeout: IDLE_MS };
+    const autoSelectFamilyAttemptTimeout = ADDRESS_TRY_MS;
+    const pool = {
+      keepAlive: true,
+      keepAliveMsecs: TCP_KEEPALIVE_MS,
+      timeout: IDLE_MS,
+      autoSelectFamilyAttemptTimeout,
+    };
     if (this.#url.protocol === 'http:') return new http.Agent(pool);
     const { tlsServerName, insecureSkipTlsVerify } = this.#config;
     return new https.Agent({
