@@ -205,6 +205,7 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
     reserved,
     runtimeName,
     isFresh: devices.manager.isFresh,
+    looked: health.looked,
     changing: async () => ({
       runtimeVersion: health.version?.runtimeVersion ?? version.runtimeVersion,
       images: imagesPart.list.current,

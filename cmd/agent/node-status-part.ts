@@ -38,6 +38,8 @@ export interface NodeStatusPartDeps {
   /** Nothing is known here of devices that the node had before. */
   readonly isFresh: boolean;
   readonly changing: () => Promise<ChangingFacts>;
+  /** Resolves once the runtime has been asked how it is. */
+  readonly looked: Promise<void>;
 }
 
 export interface NodeStatusPart {
@@ -80,7 +82,7 @@ export function createNodeStatusPart(ctx: AgentContext, deps: NodeStatusPartDeps
       updateMs: settings.nodeStatusUpdateFrequencyMs,
       reportMs: settings.nodeStatusReportFrequencyMs,
     },
-    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events, startup, clock, log, facts },
+    { client: ctx.heartbeats, ownNode: ctx.ownNode.store, events, startup, clock, log, facts, looked: deps.looked },
   );
   const lease = new NodeLease(
     {

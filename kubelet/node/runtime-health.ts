@@ -20,6 +20,7 @@ export class RuntimeHealth {
   readonly #onChange: () => void;
   readonly #startedMs: number;
   readonly #runner: SyncRunner;
+  readonly #looked = Promise.withResolvers<void>();
   #signal: AbortSignal | undefined;
   #retry: Disposable | undefined;
   #lastOkMs: number | undefined;
@@ -62,6 +63,11 @@ export class RuntimeHealth {
     this.#retry?.[Symbol.dispose]();
   }
 
+  /** Resolves once the runtime has been asked for the first time, whatever it said. */
+  get looked(): Promise<void> {
+    return this.#looked.promise;
+  }
+
   /** What keeps pods from being synced at all. */
   runtimeErrors(): string[] {
     if (this.#lastOkMs === undefined && this.#runtimeErrors.length === 0) {
@@ -101,6 +107,7 @@ export class RuntimeHealth {
       // The old time stamp stays: the node is told down once it is 30 s old.
       this.#log.debug({ err }, 'container runtime did not answer');
     }
+    this.#looked.resolve();
     this.#report();
     this.#askSoonWhileStarting();
   }

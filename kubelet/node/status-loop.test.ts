@@ -28,6 +28,7 @@ let events: string[];
 let texts: string[];
 let informed: Store<Node>;
 let loop: NodeStatusLoop;
+let looked: Promise<void>;
 let stop: AbortController;
 let ended: Promise<void>;
 
@@ -38,6 +39,7 @@ beforeEach(() => {
   events = [];
   texts = [];
   informed = new Store<Node>();
+  looked = Promise.resolve();
   loop = loopWith(silentLog);
   stop = new AbortController();
   ended = Promise.resolve();
@@ -63,6 +65,7 @@ function loopWith(log: Logger): NodeStatusLoop {
       clock,
       log,
       facts: async () => facts,
+      looked,
       random: () => 0.5,
     },
   );
@@ -234,4 +237,35 @@ test('the lease waits for the node, then is renewed every ten seconds and surviv
   await api.delete(leases, at);
   await clock.advance(10_000);
   expect((await api.get(leases, at)).spec?.holderIdentity).toBe('n1');
+});
+
+test('a node that is Ready stays so until the runtime has been asked, but not for long', async () => {
+  facts = factsOf();
+  start();
+  await clock.advance(0);
+  loop.request();
+  await clock.advance(100);
+  expect(readyOf(await node())).toBe('True');
+  stop.abort();
+  await ended;
+  const look = Promise.withResolvers<void>();
+  const restarted = (answer: Promise<void>) => {
+    facts = factsOf({ notReady: ['container runtime status check may not have completed yet'] });
+    looked = answer;
+    stop = new AbortController();
+    loop = loopWith(silentLog);
+    start();
+  };
+  restarted(look.promise);
+  await clock.advance(100);
+  expect(readyOf(await node())).toBe('True');
+  facts = factsOf();
+  look.resolve();
+  await clock.advance(100);
+  expect(readyOf(await node())).toBe('True');
+  stop.abort();
+  await ended;
+  restarted(new Promise(() => {}));
+  await clock.advance(2_000);
+  expect(readyOf(await node())).toBe('False');
 });

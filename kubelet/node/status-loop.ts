@@ -6,6 +6,7 @@ import type { ApiClient } from '../../client/api-client.ts';
 import { isNotFound } from '../../client/errors.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { ReadonlyStore } from '../../client/store.ts';
+import { linkedSignal } from '../../core/abort.ts';
 import { Backoff } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
@@ -34,12 +35,16 @@ export interface StatusLoopDeps {
   readonly log: Logger;
   /** Gathers what is known now. */
   readonly facts: () => Promise<NodeFacts>;
+  /** Resolves once the runtime has been asked how it is. */
+  readonly looked?: Promise<void>;
   readonly random?: () => number;
 }
 
 const TRIES_PER_ROUND = 5;
 const REGISTER_FIRST_WAIT_MS = 100;
 const REGISTER_MAX_WAIT_MS = 7000;
+/** A runtime that answers takes some ms; for one that does not the node is soon told not to be ready, ms. */
+const FIRST_LOOK_MS = 2_000;
 
 export class NodeStatusLoop {
   readonly #opts: StatusLoopOptions;
@@ -147,6 +152,7 @@ export class NodeStatusLoop {
     const call = { signal: this.#signal, timeoutMs: this.#opts.updateMs };
     const cached = attempt === 0 ? this.#newestKnown() : undefined;
     const node = cached ?? (await client.get(nodes, { name: nodeName }, call));
+    if (isReady(node.status)) await this.#firstLook();
     const facts = await this.#deps.facts();
     const computed = computeNodeStatus(node.status ?? {}, facts, clock.now());
     const changed = withKeptMetadata({ ...node, status: computed.status }, this.#opts.identity);
@@ -167,8 +173,18 @@ export class NodeStatusLoop {
     for (const reason of computed.eventReasons) this.#statusEvent(reason);
   }
 
-  #noticeReady({ conditions }: NonNullable<Node['status']>): void {
-    if (conditions?.some((c) => c.type === 'Ready' && c.status === 'True')) this.#deps.startup?.ready();
+  /**
+   * What an earlier agent told is not taken back for want of a look: a node that is not ready for a moment makes all of its
+   * pods unready, and its Services without endpoints.
+   */
+  async #firstLook(): Promise<void> {
+    using limit = linkedSignal(this.#signal);
+    await Promise.race([this.#deps.looked, this.#deps.clock.sleep(FIRST_LOOK_MS, limit.signal)]);
+    limit.abort();
+  }
+
+  #noticeReady(status: NonNullable<Node['status']>): void {
+    if (isReady(status)) this.#deps.startup?.ready();
   }
 
   #keepWritten(node: Node | undefined): void {
@@ -222,6 +238,10 @@ export class NodeStatusLoop {
     const { nodeName } = this.#opts.identity;
     this.#deps.events.event(this.#about, 'Normal', reason, `Node ${nodeName} status is now: ${reason}`);
   }
+}
+
+function isReady(status: Node['status']): boolean {
+  return status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false;
 }
 
 /** A node registers once, as upstream's: whoever deletes it while it runs may well want it to be gone. */
