@@ -141,7 +141,8 @@ export class PodNetwork {
   }
 
   async #watchRules(signal: AbortSignal): Promise<void> {
-    for (;;) {
+    await Promise.race([this.#ready.promise, aborted(signal)]); // rules that were never made were removed by nobody
+    while (!signal.aborted) {
       await this.#deps.clock.sleep(RULES_INTERVAL_MS, signal);
       if (signal.aborted) return;
       if (this.#running === undefined) continue; // nothing made yet
