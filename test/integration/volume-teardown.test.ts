@@ -91,7 +91,8 @@ describe.skipIf(process.getuid?.() !== 0)('volumes that are taken away', () => {
 
   test('a mount that comes in between is not emptied, at whatever step it comes', async () => {
     const codes: unknown[] = [];
-    for (let atLook = 1; atLook <= 4; atLook++) {
+    // The table is looked at before sub-paths are taken away, before the rest, and after the rest was unmounted.
+    for (let atLook = 1; atLook <= 3; atLook++) {
       let looks = 0;
       let target = '';
       // A bind mount of the same file system: device numbers do not tell it from the volume.
@@ -105,6 +106,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes that are taken away', () => {
       target = path.join(await fill(volumes), 'a/b');
       looks = 0;
       const outcome = await volumes.removePodDir(UID, signal).catch((err: unknown) => err);
+      expect(looks).toBeGreaterThanOrEqual(atLook);
       codes.push((outcome as { code?: string } | undefined)?.code);
       await expectOutsideKept();
       await volumes.removePodDir(UID, signal);
