@@ -1,7 +1,8 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { diskFiles, memoryFiles } from '../../host/file-calls.ts';
 import { cleanPayloadPath, type Payload, writeAtomically } from './atomic-writer.ts';
 
 let dir = '';
@@ -15,47 +16,54 @@ const payloadOf = (files: Record<string, string>): Payload =>
   new Map(Object.entries(files).map(([name, text]) => [name, { data: Buffer.from(text), mode: 0o640 }]));
 const read = (name: string) => readFile(path.join(dir, name), 'utf8');
 
-test('the layout that pods see', async () => {
-  expect(await writeAtomically(dir, payloadOf({ a: '1', 'sub/b': '2' }), NOW)).toBe(true);
-  const data = await readlink(path.join(dir, '..data'));
-  expect(data).toMatch(/^\.\.2026_01_02_15_04_05\.\d+$/);
-  expect(await readlink(path.join(dir, 'a'))).toBe('..data/a');
-  expect(await readlink(path.join(dir, 'sub'))).toBe('..data/sub');
-  expect((await lstat(path.join(dir, data, 'sub/b'))).mode & 0o777).toBe(0o640);
-});
+describe.each([
+  ['disk', diskFiles],
+  ['memory', memoryFiles],
+])('%s', (_, files) => {
+  const write = (payload: Payload, nowMs: number) => writeAtomically(dir, payload, nowMs, { files });
 
-test('the same content touches nothing, a change replaces the directory and drops what is gone', async () => {
-  await writeAtomically(dir, payloadOf({ a: '1', b: '2' }), NOW);
-  const before = await readlink(path.join(dir, '..data'));
-  expect(await writeAtomically(dir, payloadOf({ a: '1', b: '2' }), NOW + 1000)).toBe(false);
-  expect(await readlink(path.join(dir, '..data'))).toBe(before);
-  expect(await writeAtomically(dir, payloadOf({ a: '3' }), NOW)).toBe(true);
-  expect(await read('a')).toBe('3');
-  expect((await readdir(dir)).sort()).toEqual([await readlink(path.join(dir, '..data')), '..data', 'a'].sort());
-});
+  test('the layout that pods see', async () => {
+    expect(await write(payloadOf({ a: '1', 'sub/b': '2' }), NOW)).toBe(true);
+    const data = await readlink(path.join(dir, '..data'));
+    expect(data).toMatch(/^\.\.2026_01_02_15_04_05\.\d+$/);
+    expect(await readlink(path.join(dir, 'a'))).toBe('..data/a');
+    expect(await readlink(path.join(dir, 'sub'))).toBe('..data/sub');
+    expect((await lstat(path.join(dir, data, 'sub/b'))).mode & 0o777).toBe(0o640);
+  });
 
-test('what a killed writer left is cleared and its work done', async () => {
-  await writeAtomically(dir, payloadOf({ a: '1' }), NOW);
-  await mkdir(path.join(dir, '..2026_01_02_15_04_09.1234567890'));
-  await writeFile(path.join(dir, '..2026_01_02_15_04_09.1234567890/half'), '');
-  await symlink('..2026_01_02_15_04_09.1234567890', path.join(dir, '..data_tmp'));
-  await rm(path.join(dir, 'a')); // killed between publishing and linking
-  await writeAtomically(dir, payloadOf({ a: '1' }), NOW);
-  expect((await readdir(dir)).sort()).toEqual([await readlink(path.join(dir, '..data')), '..data', 'a'].sort());
-  expect(await read('a')).toBe('1');
-});
+  test('the same content touches nothing, a change replaces the directory and drops what is gone', async () => {
+    await write(payloadOf({ a: '1', b: '2' }), NOW);
+    const before = await readlink(path.join(dir, '..data'));
+    expect(await write(payloadOf({ a: '1', b: '2' }), NOW + 1000)).toBe(false);
+    expect(await readlink(path.join(dir, '..data'))).toBe(before);
+    expect(await write(payloadOf({ a: '3' }), NOW)).toBe(true);
+    expect(await read('a')).toBe('3');
+    expect((await readdir(dir)).sort()).toEqual([await readlink(path.join(dir, '..data')), '..data', 'a'].sort());
+  });
 
-test('a data link that points out of the volume is replaced, its target untouched', async () => {
-  const outside = await mkdtemp(path.join(tmpdir(), 'atomic-out-'));
-  try {
-    await writeFile(path.join(outside, 'precious'), 'x');
-    await symlink(outside, path.join(dir, '..data'));
-    await writeAtomically(dir, payloadOf({ a: '1' }), NOW);
+  test('what a killed writer left is cleared and its work done', async () => {
+    await write(payloadOf({ a: '1' }), NOW);
+    await mkdir(path.join(dir, '..2026_01_02_15_04_09.1234567890'));
+    await writeFile(path.join(dir, '..2026_01_02_15_04_09.1234567890/half'), '');
+    await symlink('..2026_01_02_15_04_09.1234567890', path.join(dir, '..data_tmp'));
+    await rm(path.join(dir, 'a')); // killed between publishing and linking
+    await write(payloadOf({ a: '1' }), NOW);
+    expect((await readdir(dir)).sort()).toEqual([await readlink(path.join(dir, '..data')), '..data', 'a'].sort());
     expect(await read('a')).toBe('1');
-    expect(await readFile(path.join(outside, 'precious'), 'utf8')).toBe('x');
-  } finally {
-    await rm(outside, { recursive: true });
-  }
+  });
+
+  test('a data link that points out of the volume is replaced, its target untouched', async () => {
+    const outside = await mkdtemp(path.join(tmpdir(), 'atomic-out-'));
+    try {
+      await writeFile(path.join(outside, 'precious'), 'x');
+      await symlink(outside, path.join(dir, '..data'));
+      await write(payloadOf({ a: '1' }), NOW);
+      expect(await read('a')).toBe('1');
+      expect(await readFile(path.join(outside, 'precious'), 'utf8')).toBe('x');
+    } finally {
+      await rm(outside, { recursive: true });
+    }
+  });
 });
 
 test.each(['', '/etc/passwd', '../x', 'a/../../x', '..data', '..', '.', 'a\0b', 'x'.repeat(256), 'a/'.repeat(2100)])(
