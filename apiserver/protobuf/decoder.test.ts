@@ -323,6 +323,9 @@ test('what is no such body is 400, an unknown kind 415, an unserved volume 422',
   // raw → Pod.spec → volumes → volumeSource → gitRepo
   const gitRepo = wrap(2, wrap(2, wrap(1, wrap(2, wrap(5, Buffer.of())))));
   expect(codeOf(Buffer.concat([Buffer.from('k8s\0'), gitRepo]))).toBe(422);
+  // raw → metadata → creationTimestamp, whose seconds are a text
+  const timeOfText = wrap(2, wrap(1, wrap(8, wrap(1, Buffer.from('now')))));
+  expect(codeOf(Buffer.concat([Buffer.from('k8s\0'), timeOfText]))).toBe(400);
 });
 
 test('hostile bytes end in a Status, never in another error', () => {

@@ -193,10 +193,13 @@ const SPECIAL: Readonly<Record<string, (bytes: Uint8Array, depth: number) => unk
       const micros = String(Math.floor(nanos / 1000)).padStart(6, '0');
       return formatTime(seconds * 1000).replace('Z', `.${micros}Z`);
     }),
-  Quantity: (bytes) => readScalars(bytes).get(1) ?? '0',
+  Quantity: (bytes) => String(readScalars(bytes).get(1) ?? '0'),
   IntOrString: (bytes) => {
     const fields = readScalars(bytes);
-    return fields.get(1) === 1 ? (fields.get(3) ?? '') : (fields.get(2) ?? 0);
+    const isText = fields.get(1) === 1;
+    const value = isText ? (fields.get(3) ?? '') : (fields.get(2) ?? 0);
+    if ((typeof value === 'string') !== isText) throw new WireError('a number is a text, or the other way round');
+    return value;
   },
   FieldsV1: (bytes) => embeddedJson(bytesOf(bytes)),
   RawExtension: (bytes, depth) => {
@@ -220,8 +223,9 @@ const SPECIAL: Readonly<Record<string, (bytes: Uint8Array, depth: number) => unk
 function readTime(bytes: Uint8Array, format: (seconds: number, nanos: number) => string): string | undefined {
   if (bytes.length === 0) return undefined;
   const fields = readScalars(bytes);
-  const seconds = Number(fields.get(1) ?? 0);
-  const nanos = Number(fields.get(2) ?? 0);
+  const seconds = fields.get(1) ?? 0;
+  const nanos = fields.get(2) ?? 0;
+  if (typeof seconds === 'string' || typeof nanos === 'string') throw new WireError('a time is a text');
   if (seconds < MIN_SECONDS || seconds > MAX_SECONDS || nanos < 0 || nanos > 999_999_999) {
     throw new WireError('a time is out of range');
   }
