@@ -88,7 +88,10 @@ export class CertificateManager {
     return this.#pair?.notAfterMs;
   }
 
-  /** The server's last answer was one that a server gives which works. */
+  /**
+   * The server signed the last certificate, or refused the last request as one does that works. A request that waits for
+   * somebody to approve it is no sign: ending would only take away what is to be approved.
+   */
   get serverHealthy(): boolean {
     return this.#serverHealthy;
   }
@@ -181,11 +184,12 @@ export class CertificateManager {
     const { signerName, usages } = this.#opts;
     const key = createKeyPem();
     const object = signingRequest({ signerName, usages, template, key });
-    const request = await this.#asked(client.create(certificateSigningRequests, {}, object, { signal }));
+    const request = await this.#judged(client.create(certificateSigningRequests, {}, object, { signal }));
     this.#log.info({ csr: request.metadata?.name, signer: signerName }, 'asked for a certificate');
-    const cert = await this.#asked(waitForCertificate(request, ISSUE_TIMEOUT_MS, { client, clock }, signal));
+    const cert = await waitForCertificate(request, ISSUE_TIMEOUT_MS, { client, clock }, signal);
     const before = this.#pair;
     this.#pair = await store.update({ cert, key }, clock.now());
+    this.#serverHealthy = true;
     this.#rotateAtOnce = false;
     this.#spread = this.#random();
     if (before !== undefined) this.#deps.onRotated?.((clock.now() - before.notBeforeMs) / 1000);
@@ -193,14 +197,12 @@ export class CertificateManager {
     for (const listener of this.#listeners) listener(this.#pair);
   }
 
-  /** Remembers whether the server works: one that refuses us does. */
-  async #asked<T>(call: Promise<T>): Promise<T> {
+  /** Remembers of a request that fails whether the server works: one that refuses us does. */
+  async #judged<T>(call: Promise<T>): Promise<T> {
     try {
-      const result = await call;
-      this.#serverHealthy = true;
-      return result;
+      return await call;
     } catch (err) {
-      if (err instanceof ApiError) this.#serverHealthy = [401, 403, 404].includes(err.httpStatus);
+      this.#serverHealthy = err instanceof ApiError && [401, 403, 404].includes(err.httpStatus);
       throw err;
     }
   }
