@@ -9,7 +9,10 @@ let ready: ReadyExec;
 beforeEach(() => {
   ready = new ReadyExec(SHELL, systemExec);
 });
-afterEach(() => ready[Symbol.dispose]());
+afterEach(async () => {
+  ready[Symbol.dispose]();
+  await noneWaits(); // or the next test would see it
+});
 
 async function say(line: string): Promise<{ pid: number; line: string }> {
   const { code, stdout } = await ready.exec(SHELL.program, SHELL.args, { input: `${line}\n` });
@@ -18,16 +21,22 @@ async function say(line: string): Promise<{ pid: number; line: string }> {
   return { pid: Number(pid), line: said! };
 }
 
-/** Pids of shells of this process that wait. */
-async function waiting(): Promise<number[]> {
+/** Pids of children of this process, those included whose end it has not taken notice of. */
+async function children(): Promise<number[]> {
   const childrenOf = (tid: string) => readFile(`/proc/self/task/${tid}/children`, 'utf8').catch(() => '');
   const lists = await Promise.all((await readdir('/proc/self/task')).map(childrenOf));
-  const pids = lists.flatMap((list) => list.split(' ').filter((pid) => pid !== ''));
-  const isOurs = async (pid: string) =>
+  return lists.flatMap((list) => list.split(' ').filter((pid) => pid !== '')).map(Number);
+}
+
+/** Pids of shells of this process that wait. */
+async function waiting(): Promise<number[]> {
+  const isOurs = async (pid: number) =>
     (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes('read line');
-  const ours = await Promise.all(pids.map(async (pid) => ((await isOurs(pid)) ? [Number(pid)] : [])));
+  const ours = await Promise.all((await children()).map(async (pid) => ((await isOurs(pid)) ? [pid] : [])));
   return ours.flat();
 }
+
+const noneWaits = () => vi.waitUntil(async () => (await waiting()).length === 0, 60_000);
 
 test('the next process waits when the last one has ended, and is the one that answers', async () => {
   expect(await waiting()).toEqual([]);
@@ -46,7 +55,7 @@ test('one that somebody ended is made up for', async () => {
     return found.length > 0 && found;
   }, 60_000);
   process.kill(pid!, 'SIGKILL');
-  await vi.waitUntil(async () => (await waiting()).length === 0, 60_000);
+  await vi.waitUntil(async () => !(await children()).includes(pid!), 60_000);
   expect((await say('second')).line).toBe('second');
 });
 
@@ -59,7 +68,7 @@ test('other commands pass through', async () => {
 test('none waits after dispose', async () => {
   await say('first');
   ready[Symbol.dispose]();
-  await vi.waitUntil(async () => (await waiting()).length === 0, 60_000);
+  await noneWaits();
   await say('second');
   expect(await waiting()).toEqual([]);
 });
