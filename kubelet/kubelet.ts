@@ -103,7 +103,7 @@ export class Kubelet {
     const { observer, clock, log } = this.#deps;
     return new PodWorkers(this.#config, {
       lifecycle: this.#createLifecycle(),
-      nothingRuns: (uid) => nothingRuns(this.#cache.get(uid) ?? this.#pleg.pods.find((p) => p.uid === uid)),
+      nothingRuns: (uid) => this.#nothingRuns(uid),
       ...this.#observed,
       onFinished: (uid) => {
         observer?.podGone(uid);
@@ -165,6 +165,7 @@ export class Kubelet {
       allocations: this.#allocations,
       resizeConditions: this.#resizeConditions,
       allPodsKnown: () => this.#sources.allReady,
+      nothingRuns: (uid) => this.#nothingRuns(uid),
       events,
       requestHousekeeping: () => this.#housekeeping.request(),
       clock,
@@ -400,6 +401,10 @@ export class Kubelet {
     if (kind === 'readiness') this.#statuses.setContainerField(pod, id, 'ready', verdict === 'success');
     if (kind === 'startup') this.#statuses.setContainerField(pod, id, 'started', verdict === 'success');
     if (kind !== 'liveness' || verdict === 'failure') this.#workers.poke(podUid);
+  }
+
+  #nothingRuns(uid: string): boolean {
+    return nothingRuns(this.#cache.get(uid) ?? this.#pleg.pods.find((p) => p.uid === uid));
   }
 
   #withStatus(pod: Pod): Pod {

@@ -139,3 +139,44 @@ test('of one snapshot the oldest pods get the places', async () => {
   await agent.untilReady('old');
   await agent.until(() => agent.stored('young')?.status?.reason === 'OutOfcpu');
 });
+
+test('a pod that a restarted agent finds running and refuses is stopped, and holds what it has until then', async () => {
+  await using agent = new FakeAgent();
+  const running = wanting('web', '1500m', { nodeSelector: { 'example.com/disk': 'fast' } });
+  agent.runtime.adopt(running, agent.clock.now());
+  agent.runtime.killGate = new Promise(() => {});
+  agent.api.seed(pods, { ...running, status: { phase: 'Running' } });
+  agent.api.seed(nodes, FAKE_NODE);
+  const forgotten: string[] = [];
+  const resources = {
+    concerns: () => true,
+    admit: async () => undefined,
+    forget: (uid: string) => void forgotten.push(uid),
+    retain: () => {},
+    heldAmounts: () => new Map(),
+  };
+  agent.start({}, { resources });
+  await agent.until(() => agent.runtime.kills.length === 1);
+  expect(agent.runtime.kills).toEqual([{ uid: 'uid-web', graceSeconds: 1 }]);
+  agent.api.seed(pods, wanting('other', '1'));
+  await agent.until(() => agent.stored('other')?.status?.reason === 'OutOfcpu');
+  expect(agent.stored('web')?.status?.phase).toBe('Running');
+  expect(forgotten).toEqual(['uid-other']);
+});
+
+test('such a pod is Failed once it has been stopped, and goes when it is deleted', async () => {
+  await using agent = new FakeAgent();
+  const running = wanting('web', '1', { nodeSelector: { 'example.com/disk': 'fast' } });
+  agent.runtime.adopt(running, agent.clock.now());
+  agent.api.seed(pods, { ...running, status: { phase: 'Running' } });
+  agent.api.seed(nodes, FAKE_NODE);
+  agent.start();
+  await agent.until(() => agent.stored('web')?.status?.phase === 'Failed');
+  expect(agent.runtime.containersOf('uid-web')[0]?.state).toBe('exited');
+  expect(agent.stored('web')?.status).toMatchObject({
+    reason: 'NodeAffinity',
+    message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+  });
+  await agent.api.delete(pods, { namespace: 'default', name: 'web' });
+  await agent.until(() => agent.stored('web') === undefined);
+});

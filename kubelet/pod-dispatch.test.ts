@@ -33,6 +33,7 @@ test('a pod that waits for an answer about the node starts with what was written
     allocations: new Allocations(undefined, deps),
     resizeConditions: new ResizeConditions({ events, clock }),
     allPodsKnown: () => true,
+    nothingRuns: () => true,
     events,
     requestHousekeeping: () => {},
     ...deps,

@@ -58,6 +58,8 @@ export interface PodDispatchDeps {
   readonly resizeConditions: ResizeConditions;
   /** Every source has said what its pods are. */
   readonly allPodsKnown: () => boolean;
+  /** The runtime has no running container and no ready sandbox for the pod. */
+  readonly nothingRuns: (podUid: string) => boolean;
   readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted'>;
   readonly resizes?: ResizeObserver;
   readonly events: EventRecorder;
@@ -66,6 +68,9 @@ export interface PodDispatchDeps {
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** Upstream counts what it refuses among the pods that only the runtime knows. */
+const STOP_GRACE_SECONDS = 1;
 
 interface HeldPod {
   readonly pod: Pod;
@@ -227,8 +232,9 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       this.#held.delete(uid);
       rejection ??= admit(this.#askedInput(now.pod, now.freshNode), LATE_HANDLERS);
     }
-    if (now === undefined || rejection !== undefined) resources?.forget(uid);
-    else this.#allocate(held.pod); // what was allocated for it, whatever it has come to ask for meanwhile
+    if (now !== undefined && rejection === undefined) {
+      this.#allocate(held.pod); // what was allocated for it, whatever it has come to ask for meanwhile
+    } else if (this.#deps.nothingRuns(uid)) resources?.forget(uid); // else it has them until it has been stopped
     if (now !== undefined) this.#settle(now.pod, rejection, now.freshNode);
   }
 
@@ -286,14 +292,18 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     };
   }
 
+  /** One that runs, of which an agent that was started anew thinks otherwise than the one before, is stopped. */
   #refuse(pod: Pod, rejection: Rejection): void {
-    const { statuses, events, clock } = this.#deps;
+    const { statuses, events, workers, nothingRuns, clock } = this.#deps;
     const { reason, message } = rejection;
+    const uid = pod.metadata?.uid ?? '';
+    const status = rejectedStatus(pod, rejection, clock.now());
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, reason, message }, 'pod refused');
     this.#deps.observer?.podRejected(reason);
-    this.#rejected.add(pod.metadata?.uid ?? '');
     events.event(podReference(pod), 'Warning', reason, message);
-    statuses.set(pod, rejectedStatus(pod, rejection, clock.now()));
+    if (nothingRuns(uid)) this.#rejected.add(uid);
+    else workers.update({ type: 'kill', pod: { ...pod, status }, kill: { graceOverrideSeconds: STOP_GRACE_SECONDS } });
+    statuses.set(pod, status); // last: while it is being stopped nobody is told that it is over
   }
 
   /** Ends `victims` and keeps their place for the pod meanwhile; `reason` is what it would be refused for. */
