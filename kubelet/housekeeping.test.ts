@@ -1,18 +1,23 @@
 import { getEventListeners } from 'node:events';
 import { beforeEach, expect, test } from 'vitest';
+import type { Pod } from '../api/pod.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
 import { Housekeeping } from './housekeeping.ts';
-import type { WorkerState } from './pod-worker-state.ts';
+import type { PodUpdate, WorkerState } from './pod-worker-state.ts';
 import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 
 let workers: Map<string, WorkerState>;
+/** Pods that somebody asks for. */
+let desired: Map<string, Pod>;
+let updates: PodUpdate[];
 let dirs: string[];
 let cgroups: string[];
 let steps: string[];
 let cgroupError: Error | undefined;
 let dirError: Error | undefined;
+let whileRemoved: () => void;
 /** What the last relist shows. */
 let relisted: RuntimePod[];
 let listed: Promise<void>;
@@ -22,23 +27,26 @@ let runtime: FakeRuntimeManager;
 
 beforeEach(() => {
   workers = new Map();
+  desired = new Map();
+  updates = [];
   dirs = [];
   cgroups = [];
   steps = [];
   cgroupError = undefined;
   dirError = undefined;
+  whileRemoved = () => {};
   relisted = [];
   listed = Promise.resolve();
   clock = new FakeClock();
   runtime = new FakeRuntimeManager(clock);
   const step = (what: string) => void steps.push(what);
   housekeeping = new Housekeeping({
-    pods: { get: () => undefined },
+    pods: { get: (uid) => desired.get(uid) },
     sources: { allReady: true },
     workers: {
       uids: () => [...workers.keys()],
       state: (uid) => workers.get(uid),
-      update: () => {},
+      update: (update) => void updates.push(update),
       forget: (uid) => workers.delete(uid),
     },
     pleg: {
@@ -56,6 +64,7 @@ beforeEach(() => {
       listPodDirs: async () => dirs,
       removePodDir: async (uid) => {
         if (dirError !== undefined) throw dirError;
+        whileRemoved();
         step(`directory ${uid}`);
       },
       forgetPod: () => {},
@@ -91,6 +100,16 @@ test('a pod deleted while the agent was down leaves no cgroup behind', async () 
   workers.set('u1', stateOf('u1', 'finished'));
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
+test('a static pod that is put back while what it left is being removed starts anew', async () => {
+  const pod: Pod = { metadata: { name: 'web', namespace: 'default', uid: 'u1' } };
+  workers.set('u1', stateOf('u1', 'finished'));
+  whileRemoved = () => void desired.set('u1', pod);
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+  expect(workers.has('u1')).toBe(false);
+  expect(updates).toEqual([{ type: 'create', pod }]);
 });
 
 test('volumes that could not be taken back go with the next pass, though the last relist still shows the pod', async () => {

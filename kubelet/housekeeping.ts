@@ -146,31 +146,36 @@ export class Housekeeping {
 
   /** A finished worker is remembered while its pod is desired: its late updates must not start it anew. */
   async #forgetFinished(uid: string, signal: AbortSignal): Promise<void> {
-    const { workers, pods, runtime, cache, probes, volumes, cgroups } = this.#deps;
+    const { workers, pods, cache } = this.#deps;
     const state = workers.state(uid);
     if (state?.phase !== 'finished') return;
-    const desired = pods.get(uid);
-    if (desired !== undefined && !state.restartRequested) return;
-    if (desired === undefined) {
-      probes.removePod(uid);
-      volumes.forgetPod(uid);
-      try {
-        await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
-        this.#leftovers.add(uid);
-        await cgroups?.removePodCgroup(uid); // an orphan's: nobody has been through its clean-up
-        await volumes.removePodDir(uid, signal);
-        this.#leftovers.delete(uid);
-      } catch (err) {
-        // What is left is found again: containers by garbage collection, directories as orphans.
-        if (signal.aborted) return;
-        this.#log.warn({ err, podUid: uid }, 'cannot remove all of a finished pod, will retry');
-      }
-    }
+    if (pods.get(uid) !== undefined && !state.restartRequested) return;
+    if (pods.get(uid) === undefined && !(await this.#removeAll(uid, signal))) return;
     cache.markStale(uid);
     if (!workers.forget(uid)) return;
+    const desired = pods.get(uid); // asked for anew: a static pod may have been put back while its remains were removed
     if (desired === undefined) return cache.remove(uid);
     workers.update({ type: 'create', pod: desired });
     this.#deps.observer?.podRestarted(isStaticPod(desired));
+  }
+
+  /** What a pod that has ended left behind. False when `signal` aborted meanwhile. */
+  async #removeAll(uid: string, signal: AbortSignal): Promise<boolean> {
+    const { runtime, probes, volumes, cgroups } = this.#deps;
+    probes.removePod(uid);
+    volumes.forgetPod(uid);
+    try {
+      await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
+      this.#leftovers.add(uid);
+      await cgroups?.removePodCgroup(uid); // an orphan's: nobody has been through its clean-up
+      await volumes.removePodDir(uid, signal);
+      this.#leftovers.delete(uid);
+    } catch (err) {
+      // What is left is found again: containers by garbage collection, directories as orphans.
+      if (signal.aborted) return false;
+      this.#log.warn({ err, podUid: uid }, 'cannot remove all of a finished pod, will retry');
+    }
+    return true;
   }
 
   #forgetStatuses(): void {
