@@ -232,6 +232,24 @@ test('chains of an earlier run that no Service uses are removed, other chains ar
   expect(kernel.rules('nat', 'MINE')).toEqual(['-j ACCEPT']);
 });
 
+test('chains of a kube-proxy before v1.24 go with those that they lead to', async () => {
+  const old = [
+    '*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-XLB-OLD - [0:0]\n:KUBE-SEP-OLD - [0:0]',
+    '-A KUBE-NODEPORTS -p tcp -m tcp --dport 30080 -j KUBE-XLB-OLD',
+    '-A KUBE-XLB-OLD -m comment --comment "masquerade LOCAL traffic" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ',
+    '-A KUBE-XLB-OLD -j KUBE-SEP-OLD',
+    '-A KUBE-SEP-OLD -p tcp -m tcp -j DNAT --to-destination 10.244.1.9:80\nCOMMIT\n',
+  ].join('\n');
+  const { proxier, kernel } = setUp();
+  kernel.restore(old);
+  await proxier.sync(signal);
+  expect(kernel.chains('nat').filter((c) => c.endsWith('-OLD'))).toEqual([]);
+  kernel.flush('nat');
+  kernel.restore(old);
+  await cleanupIptables(kernel.exec, 4, { keepShared: false }, signal);
+  expect(kernel.chains('nat').filter((c) => c.startsWith('KUBE'))).toEqual([]);
+});
+
 test('cleanup leaves what it found before', async () => {
   const { proxier, kernel } = setUp();
   kernel.restore('*nat\n:MINE - [0:0]\n-A MINE -j ACCEPT\n-A POSTROUTING -j MINE\nCOMMIT\n');

@@ -14,7 +14,7 @@ export function endpointChain(port: ServicePort, endpoint: Endpoint): string {
   return `KUBE-SEP-${chainHash(port.nameString + port.protocol.toLowerCase() + endpoint.address)}`;
 }
 
-/** True for the chains of single Services and endpoints, which come and go. */
+/** True for the chains of single Services and endpoints, which come and go. `XLB` is what EXT was until v1.23. */
 export function isServiceChain(name: string): boolean {
-  return /^KUBE-(SVC|SVL|EXT|FW|SEP)-/.test(name);
+  return /^KUBE-(SVC|SVL|EXT|FW|SEP|XLB)-/.test(name);
 }
