@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -34,6 +34,24 @@ test('an unmount that failed because the mount is gone is a success', async () =
   const failing: Exec = async () => ({ code: 32, signal: undefined, stdout: '', stderr: 'umount: not mounted' });
   await systemMounter(failing).unmount('/not/there');
   await expect(systemMounter(failing).unmount('/proc')).rejects.toMatchObject({ code: 'UNMOUNT_FAILED' });
+});
+
+test('many are bound by one process, from a list with the escapes of fstab', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'binds-'));
+  const listFile = path.join(dir, 'list');
+  let list = '';
+  const exec: Exec = async (_, args) => {
+    list = await readFile(args.at(-1)!, 'utf8');
+    return { code: 0, signal: undefined, stdout: '', stderr: '' };
+  };
+  const pairs = [
+    ['/a', '/b'],
+    ['/tab\tand\nline', '/back\\slash and blank'],
+  ] as const;
+  await systemMounter(exec).bindAll(pairs, listFile);
+  expect(list).toBe('/a /b none bind 0 0\n/tab\\011and\\012line /back\\134slash\\040and\\040blank none bind 0 0\n');
+  expect(await readdir(dir)).toEqual([]);
+  await rm(dir, { recursive: true });
 });
 
 test('a mount of a server that does not answer is unmounted by force', async () => {

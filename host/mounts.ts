@@ -1,6 +1,6 @@
 // The mount table of this process, and mounting through util-linux. Node.js has no mount(2); a `mount` process takes
 // about 2 ms here, so nothing on the usual path of a pod start may need one (docs/decisions/0010).
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import { type DeviceMount, formatAndMount } from './disk.ts';
@@ -55,6 +55,11 @@ function unescapeOctal(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
+/** As fstab(5) wants it: the inverse of the above. */
+function escapeOctal(field: string): string {
+  return field.replace(/[\\ \t\n]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
+}
+
 /** The mounts at `dir` or below it, innermost and newest first: the order in which they can be unmounted. */
 export function mountsUnder(mounts: readonly MountPoint[], dir: string): MountPoint[] {
   const prefix = dir.endsWith('/') ? dir : `${dir}/`;
@@ -80,6 +85,11 @@ export interface Mounter {
   mountDevice(device: string, dir: string, how: DeviceMount): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
   bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
+  /**
+   * `bind` for many pairs of source and target, by one process. Those that can be are bound, whatever becomes of others.
+   * `listFile` exists as long as it takes. @throws {AgentError} MOUNT_FAILED
+   */
+  bindAll(pairs: readonly (readonly [source: string, target: string])[], listFile: string): Promise<void>;
   /** The same, but nothing can be written by way of `target`. @throws {AgentError} MOUNT_FAILED */
   bindReadOnly(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /** Unmounts the topmost mount at `dir`. Not mounted is success. @throws {AgentError} UNMOUNT_FAILED, e.g. when busy. */
@@ -120,6 +130,15 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
     mountDevice: (device, dir, how) => formatAndMount(exec, device, dir, how),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
+    async bindAll(pairs, listFile) {
+      const lines = pairs.map((pair) => `${pair.map(escapeOctal).join(' ')} none bind 0 0\n`);
+      await writeFile(listFile, lines.join(''), { mode: 0o600 });
+      try {
+        await run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '-a', '-T', listFile]);
+      } finally {
+        await rm(listFile, { force: true });
+      }
+    },
     bindReadOnly: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '-o', 'bind,ro', '--', source, target], signal),
     async unmount(dir, signal) {

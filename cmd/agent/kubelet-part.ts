@@ -292,6 +292,9 @@ export async function createKubeletPart(ctx: AgentContext): Promise<KubeletPart>
         ...server,
       });
     } finally {
+      await volumes
+        .handOver()
+        .catch((err: unknown) => log.warn({ err }, 'volumes stay where a kubelet would not look'));
       volumes[Symbol.dispose]();
       csi[Symbol.dispose]();
       dra.claims[Symbol.dispose]();

@@ -15,12 +15,13 @@ import type { KubeletObserver } from '../metrics/observer.ts';
 import { podReference } from '../runtime/runtime-deps.ts';
 import { writeAtomically } from './atomic-writer.ts';
 import type { ClaimVolumes } from './claims/claim-volumes.ts';
-import { isMountPoint, mountNoSwap, setUpEmptyDir } from './empty-dir.ts';
+import { mountNoSwap, setUpEmptyDir } from './empty-dir.ts';
 import { prepareHostPath } from './host-path.ts';
 import { MountBackoff } from './mount-backoff.ts';
 import type { ObjectCache } from './object-cache.ts';
 import { applyFsGroup, giveToGroup } from './ownership.ts';
 import { buildPayload, type PayloadDeps } from './payload.ts';
+import { PayloadMounts } from './payload-mounts.ts';
 import { makeNestedMountPoints, usedVolumes } from './pod-volumes.ts';
 import type { TokenManager } from './token-manager.ts';
 import { AttachLimitError, VolumeStepError } from './volume-error.ts';
@@ -69,6 +70,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
   readonly #leaving = new Set<string>();
   readonly #retries: DueQueue<string>;
   readonly #onObjectChange: Disposable;
+  readonly #payloadMounts: PayloadMounts;
   #volatile: Promise<void> | undefined;
 
   constructor(opts: LocalVolumesOptions, deps: LocalVolumesDeps) {
@@ -76,6 +78,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     this.#deps = deps;
     this.#log = deps.log.child({ component: 'volumes' });
     this.#paths = new VolumePaths(opts.rootDir);
+    this.#payloadMounts = new PayloadMounts(this.#paths);
     this.#backoff = new MountBackoff(deps.clock);
     this.#retries = new DueQueue<string>(deps.clock, (uid) => this.notifyPod(uid));
     this.#onObjectChange = deps.objects.onChange((uid) => {
@@ -132,6 +135,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     await this.#unmountUnder([path.join(podDir, 'volume-subpaths')], signal); // they hold the volumes that they are of
     await this.#deps.claims?.unmountPod(podUid, signal);
     const mounts = await this.#unmountUnder([podDir, this.#paths.volatilePodDir(podUid)], signal);
+    this.#payloadMounts.forgetPod(podUid);
     await this.#deps.claims?.releaseDisks(mounts, signal);
     // Nothing should be mounted below any more; what somebody mounts now is refused by the walk, not emptied.
     await removeTree(this.#paths.volatilePodDir(podUid), signal);
@@ -175,6 +179,12 @@ export class LocalVolumes implements VolumeManager, Disposable {
       for (const name of await readdirIfThere(dir)) found.add(name);
     }
     return [...found];
+  }
+
+  /** For a kubelet that may come after us on this node. Nobody may use the volumes any more but running pods. */
+  async handOver(): Promise<void> {
+    const hostPaths = [...this.#mounted.values()].flatMap((volumes) => [...volumes.values()].map((v) => v.hostPath));
+    await this.#payloadMounts.handOver(hostPaths, this.#deps.mounter);
   }
 
   forgetPod(podUid: string): void {
@@ -270,9 +280,9 @@ export class LocalVolumes implements VolumeManager, Disposable {
     const payload = await buildPayload(pod, volume, this.#deps, signal);
     const isVolatile = plugin !== 'kubernetes.io~configmap';
     if (isVolatile) await this.#ensureVolatile(signal);
-    const dir = isVolatile
-      ? this.#paths.volatileVolumeDir(uid, plugin, volume.name)
-      : this.#paths.volumeDir(uid, plugin, volume.name);
+    const usualDir = this.#paths.volumeDir(uid, plugin, volume.name);
+    const isOurs = isVolatile && !this.#payloadMounts.isAdopted(usualDir);
+    const dir = isOurs ? this.#paths.volatileVolumeDir(uid, plugin, volume.name) : usualDir;
     const files = isVolatile && payload.size <= MAX_FILES_AT_ONCE ? memoryFiles : diskFiles;
     await files.mkdir(dir, { recursive: true, mode: 0o750 });
     await widenMode(files, dir, isVolatile ? 0o1777 : 0o777); // as the emptyDir that upstream wraps around the content
@@ -284,7 +294,7 @@ export class LocalVolumes implements VolumeManager, Disposable {
     return { name: volume.name, hostPath: dir, readOnly: true, selinuxRelabel: true };
   }
 
-  /** Mounts the tmpfs of all pods' secrets once. One that an earlier process of ours left is used on. */
+  /** Mounts the tmpfs of all pods' secrets once. What an earlier process of ours, or a kubelet, left is used on. */
   #ensureVolatile(signal: AbortSignal): Promise<void> {
     this.#volatile ??= this.#mountVolatile(signal).catch((err: unknown) => {
       this.#volatile = undefined; // the next volume tries again
@@ -296,7 +306,9 @@ export class LocalVolumes implements VolumeManager, Disposable {
   async #mountVolatile(signal: AbortSignal): Promise<void> {
     const dir = this.#paths.volatileDir;
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    if (await isMountPoint(this.#deps.mounter, dir)) return;
+    const mounts = await this.#deps.mounter.list();
+    this.#payloadMounts.adopt(mounts);
+    if (mounts.some((m) => m.mountPoint === dir)) return;
     await mountNoSwap(this.#deps.mounter, dir, ['mode=0700'], signal);
   }
 

@@ -255,6 +255,46 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     });
   });
 
+  const secretPod = () => podOf({ volumes: [{ name: 's', secret: { secretName: 's' } }] });
+  const putSecret = (pw: string) => ({ metadata: { namespace: 'default', name: 's' }, data: { pw } }) as Secret;
+  const [SECRET, CHANGED] = ['c2VjcmV0', 'Y2hhbmdlZA==']; // "secret", "changed"
+
+  test('a secret that a kubelet mounted is brought up to date where its running containers see it', async () => {
+    await api.create(secrets, { namespace: 'default' }, putSecret(SECRET));
+    const kubelets = path.join(root, 'pods', UID, 'volumes/kubernetes.io~secret/s');
+    await mkdir(kubelets, { recursive: true });
+    await mounter.mountTmpfs(kubelets, ['size=64k']);
+    const agent = startAgent();
+    expect((await agent.volumes.mountPod(secretPod(), signal)).get('s')?.hostPath).toBe(kubelets);
+    expect(await textOf(path.join(kubelets, 'pw'))).toBe('secret');
+
+    await agent.volumes.removePodDir(UID, signal);
+    expect(mountsUnder(await mounter.list(), path.join(root, 'pods'))).toEqual([]);
+    const again = await agent.volumes.mountPod(secretPod(), signal); // e.g. a static pod's, with its uid
+    expect(again.get('s')?.hostPath).toContain('/volatile/');
+  });
+
+  test('a kubelet that comes after us finds the secrets of running containers mounted where it writes them', async () => {
+    await api.create(secrets, { namespace: 'default' }, putSecret(SECRET));
+    const kubelets = path.join(root, 'pods', UID, 'volumes/kubernetes.io~secret/s');
+    const first = startAgent();
+    const seen = (await first.volumes.mountPod(secretPod(), signal)).get('s')!.hostPath;
+    for (let stop = 0; stop < 2; stop++) await first.volumes.handOver();
+    expect((await mounter.list()).filter((m) => m.mountPoint === kubelets).map((m) => m.fsType)).toEqual(['tmpfs']);
+    await writeFile(path.join(kubelets, 'by-kubelet'), 'yes');
+    expect(await textOf(path.join(seen, 'by-kubelet'))).toBe('yes');
+    expect(await first.volumes.listPodDirs()).toEqual([UID]);
+
+    // And an agent of ours goes on where it was.
+    const second = startAgent();
+    await api.delete(secrets, { namespace: 'default', name: 's' });
+    await api.create(secrets, { namespace: 'default' }, putSecret(CHANGED));
+    expect((await second.volumes.mountPod(secretPod(), signal)).get('s')?.hostPath).toBe(seen);
+    expect(await textOf(path.join(seen, 'pw'))).toBe('changed');
+    await second.volumes.removePodDir(UID, signal);
+    expect(await second.volumes.listPodDirs()).toEqual([]);
+  });
+
   test('huge pages: a mount of the size that the pod requests, refused without a request', async (context) => {
     const sizes = await readdir('/sys/kernel/mm/hugepages').catch(() => []);
     if (sizes.length === 0) context.skip('the kernel has no huge pages');
