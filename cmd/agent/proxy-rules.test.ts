@@ -93,7 +93,8 @@ test.each<[boolean, ProxySettings['mode'], string[]]>([
   [false, 'iptables', ['primary']],
   [true, 'iptables', ['127.0.0.1/32']],
   [true, 'iptables', ['0.0.0.0/0']],
-  [false, 'iptables', ['::/0']],
+  [true, 'iptables', ['2001:db8::/32']], // IPv4 is not restricted
+  [false, 'iptables', ['2001:db8::/32', '192.0.2.0/24']],
 ])('127.0.0.1 is let out of the node: %s with %s and ranges %j', (wanted, mode, nodePortAddresses) => {
   expect(localhostNodePorts({ ...settings, mode, nodePortAddresses })).toBe(wanted);
   expect(localhostNodePorts({ ...settings, mode, nodePortAddresses, localhostNodePorts: false })).toBe(false);

@@ -59,13 +59,14 @@ export function primaryAddresses({ configured, ofNode, own, atStart }: AddressSo
   });
 }
 
-/** Node ports on 127.0.0.1, unless no address there is among those that node ports answer on. */
+/** Node ports on 127.0.0.1, unless no address there is among those that node ports answer on: all, where none is of IPv4. */
 export function localhostNodePorts(settings: ProxySettings): boolean {
   if (settings.mode !== 'iptables' || !settings.localhostNodePorts) return false;
-  if (settings.nodePortAddresses.length === 0) return true;
+  const ranges = settings.nodePortAddresses.filter((range) => familyOf(range) === 4);
+  if (ranges.length === 0) return true;
   const loopback = parseCidr('127.0.0.0/8');
-  return settings.nodePortAddresses.some((range) => {
-    if (range === 'primary' || familyOf(range) === 6) return false;
+  return ranges.some((range) => {
+    if (range === 'primary') return false;
     const isInLoopback = cidrContains(loopback, parseIp(range.slice(0, range.indexOf('/'))));
     return isInLoopback || cidrContains(parseCidr(range), parseIp('127.0.0.0'));
   });
