@@ -114,7 +114,8 @@ function here(effect: Effect): string {
 
 function flagTable(flags: readonly Flag[]): string {
   const rows = flags.map((flag) => {
-    const sets = flag.target === undefined ? '' : `sets \`${flag.target.path}\``;
+    const { path, also } = flag.target ?? {};
+    const sets = path === undefined ? '' : `sets \`${path}\`${also === undefined ? '' : ` and \`${also}\``}`;
     const says =
       flag.effect === 'used'
         ? sets === ''

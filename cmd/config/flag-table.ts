@@ -26,8 +26,8 @@ export interface Flag {
   readonly name: string;
   readonly type: ValueType<unknown>;
   readonly effect: Effect;
-  /** The field it sets. */
-  readonly target?: { readonly kind: ConfigKind; readonly path: string };
+  /** The field it sets; `also`, one that upstream does not keep apart from it. */
+  readonly target?: { readonly kind: ConfigKind; readonly path: string; readonly also?: string };
   /** For --help; flags without an effect have none and are not listed. */
   readonly help?: string;
   /** What to use instead, for a flag that upstream means to take away. */
@@ -55,6 +55,13 @@ function setting(kind: ConfigKind, name: string, path: string, help?: string): F
       ? `sets ${path}${type.expected.startsWith('a duration') || shown === '' ? '' : ` (default ${shown})`}`
       : undefined);
   return { name, type, effect, target: { kind, path }, ...(words === undefined ? {} : { help: words }) };
+}
+
+/** A setting that upstream's files have for each mode, and its flags for all modes at once. */
+function ofEveryMode(flag: Flag, also: string | undefined): Flag {
+  if (also === undefined) return flag;
+  const target = { ...flag.target!, also };
+  return { ...flag, target, help: `sets ${target.path} and ${also}` };
 }
 
 /** A flag that upstream means to take away. */
@@ -313,6 +320,13 @@ const proxyPaths: Readonly<Record<string, string>> = {
   vmodule: 'logging.vmodule',
 };
 
+/** kube-proxy keeps these in one place, whatever the mode. */
+const ALSO_IN_NFTABLES: Readonly<Record<string, string>> = {
+  'masquerade-all': 'nftables.masqueradeAll',
+  'iptables-sync-period': 'nftables.syncPeriod',
+  'iptables-min-sync-period': 'nftables.minSyncPeriod',
+};
+
 const CLEANUP = own(
   'cleanup',
   bool,
@@ -326,7 +340,9 @@ const proxy: readonly Flag[] = [
   own('cluster-cidr', clusterCidr, 'range of all pods; traffic from elsewhere to a Service is masqueraded'),
   FEATURE_GATES,
   VERBOSITY,
-  ...Object.entries(proxyPaths).map(([flag, path]) => setting('KubeProxyConfiguration', flag, path)),
+  ...Object.entries(proxyPaths).map(([flag, path]) =>
+    ofEveryMode(setting('KubeProxyConfiguration', flag, path), ALSO_IN_NFTABLES[flag]),
+  ),
   ...LOGGING,
   ...ignored('master write-config-to', refused('give --kubeconfig, and write the file yourself')),
   ...ignored('healthz-port metrics-port', refused('give --healthz-bind-address and --metrics-bind-address')),

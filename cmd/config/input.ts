@@ -4,7 +4,7 @@ import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { changedFields, type Effect, refusalOf } from './field.ts';
 import { type ConfigKind, KINDS } from './fields.ts';
 import { type ConfigDocument, type FileAccess, readConfigFile, readDropIns } from './files.ts';
-import type { Which } from './flag-table.ts';
+import type { Flag, Which } from './flag-table.ts';
 import { attributeName, type FlagTexts, type GivenFlag, readFlags } from './flags.ts';
 import { EVICTION_HARD, LEGACY_DEFAULTS } from './kubelet-fields.ts';
 import type { Report } from './values.ts';
@@ -73,7 +73,10 @@ export class Input {
       merged = applyMergePatch(merged, doc.values) as Values;
     }
     const targets = [...this.#given.values()].filter(({ flag }) => flag.target?.kind === kind);
-    return targets.reduce((sum, { flag, value }) => withValue(sum, flag.target!.path.split('.'), value), merged);
+    return targets.reduce(
+      (sum, { flag, value }) => pathsOf(flag).reduce((at, path) => withValue(at, path.split('.'), value), sum),
+      merged,
+    );
   }
 
   /** What is set and refused is a fault; flags that are deprecated are told in one line. */
@@ -105,7 +108,8 @@ export class Input {
   /** `--name=value` when a flag set this field. */
   #flagOf(kind: ConfigKind, path: string): string | undefined {
     for (const { flag } of this.#given.values())
-      if (flag.target?.kind === kind && flag.target.path === path) return `--${flag.name}=${this.#textsOf(flag.name)}`;
+      if (flag.target?.kind === kind && pathsOf(flag).includes(path))
+        return `--${flag.name}=${this.#textsOf(flag.name)}`;
     return undefined;
   }
 
@@ -138,6 +142,11 @@ export class Input {
   value<T>(name: string): T | undefined {
     return this.#given.get(name)?.value as T | undefined;
   }
+}
+
+/** The fields that a flag sets. */
+function pathsOf({ target }: Flag): readonly string[] {
+  return target === undefined ? [] : [target.path, target.also ?? []].flat();
 }
 
 function valueAt(values: Values, path: readonly string[]): unknown {

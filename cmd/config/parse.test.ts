@@ -512,6 +512,18 @@ describe('the other sub-commands', () => {
     expect(warnings).toEqual([]);
   });
 
+  test('flags of the proxy that are named after iptables hold in the nftables mode too', async () => {
+    const flags = ['--masquerade-all', '--iptables-sync-period=20s', '--iptables-min-sync-period=2s'];
+    for (const mode of ['iptables', 'nftables'] as const) {
+      const { config } = await parse([...KUBECONFIG, `--proxy-mode=${mode}`, ...flags], {}, 'proxy');
+      expect(config.proxy).toMatchObject({ mode, masqueradeAll: true, syncPeriodMs: 20_000, minSyncPeriodMs: 2000 });
+    }
+    const wrong = [...KUBECONFIG, '--proxy-mode=nftables', '--iptables-min-sync-period=1m'];
+    expect(await faultsOf(wrong, {}, 'proxy')).toEqual([
+      '--iptables-min-sync-period=1m: expected at most nftables.syncPeriod',
+    ]);
+  });
+
   test("network takes flannel's flags and net-conf.json", async () => {
     const { config } = await parse(
       [
