@@ -144,7 +144,7 @@ function currentAddresses({ config, ownNode }: AgentContext, family: 4 | 6, fact
     const own = ownAddresses();
     const stated = ownNode.store.get(config.nodeName)?.status?.addresses ?? [];
     const ofNode = stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
-    const primary = primaryAddresses({ configured: config.node.nodeIps, ofNode, own, atStart: facts.primary });
+    const primary = primaryAddresses({ configured: configuredAddresses(config), ofNode, own, atStart: facts.primary });
     return nodeAddresses(family, config.proxy, { ...facts, own, primary });
   };
 }
@@ -168,12 +168,16 @@ function kernelFacts(): KernelFacts {
 async function nodeFacts({ config, sysctl }: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
   const primary: string[] = [];
   for (const family of [4, 6] as const) {
-    const configured = config.node.nodeIps.find((ip) => isIPv6(ip) === (family === 6));
+    const configured = configuredAddresses(config).find((ip) => isIPv6(ip) === (family === 6));
     const ip = configured ?? (await defaultRouteAddress(family));
     if (ip !== undefined) primary.push(ip);
   }
   const liberal = await sysctl.read('net/netfilter/nf_conntrack_tcp_be_liberal');
   return { own: ownAddresses(), primary, podRanges, acceptsInvalid: liberal !== undefined && liberal !== '0' };
+}
+
+function configuredAddresses({ node, proxy }: AgentContext['config']): readonly string[] {
+  return [proxy.bindAddress ?? [], ...node.nodeIps].flat();
 }
 
 function ownAddresses(): readonly string[] {

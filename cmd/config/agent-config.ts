@@ -145,6 +145,8 @@ export interface ProxySettings {
   readonly mode: 'iptables' | 'nftables';
   /** Traffic from this range is the node's own pods'; '' when it is not known. */
   readonly clusterCidr: string;
+  /** The node's address, before all that is known of it elsewhere. */
+  readonly bindAddress: string | undefined;
   readonly masqueradeAll: boolean;
   readonly masqueradeBit: number;
   /** What tells packets of the node's own pods: the range clusterCidr, those of the Node object, or where they come in. */

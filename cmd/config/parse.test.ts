@@ -105,6 +105,7 @@ describe('defaults', () => {
     expect(config.proxy).toEqual({
       mode: 'iptables',
       clusterCidr: '10.244.0.0/16',
+      bindAddress: undefined,
       masqueradeAll: false,
       masqueradeBit: 14,
       detectLocal: { by: 'cidr' },
@@ -522,6 +523,23 @@ describe('the other sub-commands', () => {
     expect(await faultsOf(wrong, {}, 'proxy')).toEqual([
       '--iptables-min-sync-period=1m: expected at most nftables.syncPeriod',
     ]);
+  });
+
+  test.each<[string, string, string | undefined, string[]]>([
+    ['bindAddress: "::"', 'all addresses of IPv6', undefined, ['[::]:10256', '[::1]:10249']],
+    ['bindAddress: "2001:db8::7"', 'one', '2001:db8::7', ['[::]:10256', '[::1]:10249']],
+    ['bindAddress: 192.0.2.7', 'one of IPv4', '192.0.2.7', ['0.0.0.0:10256', '127.0.0.1:10249']],
+    [
+      'bindAddress: "::"\nhealthzBindAddress: 0.0.0.0:10256\nmetricsBindAddress: 127.0.0.1:1',
+      'all, but ports elsewhere',
+      undefined,
+      ['0.0.0.0:10256', '127.0.0.1:1'],
+    ],
+    ['bindAddress: ""\nhealthzBindAddress: ""', 'nothing', undefined, ['0.0.0.0:10256', '127.0.0.1:10249']],
+  ])('%j of kube-proxy: %s', async (text, _what, bindAddress, [healthzAddress, metricsAddress]) => {
+    const { config } = await parse([...KUBECONFIG, '--config=/c'], { '/c': proxy(text) }, 'proxy');
+    expect(config.proxy).toMatchObject({ bindAddress, healthzAddress, metricsAddress });
+    expect(config.proxyConfigz).toMatchObject({ healthzBindAddress: healthzAddress });
   });
 
   test("network takes flannel's flags and net-conf.json", async () => {

@@ -29,6 +29,7 @@ import {
   processSettings,
   proxySettings,
   serverSettings,
+  withPortAddresses,
 } from './settings.ts';
 import { shown } from './values.ts';
 
@@ -76,7 +77,8 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
   const { documents } = input;
   const netConf = which === 'network' ? await readNetConf(input.text('net-config-path'), input.deps, input.fault) : {};
   const kubelet = withUsableDns(settle(kubeletFields, documents.KubeletConfiguration), input);
-  const proxy = settle(proxyFields, documents.KubeProxyConfiguration);
+  const proxyDocument = documents.KubeProxyConfiguration;
+  const proxy = withPortAddresses(settle(proxyFields, proxyDocument), proxyDocument);
   const nodelet = settle(nodeletFields, { ...netConf, ...documents.NodeletConfiguration });
   const gates = featureGates(which, input, kubelet.featureGates, proxy.featureGates);
   checkKubelet(kubelet, gates, input.reportFor('KubeletConfiguration'));

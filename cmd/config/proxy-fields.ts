@@ -42,7 +42,7 @@ export const proxyFields = {
   }),
   logging: group(loggingFields),
   hostnameOverride: field('used', text, ''),
-  bindAddress: field(none('the addresses of the Node count'), ip, '0.0.0.0'),
+  bindAddress: field('used', ip, '0.0.0.0'),
   healthzBindAddress: field('used', address, '0.0.0.0:10256'),
   metricsBindAddress: field('used', address, '127.0.0.1:10249'),
   bindAddressHardFail: field(refused('a port that is taken is tried again until it is free'), bool, false),

@@ -180,12 +180,23 @@ export function apiSettings(c: KubeletSettings): ApiSettings {
   return { qps: c.kubeAPIQPS, burst: c.kubeAPIBurst, eventQps: c.eventRecordQPS, eventBurst: c.eventBurst };
 }
 
+/** Where nothing is said about the ports, they are opened in the family of bindAddress: kubeadm's files rely on it. */
+export function withPortAddresses(c: ProxyFileSettings, written: Readonly<Record<string, unknown>>): ProxyFileSettings {
+  if (!isIPv6(c.bindAddress)) return c;
+  return {
+    ...c,
+    ...(written.healthzBindAddress ? {} : { healthzBindAddress: '[::]:10256' }),
+    ...(written.metricsBindAddress ? {} : { metricsBindAddress: '[::1]:10249' }),
+  };
+}
+
 export function proxySettings(c: ProxyFileSettings, clusterCidr: string): ProxySettings {
   const mode = c.mode || 'iptables';
   const section = mode === 'nftables' ? c.nftables : c.iptables;
   return {
     mode,
     clusterCidr,
+    bindAddress: ['0.0.0.0', '::'].includes(c.bindAddress) ? undefined : c.bindAddress,
     masqueradeAll: section.masqueradeAll,
     masqueradeBit: section.masqueradeBit,
     detectLocal: detectLocal(c),
