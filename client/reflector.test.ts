@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Pod } from '../api/pod.ts';
 import { pods } from '../api/resources.ts';
 import { FakeClock } from '../core/fake-clock.ts';
-import { silentLog } from '../core/log.ts';
+import { createLogger, silentLog } from '../core/log.ts';
 import { connectionError } from './errors.ts';
 import { FakeApi, failure } from './fake-client.ts';
 import { Reflector, type ReflectorOptions } from './reflector.ts';
@@ -39,8 +39,8 @@ afterEach(async () => {
   expect(api.watching).toBe(0);
 });
 
-async function start(opts: ReflectorOptions<Pod> = {}): Promise<void> {
-  const reflector = new Reflector(api, pods, store, opts, { clock, log: silentLog, random: () => 0 });
+async function start(opts: ReflectorOptions<Pod> = {}, log = silentLog): Promise<void> {
+  const reflector = new Reflector(api, pods, store, opts, { clock, log, random: () => 0 });
   ended = reflector.run(stop.signal);
   await clock.advance(0);
 }
@@ -289,4 +289,45 @@ test('a watch that is cut off after it stood for a while is followed at once by 
   expect(verbs(api)).toEqual(['watch', 'watch']);
   await clock.advance(800);
   expect(verbs(api)).toEqual(['watch', 'watch', 'watch']);
+});
+
+test('a handler that throws is told of with its object; nobody else misses anything, and the watch stands', async () => {
+  const lines: string[] = [];
+  const log = createLogger({ level: 'error', destination: { write: (line) => void lines.push(line) } });
+  const clumsy = (p: Pod) => {
+    if (p.metadata?.name === 'bad') throw new Error('cannot take it');
+  };
+  const handlers = { onAdd: clumsy, onUpdate: (_: Pod, p: Pod) => clumsy(p), onDelete: clumsy };
+  store = new Store();
+  store.subscribe(handlers);
+  store.subscribe({
+    onAdd: (p) => void seen.push(`+${p.metadata?.name}`),
+    onUpdate: (_, p) => void seen.push(`~${p.metadata?.name}`),
+    onDelete: (p) => void seen.push(`-${p.metadata?.name}`),
+  });
+  api.seed(pods, pod('bad'), pod('good'));
+  await start({}, log);
+  expect(store.hasSynced).toBe(true);
+  const labels = { x: 'y' };
+  await api.patch(pods, { namespace: 'default', name: 'bad' }, { type: 'merge', body: { metadata: { labels } } });
+  await api.delete(pods, { namespace: 'default', name: 'bad' });
+  api.seed(pods, pod('later'));
+  await clock.advance(0);
+  expect(seen).toEqual(['+bad', '+good', '~bad', '~bad', '-bad', '+later']);
+  expect(verbs(api)).toEqual(['watch', 'patch', 'delete']);
+  expect(lines.map((line) => JSON.parse(line))).toEqual(
+    Array.from({ length: 4 }, () =>
+      expect.objectContaining({
+        msg: 'a change was not handled',
+        resource: 'pods',
+        object: 'default/bad',
+        err: expect.objectContaining({ message: 'cannot take it' }),
+      }),
+    ),
+  );
+  store.set(pod('bad'));
+  store.subscribe(handlers);
+  store.subscribe({ onAdd: (p) => void seen.push(`again +${p.metadata?.name}`) });
+  expect(seen.slice(-4)).toEqual(['+bad', 'again +good', 'again +later', 'again +bad']);
+  expect(lines).toHaveLength(6); // one of each of the two that cannot
 });

@@ -74,6 +74,9 @@ export class Reflector<T extends KubeObject> {
     this.#watchList = opts.watchList ?? true;
     this.#clock = deps.clock;
     this.#log = deps.log.child({ component: 'reflector', resource: type.plural });
+    store.reportFaults((err, object) =>
+      this.#log.error({ err, object: objectKey(object) }, 'a change was not handled'),
+    );
     this.#random = deps.random ?? Math.random;
     this.#backoff = new Backoff(BACKOFF, this.#random);
   }

@@ -9,6 +9,9 @@ export interface StoreHandler<T> {
 
 export type IndexFunction<T> = (object: T) => readonly string[];
 
+/** Told of a handler that threw; `object` is the one that it was told of. */
+export type HandlerFault = (err: unknown, object: KubeObject) => void;
+
 export interface ReadonlyStore<T extends KubeObject> {
   /** By `ns/name` or `name`. */
   get(key: string): T | undefined;
@@ -20,7 +23,10 @@ export interface ReadonlyStore<T extends KubeObject> {
   readonly hasSynced: boolean;
   /** Resolves once `hasSynced`, or when `signal` aborts. */
   waitForSync(signal: AbortSignal): Promise<void>;
-  /** Handlers run in the order of changes, synchronously; objects already there are replayed as adds. */
+  /**
+   * Handlers run in the order of changes, synchronously; objects already there are replayed as adds. One that throws
+   * disturbs neither the store nor the other handlers, and is told of the next change as before.
+   */
   subscribe(handler: StoreHandler<T>): Disposable;
 }
 
@@ -31,10 +37,16 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   readonly #handlers = new Set<StoreHandler<T>>();
   readonly #synced = Promise.withResolvers<void>();
   #hasSynced = false;
+  #onFault: HandlerFault = throwUncaught;
 
   constructor(indexes: Readonly<Record<string, IndexFunction<T>>> = {}) {
     this.#indexFunctions = indexes;
     for (const name of Object.keys(indexes)) this.#indexes.set(name, new Map());
+  }
+
+  /** Who hears of handlers that throw; without one the process ends, as client-go's do. */
+  reportFaults(onFault: HandlerFault): void {
+    this.#onFault = onFault;
   }
 
   get hasSynced(): boolean {
@@ -70,7 +82,7 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
 
   subscribe(handler: StoreHandler<T>): Disposable {
     this.#handlers.add(handler);
-    for (const object of this.#objects.values()) handler.onAdd?.(object);
+    for (const object of this.list()) this.#call(() => handler.onAdd?.(object), object);
     return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
   }
 
@@ -84,12 +96,12 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     this.#index(key, object);
     // A deleted and recreated object must not look like an update of the old one.
     if (old !== undefined && old.metadata?.uid !== object.metadata?.uid) {
-      for (const h of this.#handlers) h.onDelete?.(old);
-      for (const h of this.#handlers) h.onAdd?.(object);
+      this.#tell((h) => h.onDelete?.(old), old);
+      this.#tell((h) => h.onAdd?.(object), object);
     } else if (old !== undefined) {
-      for (const h of this.#handlers) h.onUpdate?.(old, object);
+      this.#tell((h) => h.onUpdate?.(old, object), object);
     } else {
-      for (const h of this.#handlers) h.onAdd?.(object);
+      this.#tell((h) => h.onAdd?.(object), object);
     }
   }
 
@@ -99,7 +111,7 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     if (old === undefined) return;
     this.#unindex(key, old);
     this.#objects.delete(key);
-    for (const h of this.#handlers) h.onDelete?.(last ?? old);
+    this.#tell((h) => h.onDelete?.(last ?? old), old);
   }
 
   /** Makes the content equal to `objects`, as adds, updates and deletes, and marks the store synced. */
@@ -109,6 +121,19 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     for (const object of objects) this.set(object);
     this.#hasSynced = true;
     this.#synced.resolve();
+  }
+
+  #tell(change: (handler: StoreHandler<T>) => void, object: T): void {
+    for (const handler of this.#handlers) this.#call(() => change(handler), object);
+  }
+
+  /** What the server says has happened, whatever a handler makes of it: the watch that brought it must not be told it failed. */
+  #call(handle: () => void, object: T): void {
+    try {
+      handle();
+    } catch (err) {
+      this.#onFault(err, object);
+    }
   }
 
   #index(key: string, object: T): void {
@@ -135,6 +160,12 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
       }
     }
   }
+}
+
+function throwUncaught(err: unknown): void {
+  queueMicrotask(() => {
+    throw err;
+  });
 }
 
 function sameVersion(a: KubeObject, b: KubeObject): boolean {
