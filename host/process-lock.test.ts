@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../core/clock.ts';
 import { identifyProcess, type ProcessIdentity } from './process.ts';
-import { lockFor, lockForThisProcess } from './process-lock.ts';
+import { holdLock, lockFor, lockForThisProcess } from './process-lock.ts';
 
 let dir: string;
 let file: string;
@@ -49,19 +49,51 @@ test('it is free when its holder was killed, and at once for who waits for that'
   expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(await identifyProcess(process.pid));
 });
 
+const DEAD = { pid: 2 ** 22, startTicks: 1 };
+
 test.each([
-  ['was given the pid of the holder', { pid: process.pid, startTicks: 1 }],
+  ['was given the pid of the holder', JSON.stringify({ pid: process.pid, startTicks: 1 })],
   ['found it empty after a crash', ''],
+  ['found it cut off', '{"pid":'],
 ])('a process that %s takes it', async (_what, content) => {
-  await writeFile(file, content === '' ? '' : JSON.stringify(content));
+  await writeFile(file, content);
   expect(await lock()).toBeUndefined();
   expect(await readdir(dir)).toEqual(['lock']);
 });
 
-test('of many that find it abandoned one gets it', async () => {
-  await writeFile(file, JSON.stringify({ pid: process.pid, startTicks: 1 }));
+test('one whose taker was killed in the middle is taken all the same', async () => {
+  await writeFile(file, JSON.stringify(DEAD));
+  await writeFile(`${file}.${DEAD.pid}-${DEAD.startTicks}`, JSON.stringify({ ...DEAD, startTicks: 2 }));
+  await writeFile(`${file}.${DEAD.pid}-${DEAD.startTicks}.${DEAD.pid}-2`, '');
+  expect(await lock()).toBeUndefined();
+  expect(await readdir(dir)).toEqual(['lock']);
+});
+
+test('of many that find it abandoned one gets it, however their steps fall', async () => {
   const all = await Promise.all(Array.from({ length: 8 }, startOther));
-  const answers = await Promise.all(all.map((self) => lock(self)));
-  expect(answers.filter((holder) => holder === undefined)).toHaveLength(1);
+  for (let i = 0; i < 25; i++) {
+    await writeFile(file, JSON.stringify(DEAD));
+    const answers = await Promise.all(all.map((self) => lock(self)));
+    expect(answers.filter((holder) => holder === undefined)).toHaveLength(1);
+    expect(await readdir(dir)).toEqual(['lock']);
+  }
+});
+
+test('within one process one after the other has it, and who has it until the end does not give way', async () => {
+  const stop = new AbortController();
+  let inside = 0;
+  const work = async () => {
+    await using _lock = await holdLock(file, systemClock, stop.signal);
+    inside += 1;
+    expect(inside).toBe(1);
+    await readdir(dir);
+    inside -= 1;
+  };
+  await Promise.all([work(), work(), work()]);
+  expect(await readdir(dir)).toEqual([]);
+  expect(await lock()).toBeUndefined();
+  const waiting = holdLock(file, systemClock, stop.signal);
+  stop.abort(new Error('interrupted'));
+  await expect(waiting).rejects.toThrow('interrupted');
   expect(await readdir(dir)).toEqual(['lock']);
 });

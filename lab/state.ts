@@ -1,13 +1,13 @@
 // What a lab consists of, in one file of its directory: `lab up` writes it, every other command reads it. Names and
 // addresses are written down before anything has them, processes as soon as they run: so `lab down` finds what a command
 // that was killed in between has made.
-import { randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 import { writeFileAtomic } from '../host/files.ts';
-import { identifyProcess, isRunning, type ProcessIdentity } from '../host/process.ts';
+import type { ProcessIdentity } from '../host/process.ts';
+import { holdLock } from '../host/process-lock.ts';
 
 export interface NodeState {
   readonly name: string;
@@ -110,68 +110,17 @@ export function findNode(state: LabState, name: string): NodeState {
 }
 
 const LOCK_DIR_TRIES = 20;
-const LOCK_POLL_MS = 100;
 
-/** One command at a time changes a lab. Waits for the one that is at work; a lock whose holder is gone is taken over. */
+/** One command at a time changes a lab. Waits for the one that is at work. @throws the reason of `signal` */
 export async function lockLab(dir: string, clock: Clock, signal: AbortSignal): Promise<AsyncDisposable> {
-  const file = path.join(dir, 'lab.lock');
-  const mine = `${file}.${randomUUID()}`;
-  // Linked into place complete: a lock can never be seen without the name of its holder in it.
-  await writeInto(dir, mine, JSON.stringify(await identifyProcess(process.pid)));
-  try {
-    while (!signal.aborted) {
-      try {
-        await link(mine, file);
-        return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
-      } catch (err) {
-        if (errnoOf(err) !== 'EEXIST') throw err;
-      }
-      if (await lockIsHeld(file)) await clock.sleep(LOCK_POLL_MS, signal);
-      else await removeStaleLock(file, `${mine}.stale`);
-    }
-  } finally {
-    await rm(mine, { force: true });
-  }
-  throw signal.reason;
-}
-
-/**
- * Somebody else may have taken over since it was looked at: what is moved away is looked at again, and put back when its
- * holder lives.
- */
-async function removeStaleLock(file: string, aside: string): Promise<void> {
-  try {
-    await rename(file, aside);
-  } catch (err) {
-    if (errnoOf(err) === 'ENOENT') return; // others were faster
-    throw err;
-  }
-  try {
-    if (await lockIsHeld(aside)) await link(aside, file);
-  } finally {
-    await rm(aside, { force: true });
-  }
-}
-
-/** Makes `dir` for `file`. Another lab may be removing it at the same time, having found it empty. */
-async function writeInto(dir: string, file: string, text: string): Promise<void> {
   for (let triesLeft = LOCK_DIR_TRIES; ; triesLeft--) {
     try {
       await mkdir(dir, { recursive: true, mode: 0o755 });
-      await writeFile(file, text, { mode: 0o600 });
-      return;
+      return await holdLock(path.join(dir, 'lab.lock'), clock, signal);
     } catch (err) {
+      // Another lab has removed the directory meanwhile, having found it empty.
       if (errnoOf(err) !== 'ENOENT' || triesLeft === 0) throw err;
     }
-  }
-}
-
-async function lockIsHeld(file: string): Promise<boolean> {
-  try {
-    return await isRunning(JSON.parse(await readFile(file, 'utf8')) as ProcessIdentity);
-  } catch (err) {
-    if (errnoOf(err) === 'ENOENT' || err instanceof SyntaxError) return false; // one is empty after a crash of the host
-    throw err;
   }
 }
 
