@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { WatchEvent } from '../api/meta.ts';
 import type { Pod } from '../api/pod.ts';
 import { leases, nodes, pods, serviceAccounts } from '../api/resources.ts';
@@ -134,6 +134,20 @@ describe('TLS', () => {
     }
     await clock.advance(1_000);
     expect((await client.get(nodes, { name: 'x' })).metadata?.name).toBe('renewed');
+  });
+
+  test.each(['http', 'https'])('each address of a server has a second to answer in, over %s', async (scheme) => {
+    const url = await (scheme === 'http' ? plain : secure)((_, res) => answer(res, 200, ANY));
+    // Which Node.js gives 250 ms: a server farther away than that would not be reached at all.
+    const connecting = vi.spyOn((scheme === 'http' ? http : https).Agent.prototype, 'createConnection');
+    try {
+      await connect(url, { ca: { data: authority.caPem } }).get(nodes, { name: 'x' });
+      expect(connecting.mock.calls.map(([opts]) => opts)).toEqual([
+        expect.objectContaining({ autoSelectFamilyAttemptTimeout: 1_000 }),
+      ]);
+    } finally {
+      connecting.mockRestore();
+    }
   });
 
   test('an unknown authority is refused, with a hint; insecure-skip-tls-verify accepts it', async () => {

@@ -324,6 +324,22 @@ describe("containerd's events", () => {
     expect(asked).toBe(3);
   });
 
+  test("a sandbox's end is asked for as a sandbox's once it is known to be one", async () => {
+    const asked: string[] = [];
+    serve('ContainerStatus', (_, reply) => {
+      asked.push('container');
+      reply(failure(grpc.NOT_FOUND, 'no such container'));
+    });
+    serve('PodSandboxStatus', (_, reply) => {
+      asked.push('sandbox');
+      const state = asked.length < 4 ? ('SANDBOX_READY' as const) : ('SANDBOX_NOTREADY' as const);
+      reply(null, encodeMessage('PodSandboxStatusResponse', { status: { id: 's', state } }));
+    });
+    const { seen } = await collect([exited('s', 's'), cleared('s', 's')], 's');
+    expect(seen).toEqual([]);
+    expect(asked).toEqual(['container', 'sandbox', 'sandbox', 'sandbox']);
+  });
+
   test("a container's own events keep their order", async () => {
     serve('ContainerStatus', () => {}); // is never answered
     const removed = any('ContainerDelete', encodeMessage('ContainerDelete', { id: 'a' }));
