@@ -12,7 +12,8 @@ import type { Probe } from '../api/pod.ts';
 import { createAttempt } from './attempt.ts';
 import { parseGoUrl } from './go-url.ts';
 import { probeGrpc } from './grpc.ts';
-import { type HttpProbe, HttpProbeRequest, transportErrorText } from './http.ts';
+import { HttpProbeRequest } from './http.ts';
+import { type HttpGet, transportErrorText } from './http-get.ts';
 import { expandCommand, resolvePort } from './target.ts';
 import { probeTcp } from './tcp.ts';
 
@@ -21,7 +22,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
-const probeHttp = (probe: HttpProbe, signal: AbortSignal) => new HttpProbeRequest(probe).send(signal);
+const probeHttp = (probe: HttpGet, signal: AbortSignal) => new HttpProbeRequest(probe).send(signal);
 const inTime = () => AbortSignal.timeout(5_000);
 
 async function listen(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {

@@ -1,9 +1,14 @@
-// Which address and port a probe means: named ports, default hosts (pkg/probe/http/request.go, pkg/probe/util.go).
+// Which address and port a probe or a lifecycle hook means: named ports, default hosts (pkg/probe/http/request.go, pkg/probe/util.go).
 import type { Container, Pod, Probe } from '../api/pod.ts';
-import type { HttpProbe } from './http.ts';
+import type { HttpGet } from './http-get.ts';
+
+/** Of the container that is asked. */
+interface Ports {
+  readonly ports?: Readonly<Container['ports']>;
+}
 
 /** A port by number, by the name of one of the container's ports, or a number written as text. @throws Error */
-export function resolvePort(port: number | string, container: Container): number {
+export function resolvePort(port: number | string, container: Ports): number {
   const named = typeof port === 'string' ? container.ports?.find((p) => p.name === port)?.containerPort : undefined;
   const number = named ?? Number(port);
   if (typeof port === 'string' && named === undefined && !/^\d+$/.test(port)) {
@@ -14,7 +19,7 @@ export function resolvePort(port: number | string, container: Container): number
 }
 
 /** @throws Error when the port cannot be resolved. */
-export function httpTarget(action: NonNullable<Probe['httpGet']>, container: Container, podIp: string): HttpProbe {
+export function httpTarget(action: NonNullable<Probe['httpGet']>, container: Ports, podIp: string): HttpGet {
   return {
     scheme: action.scheme?.toLowerCase() === 'https' ? 'https' : 'http',
     host: action.host || podIp,

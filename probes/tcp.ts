@@ -1,6 +1,6 @@
 // TCP probes: a connection within the time is all that is asked for (pkg/probe/tcp).
 import { connect, isIPv6 } from 'node:net';
-import { dialErrorText } from './http.ts';
+import { dialErrorText } from './http-get.ts';
 import type { ProbeOutcome } from './outcome.ts';
 
 export function probeTcp(host: string, port: number, signal: AbortSignal): Promise<ProbeOutcome> {

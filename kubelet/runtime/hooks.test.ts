@@ -54,6 +54,35 @@ test('httpGet: any answer is a success, ports have names', async () => {
   expect(requests).toEqual(['GET /bye?x=1 kube-lifecycle/1.36 -']);
 });
 
+test.each([
+  ['/a/../b', '/a/../b'],
+  ['/x\\y', '/x%5Cy'],
+  ['/100%', '/100%25'],
+  ['//elsewhere/a', '/a'],
+  ['', '/'],
+])('httpGet: the path %s is sent as probes send it', async (path, sent) => {
+  await run({ httpGet: { path, port } });
+  expect(requests).toEqual([`GET ${sent} kube-lifecycle/1.36 -`]);
+});
+
+test('httpGet: the hook lasts until the whole answer is there, but a body that is cut off is one too', async () => {
+  const began = Promise.withResolvers<http.ServerResponse>();
+  answer = (_, response) => {
+    response.writeHead(200, { 'content-length': 6 }).write('abc');
+    began.resolve(response);
+  };
+  let hasEnded = false;
+  const hook = run({ httpGet: { path: '/slow', port } }).then(() => {
+    hasEnded = true;
+  });
+  const response = await began.promise;
+  answer = (_, other) => void other.end();
+  await run({ httpGet: { path: '/quick', port } });
+  expect(hasEnded).toBe(false);
+  response.socket!.destroy();
+  await hook;
+});
+
 test('httpGet: redirects to the same host are followed, others are an answer', async () => {
   answer = (request, response) => {
     const location = request.url === '/a' ? '/b' : 'http://127.0.0.2:1/';
@@ -98,11 +127,18 @@ test('httpGet: HTTPS to a server that speaks HTTP is tried again without credent
   ]);
 });
 
+test('httpGet: HTTPS that is answered in HTTP tells so when HTTP fails as well', async () => {
+  answer = (_, response) => void response.socket!.destroy();
+  await expect(run({ httpGet: { path: '/a', port, scheme: 'HTTPS' } })).rejects.toThrow(
+    `${failed} Get "https://127.0.0.1:${port}/a": http: server gave HTTP response to HTTPS client`,
+  );
+});
+
 test('httpGet: nobody listens', async () => {
   await expect(run({ httpGet: { path: '/a', port: 1 } })).rejects.toThrow(
-    `HTTP lifecycle hook (/a) ${failed} connect ECONNREFUSED`,
+    `HTTP lifecycle hook (/a) ${failed} Get "http://127.0.0.1:1/a": dial tcp 127.0.0.1:1: connect: connection refused`,
   );
-  await expect(run({ httpGet: { port: 'nope' } })).rejects.toThrow(`couldn't find port: "nope"`);
+  await expect(run({ httpGet: { port: 'nope' } })).rejects.toThrow('strconv.Atoi: parsing "nope": invalid syntax');
 });
 
 test('exec: exit code and runtime errors', async () => {

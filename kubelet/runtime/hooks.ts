@@ -1,19 +1,19 @@
 // Lifecycle handlers: postStart and preStop (pkg/kubelet/lifecycle/handlers.go).
-import http from 'node:http';
-import https from 'node:https';
 import type { ObjectReference } from '../../api/kinds.ts';
 import type { ContainerPort } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { RuntimeService } from '../../cri/runtime-service.ts';
+import { ResponseCut } from '../../probes/http-exchange.ts';
+import { type HttpGet, HttpGetRequest, PLAIN_HTTP_ANSWER } from '../../probes/http-get.ts';
+import { httpTarget } from '../../probes/target.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
 import type { LifecycleHandler } from './labels.ts';
 
 const USER_AGENT = 'kube-lifecycle/1.36';
 /** Of a command's output in the message of a failure, bytes. */
 const MAX_OUTPUT_BYTES = 1024;
-const MAX_REDIRECTS = 10;
 
 export interface HookTarget {
   readonly handler: LifecycleHandler;
@@ -84,80 +84,37 @@ type HttpAction = NonNullable<LifecycleHandler['httpGet']>;
 
 /** Any answer is a success: the hook says that the request was made, not what came of it. */
 async function runHttpHook(target: HookTarget, action: HttpAction, deps: HookDeps, signal: AbortSignal): Promise<void> {
-  const host = action.host || target.podIp;
-  if (host === '') throw new Error('failed to find networking container: no address of the pod is known');
-  const scheme = (action.scheme ?? 'HTTP').toLowerCase();
-  const url = hookUrl(scheme, host, resolvePort(action.port, target), action.path ?? '');
-  const headers = headersOf(action);
+  if (!action.host && target.podIp === '') {
+    throw new Error('failed to find networking container: no address of the pod is known');
+  }
+  const get = httpTarget(action, { ports: target.ports }, target.podIp);
+  const request = new HttpGetRequest(get, USER_AGENT);
   try {
-    await getFollowing(url, headers, signal);
+    await answered(request, signal);
   } catch (err) {
-    if (scheme !== 'https' || !isPlainHttpAnswer(err)) throw err;
-    // The server speaks plain HTTP after all; credentials are not sent where anybody can read them.
-    const { Authorization: _dropped, ...safe } = headers;
-    await getFollowing(new URL(url.href.replace(/^https:/, 'http:')), safe, signal);
-    const message = `request to HTTPS lifecycle hook ${url.host} got HTTP response, retry with HTTP succeeded`;
+    if (!errorMessage(err).includes(PLAIN_HTTP_ANSWER) || !(await isAnsweredWithoutTls(get, signal))) throw err;
+    const message = `request to HTTPS lifecycle hook ${request.address} got HTTP response, retry with HTTP succeeded`;
     deps.recorder.event(target.about, 'Warning', 'LifecycleHTTPFallback', message);
     deps.observer?.counted('kubelet_lifecycle_handler_http_fallbacks_total');
   }
 }
 
-function resolvePort(port: string | number, target: HookTarget): number {
-  const value = typeof port === 'number' || /^\d+$/.test(port) ? Number(port) : undefined;
-  const found = value ?? target.ports.find((p) => p.name === port)?.containerPort;
-  if (found === undefined || found < 1 || found > 65_535)
-    throw new Error(`couldn't find port: ${JSON.stringify(port)}`);
-  return found;
-}
-
-function hookUrl(scheme: string, host: string, port: number, path: string): URL {
-  const authority = host.includes(':') ? `[${host}]` : host;
-  return new URL(path.startsWith('/') ? path : `/${path}`, `${scheme}://${authority}:${port}`);
-}
-
-function headersOf(action: HttpAction): Record<string, string> {
-  const headers: Record<string, string> = { 'User-Agent': USER_AGENT, Accept: '*/*' };
-  for (const { name, value } of action.httpHeaders ?? []) {
-    const known = Object.keys(headers).find((k) => k.toLowerCase() === name.toLowerCase());
-    headers[known ?? canonicalHeader(name)] = value ?? '';
+/** Waits for the body too, as far as probes look at it: servers may do their work while they send it. */
+async function answered(request: HttpGetRequest, signal: AbortSignal): Promise<void> {
+  try {
+    await request.send(signal);
+  } catch (err) {
+    if (!(err instanceof ResponseCut)) throw err;
   }
-  return headers;
 }
 
-function canonicalHeader(name: string): string {
-  return name.toLowerCase() === 'authorization' ? 'Authorization' : name;
-}
-
-/** Follows redirects to the same host name only; one that leads elsewhere is itself the answer. */
-async function getFollowing(first: URL, headers: Record<string, string>, signal: AbortSignal): Promise<void> {
-  let url = first;
-  for (let i = 0; i < MAX_REDIRECTS; i++) {
-    const location = await getOnce(url, headers, signal);
-    if (location === undefined) return;
-    const next = new URL(location, url);
-    if (next.hostname !== url.hostname) return;
-    url = next;
+/** For a server that speaks plain HTTP after all; credentials are not sent where anybody can read them. */
+async function isAnsweredWithoutTls(get: HttpGet, signal: AbortSignal): Promise<boolean> {
+  const headers = get.headers.filter(({ name }) => name.toLowerCase() !== 'authorization');
+  try {
+    await answered(new HttpGetRequest({ ...get, scheme: 'http', headers }, USER_AGENT), signal);
+    return true;
+  } catch {
+    return false; // what HTTPS said is told
   }
-  throw new Error(`stopped after ${MAX_REDIRECTS} redirects`);
-}
-
-/** Resolves with the redirect target, undefined for any other answer. The body is not read. */
-function getOnce(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<string | undefined> {
-  // As lenient as Go's parser: small servers end their lines with a mere \n.
-  const options = { headers, signal, agent: false as const, rejectUnauthorized: false, insecureHTTPParser: true };
-  return new Promise((resolve, reject) => {
-    const onResponse = (response: http.IncomingMessage) => {
-      const status = response.statusCode ?? 0;
-      resolve(status >= 300 && status < 400 ? response.headers.location : undefined);
-      response.destroy();
-    };
-    const request =
-      url.protocol === 'https:' ? https.get(url, options, onResponse) : http.get(url, options, onResponse);
-    request.once('error', reject);
-  });
-}
-
-/** OpenSSL's words for a first record that is no TLS: it has read the beginning of an HTTP answer. */
-function isPlainHttpAnswer(err: unknown): boolean {
-  return /wrong version number|http request|packet length too long/i.test(errorMessage(err));
 }

@@ -86,7 +86,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
       [
         'http',
         { httpGet: { path: 'x', port: 1 } },
-        /^HTTP lifecycle hook \(x\) for Container "main" in Pod "fails-http_lifecycle\([^)]*\)" failed - error: .*ECONNREFUSED/,
+        /^HTTP lifecycle hook \(x\) for Container "main" in Pod "fails-http_lifecycle\([^)]*\)" failed - error: .*connect: connection refused/,
       ],
     ])('that fails (%s) ends the container, which is started again with back-off', async (kind, postStart, message) => {
       const name = `fails-${kind}`;
