@@ -286,6 +286,21 @@ test('a pod that does not fit is refused, and its deletion goes through', async 
   expect(runtime.kills).toEqual([]);
 });
 
+test('a pod that may not restart fails when the runtime has lost it: its work is not done twice', async () => {
+  agent.start();
+  api.seed(pods, fakePod('job', { restartPolicy: 'Never' }));
+  await agent.untilReady('job');
+  await agent.stop();
+  await runtime.removePod('uid-job');
+  agent.start();
+  await until(() => agent.stored('job')?.status?.phase === 'Failed', 50);
+  expect(runtime.isKnown('uid-job')).toBe(false);
+  expect(agent.stored('job')?.status?.containerStatuses?.[0]?.state?.terminated).toMatchObject({
+    exitCode: 137,
+    reason: 'ContainerStatusUnknown',
+  });
+});
+
 test('a pod recreated under its name is a new pod', async () => {
   agent.start();
   api.seed(pods, fakePod('web'));

@@ -76,25 +76,30 @@ function statusOfInstance(
   input: ContainerStatusesInput,
 ): ContainerStatus {
   const lost = newest.state === 'unknown' && previous?.state?.running !== undefined;
-  // A restart of all containers removes the instances, and with them what only the status still knows.
-  const kept = hasRestartAllRule(input.pod) ? previous : undefined;
-  const lastState = older === undefined ? (kept?.lastState ?? {}) : stateOf(older, false, input);
+  const containerID = `${input.runtimeName}://${newest.id}`;
   const user = newest.cri.user?.linux;
   return {
     name: spec.name,
     state: stateOf(newest, lost, input),
-    lastState,
+    lastState: older === undefined ? lastStateKnown(containerID, previous) : stateOf(older, false, input),
     ready: false,
-    restartCount: lost ? (previous.restartCount ?? 0) + 1 : Math.max(newest.restartCount, kept?.restartCount ?? 0),
+    restartCount: lost ? (previous.restartCount ?? 0) + 1 : Math.max(newest.restartCount, previous?.restartCount ?? 0),
     image: newest.cri.image?.image || spec.image || '',
     imageID: newest.cri.imageRef,
-    containerID: `${input.runtimeName}://${newest.id}`,
+    containerID,
     ...(user === undefined
       ? {}
       : { user: { linux: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups } } }),
     ...volumeMountStatuses(spec, newest),
     ...resourceStatus(spec, newest, input.actuated(spec.name)),
   };
+}
+
+/** Once the instance before has been removed, only the status still knows how it ended. */
+function lastStateKnown(containerID: string, previous: ContainerStatus | undefined): ContainerState {
+  const { terminated } = previous?.state ?? {};
+  if (terminated !== undefined && previous?.containerID !== containerID) return { terminated };
+  return previous?.lastState ?? {};
 }
 
 function volumeMountStatuses(spec: SpecContainer, made?: RuntimeContainer): Pick<ContainerStatus, 'volumeMounts'> {
@@ -199,7 +204,8 @@ function reasonToWait(pod: Pod): string {
   return (pod.spec?.initContainers?.length ?? 0) > 0 ? 'PodInitializing' : 'ContainerCreating';
 }
 
-const RESTART_ALL = {
+/** Of a container that makes way for another one because all of the pod's are started anew (KEP-5532). */
+export const RESTART_ALL = {
   reason: 'RestartingAllContainers',
   message: 'The container is removed because RestartAllContainers in place',
 } as const;

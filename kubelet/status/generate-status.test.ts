@@ -76,6 +76,15 @@ describe('container statuses', () => {
     });
   });
 
+  test('how a container ended before stays known when the runtime has nothing of it any more', () => {
+    const before = generate({ runtime: fakeStatus([exited('main', 7, { id: 'old', restartCount: 3 })]) });
+    const runtime = fakeStatus([fakeContainer({ name: 'main', id: 'new' })]);
+    const restarted = generate({ runtime, previous: before });
+    const ended = { restartCount: 3, lastState: { terminated: { exitCode: 7, containerID: 'containerd://old' } } };
+    expect(restarted.containerStatuses?.[0]).toMatchObject(ended);
+    expect(generate({ runtime, previous: restarted }).containerStatuses?.[0]).toMatchObject(ended);
+  });
+
   test('a start that failed is waiting with its reason, the end before it is the last state', () => {
     const status = generate({
       runtime: fakeStatus([exited('main', 1)]),

@@ -67,6 +67,24 @@ describe('phase', () => {
       { policy: 'Never', regular: [status('a', { terminated: CUT_OFF })] },
       'Running',
     ],
+    [
+      'Never, lost by the runtime',
+      { policy: 'Never', regular: [status('a', waiting, { lastState: exit(137) })] },
+      'Failed',
+    ],
+    [
+      'Never, taken away to be started anew with all others',
+      {
+        policy: 'Never',
+        regular: [status('a', { waiting: { reason: 'RestartingAllContainers' } }, { lastState: exit(0) })],
+      },
+      'Running',
+    ],
+    [
+      'init fails once more after a reboot',
+      { init: [status('i', waiting, { lastState: exit(1) })], regular: [status('a', exit(255))] },
+      'Running',
+    ],
     ['init runs', { init: [status('i', running)], regular: [status('a', waiting)] }, 'Pending'],
     ['init failed, retried', { init: [status('i', exit(1))], regular: [status('a', waiting)] }, 'Pending'],
     [

@@ -1,7 +1,8 @@
 // The phase of a pod from the statuses of its containers. Pure. After pkg/kubelet/kubelet_pods.go getPhase.
 import type { Container, ContainerStatus, Pod, PodPhase } from '../../api/pod.ts';
 import { isStaticPod } from '../pod-manager.ts';
-import { isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
+import { type ContainerEnd, isSidecar, restartsAfterExit } from '../runtime/restart-policy.ts';
+import { RESTART_ALL } from './container-statuses.ts';
 
 export interface PhaseInput {
   readonly pod: Pod;
@@ -61,18 +62,9 @@ function countContainers({ pod, init, regular }: PhaseInput): Counts {
 }
 
 function countInit(n: Counts, pod: Pod, spec: Container, status: ContainerStatus | undefined): void {
-  const terminated = status?.state?.terminated ?? (status?.state?.waiting ? status.lastState?.terminated : undefined);
-  if (status === undefined || status.state?.running !== undefined || terminated === undefined) {
-    n.pendingInit++;
-    return;
-  }
-  if (terminated.exitCode === 0) {
-    // Waiting again after a success means that the pod initialises anew.
-    if (status.state?.terminated === undefined) n.pendingInit++;
-    return;
-  }
-  if (restartsAfterExit(pod, spec, terminated)) n.pendingInit++;
-  else n.failedInitForGood++;
+  const end = endOf(status);
+  if (end === undefined) n.pendingInit++;
+  else if (end.exitCode !== 0 && !mayRunAgain(pod, spec, status, end)) n.failedInitForGood++;
 }
 
 function countSidecar(n: Counts, status: ContainerStatus | undefined): void {
@@ -87,14 +79,25 @@ function countSidecar(n: Counts, status: ContainerStatus | undefined): void {
 }
 
 function countRegular(n: Counts, pod: Pod, spec: Container, status: ContainerStatus | undefined): void {
-  const { state, lastState } = status ?? {};
-  if (state?.running !== undefined) n.running++;
-  else if (state?.terminated !== undefined) {
+  const { state } = status ?? {};
+  const end = endOf(status);
+  if (end !== undefined) {
     n.stopped++;
-    if (state.terminated.exitCode === 0) n.succeeded++;
-    if (!restartsAfterExit(pod, spec, state.terminated)) n.notRestartable++;
-  } else if (state?.waiting !== undefined) {
-    if (lastState?.terminated !== undefined) n.stopped++;
-    else n.waiting++;
-  } else n.unknown++;
+    if (state?.terminated?.exitCode === 0) n.succeeded++;
+    if (!mayRunAgain(pod, spec, status, end)) n.notRestartable++;
+  } else if (state?.running !== undefined) n.running++;
+  else if (state?.waiting !== undefined) n.waiting++;
+  else n.unknown++;
+}
+
+/** How a container ended that does not run: of one that waits, the time before. */
+function endOf(status: ContainerStatus | undefined): ContainerEnd | undefined {
+  const { state, lastState } = status ?? {};
+  return state?.terminated ?? (state?.waiting === undefined ? undefined : lastState?.terminated);
+}
+
+/** Under a policy that lets it, or because all containers of the pod are just being started anew. */
+function mayRunAgain(pod: Pod, spec: Container, status: ContainerStatus | undefined, end: ContainerEnd): boolean {
+  const isRestartOfAll = [status?.state?.waiting?.reason, end.reason].includes(RESTART_ALL.reason);
+  return isRestartOfAll || restartsAfterExit(pod, spec, end);
 }
