@@ -54,7 +54,7 @@ export interface PodLifecycleDeps {
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'finish'>;
   readonly reasons: ReasonCache;
   readonly allocations: Pick<Allocations, 'apply' | 'container' | 'pod' | 'setPod' | 'save' | 'saveAllocated'>;
-  readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed'>;
+  readonly resizeConditions: Pick<ResizeConditions, 'of' | 'observe' | 'failed' | 'forget'>;
   readonly events: EventRecorder;
   readonly cgroups?: PodCgroups;
   /** Of the devices that a container of a pod holds; undefined when it holds none. */
@@ -285,6 +285,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const { statuses, reasons, clock, probes, allocations, resizeConditions, resourceHealth } = this.#deps;
     const { uid } = identityOf(wanted);
     const pod = allocations.apply(wanted); // perhaps more by now than what the step began with
+    if (isTerminal) resizeConditions.forget(uid); // nothing of it is resized any more
     const computed = generateStatus({
       ...this.#before(pod, runtime),
       runtime,

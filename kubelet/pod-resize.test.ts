@@ -117,6 +117,19 @@ test('a wish that is taken back leaves nothing', async () => {
   expect(resizeEvents(agent)).toEqual(['ResizeInfeasible']);
 });
 
+test('a pod that is over waits for nothing', async () => {
+  await using agent = new FakeAgent();
+  agent.start();
+  agent.api.seed(pods, fakePodThatEnds('a', '500m'));
+  await agent.untilReady('a');
+  await wish(agent, 'a', '5');
+  await agent.until(() => conditions(agent, 'a')[0]?.[2] === 'Infeasible');
+  agent.runtime.exit('uid-a', 'main', 0);
+  await agent.until(() => agent.stored('a')?.status?.phase === 'Succeeded');
+  expect(conditions(agent, 'a')).toEqual([]);
+  expect(resizeEvents(agent)).toEqual(['ResizeInfeasible']);
+});
+
 test('what the runtime refuses is told once, tried again, and forgotten with the next wish', async () => {
   await using agent = new FakeAgent();
   agent.start();
