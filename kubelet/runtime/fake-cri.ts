@@ -25,6 +25,8 @@ export class FakeCri {
   onExec: (command: readonly string[], signal?: AbortSignal) => Promise<number> = async () => 0;
   /** Something happens while a container is being started. */
   onStart: () => void = () => {};
+  /** Called inside CreateContainer, before anything is made. */
+  onCreate: () => void = () => {};
   /** Something happens before containers are listed. */
   onList: () => void = () => {};
   #ids = 0;
@@ -73,7 +75,10 @@ export class FakeCri {
       listPodSandboxes: (filter) =>
         this.#call('listPodSandboxes', '', () => [...this.sandboxes.values()].filter((s) => matches(s.labels, filter))),
       createContainer: (id, config) =>
-        this.#call('createContainer', config.metadata?.name ?? '', () => this.#create(id, config)),
+        this.#call('createContainer', config.metadata?.name ?? '', () => {
+          this.onCreate();
+          return this.#create(id, config);
+        }),
       startContainer: (id, opts) => this.#call('startContainer', id, () => this.#start(id, opts?.signal)),
       stopContainer: (id, grace, opts) =>
         this.#call('stopContainer', `${id} ${grace}`, () => this.#stop(id, grace, opts?.signal)),

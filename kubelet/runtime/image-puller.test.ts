@@ -276,3 +276,27 @@ describe('images that are present but were pulled with credentials', () => {
     expect(steps).toEqual(['begin reg.io/other:1', 'pulled reg.io/other:1 sha256:reg.io/other:1 {}']);
   });
 });
+
+test('a pull that is cut off has not failed: it is told as nothing else, and the next try need not wait', async () => {
+  const stop = new AbortController();
+  images.pull = async () => {
+    stop.abort(new Error('the pod is to end'));
+    throw new CriError('PullImage', 'CANCELLED', 'context canceled');
+  };
+  const input = { pod, about: {}, image: 'busybox:1', pullPolicy: 'Always', sandboxConfig: {} };
+  const keyring = async () => new Keyring([]);
+  await expect(puller.ensureImage({ ...input, keyring, signal: stop.signal })).rejects.toThrow('the pod is to end');
+  expect(events).toEqual(['Normal Pulling Pulling image "busybox:1"']);
+  images.pull = async () => {};
+  expect(await ensure('busybox:1', 'Always')).toMatchObject({ imageRef: 'sha256:busybox:1' });
+});
+
+test('a look that is cut off is no fault of the image', async () => {
+  const stop = new AbortController();
+  stop.abort(new Error('the pod is to end'));
+  images.inspectError = new CriError('ImageStatus', 'CANCELLED', 'context canceled');
+  const input = { pod, about: {}, image: 'busybox:1', pullPolicy: 'IfNotPresent', sandboxConfig: {} };
+  const keyring = async () => new Keyring([]);
+  await expect(puller.ensureImage({ ...input, keyring, signal: stop.signal })).rejects.toThrow('the pod is to end');
+  expect(events).toEqual([]);
+});

@@ -106,7 +106,7 @@ export class ImagePuller {
     return this.#lookUp(input, tagged);
   }
 
-  /** Never throws for what an image or a registry can cause. */
+  /** Never throws for what an image or a registry can cause. @throws when `signal` aborts: then nothing has failed. */
   async ensureImage(input: EnsureImageInput): Promise<EnsureImageResult> {
     const { image } = input;
     let tagged: string;
@@ -125,6 +125,7 @@ export class ImagePuller {
       found = await this.#lookUp(input, tagged);
     }
     if ('error' in found) {
+      input.signal?.throwIfAborted();
       const message = `Failed to inspect image "": ${errorMessage(found.error)}`;
       this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
       return { reason: 'ImageInspectError', message };
@@ -178,6 +179,7 @@ export class ImagePuller {
       this.#lastFailures.delete(key);
       return { imageRef: pulled.imageRef, image: local };
     } catch (err) {
+      input.signal?.throwIfAborted(); // the pod is to end: neither the image nor the registry is to blame
       const failure = pullFailure(image, err);
       this.#recorder.event(about, 'Warning', 'Failed', `Failed to pull image "${image}": ${failure.message}`);
       this.#backoff.next(key, this.#clock.now());

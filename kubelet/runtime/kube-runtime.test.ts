@@ -294,6 +294,17 @@ describe('start', () => {
     expect(events.filter((e) => e.startsWith('Warning'))).toEqual([]);
   });
 
+  test('a container whose making is cut off has not failed', async () => {
+    const stop = new AbortController();
+    cri.onCreate = () => {
+      stop.abort(new Error('the pod is to end'));
+      throw new CriError('CreateContainer', 'CANCELLED', 'context canceled');
+    };
+    const result = await sync(podOf(), kube, stop.signal);
+    expect(result).toMatchObject({ failures: [], error: { message: 'the pod is to end' } });
+    expect(events.filter((e) => e.startsWith('Warning'))).toEqual([]);
+  });
+
   test('a postStart hook that is cut off is no failure of its container', async () => {
     const stop = new AbortController();
     cri.onExec = async () => {

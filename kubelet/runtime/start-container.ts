@@ -152,6 +152,7 @@ export class ContainerStarter {
       const finishing = { ...ctx, ips, etcHostsFile: ctx.etcHosts.file };
       made = await this.#preparer.finish(finishing, container, image, prepared, images);
     } catch (err) {
+      ctx.signal.throwIfAborted();
       throw this.#failed(about, 'CreateContainerConfigError', errorMessage(err));
     }
     await this.#recordResources(ctx.pod, container);
@@ -239,6 +240,7 @@ export class ContainerStarter {
       this.#deps.recorder.event(about, 'Normal', 'Created', 'Container created');
       return id;
     } catch (err) {
+      ctx.signal.throwIfAborted(); // cut off by us
       throw this.#failed(about, 'CreateContainerError', errorMessage(err));
     }
   }
