@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
@@ -82,42 +81,6 @@ function stateOf(kernel: FakeIptables): unknown {
     ),
   );
 }
-
-const stateArbitrary: fc.Arbitrary<State> = fc.record({
-  service: fc.option(fc.record({ nodePort: fc.boolean(), local: fc.boolean(), affinity: fc.boolean() }), {
-    nil: undefined,
-  }) as fc.Arbitrary<NonNullable<State['service']>>,
-  hosts: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 4 }),
-});
-
-test('changes applied one by one leave the rules that the end state alone would give', async () => {
-  const step = fc.record({
-    name: fc.constantFrom(...NAMES),
-    state: stateArbitrary,
-    sync: fc.boolean(),
-    fails: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
-  });
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
-      const stepped = setUp();
-      const end = new Map<string, State>();
-      for (const { name, state, sync, fails } of steps) {
-        put(stepped.proxier, name, state);
-        end.set(name, state);
-        if (!sync) continue;
-        if (fails) stepped.kernel.failNext('line 3 failed');
-        await stepped.proxier.sync(signal).catch(() => {});
-      }
-      await stepped.proxier.sync(signal).catch(() => {});
-      await stepped.proxier.sync(signal);
-      const direct = setUp();
-      for (const [name, state] of end) put(direct.proxier, name, state);
-      await direct.proxier.sync(signal);
-      expect(stateOf(stepped.kernel)).toEqual(stateOf(direct.kernel));
-    }),
-    { numRuns: 150 },
-  );
-});
 
 test('many Services are written in several documents, and none is out of reach between them', async () => {
   const names = Array.from({ length: 600 }, (_, i) => `s${i}`);

@@ -110,7 +110,6 @@ function renderDispatch(p: ChainPlan, { opts }: RenderContext, out: DispatchRule
   }
   for (const ip of port.externalIps) {
     if (usable.hasAny) add('nat/KUBE-SERVICES', `${comment(`"${name} external IP"`)} ${to(ip)} -j ${p.ext}`);
-    if (blocked) add('filter/KUBE-EXTERNAL-SERVICES', `${comment(blocked.comment)} ${to(ip)} -j ${blocked.target}`);
   }
   for (const ip of port.loadBalancerVips) {
     const entry = p.usesFw ? p.fw : p.ext;
@@ -118,7 +117,12 @@ function renderDispatch(p: ChainPlan, { opts }: RenderContext, out: DispatchRule
     if (p.usesFw) {
       add('filter/KUBE-PROXY-FIREWALL', `${comment(`"${name} traffic not accepted by ${p.fw}"`)} ${to(ip)} -j DROP`);
     }
-    if (blocked) add('filter/KUBE-EXTERNAL-SERVICES', `${comment(blocked.comment)} ${to(ip)} -j ${blocked.target}`);
+  }
+  if (blocked) {
+    // An address of both kinds gets its rule once: two that are the same could not be told apart when one goes.
+    for (const ip of new Set([...port.externalIps, ...port.loadBalancerVips])) {
+      add('filter/KUBE-EXTERNAL-SERVICES', `${comment(blocked.comment)} ${to(ip)} -j ${blocked.target}`);
+    }
   }
   if (port.nodePort !== undefined) {
     const nodePort = `${proto} --dport ${port.nodePort}`;
