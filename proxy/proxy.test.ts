@@ -109,7 +109,12 @@ test('a change that meets flushed tables is in place with the next sync, not aft
   await clock.advance(1_000);
   expect(refuses('10.96.0.2')).toBe(true);
   const failures = 'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1';
-  expect(await registry.metrics()).toContain(failures);
+  const metrics = await registry.metrics();
+  expect(metrics).toContain(failures);
+  // A sync that fails takes its time as well.
+  expect(metrics).toContain('kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1');
+  expect(metrics).toContain('kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2');
+  expect(metrics).toContain('kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 3');
 });
 
 test('a Local policy without an endpoint here is counted, and how long a change took from where it began', async () => {

@@ -11,7 +11,7 @@ import { runTasks } from '../core/tasks.ts';
 import type { Exec } from '../host/exec.ts';
 import type { Sysctl } from '../host/sysctl.ts';
 import { serviceKeyOf } from './endpoint-changes.ts';
-import { FamilyProxier } from './family-proxier.ts';
+import { FamilyProxier, type SyncKind } from './family-proxier.ts';
 import { type HealthCheckLog, ProxyHealth } from './health.ts';
 import { InvalidInput } from './invalid-input.ts';
 import { ProxyMetrics } from './metrics.ts';
@@ -167,11 +167,8 @@ export class ServiceProxy {
     const attempt = proxier.nextSync;
     const triggerTimes = proxier.endpoints.takeTriggerTimes();
     try {
-      const kind = await proxier.sync(signal);
+      this.#observeSync(await proxier.sync(signal), label, startMs);
       this.#failing.delete(label);
-      const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
-      m.syncSeconds.observe({ ip_family: label }, seconds);
-      (kind === 'full' ? m.fullSyncSeconds : m.partialSyncSeconds).observe({ ip_family: label }, seconds);
       m.lastSync.set({ ip_family: label }, this.#deps.clock.now() / 1000);
       this.#observeProgramming(triggerTimes, label);
       const { internal, external } = proxier.withoutLocalEndpoints();
@@ -183,6 +180,7 @@ export class ServiceProxy {
       await this.#removeStaleFlows(proxier, label, signal);
     } catch (err) {
       if (signal.aborted) throw err;
+      this.#observeSync(attempt, label, startMs);
       m.syncFailed(this.#opts.mode, label, attempt);
       const isFirst = !this.#failing.has(label);
       this.#failing.add(label);
@@ -193,6 +191,14 @@ export class ServiceProxy {
       throw err;
     } finally {
       this.#showPending();
+    }
+  }
+
+  #observeSync(kind: SyncKind, label: Family['label'], startMs: number): void {
+    const { syncSeconds, fullSyncSeconds, partialSyncSeconds } = this.#metrics;
+    const seconds = (this.#deps.clock.monotonicMs() - startMs) / 1000;
+    for (const times of [syncSeconds, kind === 'full' ? fullSyncSeconds : partialSyncSeconds]) {
+      times.observe({ ip_family: label }, seconds);
     }
   }
 
