@@ -5,13 +5,13 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
 import { Housekeeping } from './housekeeping.ts';
-import type { PodUpdate, WorkerState } from './pod-worker-state.ts';
+import type { WorkerState } from './pod-worker-state.ts';
 import type { RuntimePod } from './runtime/pod-runtime-status.ts';
 
 let workers: Map<string, WorkerState>;
 /** Pods that somebody asks for. */
 let desired: Map<string, Pod>;
-let updates: PodUpdate[];
+let started: Pod[];
 let dirs: string[];
 let cgroups: string[];
 let steps: string[];
@@ -28,7 +28,7 @@ let runtime: FakeRuntimeManager;
 beforeEach(() => {
   workers = new Map();
   desired = new Map();
-  updates = [];
+  started = [];
   dirs = [];
   cgroups = [];
   steps = [];
@@ -46,7 +46,7 @@ beforeEach(() => {
     workers: {
       uids: () => [...workers.keys()],
       state: (uid) => workers.get(uid),
-      update: (update) => void updates.push(update),
+      update: () => {},
       forget: (uid) => workers.delete(uid),
     },
     pleg: {
@@ -71,6 +71,7 @@ beforeEach(() => {
     },
     probes: { removePod: () => {} },
     statuses: { uids: () => [], forget: () => {} },
+    startAnew: (pod) => void started.push(pod),
     cgroups: {
       listPodUids: async () => cgroups,
       removePodCgroup: async (uid) => {
@@ -109,7 +110,7 @@ test('a static pod that is put back while what it left is being removed starts a
   await housekeeping.clean(new AbortController().signal);
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
   expect(workers.has('u1')).toBe(false);
-  expect(updates).toEqual([{ type: 'create', pod }]);
+  expect(started).toEqual([pod]);
 });
 
 test('volumes that could not be taken back go with the next pass, though the last relist still shows the pod', async () => {

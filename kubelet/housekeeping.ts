@@ -1,6 +1,8 @@
 // Finds what nobody asks for any more and has it ended and removed: workers that are done, pods that only the runtime
 // knows, pod directories and statuses left behind. Runs when something vanished and otherwise once a minute, not every
 // two seconds: a quiet node is quiet. After pkg/kubelet/kubelet_pods.go HandlePodCleanups.
+
+import type { Pod } from '../api/pod.ts';
 import { aborted, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
@@ -34,6 +36,8 @@ export interface HousekeepingDeps {
   readonly probes: Pick<ProbeManager, 'removePod'>;
   readonly statuses: Pick<StatusWriter, 'uids' | 'forget'>;
   readonly allocations?: Pick<Allocations, 'uids' | 'forget'>;
+  /** The pod was asked for again, under its uid, while it ended: it is admitted as any other. */
+  readonly startAnew: (pod: Pod) => void;
   /** Told when dead containers could not be collected. */
   readonly onGarbageFailure?: (err: unknown) => void;
   readonly cgroups?: Pick<PodCgroups, 'removePodCgroup' | 'listPodUids'>;
@@ -155,7 +159,7 @@ export class Housekeeping {
     if (!workers.forget(uid)) return;
     const desired = pods.get(uid); // asked for anew: a static pod may have been put back while its remains were removed
     if (desired === undefined) return cache.remove(uid);
-    workers.update({ type: 'create', pod: desired });
+    this.#deps.startAnew(desired);
     this.#deps.observer?.podRestarted(isStaticPod(desired));
   }
 

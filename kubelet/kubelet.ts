@@ -197,6 +197,7 @@ export class Kubelet {
       ...this.#mirroring(),
       ...withoutUndefined({ claims, cgroups }),
       isRejected: (uid) => this.#dispatch.isRejected(uid),
+      startAnew: (pod) => this.#dispatch.start(pod),
       pods: this.#pods,
       sources: this.#sources,
       workers: this.#workers,

@@ -164,7 +164,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#deps.observer?.podSeen(pod);
     this.#deps.pods.set(pod);
     if (isStaticPod(pod) && this.#predecessorRuns(pod)) this.#hold(pod, false, () => this.#predecessorRuns(pod));
-    else this.#start(pod);
+    else this.start(pod);
   }
 
   #hold(pod: Pod, hasPlace: boolean, isBlocked: () => boolean, freshNode?: Node): void {
@@ -177,7 +177,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     for (const [uid, { pod, isBlocked }] of this.#held) {
       if (isBlocked()) continue;
       this.#held.delete(uid);
-      this.#start(pod);
+      this.start(pod);
     }
     this.#resizes.retry('pods_removed');
   }
@@ -193,7 +193,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   /** Hands the pod to its worker unless it may not run here. `freshNode` was read for this pod alone. */
-  #start(pod: Pod, freshNode?: Node): void {
+  start(pod: Pod, freshNode?: Node): void {
     const { workers, allocations } = this.#deps;
     allocations.restore(pod);
     const isEnding =
@@ -336,7 +336,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       if (held === undefined) return; // ended meanwhile
       this.#held.delete(uid);
       if (node === undefined) this.#refuse(held.pod, rejection);
-      else this.#start(held.pod, node);
+      else this.start(held.pod, node);
     };
     void readNode().then(answered, () => answered(undefined));
   }

@@ -130,8 +130,18 @@ test('changed again and again while the first one ends: only the last one follow
   expect(agent.runtime.kills).toEqual([{ uid: first, graceSeconds: 30 }]);
 });
 
-test('taken away and put back as it was while it ends: it runs again, under the same uid', async () => {
-  start();
+test('taken away and put back as it was while it ends: it runs again, under the same uid and with what it had', async () => {
+  const held = new Set<string>();
+  const resources = {
+    concerns: () => true,
+    admit: async (pod: Pod) => void held.add(pod.metadata?.uid ?? ''),
+    retain: (uids: ReadonlySet<string>) => {
+      for (const uid of held) if (!uids.has(uid)) held.delete(uid);
+    },
+    forget: (uid: string) => void held.delete(uid),
+    heldAmounts: () => new Map(),
+  };
+  const kubelet = start({ resources });
   await put('web', 'busybox');
   await until(() => phaseOf('web') === 'Running');
   const uid = hashOf('web')!;
@@ -140,11 +150,12 @@ test('taken away and put back as it was while it ends: it runs again, under the 
   await take('web');
   await until(() => agent.runtime.kills.length === 1);
   await put('web', 'busybox');
-  await agent.clock.advance(1000);
+  await until(() => kubelet.podByName('default', 'web-node-1') !== undefined);
   resolve();
-  const running = () => agent.runtime.containersOf(uid).filter((c) => c.state === 'running');
-  await until(() => running().length === 1 && phaseOf('web') === 'Running');
+  const states = () => agent.runtime.containersOf(uid).map((c) => c.state);
+  await until(() => states().join() === 'running,exited' && phaseOf('web') === 'Running');
   expect(hashOf('web')).toBe(uid);
+  expect(held).toEqual(new Set([uid]));
 });
 
 test('taken away and put back in one go: it ends, and runs again as a restart', async () => {
