@@ -35,6 +35,10 @@ export class FakeNft {
     return answer(errors.length > 0 ? 1 : 0, '', errors.join('\n'));
   };
 
+  chains(): readonly string[] {
+    return [...(this.#table?.chains.keys() ?? [])];
+  }
+
   /** All that is there; chains that are empty and that nothing leads to are as good as deleted. */
   state(): unknown {
     const { chains, sets } = this.#table!;

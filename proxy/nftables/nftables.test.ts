@@ -2,10 +2,12 @@
 import { expect, test } from 'vitest';
 import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { systemClock } from '../../core/clock.ts';
+import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { NodeAddresses } from '../options.ts';
+import { FakeNft } from './fake-nft.ts';
 import { NftablesBackend } from './nftables.ts';
 import type { NftOptions } from './table.ts';
 
@@ -195,4 +197,77 @@ test('other addresses for node ports make the next sync a full one, and are noti
   expect(proxier.nextSync).toBe('full');
   expect(await sync()).toContain('add element nodeport-ips { 192.0.2.12 }');
   expect(proxier.noticeAddresses()).toBe(false);
+});
+
+test('ranges of cluster IPs that become known later are written with the next change, once', async () => {
+  const { backend, proxier, sync } = setUp({ serviceCidrs: [] });
+  await sync();
+  backend.setServiceCidrs(['10.96.128.0/17', 'fd00::/108', '10.96.0.0/16', '10.97.0.0/24']);
+  const check = (await sync()).filter((line) => line.includes('cluster-ips-check'));
+  expect(check).toEqual([
+    'flush chain cluster-ips-check',
+    'add rule cluster-ips-check ip daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"',
+    'add rule cluster-ips-check ip daddr { 10.96.0.0/16 , 10.97.0.0/24 } drop comment "Drop traffic to unallocated ClusterIPs"',
+  ]);
+  backend.setServiceCidrs(['10.97.0.0/24', '10.96.0.0/16']);
+  expect(await sync()).toEqual([]);
+  proxier.forceFull();
+  expect((await sync()).join()).toContain('10.96.0.0/16 , 10.97.0.0/24');
+});
+
+/** A proxy on a host that has a table, and what it holds. */
+function onFakeHost() {
+  const nft = new FakeNft();
+  const clock = new FakeClock();
+  const told = { failures: 0 };
+  const onCleanupFailure = () => told.failures++;
+  const backend = new NftablesBackend(options, { exec: nft.exec, clock, onCleanupFailure });
+  const deps = { backend, exec: nft.exec, clock, log: silentLog };
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
+  const chains = () => nft.chains().filter((name) => name.includes('/'));
+  return { proxier, clock, told, chains };
+}
+
+test('a chain goes a second after it was emptied, unless its Service has come back', async () => {
+  const { proxier, clock, told, chains } = onFakeHost();
+  const spec: Service['spec'] = { clusterIP: '10.96.0.1', ports: [{ name: 'p', port: 80 }] };
+  const sync = async (isThere: boolean) => {
+    if (isThere) put(proxier, 'ns/a', spec, ['10.244.1.5:80']);
+    else proxier.handleService('ns/a', undefined);
+    await proxier.sync(signal);
+  };
+  await sync(true);
+  await sync(false);
+  await clock.advance(999);
+  await proxier.sync(signal);
+  expect(chains()).toHaveLength(1); // kernels notice late that nothing leads there
+  await sync(true);
+  await clock.advance(1_000);
+  await proxier.sync(signal);
+  expect([chains().length, proxier.hasLeftovers]).toEqual([1, false]);
+  await sync(false);
+  expect(proxier.hasLeftovers).toBe(true);
+  await clock.advance(1_000);
+  await proxier.sync(signal);
+  expect([chains(), proxier.hasLeftovers, told.failures]).toEqual([[], false, 0]);
+});
+
+test('sets whose time changes go with the chains that use them, however many Services change beside', async () => {
+  const { proxier } = onFakeHost();
+  const sticky = (externalTrafficPolicy: 'Local' | 'Cluster', timeoutSeconds: number): Service['spec'] => ({
+    type: 'NodePort',
+    clusterIP: '10.96.0.1',
+    externalTrafficPolicy,
+    sessionAffinity: 'ClientIP',
+    sessionAffinityConfig: { clientIP: { timeoutSeconds } },
+    ports: [{ name: 'p', port: 80, nodePort: 30_000 }],
+  });
+  put(proxier, 'ns/a', sticky('Local', 10), ['10.244.1.5:80']);
+  await proxier.sync(signal);
+  put(proxier, 'ns/a', sticky('Cluster', 20), ['10.244.1.5:80']); // local-… is emptied with the last transaction
+  for (let i = 0; i < 600; i++) {
+    const clusterIP = `10.97.${i >> 8}.${i & 255}`;
+    put(proxier, `ns/s${i}`, { clusterIP, ports: [{ name: 'p', port: 80 }] }, ['10.244.1.5:80']);
+  }
+  expect(await proxier.sync(signal)).toBe('partial');
 });
