@@ -360,6 +360,25 @@ describe('calls', () => {
     await new Promise((resolve) => mute.close(resolve)); // both connections are gone
   });
 
+  test('calls that the server takes its time for make room for others', async () => {
+    const eight = Promise.withResolvers<void>();
+    const held: http.ServerResponse[] = [];
+    const url = await plain((req, res) => {
+      if (req.url?.endsWith('/next')) answer(res, 200, ANY);
+      else if (held.push(res) === 8) eight.resolve();
+    });
+    const clock = new FakeClock();
+    const client = connect(url, {}, {}, clock);
+    const slow = Array.from({ length: 8 }, () => client.get(nodes, { name: 'x' }));
+    await eight.promise;
+    const next = client.get(nodes, { name: 'next' });
+    await clock.advance(1_000);
+    await next;
+    for (const res of held) answer(res, 200, ANY);
+    await Promise.all(slow);
+    expect(clock.sleeping).toBe(0);
+  });
+
   test('closing connections frees calls that hang', async () => {
     const arrived = Promise.withResolvers<void>();
     const url = await plain(() => arrived.resolve());

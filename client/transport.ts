@@ -2,14 +2,19 @@
 // the bytes mean is rest.ts's business.
 import http from 'node:http';
 import https from 'node:https';
-import type { Socket } from 'node:net';
-import { linkedSignal } from '../core/abort.ts';
+import { isIP, type TcpNetConnectOpts } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
+import { linkedSignal, untilAborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { AgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { Slots } from '../core/slots.ts';
+import { withoutUndefined } from '../core/without-undefined.ts';
+import type { ApiAnswer } from './api-answer.ts';
+import { limitConnecting } from './connect-limit.ts';
 import type { Credentials, TlsMaterial } from './credentials.ts';
 import { ApiError, connectionError, reasonOfHttpStatus, statusOf } from './errors.ts';
+import { Http2Connections } from './http2-connections.ts';
 import type { ClientConfig } from './kubeconfig.ts';
 import type { TokenBucket } from './token-bucket.ts';
 
@@ -24,6 +29,9 @@ export interface TransportRequest {
   /** Deadline of the whole call with its retries and its body, ms. */
   readonly timeoutMs?: number | undefined;
 }
+
+/** Whose answer may take as long as the server likes. */
+type StreamRequest = TransportRequest & { readonly signal: AbortSignal };
 
 export interface TransportOptions {
   readonly userAgent: string;
@@ -51,6 +59,10 @@ const MAX_RETRY_AFTER_MS = 30_000;
 const MAX_ERROR_BYTES = 1 << 20;
 /** Calls at once, watches not counted: each has a connection of its own, with its handshake and its buffers. */
 const MAX_CALLS = 8;
+/** A call that takes longer waits for the server, not for us, and makes room for another, ms. */
+const SLOW_CALL_MS = 1_000;
+/** All of them, slow ones too. */
+const MAX_SLOW_CALLS = 64;
 
 export class Transport {
   readonly #config: ClientConfig;
@@ -61,8 +73,11 @@ export class Transport {
   readonly #log: Logger;
   readonly #url: URL;
   readonly #slots = new Slots(MAX_CALLS);
+  readonly #places = new Slots(MAX_SLOW_CALLS);
   #agent: http.Agent | undefined;
   #agentTls: TlsMaterial | undefined;
+  /** For streams; undefined where the server does not speak HTTP/2, plain HTTP among them. */
+  #http2: Http2Connections | undefined;
 
   constructor(
     config: ClientConfig,
@@ -76,30 +91,39 @@ export class Transport {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#url = new URL(config.server);
+    const connectMs = this.#opts.connectMs ?? CONNECT_MS;
+    if (this.#url.protocol === 'https:') this.#http2 = new Http2Connections({ connectMs });
   }
 
   /** The whole body of a 2xx answer. @throws {ApiError} for others, {AgentError} when no answer came. */
   async fetch(request: TransportRequest): Promise<{ status: number; headers: http.IncomingHttpHeaders; body: Buffer }> {
     using scope = linkedSignal(request.signal, request.timeoutMs);
-    using _slot = await this.#slots.take(scope.signal).catch((cause: unknown) => {
+    const gaveUp = (cause: unknown): never => {
       throw connectionError(reasonOf(scope.signal, cause), contextOf(request));
-    });
-    const response = await this.#send(request, scope.signal);
+    };
+    using _place = await this.#places.take(scope.signal).catch(gaveUp);
+    using slot = await this.#slots.take(scope.signal).catch(gaveUp);
+    using _slow = this.#clock.setTimer(SLOW_CALL_MS, () => slot[Symbol.dispose]());
+    const { statusCode: status, headers, body } = await this.#send(request, scope.signal, false);
     try {
-      const body = await readBody(response, this.#opts.maxBodyBytes);
-      return { status: response.statusCode!, headers: response.headers, body };
+      return { status, headers, body: await readBody(body, this.#opts.maxBodyBytes) };
     } catch (cause) {
       throw this.#lost(reasonOf(scope.signal, cause), request);
     }
   }
 
   /** The body of a 2xx answer as it comes. Ends or throws with the connection; destroyed when `signal` aborts. */
-  async stream(request: TransportRequest & { readonly signal: AbortSignal }): Promise<http.IncomingMessage> {
-    return this.#send(request, request.signal);
+  async stream(request: StreamRequest): Promise<AsyncIterable<Buffer>> {
+    return (await this.#send(request, request.signal, true)).body;
   }
 
   /** Calls that come now make connections of their own; those that are under way finish. */
   renewConnections(): void {
+    this.#renewAgent();
+    this.#http2?.retire();
+  }
+
+  #renewAgent(): void {
     if (this.#agent !== undefined) retire(this.#agent);
     this.#agent = undefined;
   }
@@ -108,21 +132,22 @@ export class Transport {
   closeConnections(): void {
     this.#agent?.destroy();
     this.#agent = undefined;
+    this.#http2?.destroy();
   }
 
   /** Sends until there is an answer that counts: see `retryDelayMs`. */
-  async #send(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
+  async #send(request: TransportRequest, signal: AbortSignal, isStream: boolean): Promise<ApiAnswer> {
     for (let attempt = 1; ; attempt++) {
       await this.#limiter?.take(signal);
-      const response = await this.#observed(request, signal);
-      const status = response.statusCode!;
+      const answer = await this.#observed(request, signal, isStream);
+      const status = answer.statusCode;
       if (status >= 200 && status < 300) {
-        this.#logWarnings(response);
-        return response;
+        this.#logWarnings(answer);
+        return answer;
       }
-      const error = await errorOf(response, contextOf(request));
+      const error = await errorOf(answer, contextOf(request));
       if (status === 401) this.#credentials.invalidate();
-      const delayMs = retryDelayMs(status, response.headers['retry-after']);
+      const delayMs = retryDelayMs(status, answer.headers['retry-after']);
       if (delayMs === undefined || attempt >= MAX_ATTEMPTS) throw error;
       this.#log.debug({ err: error, delayMs, attempt }, 'server asks to retry');
       await this.#clock.sleep(delayMs, signal);
@@ -130,58 +155,100 @@ export class Transport {
     }
   }
 
-  async #observed(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
+  async #observed(request: TransportRequest, signal: AbortSignal, isStream: boolean): Promise<ApiAnswer> {
     const { observe } = this.#opts;
     const startMs = this.#clock.monotonicMs();
     const tookSeconds = () => (this.#clock.monotonicMs() - startMs) / 1000;
     try {
-      const response = await this.#attempt(request, signal);
-      observe?.(request.method, response.statusCode!, this.#url.host, tookSeconds());
-      return response;
+      const answer = await this.#attempt(request, signal, isStream);
+      observe?.(request.method, answer.statusCode, this.#url.host, tookSeconds());
+      return answer;
     } catch (err) {
       observe?.(request.method, undefined, this.#url.host, tookSeconds());
       throw err;
     }
   }
 
-  async #attempt(request: TransportRequest, signal: AbortSignal): Promise<http.IncomingMessage> {
+  async #attempt(request: TransportRequest, signal: AbortSignal, isStream: boolean): Promise<ApiAnswer> {
     for (;;) {
       const reuse = { happened: false };
       try {
         signal.throwIfAborted();
-        return await this.#exchange(request, signal, reuse);
+        const streamed = isStream ? await this.#openStream(request, signal, reuse) : undefined;
+        return streamed ?? (await this.#exchange(request, signal, reuse));
       } catch (cause) {
         // The server closed an idle connection just as we took it. New connections are not retried, so this ends when
         // the pool of old ones is empty; writes are not, because they may have happened.
         const isStale = reuse.happened && request.method === 'GET' && !signal.aborted && isReset(cause);
-        if (!isStale) throw this.#lost(reasonOf(signal, cause), request);
+        if (!isStale) throw this.#lost(reasonOf(signal, cause), request, isStream);
       }
     }
   }
 
   /** Where one connection gave no answer in time, those that have been idle meanwhile may be as dead: none is used again. */
-  #lost(cause: unknown, request: TransportRequest): AgentError {
+  #lost(cause: unknown, request: TransportRequest, isStream = false): AgentError {
     const error = connectionError(cause, contextOf(request));
-    if (error.code === 'API_TIMEOUT') this.renewConnections();
+    if (error.code === 'API_TIMEOUT') this.#renewAgent();
+    if (error.code === 'API_TIMEOUT' && isStream) this.#http2?.retire();
     return error;
   }
 
-  async #exchange(
+  /** Undefined where the server does not speak HTTP/2. */
+  async #openStream(
     request: TransportRequest,
     signal: AbortSignal,
     reuse: { happened: boolean },
-  ): Promise<http.IncomingMessage> {
+  ): Promise<ApiAnswer | undefined> {
+    if (this.#http2 === undefined) return undefined;
+    const { headers, tls } = await this.#identified(request, signal);
+    this.#agentFor(tls); // other certificates, other connections
+    const pseudo = { ':method': request.method, ':path': this.#pathOf(request) };
+    const call = {
+      authority: this.#url.origin,
+      headers: { ...pseudo, ...headers },
+      dial: () => this.#dialOptions(tls),
+    };
+    const answer = await this.#http2?.request(call, signal, reuse);
+    if (answer === undefined) this.#http2 = undefined;
+    return answer;
+  }
+
+  #dialOptions(tls: TlsMaterial): ConnectionOptions & Pick<TcpNetConnectOpts, 'autoSelectFamilyAttemptTimeout'> {
+    const host = hostOf(this.#url);
+    return {
+      host,
+      port: Number(this.#url.port || 443),
+      servername: this.#config.tlsServerName ?? (isIP(host) === 0 ? host : ''),
+      autoSelectFamilyAttemptTimeout: ADDRESS_TRY_MS,
+      ...this.#tlsOptions(tls),
+    };
+  }
+
+  async #identified(
+    { accept, body, contentType }: TransportRequest,
+    signal: AbortSignal,
+  ): Promise<{ headers: http.OutgoingHttpHeaders; tls: TlsMaterial }> {
+    // They may come from a plugin, or not be there yet: a call that is cancelled does not wait for them.
     const token = await untilAborted(this.#credentials.token(), signal);
     const tls = await untilAborted(this.#credentials.tls(), signal);
-    const { method, body } = request;
-    const headers: http.OutgoingHttpHeaders = {
-      accept: request.accept ?? 'application/json',
+    const headers = {
+      accept: accept ?? 'application/json',
       'user-agent': this.#opts.userAgent,
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
-      ...(body === undefined ? {} : { 'content-type': request.contentType ?? 'application/json' }),
+      ...(body === undefined ? {} : { 'content-type': contentType ?? 'application/json' }),
     };
-    const path = this.#url.pathname.replace(/\/$/, '') + request.path;
+    return { headers, tls };
+  }
+
+  #pathOf(request: TransportRequest): string {
+    return this.#url.pathname.replace(/\/$/, '') + request.path;
+  }
+
+  async #exchange(request: TransportRequest, signal: AbortSignal, reuse: { happened: boolean }): Promise<ApiAnswer> {
+    const { headers, tls } = await this.#identified(request, signal);
+    const { method, body } = request;
+    const path = this.#pathOf(request);
     const isHttps = this.#url.protocol === 'https:';
     const target = { host: hostOf(this.#url), port: this.#url.port || (isHttps ? 443 : 80), path, method, headers };
     return new Promise((resolve, reject) => {
@@ -191,7 +258,7 @@ export class Transport {
         socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
         if (socket.connecting) limitConnecting(socket, isHttps, this.#opts.connectMs ?? CONNECT_MS);
       });
-      req.on('response', resolve);
+      req.on('response', (res) => resolve({ statusCode: res.statusCode!, headers: res.headers, body: res }));
       req.on('error', (err) => {
         reuse.happened = req.reusedSocket;
         reject(err); // after the response this does nothing: the error then comes from its stream
@@ -203,7 +270,7 @@ export class Transport {
   /** One agent for as long as the certificates are the same; an earlier one finishes its calls and is forgotten. */
   #agentFor(tls: TlsMaterial): http.Agent {
     if (this.#agent !== undefined && this.#agentTls === tls) return this.#agent;
-    if (this.#agent !== undefined) retire(this.#agent);
+    if (this.#agent !== undefined) this.renewConnections();
     this.#agentTls = tls;
     this.#agent = this.#createAgent(tls);
     return this.#agent;
@@ -218,42 +285,21 @@ export class Transport {
       autoSelectFamilyAttemptTimeout,
     };
     if (this.#url.protocol === 'http:') return new http.Agent(pool);
-    const { tlsServerName, insecureSkipTlsVerify } = this.#config;
+    const { tlsServerName } = this.#config;
     return new https.Agent({
       ...pool,
-      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls.key === undefined ? {} : { key: tls.key }),
+      ...this.#tlsOptions(tls),
       ...(tlsServerName === undefined ? {} : { servername: tlsServerName }),
-      rejectUnauthorized: !insecureSkipTlsVerify,
     });
   }
 
-  #logWarnings(response: http.IncomingMessage): void {
-    const { warning } = response.headers;
-    if (warning !== undefined) this.#log.debug({ warning }, 'server warns');
+  #tlsOptions({ ca, cert, key }: TlsMaterial): ConnectionOptions {
+    const rejectUnauthorized = !this.#config.insecureSkipTlsVerify;
+    return { ...withoutUndefined({ ca, cert, key }), rejectUnauthorized };
   }
-}
 
-function limitConnecting(socket: Socket, isHttps: boolean, ms: number): void {
-  const timer = setTimeout(() => {
-    socket.destroy(Object.assign(new Error(`no connection within ${ms / 1000} s`), { code: 'ETIMEDOUT' }));
-  }, ms);
-  const done = () => clearTimeout(timer);
-  socket.once(isHttps ? 'secureConnect' : 'connect', done);
-  socket.once('close', done);
-}
-
-/** Credentials may come from a plugin, or not be there yet: a call that is cancelled does not wait for them. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const stopped = Promise.withResolvers<never>();
-  const stop = () => stopped.reject(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    return await Promise.race([work, stopped.promise]);
-  } finally {
-    signal.removeEventListener('abort', stop);
+  #logWarnings({ headers: { warning } }: ApiAnswer): void {
+    if (warning !== undefined) this.#log.debug({ warning }, 'server warns');
   }
 }
 
@@ -289,10 +335,10 @@ function retire(agent: http.Agent): void {
 }
 
 /** @throws {AgentError} BODY_TOO_LARGE; what the stream throws. */
-async function readBody(response: http.IncomingMessage, maxBytes: number): Promise<Buffer> {
+async function readBody(body: AsyncIterable<Buffer>, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     bytes += chunk.length;
     if (bytes > maxBytes) {
       throw new AgentError(`the server's answer has more than ${maxBytes} bytes`, { code: 'BODY_TOO_LARGE' });
@@ -303,15 +349,17 @@ async function readBody(response: http.IncomingMessage, maxBytes: number): Promi
 }
 
 /** The Status of an error answer, or one made of its code when something else answered. */
-async function errorOf(response: http.IncomingMessage, context: string): Promise<ApiError | AgentError> {
-  const code = response.statusCode!;
+async function errorOf(
+  { statusCode: code, headers, body }: ApiAnswer,
+  context: string,
+): Promise<ApiError | AgentError> {
   let text: string;
   try {
-    text = (await readBody(response, MAX_ERROR_BYTES)).toString('utf8');
+    text = (await readBody(body, MAX_ERROR_BYTES)).toString('utf8');
   } catch {
     text = ''; // the status code alone still tells what happened
   }
-  const retryAfter = response.headers['retry-after'];
+  const retryAfter = headers['retry-after'];
   const seconds = retryAfter !== undefined && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : undefined;
   return new ApiError(parseStatus(text, code), context, seconds);
 }

@@ -1,6 +1,6 @@
 // Notices a watch that is dead without looking so. Keep-alive probes tell of a peer that is gone, but a proxy in between
-// answers them for a server that is gone, or hangs. Over HTTP/2 Go's clients ping the server; over HTTP/1.1 its bookmarks
-// do the same: who has begun to send them sends one about every minute.
+// answers them for a server that is gone, or hangs, as it does pings over HTTP/2. Its bookmarks
+// tell that it lives: who has begun to send them sends one about every minute.
 import type { KubeObject, WatchEvent } from '../api/meta.ts';
 import type { Clock } from '../core/clock.ts';
 

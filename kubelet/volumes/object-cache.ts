@@ -2,7 +2,7 @@
 // last of them. After pkg/kubelet/util/manager/watch_based_manager.go. The Node authorizer lets a node read only such
 // single objects, by name or with the field selector metadata.name.
 import type { ConfigMap, Secret } from '../../api/kinds.ts';
-import type { KubeObject } from '../../api/meta.ts';
+import type { KubeObject, ObjectName } from '../../api/meta.ts';
 import type { Pod } from '../../api/pod.ts';
 import { configMaps, type ResourceType, secrets } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
@@ -119,9 +119,7 @@ export class ObjectCache implements PodObjects, Disposable {
     const { namespace, name } = entry.ref;
     const versionOf = (object: KubeObject | undefined) => object?.metadata?.resourceVersion;
     const known = entry.store.get(`${namespace}/${name}`);
-    const found = await this.#client
-      .get(type, { namespace, name }, { timeoutMs: SYNC_LIMIT_MS })
-      .catch(() => undefined);
+    const found = await this.#getSoon(type, { namespace, name }).catch(() => undefined);
     const key = keyOf(entry.ref);
     if (this.#entries.get(key) !== entry) return this.#entries.get(key);
     entry.isDoubtful = false;
@@ -140,7 +138,7 @@ export class ObjectCache implements PodObjects, Disposable {
     await entry.store.waitForSync(waiting.signal);
     if (entry.store.hasSynced || signal?.aborted) return;
     try {
-      const object = await this.#client.get(type, { namespace, name }, { timeoutMs: SYNC_LIMIT_MS });
+      const object = await this.#getSoon(type, { namespace, name });
       entry.store.replace([object]);
     } catch (cause) {
       if (isNotFound(cause)) {
@@ -154,6 +152,13 @@ export class ObjectCache implements PodObjects, Disposable {
         retryable: true,
       });
     }
+  }
+
+  /** Cancelled, not timed out: that this is too slow for a pod does not mean that the connection is dead. */
+  async #getSoon(type: ResourceType<KubeObject>, name: ObjectName): Promise<KubeObject> {
+    using limit = linkedSignal();
+    using _timer = this.#clock.setTimer(SYNC_LIMIT_MS, () => limit.abort());
+    return await this.#client.get(type, name, { signal: limit.signal });
   }
 
   #open(key: string, ref: ObjectRef): Entry {
