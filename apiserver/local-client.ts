@@ -169,6 +169,7 @@ export class LocalClient implements ApiClient {
       return;
     }
     using _ = watching;
+    opts.onOpen?.();
     for (const item of initial) yield { type: 'ADDED', object: serve(item) };
     if (opts.sendInitialEvents) yield { type: 'BOOKMARK', object: bookmark(type, revision) as T };
     for (;;) {

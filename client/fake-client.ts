@@ -193,9 +193,10 @@ export class FakeApi implements ApiClient {
   }
 
   async *watch<T extends KubeObject>(type: ResourceType<T>, opts: WatchOptions): AsyncGenerator<WatchEvent<T>> {
-    const { signal, ...shown } = opts;
+    const { signal, onOpen, ...shown } = opts;
     this.#begin('watch', type, { namespace: opts.namespace, body: shown }, opts);
     const watcher = this.#objects.openWatch(type, opts);
+    onOpen?.();
     const onAbort = () => watcher.queue.end();
     signal?.addEventListener('abort', onAbort, { once: true });
     try {

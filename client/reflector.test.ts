@@ -45,6 +45,21 @@ async function start(opts: ReflectorOptions<Pod> = {}, log = silentLog): Promise
   await clock.advance(0);
 }
 
+/** Every watch that would go on from a version fails, until the returned function is called. */
+function refuseVersions(error: Error): () => void {
+  const answer = api.watch.bind(api);
+  let refusals = 0;
+  api.watch = (type, opts) => {
+    if (opts.resourceVersion === undefined) return answer(type, opts);
+    if (++refusals > 1_000) stop.abort(); // a tight loop would not let the test end
+    api.requests.push({ verb: 'watch', plural: type.plural, body: opts });
+    throw error;
+  };
+  return () => {
+    api.watch = answer;
+  };
+}
+
 test('fills the store from one watch where the server serves watch-lists', async () => {
   api.seed(pods, pod('a'), pod('b'));
   await start();
@@ -165,6 +180,79 @@ test('a server that ends every watch at once is not asked in a tight loop', asyn
   expect(verbs(api)).toEqual(['list', 'watch']);
   await clock.advance(1);
   expect(verbs(api)).toEqual(['list', 'watch', 'watch']);
+});
+
+test('a server that tells the same again and again is not asked in a tight loop', async () => {
+  await start({ watchList: false });
+  await clock.advance(60_000);
+  const tellAndEnd = async () => {
+    api.bookmark(pods); // of the version that is known
+    api.endWatches();
+    await clock.advance(0);
+  };
+  await tellAndEnd();
+  expect(verbs(api)).toEqual(['list', 'watch', 'watch']); // it had stood for a while
+  await tellAndEnd();
+  expect(verbs(api)).toEqual(['list', 'watch', 'watch']);
+  await clock.advance(800);
+  expect(verbs(api)).toEqual(['list', 'watch', 'watch', 'watch']);
+});
+
+test('a server whose versions are too old as soon as it has given them is listed less and less often', async () => {
+  refuseVersions(failure(410, 'too old', undefined, undefined, 'Expired'));
+  await start({ watchList: false });
+  await clock.advance(60_000);
+  expect(verbs(api).filter((v) => v === 'list')).toHaveLength(8);
+});
+
+test.each([400, 500, 504])(
+  'a server that keeps refusing a version with %d, as one with another history may, is listed anew',
+  async (code) => {
+    api.seed(pods, pod('a'));
+    await start();
+    api.endWatches(new Error('it restarts'));
+    const allow = refuseVersions(failure(code, 'Too large resource version: 1000, current: 2'));
+    await clock.advance(800);
+    await api.delete(pods, { namespace: 'default', name: 'a' });
+    api.seed(pods, pod('b'));
+    await clock.advance(10_000);
+    expect(seen).toEqual(['+a', '-a', '+b']);
+    allow();
+  },
+);
+
+test('a server that is merely busy is asked to go on where it was', async () => {
+  await start();
+  api.endWatches(new Error('it restarts'));
+  refuseVersions(failure(429, 'busy'));
+  await clock.advance(60_000);
+  expect(api.requests.slice(1).every((r) => 'resourceVersion' in (r.body as object))).toBe(true);
+});
+
+test('a server that takes its time to answer is not held for one without watch-lists', async () => {
+  const answer = api.watch.bind(api);
+  api.watch = async function* (type, opts) {
+    await clock.sleep(20_000, opts.signal);
+    yield* answer(type, opts);
+  };
+  api.seed(pods, pod('a'));
+  await start();
+  await clock.advance(20_000);
+  expect(verbs(api)).toEqual(['watch']);
+  expect(seen).toEqual(['+a']);
+});
+
+test('a list whose pages repeat for ever is given up', async () => {
+  const list = api.list.bind(api);
+  api.list = async (type, opts = {}) => {
+    const page = await list(type, opts);
+    if (verbs(api).length > 100) stop.abort(); // or the test would not end
+    opts.signal?.throwIfAborted();
+    return { ...page, metadata: { ...page.metadata, continue: 'again' } };
+  };
+  await start({ watchList: false });
+  expect(verbs(api)).toEqual(['list', 'list']);
+  expect(store.hasSynced).toBe(false);
 });
 
 test('the wait that the server asks for is kept', async () => {

@@ -17,10 +17,12 @@ const PAGE_SIZE = 500;
 const BACKOFF = { initialMs: 800, maxMs: 30_000, jitter: 1 } as const;
 /** Servers are asked to end a watch after 5 to 10 minutes, so that load spreads again after a restart. */
 const MIN_WATCH_SECONDS = 300;
-/** A watch that ends sooner and brought nothing is a failure, or a broken server would be asked in a tight loop. */
+/** A watch that ends sooner and brought nothing new is a failure, or a broken server would be asked in a tight loop. */
 const SHORTEST_WATCH_MS = 1_000;
 /** Initial events come without pause; a server silent for this long before their end does not serve watch-lists. */
 const WATCH_LIST_QUIET_MS = 3_000;
+/** A server that refuses so often to go on from a version may have another history: the store is filled anew. */
+const MAX_REFUSALS = 2;
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 
 export interface ReflectorOptions<T extends KubeObject = KubeObject> {
@@ -52,6 +54,10 @@ export class Reflector<T extends KubeObject> {
   #watchList: boolean;
   /** Where to resume; undefined: the store must be filled anew. */
   #version: string | undefined;
+  /** When a version was last told to be too old, monotonic ms. */
+  #expiredMs = Number.NEGATIVE_INFINITY;
+  /** Of watches from `#version`, one after another. */
+  #refusals = 0;
   #sawStranger = false;
 
   constructor(
@@ -100,12 +106,15 @@ export class Reflector<T extends KubeObject> {
       return;
     }
     if (isExpired(err)) {
-      // The first time at once; a server that only ever says so must not be asked without pause.
-      const isFirst = this.#version !== undefined;
+      // The first time at once; a server that says so of whatever it has just given must not be asked without pause.
+      const nowMs = this.#clock.monotonicMs();
+      const isFirst = this.#version !== undefined && nowMs - this.#expiredMs > 2 * BACKOFF.maxMs;
+      this.#expiredMs = nowMs;
       this.#version = undefined;
       this.#log.info({ err }, 'resourceVersion too old, listing again');
       if (isFirst) return;
     }
+    if (this.#version !== undefined && isRefused(err) && ++this.#refusals >= MAX_REFUSALS) this.#version = undefined;
     const retryInMs = Math.max(this.#backoff.next(), retryAfterMs(err));
     this.#log.warn({ err, hint: hintOf(err), retryInMs }, 'list and watch failed, will retry');
     await this.#clock.sleep(retryInMs, signal);
@@ -113,8 +122,13 @@ export class Reflector<T extends KubeObject> {
 
   async #list(signal: AbortSignal): Promise<void> {
     const { items, version } = await this.#pages(PAGE_SIZE, signal);
-    this.#store.replace(items.map(this.#transform));
+    this.#fill(items);
     this.#version = version;
+  }
+
+  #fill(items: readonly T[]): void {
+    this.#store.replace(items);
+    this.#refusals = 0;
   }
 
   async #pages(limit: number, signal: AbortSignal): Promise<{ items: T[]; version: string }> {
@@ -123,9 +137,11 @@ export class Reflector<T extends KubeObject> {
     try {
       for (;;) {
         const page = await this.#client.list(this.#type, { ...this.#selection, ...next, limit, signal });
-        for (const item of page.items) items.push(item);
-        if (!page.metadata.continue) return { items, version: page.metadata.resourceVersion ?? '' };
-        next = { continue: page.metadata.continue };
+        for (const item of page.items) items.push(this.#transform(item));
+        const token = page.metadata.continue;
+        if (!token) return { items, version: page.metadata.resourceVersion ?? '' };
+        if (token === next.continue) throw new Error('the server gives the same page of a list again and again');
+        next = { continue: token };
       }
     } catch (err) {
       // The first page's revision was compacted meanwhile: only a list in one piece is sure to end.
@@ -143,40 +159,43 @@ export class Reflector<T extends KubeObject> {
       scope.abort();
     });
     const startMs = this.#clock.monotonicMs();
-    let events = 0;
+    const stoodMs = () => this.#clock.monotonicMs() - startMs;
+    let news = 0;
+    let expired = false;
     try {
       const stream = this.#client.watch(this.#type, {
         ...this.#selection,
         ...this.#startOptions(),
         allowWatchBookmarks: true,
         timeoutSeconds: Math.round(MIN_WATCH_SECONDS * (1 + this.#random())),
+        onOpen: () => initial?.opened(),
         signal: scope.signal,
       });
       for await (const event of stream) {
         if (scope.signal.aborted) break;
         // What ends the initial events is sent by servers too that send no bookmarks later.
         if (initial === undefined || initial.isComplete) pulse.heard(event);
+        const before = this.#version;
         this.#handle(event, initial);
-        events++;
+        if (before !== undefined && this.#version !== before) news++;
       }
     } catch (err) {
+      expired = isExpired(err);
       if (initial?.gaveUp && !signal.aborted) throw new NoWatchList('initial events did not end', { cause: err });
       // Proxies end connections on which nothing was said for a while. What was missed is told by the next watch.
-      const hasStood = this.#version !== undefined && this.#clock.monotonicMs() - startMs >= BACKOFF.maxMs;
+      const hasStood = this.#version !== undefined && stoodMs() >= BACKOFF.maxMs;
       if (!hasStood || !isAgentError(err, 'API_UNREACHABLE') || signal.aborted) throw err;
       this.#log.info({ err }, 'a watch broke off, opening it anew');
     } finally {
       initial?.[Symbol.dispose]();
-      const stoodMs = this.#clock.monotonicMs() - startMs;
-      if ((events > 0 && this.#version !== undefined) || stoodMs >= BACKOFF.maxMs) this.#backoff.reset();
+      if (news > 0) this.#refusals = 0;
+      if ((news > 0 && !expired) || stoodMs() >= BACKOFF.maxMs) this.#backoff.reset();
     }
     if (signal.aborted) return;
     if (initial?.gaveUp) throw new NoWatchList('initial events did not end');
-    if (events === 0 && this.#clock.monotonicMs() - startMs < SHORTEST_WATCH_MS) {
-      throw new Error('the server ended the watch at once');
-    }
     if (this.#version === undefined)
       throw new Error('the server ended the watch before the initial events were complete');
+    if (news === 0 && stoodMs() < SHORTEST_WATCH_MS) throw new Error('the server ended the watch at once');
   }
 
   #startOptions(): WatchOptions {
@@ -195,7 +214,7 @@ export class Reflector<T extends KubeObject> {
     const version = event.object.metadata?.resourceVersion;
     if (initial !== undefined && !initial.isComplete) {
       if (!initial.accept(event, this.#transform)) return;
-      this.#store.replace(initial.take());
+      this.#fill(initial.take());
     } else if (event.type !== 'BOOKMARK') this.#apply(event.type, event.object);
     if (version) this.#version = version;
   }
@@ -229,7 +248,11 @@ class InitialEvents<T extends KubeObject> implements Disposable {
   constructor(clock: Clock, onQuiet: () => void) {
     this.#clock = clock;
     this.#onQuiet = onQuiet;
-    this.#arm();
+  }
+
+  /** The answer has begun: a server that takes its time until then is slow, and would be as slow to list. */
+  opened(): void {
+    if (!this.isComplete) this.#arm();
   }
 
   /** True when this event completed the list. */
@@ -266,6 +289,11 @@ class InitialEvents<T extends KubeObject> implements Disposable {
 /** Refused for what it asks, not for who asks: a server that does not know sendInitialEvents. */
 function isRefusal(err: unknown): boolean {
   return isInvalid(err) || isBadRequest(err);
+}
+
+/** An answer of the server itself, which is not merely busy. */
+function isRefused(err: unknown): boolean {
+  return err instanceof ApiError && err.httpStatus !== 429;
 }
 
 /** True when `object` is an earlier state of `known`. Since v1.35 resourceVersions may be compared as integers. */

@@ -167,6 +167,7 @@ export class RestClient implements ApiClient {
     try {
       const request = { method: 'GET', path: path + queryText(query), signal: scope.signal };
       const stream = await this.#openStream(request, scope);
+      opts.onOpen?.();
       for await (const chunk of stream) {
         for (const line of splitter.push(chunk)) {
           yield decodeWatchEvent<T>(line);
