@@ -9,6 +9,7 @@ import { AgentError } from '../core/errors.ts';
 import type { SubnetLease } from './backend.ts';
 import {
   type AnnotationNames,
+  annotationPrefix,
   hasNetworkUp,
   leasePatch,
   networkUpPatch,
@@ -116,8 +117,7 @@ export class KubeSubnets implements SubnetSource {
 
   /** All of a node that this room depends on. */
   #leaseText(node: Node): string {
-    const { managed } = this.#opts.annotations;
-    const prefix = managed.slice(0, managed.length - 'kube-subnet-manager'.length);
+    const prefix = annotationPrefix(this.#opts.annotations);
     const flannel = Object.entries(node.metadata?.annotations ?? {}).filter(([key]) => key.startsWith(prefix));
     return JSON.stringify([podSubnetOf(node, 4), podSubnetOf(node, 6), flannel.sort(), hasNetworkUp(node)]);
   }

@@ -1,6 +1,15 @@
 import { expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
-import { annotation, annotationNames, leasePatch, podSubnetOf, publishedMac, readLease } from './subnet-manager.ts';
+import { compactNode } from './compact-node.ts';
+import {
+  annotation,
+  annotationNames,
+  hasNetworkUp,
+  leasePatch,
+  podSubnetOf,
+  publishedMac,
+  readLease,
+} from './subnet-manager.ts';
 
 const MAC = 'c6:d2:32:6f:8f:44';
 const peer: Node = {
@@ -51,6 +60,21 @@ test('what is published has the form flanneld reads, an overwrite wins, and noth
   expect(patch?.body).toEqual({
     metadata: { annotations: { ...peer.metadata!.annotations, [annotation.publicIp]: '198.51.100.1' } },
   });
+});
+
+test('of a node what others read is kept, and little else', () => {
+  const conditions = [
+    { type: 'Ready', status: 'True' },
+    { type: 'NetworkUnavailable', status: 'False', reason: 'FlannelIsUp' },
+  ];
+  const images = [{ names: ['registry.example.com/app:1'], sizeBytes: 1 }];
+  const metadata = { ...withAnnotation('example.com/other', 'x').metadata, resourceVersion: '7', uid: 'u' };
+  const node: Node = { ...peer, metadata, status: { conditions, images } };
+  const kept = compactNode(annotation)(node);
+  expect(readLease(kept, '10.244.0.0/16')).toEqual(readLease(node, '10.244.0.0/16'));
+  expect(hasNetworkUp(kept)).toBe(true);
+  expect(kept.metadata).toMatchObject({ resourceVersion: '7', uid: 'u' });
+  expect(JSON.stringify(kept)).not.toMatch(/registry|example\.com\/other|Ready/);
 });
 
 test('the IPv4 network is found among several', () => {

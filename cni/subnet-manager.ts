@@ -41,6 +41,11 @@ export function annotationNames(prefix: string): AnnotationNames {
   };
 }
 
+/** What all of them start with. */
+export function annotationPrefix({ managed }: AnnotationNames): string {
+  return managed.slice(0, -'kube-subnet-manager'.length);
+}
+
 /** With flannel's own prefix. */
 export const annotation = annotationNames(DEFAULT_PREFIX);
 

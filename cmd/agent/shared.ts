@@ -8,6 +8,8 @@ import { createInformer, type Informer } from '../../client/informer.ts';
 import { logRecorder, NoApi } from '../../client/no-api.ts';
 import { PatientClient } from '../../client/patient-client.ts';
 import { RestClient } from '../../client/rest.ts';
+import { compactNode } from '../../cni/compact-node.ts';
+import { annotationNames } from '../../cni/subnet-manager.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
@@ -54,7 +56,7 @@ export interface AgentContext {
   readonly startRush: Rush;
   /** This node alone: all that a node's credentials may always read. */
   readonly ownNode: Informer<Node>;
-  /** Every node, for the pod network; made when a part asks for it. */
+  /** Every node, with what the pod network needs of it; made when a part asks for it. */
   readonly allNodes: () => Informer<Node>;
   readonly services: () => Informer<Service>;
   readonly endpointSlices: () => Informer<EndpointSlice>;
@@ -133,7 +135,10 @@ export async function createContext(
     proxyRecorder: standalone ? logRecorder(log) : apiRecorder.of('kube-proxy'),
     startRush,
     ownNode,
-    allNodes: () => shared('nodes', () => createInformer(client, nodes, {}, deps) as Informer<never>),
+    allNodes: () => {
+      const transform = compactNode(annotationNames(config.network.annotationPrefix));
+      return shared('nodes', () => createInformer(client, nodes, { transform }, deps) as Informer<never>);
+    },
     services: () =>
       shared(
         'services',
