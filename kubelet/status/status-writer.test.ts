@@ -97,6 +97,15 @@ test('a write that fails is made again, later each time', async () => {
   expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(4);
 });
 
+test('a pod that the server does not know is written again as long as the informer has it', async () => {
+  api.failNext('patch', failure(404, '404 page not found')); // of a server that starts
+  writer.set(pod, ready);
+  await clock.advance(9_999);
+  expect(written()).not.toBe('Running');
+  await clock.advance(1);
+  expect(written()).toBe('Running');
+});
+
 test('the status of a pod whose name has passed to another is never written to that one', async () => {
   await api.delete(pods, name, { gracePeriodSeconds: 0 });
   await api.create(pods, name, { metadata: { ...name, uid: 'u2' }, spec: { containers: [] } } as Pod);

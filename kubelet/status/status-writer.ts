@@ -274,7 +274,9 @@ export class StatusWriter {
   #handleFailure(held: Held, pod: Pod, err: unknown): void {
     const context = { err, pod: nameText(pod), podUid: held.uid };
     if (isNotFound(err)) {
+      // Mostly true. But a server that starts, or a proxy before it, says so of everything: asked again if the pod stays.
       this.#log.debug(context, 'pod is gone, its status is not written');
+      this.#writeWithin(held.uid, RECONCILE_MS);
       return;
     }
     if (isConflict(err)) {
