@@ -73,6 +73,20 @@ test('a failed renewal keeps a good token and refuses an expired one', async () 
   await expect(tokens.token(spec, signal)).rejects.toThrow(/expired and refresh failed: connection refused/);
 });
 
+test('a node whose clock is hours ahead asks once a minute, not all the time', async () => {
+  const answered = api.create.bind(api);
+  api.create = async (type, name, object, opts) => {
+    const answer = (await answered(type, name, object, opts)) as unknown as TokenRequest;
+    const expirationTimestamp = new Date(clock.now() - 7_200_000).toISOString();
+    return { ...answer, status: { token: answer.status!.token, expirationTimestamp } } as never;
+  };
+  await tokens.token(spec, signal);
+  await clock.advance(59_999);
+  expect(due).toEqual([]);
+  await clock.advance(1);
+  expect(due).toEqual(['u']);
+});
+
 test('a pod that is gone leaves neither token nor timer', async () => {
   await tokens.token(spec, signal);
   tokens.forgetPod('u');

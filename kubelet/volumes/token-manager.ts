@@ -28,6 +28,8 @@ const DAY_MS = 24 * 3600 * 1000;
 const MAX_JITTER_MS = 10_000;
 /** After a failed renewal of a token that is still good. */
 const RETRY_MS = 30_000;
+/** Where this node's clock is ahead of the server's, every token looks old: nobody is told to renew more often, ms. */
+const SHORTEST_REFRESH_MS = 60_000;
 const CALL_TIMEOUT_MS = 10_000;
 
 export class TokenManager implements Disposable {
@@ -69,7 +71,7 @@ export class TokenManager implements Disposable {
       const ofPod = this.#tokens.get(spec.podUid) ?? new Map<string, CachedToken>();
       ofPod.set(key, fresh);
       this.#tokens.set(spec.podUid, ofPod);
-      this.#due.setEarlier(spec.podUid, fresh.refreshMs - nowMs);
+      this.#due.setEarlier(spec.podUid, Math.max(fresh.refreshMs - nowMs, SHORTEST_REFRESH_MS));
       return fresh;
     } catch (cause) {
       if (cached !== undefined && nowMs < cached.expiresMs) {
