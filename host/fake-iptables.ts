@@ -242,9 +242,15 @@ function applyLine(line: string, table: string, chains: Chains): void {
     chains.delete(chain);
     return;
   }
+  const place = /^\d+$/.test(rest[0] ?? '') && op !== '-A' ? Number(rest.shift()) : undefined;
+  if (place !== undefined && (place < 1 || place > rules.length)) throw new Refused('Index too big.');
+  if (op === '-D' && place !== undefined) {
+    rules.splice(place - 1, 1);
+    return;
+  }
   const rule = parseRule(rest, table);
   if (op === '-A') rules.push(rule);
-  else if (op === '-I') rules.unshift(rule);
+  else if (op === '-I') rules.splice((place ?? 1) - 1, 0, rule);
   else if (op === '-C') {
     if (!rules.some((r) => r.text === rule.text)) throw new Refused('Bad rule (does a matching rule exist?)');
   } else if (op === '-D') {

@@ -7,6 +7,8 @@ import type { DispatchRule, ServiceRules, TopChain } from './service-rules.ts';
 export interface ServiceChange {
   readonly before: KeptRules | undefined;
   readonly after: ServiceRules | undefined;
+  /** Commands that change a chain instead of writing it anew. */
+  readonly edits?: ReadonlyMap<string, readonly string[]>;
 }
 
 export interface DeltaContext {
@@ -33,9 +35,11 @@ type DispatchChanges = Map<TopChain, { readonly removed: string[]; readonly adde
  * document comes in several: chains first, then what leads to them, then the removal of chains that nothing leads to.
  */
 export function* renderDelta(changes: Iterable<ServiceChange>, ctx: DeltaContext): Generator<string> {
-  const { written, removed, dispatch } = difference(changes);
+  const { written, edits, removed, dispatch } = difference(changes);
   const { filter, nat } = dispatchText(dispatch, ctx);
-  const lines = [...written.map(linesOf), ...removed.map(() => LINES_OF_REMOVAL)];
+  // Behind the chains that they lead to, which are declared or written before.
+  for (const edit of edits) nat.rules.push(edit);
+  const lines = [...written.map(linesOf), edits.length, ...removed.map(() => LINES_OF_REMOVAL)];
   if (lines.reduce((sum, n) => sum + n, 0) <= ctx.linesPerDocument) {
     const own = chainText(written);
     const gone = removalText(removed);
@@ -125,26 +129,38 @@ export function splitTopChain(chain: TopChain): ['filter' | 'nat', string] {
   return [chain.slice(0, slash) as 'filter' | 'nat', chain.slice(slash + 1)];
 }
 
+/** A `ChainText` that is being put together. */
+interface GrowingText {
+  readonly chains: string[];
+  readonly rules: string[];
+}
+
 interface Difference {
   readonly written: readonly OwnChain[];
+  /** Commands for chains of table nat. */
+  readonly edits: readonly string[];
   readonly removed: readonly string[];
   readonly dispatch: DispatchChanges;
 }
 
 function difference(changes: Iterable<ServiceChange>): Difference {
   const written: OwnChain[] = [];
+  const edits: string[] = [];
   const lost: string[] = [];
   const kept = new Set<string>();
   const dispatch: DispatchChanges = new Map();
-  for (const { before, after } of changes) {
+  for (const { before, after, edits: own } of changes) {
     diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch);
     for (const [chain, rules] of after?.chains ?? []) {
       kept.add(chain);
-      if (before?.chains.get(chain) !== fingerprint(rules)) written.push([chain, rules]);
+      if (before?.chains.get(chain) === fingerprint(rules)) continue;
+      const commands = own?.get(chain);
+      if (commands === undefined) written.push([chain, rules]);
+      else for (const command of commands) edits.push(command);
     }
     for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) lost.push(chain);
   }
-  return { written, removed: lost.filter((chain) => !kept.has(chain)), dispatch };
+  return { written, edits, removed: lost.filter((chain) => !kept.has(chain)), dispatch };
 }
 
 function diffDispatch(before: readonly DispatchRule[], after: readonly DispatchRule[], out: DispatchChanges): void {
@@ -160,10 +176,10 @@ function diffDispatch(before: readonly DispatchRule[], after: readonly DispatchR
   for (const d of after) if (!old.has(textOf(d))) changesOf(d.chain).added.push(d.spec);
 }
 
-function dispatchText(dispatch: DispatchChanges, ctx: DeltaContext): Record<'filter' | 'nat', ChainText> {
-  const out = {
-    filter: { chains: [] as string[], rules: [] as string[] },
-    nat: { chains: [] as string[], rules: [] as string[] },
+function dispatchText(dispatch: DispatchChanges, ctx: DeltaContext): Record<'filter' | 'nat', GrowingText> {
+  const out: Record<'filter' | 'nat', GrowingText> = {
+    filter: { chains: [], rules: [] },
+    nat: { chains: [], rules: [] },
   };
   const anew = new Set<TopChain>();
   for (const [top, { removed, added }] of dispatch) {

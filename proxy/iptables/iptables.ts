@@ -19,7 +19,8 @@ import {
   renderMangleCanary,
   type SavedRules,
 } from './document.ts';
-import { countOwn, packRules, unpackRules } from './kept-rules.ts';
+import { countOwn, type KeptRules, packRules, unpackRules } from './kept-rules.ts';
+import { chainEdits, LongChains } from './long-chains.ts';
 import type { PacketCounters } from './packet-counters.ts';
 import { RuleCounts, writtenRules } from './rule-counts.ts';
 import { type DispatchRule, renderService, type ServiceRules, TOP_CHAINS, type TopChain } from './service-rules.ts';
@@ -60,6 +61,7 @@ export class IptablesBackend implements RuleBackend {
   /** What the kernel holds after a sync that went well, as `packRules` has it. */
   readonly #kept = new Map<string, string>();
   readonly #counts = new RuleCounts();
+  readonly #long = new LongChains();
   readonly #deps: IptablesDeps;
   /** Of the last full sync. */
   #landmarks: readonly Landmark[] = [];
@@ -91,6 +93,7 @@ export class IptablesBackend implements RuleBackend {
     const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS });
     this.#kept.clear();
     this.#counts.clear();
+    this.#long.clear();
     const documents = renderFull(this.#renderAll(services), {
       opts: this.#opts,
       saved,
@@ -116,10 +119,11 @@ export class IptablesBackend implements RuleBackend {
       const kept = this.#kept.get(key);
       const before = kept === undefined ? undefined : unpackRules(kept);
       const after = plan === undefined ? undefined : this.#render(plan);
-      changes.push({ before, after });
+      changes.push({ before, after, edits: this.#edits(after) });
       if (before !== undefined) this.#counts.remove(before);
       if (after === undefined) this.#kept.delete(key);
       else this.#keep(key, after);
+      this.#rememberLong(before, after);
     }
     const documents = renderDelta(changes, {
       dispatch: () => this.#dispatch(),
@@ -181,6 +185,7 @@ export class IptablesBackend implements RuleBackend {
     for (const [key, plan] of services) {
       const rules = this.#render(plan);
       this.#keep(key, rules);
+      this.#rememberLong(undefined, rules);
       yield rules;
     }
   }
@@ -190,7 +195,23 @@ export class IptablesBackend implements RuleBackend {
   }
 
   #render(plan: ServicePlan): ServiceRules {
-    return renderService(plan, { opts: this.#opts, endpointComments: !this.#largeCluster });
+    const longChain = (chain: string) => this.#long.get(chain);
+    return renderService(plan, { opts: this.#opts, endpointComments: !this.#largeCluster, longChain });
+  }
+
+  #edits(after: ServiceRules | undefined): ReadonlyMap<string, readonly string[]> {
+    const edits = new Map<string, readonly string[]>();
+    for (const [chain, rules] of after?.chains ?? []) {
+      const before = this.#long.get(chain);
+      const commands = before === undefined ? undefined : chainEdits(chain, before, rules);
+      if (commands !== undefined) edits.set(chain, commands);
+    }
+    return edits;
+  }
+
+  /** Legacy iptables writes the whole table in any case: nothing would be won. */
+  #rememberLong(before: KeptRules | undefined, after: ServiceRules | undefined): void {
+    if (this.#deps.variant !== 'legacy') this.#long.replace(before?.chains.keys() ?? [], after?.chains);
   }
 }
 

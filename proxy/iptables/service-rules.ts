@@ -8,6 +8,7 @@ import type { Endpoint, ServicePort } from '../service-map.ts';
 import { usesClusterEndpoints, usesLocalEndpoints } from '../service-map.ts';
 import { counterMatch, LOCALHOST_NODE_PORTS } from './counter-match.ts';
 import { localMatch } from './local-traffic.ts';
+import { arranged } from './long-chains.ts';
 import { endpointChain, servicePortHash } from './names.ts';
 
 /** Chains that hold what leads to Services, whatever table they are in. */
@@ -38,6 +39,8 @@ export interface RenderContext {
   readonly opts: RuleOptions;
   /** False in large clusters, where they cost more than they tell. */
   readonly endpointComments: boolean;
+  /** Rules of a long chain as the kernel has them. */
+  readonly longChain?: (chain: string) => readonly string[] | undefined;
 }
 
 export function renderService(plan: ServicePlan, ctx: RenderContext): ServiceRules {
@@ -159,8 +162,8 @@ function renderChains(p: ChainPlan, ctx: RenderContext, out: Map<string, string[
   }
   if (p.usesExternal) out.set(p.ext, externalRules(p, ctx.opts));
   if (p.usesFw) out.set(p.fw, firewallRules(p, ctx.opts));
-  out.get(p.svc)?.push(...balancingRules(p, usable.cluster, ctx));
-  out.get(p.svl)?.push(...balancingRules(p, usable.local, ctx));
+  for (const rule of balancingRules(p, p.svc, usable.cluster, ctx)) out.get(p.svc)?.push(rule);
+  for (const rule of balancingRules(p, p.svl, usable.local, ctx)) out.get(p.svl)?.push(rule);
   for (const e of usable.reachable) out.set(p.seps.get(e.address)!, endpointRules(p, e, ctx));
 }
 
@@ -200,7 +203,14 @@ function firewallRules(p: ChainPlan, opts: RuleOptions): string[] {
   return rules;
 }
 
-function balancingRules({ port, seps }: ChainPlan, endpoints: readonly Endpoint[], ctx: RenderContext): string[] {
+function balancingRules(
+  { port, seps }: ChainPlan,
+  chain: string,
+  usable: readonly Endpoint[],
+  ctx: RenderContext,
+): string[] {
+  const before = ctx.longChain?.(chain);
+  const endpoints = before === undefined ? usable : arranged(usable, (e) => seps.get(e.address)!, before);
   const rules: string[] = [];
   const rule = (e: Endpoint, match: string) => {
     const note = ctx.endpointComments ? `${comment(`"${port.nameString} -> ${e.address}"`)} ` : '';

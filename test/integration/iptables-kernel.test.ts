@@ -110,3 +110,71 @@ test.each<[IptablesVariant, Family]>([
   },
   60_000,
 );
+
+test('iptables-nft: a chain of very many endpoints that is changed rule by rule gives each its share', async () => {
+  const exec = await node('long', 'nft');
+  const missing = await whyMissing(exec, 4);
+  if (missing !== undefined) {
+    console.warn(`skipped: iptables-nft does not work here: ${missing.trim()}`);
+    return;
+  }
+  const documents: string[] = [];
+  const watched: Exec = (program, args, opts) => {
+    if (program.endsWith('-restore')) documents.push(String(opts?.input ?? ''));
+    return exec(program, args, opts);
+  };
+  const proxier = matrixProxier(watched, { mode: 'iptables', family: 4, variant: 'nft' });
+  const spec = { clusterIP: '10.96.0.9', sessionAffinity: 'ClientIP', ports: [{ name: 'p', port: 80 }] };
+  proxier.handleService('ns/long', { metadata: { namespace: 'ns', name: 'long' }, spec });
+  const put = (hosts: ReadonlySet<number>) =>
+    proxier.handleSlice({
+      metadata: { namespace: 'ns', name: 'long-1', labels: { 'kubernetes.io/service-name': 'long' } },
+      addressType: 'IPv4',
+      ports: [{ name: 'p', port: 8080, protocol: 'TCP' }],
+      endpoints: [...hosts].map((n) => ({ addresses: [`10.244.${n >> 8}.${n & 255}`] })),
+    });
+  // What a rule matches, by its place, and where each kind of rule leads, in any order.
+  const chainOf = async () => {
+    const state = await stateOf(exec, 4);
+    const rules = Object.entries(state).find(([chain]) => chain.startsWith('nat KUBE-SVC-'))![1];
+    const seps = Object.keys(state).filter((chain) => chain.startsWith('nat KUBE-SEP-'));
+    const places = rules.map((rule) => /--probability \S+|--rcheck/.exec(rule)?.[0]);
+    return {
+      places,
+      targets: rules
+        .map((rule) => rule.slice(rule.indexOf(' -m ')))
+        .map(targetOf)
+        .sort(),
+      seps,
+    };
+  };
+  const targetOf = (rule: string) => `${rule.includes('--rcheck')} ${rule.slice(rule.lastIndexOf('-j '))}`;
+
+  const hosts = new Set(Array.from({ length: 300 }, (_, i) => i + 1));
+  put(hosts);
+  await proxier.sync(signal);
+  for (const [gone, come] of [
+    [[150], []],
+    [[], [1001, 1002, 1003]],
+    [
+      [1, 2, 3, 298, 299, 300],
+      [1004, 1005],
+    ],
+    [
+      [40, 41, 42, 1005],
+      [40, 1006],
+    ],
+  ] as const) {
+    for (const n of gone) hosts.delete(n);
+    for (const n of come) hosts.add(n);
+    put(hosts);
+    documents.length = 0;
+    expect(await proxier.sync(signal)).toBe('partial');
+    expect(documents.join('').split('\n').length).toBeLessThan(60);
+  }
+  const changed = await chainOf();
+  proxier.forceFull();
+  expect(await proxier.sync(signal)).toBe('full');
+  expect(changed).toEqual(await chainOf());
+  expect(changed.seps).toHaveLength(hosts.size);
+}, 60_000);
