@@ -42,9 +42,12 @@ export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65_535;
 }
 
-/** True for names that the API server accepts for namespaces, Services and ports: safe inside a quoted comment. */
+/**
+ * True for names that the API server accepts for namespaces, Services and ports: safe inside a quoted comment, and three of
+ * them short enough for one (iptables takes 255 characters).
+ */
 export function isObjectName(value: unknown): value is string {
-  return typeof value === 'string' && /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(value);
+  return typeof value === 'string' && /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(value);
 }
 
 /** `10.0.0.1:80`, `[fd00::1]:80`. */

@@ -125,6 +125,7 @@ function changeElements({ chains, sets }: Table, verb: string, name: string, tex
   for (const part of text.replace(/^\{ (.*) \}$/, '$1').split(' , ')) {
     const [, key = '', comment = '', value = ''] = /^([^":]*?)(?: comment "([^"]*)")?(?: : (.+))?$/.exec(part)!;
     const known = elements.get(key);
+    if (comment.length > 128) refuse('comment too long, 128 characters maximum allowed');
     if (verb === 'delete') {
       if (known === undefined || known.value !== value) refuse('No such file or directory');
       elements.delete(key);

@@ -271,3 +271,15 @@ test('sets whose time changes go with the chains that use them, however many Ser
   }
   expect(await proxier.sync(signal)).toBe('partial');
 });
+
+test('a Service with the longest names that there can be holds up no other one', async () => {
+  const { proxier } = onFakeHost();
+  const [namespace, name, port] = ['n', 's', 'p'].map((letter) => letter.repeat(63)) as [string, string, string];
+  const ports = [{ name: port, port: 80, nodePort: 30_000 }];
+  const spec: Service['spec'] = { type: 'NodePort', clusterIP: '10.96.0.1', externalTrafficPolicy: 'Local', ports };
+  for (const endpoints of [[], ['10.244.2.5:80'], ['10.244.1.5:80']]) {
+    put(proxier, `${namespace}/${name}`, spec, endpoints);
+    await proxier.sync(signal);
+    expect(await proxier.detectFlush(signal)).toBe(false);
+  }
+});

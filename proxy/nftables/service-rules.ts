@@ -31,6 +31,9 @@ interface Out {
   readonly affinitySets: Map<string, number>;
 }
 
+/** nft takes 128 characters for a comment, and refuses the whole transaction for one that is longer. */
+const MAX_COMMENT_LENGTH = 128;
+
 export function renderService(plan: ServicePlan, opts: NftOptions): NftService {
   const out: Out = { elements: [], chains: new Map(), affinitySets: new Map() };
   for (const port of plan) {
@@ -48,7 +51,7 @@ function renderElements(p: PortPlan, out: Element[]): void {
     out.push({ container, key, value, comment });
   const at = (ip: string) => `${ip} . ${proto} . ${port.port}`;
   const block = (container: Container, key: string, why: Blocked) =>
-    add(container, key, why === 'none' ? 'goto reject-chain' : 'drop', port.nameString);
+    add(container, key, why === 'none' ? 'goto reject-chain' : 'drop', commentOf(port.nameString));
 
   add('cluster-ips', port.clusterIp);
   for (const e of usable.reachable) {
@@ -68,6 +71,11 @@ function renderElements(p: PortPlan, out: Element[]): void {
   const nodePort = `${proto} . ${port.nodePort}`;
   if (usable.hasAny) add('service-nodeports', nodePort, `goto external-${base}`);
   if (externalBlocked !== undefined) block('no-endpoint-nodeports', nodePort, externalBlocked);
+}
+
+/** Namespace, name and port may have 63 characters each: people still find the Service by what is left. */
+function commentOf(name: string): string {
+  return name.length > MAX_COMMENT_LENGTH ? `${name.slice(0, MAX_COMMENT_LENGTH - 3)}...` : name;
 }
 
 function renderChains(p: PortPlan, opts: NftOptions, out: Out): void {

@@ -148,6 +148,31 @@ describe('any sequence of changes', () => {
     );
   }, 120_000);
 
+  test('takes the longest names that there can be', async () => {
+    const proxier = proxierIn(namespaces.exec(await namespaces.create('names')));
+    const [namespace, name, port] = ['n', 's', 'p'].map((letter) => letter.repeat(63)) as [string, string, string];
+    proxier.handleService(`${namespace}/${name}`, {
+      metadata: { namespace, name },
+      spec: {
+        type: 'NodePort',
+        clusterIP: '10.96.0.1',
+        sessionAffinity: 'ClientIP',
+        externalTrafficPolicy: 'Local',
+        ports: [{ name: port, port: 80, nodePort: 30_000 }],
+      },
+    });
+    for (const ip of [undefined, '10.244.2.10', '10.244.1.10']) {
+      const slice = sliceOf(name, ip === undefined ? [] : [ip]);
+      proxier.handleSlice({
+        ...slice,
+        metadata: { ...slice.metadata, namespace },
+        ports: [{ name: port, port: 8080 }],
+      });
+      await proxier.sync(signal);
+      expect(await proxier.detectFlush(signal)).toBe(false);
+    }
+  });
+
   test('takes chains away that it emptied, a while later', async () => {
     const exec = namespaces.exec(await namespaces.create('leftovers'));
     let nowMs = 0;
