@@ -52,24 +52,28 @@ export class PodKiller {
     const running = status.containers.filter((c) => c.state === 'running' || c.state === 'unknown');
     const order = pod === undefined ? undefined : TerminationOrder.of(pod, new Set(running.map((c) => c.name)));
     const { graceOverrideSeconds } = input;
-    await all(
-      'kill container',
+    await this.killContainers(
       running.map((container) => ({
-        name: container.name,
-        done: this.killContainer({
-          pod,
-          status,
-          container,
-          reason: 'other',
-          ...(graceOverrideSeconds === undefined ? {} : { graceOverrideSeconds }),
-          ...(order === undefined ? {} : { order }),
-          signal,
-        }),
+        pod,
+        status,
+        container,
+        reason: 'other',
+        ...(graceOverrideSeconds === undefined ? {} : { graceOverrideSeconds }),
+        ...(order === undefined ? {} : { order }),
+        signal,
       })),
     );
     await all(
       'stop sandbox',
       status.sandboxes.map((s) => ({ name: s.id, done: this.#deps.runtime.stopPodSandbox(s.id, { signal }) })),
+    );
+  }
+
+  /** In parallel. @throws {AgentError} KILL_POD_FAILED when all have been tried and one may still run. */
+  async killContainers(inputs: readonly KillContainerInput[]): Promise<void> {
+    await all(
+      'kill container',
+      inputs.map((input) => ({ name: input.container.name, done: this.killContainer(input) })),
     );
   }
 

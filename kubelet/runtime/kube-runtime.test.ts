@@ -453,6 +453,25 @@ describe('kill', () => {
     expect(events.sort()).toEqual(['Normal Killing Stopping container a', 'Normal Killing Stopping container b']);
   });
 
+  test('a container that cannot be stopped does not have the pass end before the others are stopped', async () => {
+    const two = (image: string) => podOf({ containers: ['a', 'b'].map((name) => spec(name, { ...local, image })) });
+    for (const image of ['old:1', 'new:1']) cri.addImage(image);
+    await sync(two('old:1'));
+    cri.onStop = async (id) => {
+      if (id === 'c1') throw lost('StopContainer');
+      await clock.sleep(5_000);
+    };
+    let isOver = false;
+    const pass = sync(two('new:1')).finally(() => {
+      isOver = true;
+    });
+    await clock.advance(4_999);
+    expect(isOver).toBe(false);
+    await clock.advance(1);
+    expect((await pass).error?.message).toBe('kill container a: connection lost');
+    expect(cri.picture).toEqual(['a/0:running', 'b/0:exited']);
+  });
+
   test('a process gets two seconds at least', async () => {
     await sync(podOf());
     await kill(podOf(), never, 1);
@@ -504,6 +523,32 @@ describe('kill', () => {
     await kill(pod, never, 4);
     expect(cri.calls).toEqual(['stopContainer c1 4', 'stopPodSandbox s0']);
     expect(execs).toBe(1);
+  });
+
+  test('a sidecar waits for what it serves no longer than what its own hook has left of the grace', async () => {
+    const preStop = { sleep: { seconds: 10 } };
+    const sidecar = spec('s', { ...local, restartPolicy: 'Always', lifecycle: { preStop } });
+    const pod = podOf({ initContainers: [sidecar] });
+    for (let i = 0; i < 2; i++) await sync(pod);
+    cri.onStop = (id) => (id === 'c2' ? clock.sleep(60_000) : Promise.resolve()); // the one that is served
+    const done = kill(pod);
+    await clock.advance(29_999);
+    expect(cri.calls).not.toContain('stopContainer c1 2');
+    await clock.advance(1);
+    expect(cri.calls).toContain('stopContainer c1 2');
+    await clock.advance(60_000);
+    await done;
+  });
+
+  test.each(['livenessProbe', 'startupProbe'] as const)('a %s may give its container another grace', async (kind) => {
+    const pod = podOf({ containers: [spec('a', { ...local, [kind]: { terminationGracePeriodSeconds: 7 } })] });
+    await sync(pod);
+    const status = await kube.getPodStatus('u', 'p', 'ns');
+    const failing = () => 'failure' as const;
+    const verdicts =
+      kind === 'livenessProbe' ? { ...noVerdicts, liveness: failing } : { ...noVerdicts, startup: failing };
+    await kube.syncPod({ pod, status, verdicts, onSandboxReady: () => {} });
+    expect(cri.calls).toContain('stopContainer c1 7');
   });
 
   test('sidecars end last, in reverse order', async () => {

@@ -141,10 +141,8 @@ export class PodSyncer {
   ): Promise<void> {
     if (actions.containersToKill.length === 0) return;
     progress.changed = true;
-    await Promise.all(
-      actions.containersToKill.map(({ container, message, reason }) =>
-        this.#parts.killer.killContainer({ pod, status, container, message, reason, signal }),
-      ),
+    await this.#parts.killer.killContainers(
+      actions.containersToKill.map((toKill) => ({ pod, status, ...toKill, signal })),
     );
   }
 
