@@ -301,6 +301,16 @@ test('a pod that may not restart fails when the runtime has lost it: its work is
   });
 });
 
+test('after a failure the runtime is asked what it did: a call may have gone through although its answer was lost', async () => {
+  agent.start();
+  runtime.failNext('syncPod', new Error('connection lost'));
+  api.seed(pods, fakePod('web'));
+  await until(() => runtime.countCalls('syncPod') === 1);
+  await clock.advance(100);
+  expect(runtime.calls.slice(runtime.calls.indexOf('syncPod uid-web') + 1)).toContain('getPodStatus uid-web');
+  expect(runtime.countCalls('syncPod')).toBe(1);
+});
+
 test('a pod recreated under its name is a new pod', async () => {
   agent.start();
   api.seed(pods, fakePod('web'));

@@ -159,7 +159,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     refuseRunning(pod, after);
     // Before anybody hears that the pod is over, and may have its devices given to others.
     await this.#deps.claims?.unprepare(pod, signal);
-    this.#storeStatus(pod, { ...after, ips: before.ips }, true, state.statusOverride);
+    this.#storeStatus(pod, after, true, state.statusOverride);
   }
 
   async syncTerminatingOrphan(identity: PodIdentity, graceSeconds: number, signal: AbortSignal): Promise<void> {

@@ -40,6 +40,24 @@ test('a pod is given what it asks for without a restart, and the API shows it', 
   expect(agent.runtime.containersOf('uid-a')).toHaveLength(1);
 });
 
+test('what a pod is given is on disk before the runtime is told: the next agent must know that the room is taken', async () => {
+  await using agent = new FakeAgent();
+  const save = agent.allocations.save.bind(agent.allocations);
+  agent.allocations.save = async () => {
+    agent.runtime.calls.push('save');
+    await save();
+  };
+  agent.start();
+  agent.api.seed(pods, podOf('a', '500m'));
+  await agent.untilReady('a');
+  await agent.clock.advance(60_000);
+  agent.runtime.calls.length = 0;
+  await wish(agent, 'a', '1');
+  await agent.until(() => agent.runtime.countCalls('syncPod') > 0);
+  const [first] = agent.runtime.calls.filter((c) => c === 'save' || c.startsWith('syncPod'));
+  expect(first).toBe('save');
+});
+
 test('a resize policy has the container started anew, once', async () => {
   await using agent = new FakeAgent();
   agent.start();

@@ -65,6 +65,14 @@ describe('worker', () => {
     expect(applyUpdate(finished, { type: 'update', pod: deleted(1) })).toMatchObject({ state: finished, work: false });
   });
 
+  test('a pod that somebody asks for is no orphan, whatever an older list of the runtime says', () => {
+    const identity = { uid: 'u', name: 'p', namespace: 'ns' };
+    const orphan = { type: 'orphan', identity, kill: { graceOverrideSeconds: 1 } } as const;
+    expect(applyUpdate(syncing, orphan)).toEqual({ state: syncing, work: false, cancel: false });
+    const ending = applyUpdate(syncing, { type: 'update', pod: deleted(9) }).state;
+    expect(applyUpdate(ending, orphan).state.graceSeconds).toBe(9);
+  });
+
   test('an orphan ends after its kill, without clean-up or status', () => {
     const identity = { uid: 'u', name: 'p', namespace: 'ns' };
     const { state } = startWorker({ type: 'orphan', identity, kill: { graceOverrideSeconds: 1 } }, false);

@@ -158,6 +158,26 @@ test('taken away and put back as it was while it ends: it runs again, under the 
   expect(held).toEqual(new Set([uid]));
 });
 
+test('what pods hold that nobody has told of yet is not given to a static pod that comes before them', async () => {
+  const held = new Set(['uid-of-the-api']);
+  const resources = {
+    concerns: () => true,
+    admit: async () => undefined,
+    retain: (uids: ReadonlySet<string>) => {
+      for (const uid of held) if (!uids.has(uid)) held.delete(uid);
+    },
+    forget: (uid: string) => void held.delete(uid),
+    heldAmounts: () => new Map(),
+  };
+  for (let i = 0; i < 100; i++) {
+    for (const verb of ['list', 'watch'] as const) agent.api.failNext(verb, new Error('not now'), 'pods');
+  }
+  await put('web', 'busybox');
+  const kubelet = start({ resources });
+  await until(() => kubelet.podByName('default', 'web-node-1')?.status?.phase === 'Running');
+  expect(held).toEqual(new Set(['uid-of-the-api']));
+});
+
 test('taken away and put back in one go: it ends, and runs again as a restart', async () => {
   const kubelet = start();
   await put('web', 'busybox');
