@@ -238,6 +238,9 @@ describe('container statuses', () => {
       restartCount: 1,
       lastState: { terminated: { reason: 'ContainerStatusUnknown', exitCode: 137 } },
     });
+    const deleted = { metadata: { name: 'p', namespace: 'ns', uid: 'u', deletionTimestamp: 'now' } };
+    const ending = generate({ pod: pod(MAIN, deleted), runtime: fakeStatus(), previous });
+    expect(ending.containerStatuses?.[0]?.restartCount).toBe(0); // nothing follows it
   });
 });
 
