@@ -171,6 +171,14 @@ test('a container that ran long before the agent keeps its readiness until it is
   expect(prober.verdict('readiness', 'id1')).toBe('failure');
 });
 
+test('such a container that is ready is not taken for unready while it is probed', async () => {
+  const startedAt = new Date(clock.now() - 60_000).toISOString();
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running({ ready: true, state: { running: { startedAt } } }));
+  await clock.advance(15_000);
+  expect(verdictsOf('readiness')).toEqual(['success']);
+});
+
 test('a pod whose status was told before it came, and does not change any more, is probed', async () => {
   const startedAt = new Date(clock.now() - 60_000).toISOString();
   const status = running({ ready: true, state: { running: { startedAt } } });
@@ -205,6 +213,22 @@ test('termination stops liveness but not readiness; removal stops all and forget
   expect(attempts).toHaveLength(3);
   expect(prober.verdict('readiness', 'id1')).toBeUndefined();
   expect(clock.sleeping).toBe(0);
+});
+
+test('sidecars are asked whether they live while their pod ends: what they serve may need them until then', async () => {
+  const pod = podWith({ liveness: probe('/l') });
+  pod.spec = {
+    ...pod.spec!,
+    initContainers: [{ name: 'side', image: 'i', restartPolicy: 'Always', livenessProbe: probe('/s') }],
+  };
+  prober.addPod(pod);
+  const side = running({ name: 'side' }, 'id2').containerStatuses!;
+  prober.updatePodStatus('u1', { ...running({ ready: true }), initContainerStatuses: side });
+  await clock.advance(0);
+  prober.stopLivenessAndStartup('u1');
+  attempts.length = 0;
+  await clock.advance(10_000);
+  expect(attempts.map((a) => a.split(' ')[1])).toEqual(['side/s', 'side/s']);
 });
 
 test('a warning counts as a success and is told as one', async () => {

@@ -164,7 +164,7 @@ export class Prober implements ProbeManager {
     try {
       const target = { pod: entry.pod, container, status: entry.status!, containerId, probe };
       const outcome = await this.#runner.run(worker.kind, target);
-      const isCurrent = this.#workers.get(worker.key) === worker && worker.containerId === containerId;
+      const isCurrent = this.#workers.get(worker.key) === worker; // of the same container: none is adopted meanwhile
       const verdict = isCurrent && outcome !== undefined ? worker.count(outcome) : undefined;
       if (verdict !== undefined) this.#store(worker, verdict);
     } catch (err) {

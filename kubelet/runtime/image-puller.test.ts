@@ -300,3 +300,20 @@ test('a look that is cut off is no fault of the image', async () => {
   await expect(puller.ensureImage({ ...input, keyring, signal: stop.signal })).rejects.toThrow('the pod is to end');
   expect(events).toEqual([]);
 });
+
+test('an image that could be pulled starts afresh: when it fails again the first wait is the short one', async () => {
+  const refuse = async () => {
+    throw new Error('no such host');
+  };
+  const pulls = () => images.calls.filter((c) => c.startsWith('pull')).length;
+  images.pull = refuse;
+  await ensure('busybox:1', 'Always');
+  await clock.advance(10_000);
+  images.pull = async () => {};
+  expect(await ensure('busybox:1', 'Always')).toMatchObject({ imageRef: 'sha256:busybox:1' });
+  images.pull = refuse;
+  await ensure('busybox:1', 'Always');
+  await clock.advance(10_000);
+  await ensure('busybox:1', 'Always');
+  expect(pulls()).toBe(4);
+});
