@@ -38,6 +38,11 @@ export interface KubeSubnetDeps {
 export class KubeSubnets implements SubnetSource {
   readonly #opts: KubeSubnetOptions;
   readonly #deps: KubeSubnetDeps;
+  /** What was read of each node: of thousands few change between two syncs. */
+  readonly #leases = {
+    4: new WeakMap<Node, { readonly lease: SubnetLease | undefined }>(),
+    6: new WeakMap<Node, { readonly lease: SubnetLease | undefined }>(),
+  };
 
   constructor(opts: KubeSubnetOptions, deps: KubeSubnetDeps) {
     this.#opts = opts;
@@ -97,7 +102,15 @@ export class KubeSubnets implements SubnetSource {
     const network = version === 4 ? this.#opts.networks.v4 : this.#opts.networks.v6;
     if (network === undefined) return [];
     const others = this.#deps.nodes.list().filter((node) => node.metadata?.name !== this.#opts.nodeName);
-    return others.map((node) => readLease(node, network, this.#opts.annotations)).filter((l) => l !== undefined);
+    return others.map((node) => this.#leaseOf(node, version, network)).filter((l) => l !== undefined);
+  }
+
+  #leaseOf(node: Node, version: 4 | 6, network: string): SubnetLease | undefined {
+    const known = this.#leases[version].get(node);
+    if (known !== undefined) return known.lease;
+    const lease = readLease(node, network, this.#opts.annotations);
+    this.#leases[version].set(node, { lease });
+    return lease;
   }
 
   async markUp(signal: AbortSignal): Promise<void> {

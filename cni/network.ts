@@ -73,6 +73,8 @@ export interface PodNetworkDeps {
 const RULES_INTERVAL_MS = 10_000;
 /** Links and routes are reported by `ip monitor`; everything is compared after so long without another reason, ms. */
 const FULL_INTERVAL_MS = 60_000;
+/** With thousands of peers a sync takes a good part of a second, and nodes of such clusters come and go all the time. */
+const REST = { factor: 5, maxMs: 2_000 };
 const MONITOR_RETRY_MS = 10_000;
 const LEAKS_INTERVAL_MS = 600_000;
 
@@ -103,7 +105,13 @@ export class PodNetwork {
     this.#backends = this.#makeBackends(opts.backend.type);
     this.#runner = new SyncRunner(
       (signal) => this.#sync(signal),
-      { name: 'network', minIntervalMs: 200, retryIntervalMs: 3_000, maxIntervalMs: FULL_INTERVAL_MS },
+      {
+        name: 'network',
+        minIntervalMs: 200,
+        rest: REST,
+        retryIntervalMs: 3_000,
+        maxIntervalMs: FULL_INTERVAL_MS,
+      },
       { clock: deps.clock, log: this.#log },
     );
   }

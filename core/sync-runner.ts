@@ -11,6 +11,8 @@ export interface SyncRunnerOptions {
   readonly minIntervalMs: number;
   /** So many runs may follow each other without that pause when there was a pause before them. Default 1. */
   readonly burst?: number;
+  /** The pause is `factor` times as long as the run took, up to `maxMs`: work that grows with the cluster leaves room for others. */
+  readonly rest?: { readonly factor: number; readonly maxMs: number };
   /** Further wait after a failed run, ms. */
   readonly retryIntervalMs: number;
   /** Longest further wait without a run, ms. */
@@ -26,6 +28,8 @@ export class SyncRunner {
   #dueMs = Number.POSITIVE_INFINITY;
   /** Runs that may still start without a pause. */
   #spareRuns: number;
+  /** Of the last run, ms. */
+  #tookMs = 0;
   #wake: (() => void) | undefined;
 
   constructor(
@@ -72,6 +76,8 @@ export class SyncRunner {
     } catch (err) {
       if (!signal.aborted) this.#log.error({ err, retryInMs: this.#opts.retryIntervalMs }, 'sync failed');
       return true;
+    } finally {
+      this.#tookMs = this.#clock.monotonicMs() - startMs;
     }
   }
 
@@ -89,7 +95,9 @@ export class SyncRunner {
 
   /** What is left of the pause since the last run's end. A failed run is never followed at once. */
   async #pause(endMs: number, failed: boolean, signal: AbortSignal): Promise<void> {
-    const leftMs = endMs + this.#opts.minIntervalMs - this.#clock.monotonicMs();
+    const { minIntervalMs, rest } = this.#opts;
+    const restMs = rest === undefined ? 0 : Math.min(rest.factor * this.#tookMs, rest.maxMs);
+    const leftMs = endMs + Math.max(minIntervalMs, restMs) - this.#clock.monotonicMs();
     if (leftMs <= 0) this.#spareRuns = (this.#opts.burst ?? 1) - 1;
     else if (this.#spareRuns > 0 && !failed) this.#spareRuns--;
     else await this.#clock.sleep(leftMs, signal);

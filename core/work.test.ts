@@ -190,6 +190,29 @@ test('requests made during the cool-down or the sync fold into one run; without 
   expect(clock.sleeping).toBe(0);
 });
 
+test.each([
+  [300, 1_000],
+  [1_500, 4_500],
+  [9_000, 5_000],
+])('after a run of %d ms the next one waits for %d ms', async (tookMs, pauseMs) => {
+  const started: number[] = [];
+  const clock = new FakeClock();
+  const stop = new AbortController();
+  const rest = { factor: 3, maxMs: 5_000 };
+  const opts = { name: 'test', minIntervalMs: 1_000, rest, retryIntervalMs: 5_000, maxIntervalMs: 30_000 };
+  const sync = async () => {
+    started.push(clock.monotonicMs());
+    runner.request();
+    await clock.sleep(tookMs, stop.signal);
+  };
+  const runner: SyncRunner = new SyncRunner(sync, opts, { clock, log: silentLog });
+  const ended = runner.run(stop.signal);
+  await clock.advance(tookMs + pauseMs);
+  expect(started).toEqual([started[0], started[0]! + tookMs + pauseMs]);
+  stop.abort();
+  await ended;
+});
+
 test('a failed sync is tried again sooner than the longest interval', async () => {
   let runs = 0;
   const { clock, stop, ended } = startRunner(async () => {
