@@ -162,8 +162,8 @@ test('a server that cannot be reached is tried again every ten seconds, in order
   expect(stored().map((e) => e.reason)).toEqual(['First', 'Second']);
 });
 
-test('a refused event is given up at once', async () => {
-  api.failNext('create', failure(403, 'forbidden'));
+test.each([403, 500])('an event that is refused, or that the server fails on (%d), holds up no other', async (code) => {
+  api.failNext('create', failure(code, 'failed calling webhook'));
   recorder.event(web, 'Normal', 'First', 'a');
   recorder.event(web, 'Normal', 'Second', 'b');
   await clock.advance(0);

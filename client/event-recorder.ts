@@ -213,7 +213,7 @@ export class ApiEventRecorder implements EventRecorder {
   }
 }
 
-/** The server understood and refused: it would again. */
+/** The server understood and refused, or failed on this one, as it does where a webhook for Events does: it would again. */
 function isFinal(err: unknown): boolean {
-  return err instanceof ApiError && !err.retryable;
+  return err instanceof ApiError && (!err.retryable || err.httpStatus === 500);
 }
