@@ -379,6 +379,26 @@ test('a watch that is cut off after it stood for a while is followed at once by 
   expect(verbs(api)).toEqual(['watch', 'watch', 'watch']);
 });
 
+test.each([
+  [false, ['list and watch failed, will retry', 'list and watch failed, will retry']],
+  [true, ['list and watch failed, will retry']],
+])(
+  'one of many watches (%s) tells what concerns itself, and leaves an outage to the others',
+  async (isOneOfMany, told) => {
+    const lines: string[] = [];
+    const log = createLogger({
+      level: 'info',
+      destination: { write: (line) => void lines.push(JSON.parse(line).msg) },
+    });
+    api.failNext('watch', connectionError(new Error('connection refused'), 'WATCH /api/v1/pods'));
+    api.failNext('watch', failure(403, 'no'));
+    await start({ isOneOfMany }, log);
+    await clock.advance(10_000);
+    expect(store.hasSynced).toBe(true);
+    expect(lines).toEqual(told);
+  },
+);
+
 test('a handler that throws is told of with its object; nobody else misses anything, and the watch stands', async () => {
   const lines: string[] = [];
   const log = createLogger({ level: 'error', destination: { write: (line) => void lines.push(line) } });

@@ -34,6 +34,8 @@ export interface ReflectorOptions<T extends KubeObject = KubeObject> {
   readonly transform?: (object: T) => T;
   /** False: always list in pages, never ask for the list as a watch. Default true. */
   readonly watchList?: boolean;
+  /** One of many: that the server is away, or busy, is told of by others, and here only to those who debug. Default false. */
+  readonly isOneOfMany?: boolean;
 }
 
 /** The watch-list did not come about on this server: list instead. */
@@ -51,6 +53,7 @@ export class Reflector<T extends KubeObject> {
   readonly #log: Logger;
   readonly #random: () => number;
   readonly #backoff: Backoff;
+  readonly #isOneOfMany: boolean;
   #watchList: boolean;
   /** Where to resume; undefined: the store must be filled anew. */
   #version: string | undefined;
@@ -78,6 +81,7 @@ export class Reflector<T extends KubeObject> {
     };
     this.#transform = opts.transform ?? ((object) => object);
     this.#watchList = opts.watchList ?? true;
+    this.#isOneOfMany = opts.isOneOfMany ?? false;
     this.#clock = deps.clock;
     this.#log = deps.log.child({ component: 'reflector', resource: type.plural });
     store.reportFaults((err, object) =>
@@ -116,7 +120,8 @@ export class Reflector<T extends KubeObject> {
     }
     if (this.#version !== undefined && isRefused(err) && ++this.#refusals >= MAX_REFUSALS) this.#version = undefined;
     const retryInMs = Math.max(this.#backoff.next(), retryAfterMs(err));
-    this.#log.warn({ err, hint: hintOf(err), retryInMs }, 'list and watch failed, will retry');
+    const level = this.#isOneOfMany && !isLasting(err) ? 'debug' : 'warn';
+    this.#log[level]({ err, hint: hintOf(err), retryInMs }, 'list and watch failed, will retry');
     await this.#clock.sleep(retryInMs, signal);
   }
 
@@ -185,7 +190,7 @@ export class Reflector<T extends KubeObject> {
       // Proxies end connections on which nothing was said for a while. What was missed is told by the next watch.
       const hasStood = this.#version !== undefined && stoodMs() >= BACKOFF.maxMs;
       if (!hasStood || !isAgentError(err, 'API_UNREACHABLE') || signal.aborted) throw err;
-      this.#log.info({ err }, 'a watch broke off, opening it anew');
+      this.#log[this.#isOneOfMany ? 'debug' : 'info']({ err }, 'a watch broke off, opening it anew');
     } finally {
       initial?.[Symbol.dispose]();
       if (news > 0) this.#refusals = 0;
@@ -308,6 +313,11 @@ function isOlder(object: KubeObject, known: KubeObject): boolean {
 /** No more than the longest back-off: nobody may keep the node from following its pods for hours. */
 function retryAfterMs(err: unknown): number {
   return err instanceof ApiError ? Math.min((err.retryAfterSeconds ?? 0) * 1000, BACKOFF.maxMs) : 0;
+}
+
+/** What the server answers to this request, however well it is. */
+function isLasting(err: unknown): boolean {
+  return err instanceof ApiError && !err.retryable;
 }
 
 function hintOf(err: unknown): string | undefined {

@@ -175,8 +175,8 @@ export class ObjectCache implements PodObjects, Disposable {
     };
     this.#entries.set(key, entry);
     const type: ResourceType<KubeObject> = ref.kind === 'ConfigMap' ? configMaps : secrets;
-    const selector = { namespace: ref.namespace, fieldSelector: `metadata.name=${ref.name}` };
-    const reflector = new Reflector(this.#client, type, entry.store, selector, { clock: this.#clock, log: this.#log });
+    const opts = { namespace: ref.namespace, fieldSelector: `metadata.name=${ref.name}`, isOneOfMany: true };
+    const reflector = new Reflector(this.#client, type, entry.store, opts, { clock: this.#clock, log: this.#log });
     entry.store.subscribe({
       onAdd: (object) => this.#changed(entry, object),
       onUpdate: (_, object) => this.#changed(entry, object),
