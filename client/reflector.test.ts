@@ -295,6 +295,21 @@ test('objects of another kind, and such without a name, change nothing', async (
   expect(seen).toEqual(['+a', '+b', '+c']); // the next watch goes on where this one was
 });
 
+test.each([true, false])(
+  'objects that nobody could use are left out, their removal is not (watch-list: %s)',
+  async (watchList) => {
+    const isUsable = (p: Pod) => p.spec !== undefined;
+    api.seed(pods, pod('good', { spec: { containers: [] } }), pod('bad'));
+    await start({ isUsable, watchList });
+    api.seed(pods, pod('worse'));
+    api.inject(pods, { type: 'MODIFIED', object: pod('good') });
+    const { metadata } = api.all(pods).find((p) => p.metadata?.name === 'good')!;
+    api.inject(pods, { type: 'DELETED', object: { metadata: { ...metadata!, resourceVersion: '9' } } });
+    await clock.advance(0);
+    expect(seen).toEqual(['+good', '-good']);
+  },
+);
+
 test('doubled and late events change nothing', async () => {
   const [old] = api.seed(pods, pod('a'));
   await start();

@@ -30,6 +30,8 @@ export interface ReflectorOptions<T extends KubeObject = KubeObject> {
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /** False of objects that nobody could use: they are left out, told of once. All are taken when absent. */
+  readonly isUsable?: (object: T) => boolean;
   /** Shrinks each object before it is stored. Must not change its argument. */
   readonly transform?: (object: T) => T;
   /** False: always list in pages, never ask for the list as a watch. Default true. */
@@ -48,6 +50,7 @@ export class Reflector<T extends KubeObject> {
   readonly #type: ResourceType<T>;
   readonly #store: Store<T>;
   readonly #selection: ListOptions;
+  readonly #isUsable: (object: T) => boolean;
   readonly #transform: (object: T) => T;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -79,6 +82,7 @@ export class Reflector<T extends KubeObject> {
       ...(labelSelector === undefined ? {} : { labelSelector }),
       ...(fieldSelector === undefined ? {} : { fieldSelector }),
     };
+    this.#isUsable = opts.isUsable ?? (() => true);
     this.#transform = opts.transform ?? ((object) => object);
     this.#watchList = opts.watchList ?? true;
     this.#isOneOfMany = opts.isOneOfMany ?? false;
@@ -142,7 +146,10 @@ export class Reflector<T extends KubeObject> {
     try {
       for (;;) {
         const page = await this.#client.list(this.#type, { ...this.#selection, ...next, limit, signal });
-        for (const item of page.items) items.push(this.#transform(item));
+        for (const item of page.items) {
+          if (this.#isUsable(item)) items.push(this.#transform(item));
+          else this.#tellStranger(item);
+        }
         const token = page.metadata.continue;
         if (!token) return { items, version: page.metadata.resourceVersion ?? '' };
         if (token === next.continue) throw new Error('the server gives the same page of a list again and again');
@@ -211,9 +218,7 @@ export class Reflector<T extends KubeObject> {
   #handle(event: WatchEvent<T>, initial: InitialEvents<T> | undefined): void {
     if (event.type === 'ERROR') throw new ApiError(event.object);
     if (!this.#isOurs(event)) {
-      if (!this.#sawStranger)
-        this.#log.warn({ kind: event.object.kind }, 'a watch sends another kind of object, ignored');
-      this.#sawStranger = true; // told once: there may be many
+      this.#tellStranger(event.object);
       return;
     }
     const version = event.object.metadata?.resourceVersion;
@@ -228,7 +233,15 @@ export class Reflector<T extends KubeObject> {
   #isOurs({ type, object }: Exclude<WatchEvent<T>, { type: 'ERROR' }>): boolean {
     const isOfKind = object.kind === this.#type.kind;
     if (type === 'BOOKMARK') return isOfKind;
-    return (isOfKind || object.kind === undefined) && typeof object.metadata?.name === 'string';
+    const isNamed = (isOfKind || object.kind === undefined) && typeof object.metadata?.name === 'string';
+    return isNamed && (type === 'DELETED' || this.#isUsable(object));
+  }
+
+  /** Once: there may be many. */
+  #tellStranger({ kind, metadata }: Pick<KubeObject, 'kind' | 'metadata'>): void {
+    if (!this.#sawStranger)
+      this.#log.warn({ kind, name: metadata?.name }, 'the server sends objects of no use, ignored');
+    this.#sawStranger = true;
   }
 
   #apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T): void {

@@ -33,6 +33,7 @@ import { Allocations } from './resize/allocations.ts';
 import { ResizeConditions } from './resize/resize-conditions.ts';
 import { nothingRuns, type PodRuntimeStatus } from './runtime/pod-runtime-status.ts';
 import { nodeReference } from './runtime/runtime-deps.ts';
+import { isPod } from './sources/api-pods.ts';
 import type { RunningPod } from './stats/targets.ts';
 import { StatusWriter } from './status/status-writer.ts';
 
@@ -223,7 +224,8 @@ export class Kubelet {
   async run(signal: AbortSignal): Promise<void> {
     const { client, standalone, probes, volumes, clock, log } = this.#deps;
     const fieldSelector = `spec.nodeName=${this.#config.nodeName}`;
-    const reflector = new Reflector(client, podResource, this.#apiPods, { fieldSelector }, { clock, log });
+    const opts = { fieldSelector, isUsable: isPod };
+    const reflector = new Reflector(client, podResource, this.#apiPods, opts, { clock, log });
     using _probeChanges = probes.onChange((change) => this.#handleProbe(change));
     using _dispatch = this.#dispatch;
     using _volumeChanges = volumes.onPodVolumesChanged((uid) => this.retryPod(uid));
