@@ -116,6 +116,21 @@ test('an update that leaves address and ports out keeps them; ClusterIP gives th
   expect(reserve(allocator, reuse).ports![0]!.nodePort).toBe(ports![0]!.nodePort);
 });
 
+test('what only balancers have goes with the type, unless it is asked for anew', () => {
+  const allocator = new ServiceAllocator(options);
+  const balancer = { type: 'LoadBalancer', loadBalancerClass: 'x.y/z', ports: [{ port: 80 }] };
+  const old = service('a', balancer);
+  reserve(allocator, old);
+  const next = service('a', { ...structuredClone(old.spec!), type: 'NodePort' });
+  allocator.carryOver(next, old);
+  expect(next.spec).not.toHaveProperty('loadBalancerClass');
+  expect(next.spec).not.toHaveProperty('allocateLoadBalancerNodePorts');
+  expect(next.spec?.ports?.[0]?.nodePort).toBe(old.spec?.ports?.[0]?.nodePort);
+  const other = service('a', { ...structuredClone(old.spec!), type: 'NodePort', loadBalancerClass: 'other/z' });
+  allocator.carryOver(other, old);
+  expect(other.spec?.loadBalancerClass).toBe('other/z'); // refused by validation
+});
+
 test('headless and external Services get no address', () => {
   const allocator = new ServiceAllocator(options);
   expect(reserve(allocator, service('h', { clusterIP: 'None' }))).toMatchObject({

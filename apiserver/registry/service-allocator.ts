@@ -70,6 +70,7 @@ export class ServiceAllocator {
     }
     if (needsNodePorts(spec)) carryNodePorts(spec, known);
     else releaseNodePorts(spec, known);
+    releaseBalancer(spec, known);
     if (needsHealthPort(spec)) spec.healthCheckNodePort ||= known.healthCheckNodePort ?? 0;
     else if (spec.healthCheckNodePort === known.healthCheckNodePort) delete spec.healthCheckNodePort;
   }
@@ -252,9 +253,14 @@ function releaseNodePorts(spec: Spec, known: Spec): void {
   if (spec.externalTrafficPolicy === known.externalTrafficPolicy && !spec.externalIPs?.length) {
     if (spec.type === 'ClusterIP' || spec.type === 'ExternalName') delete spec.externalTrafficPolicy;
   }
+}
+
+/** A Service that ceases to be of type LoadBalancer may keep in the request what was set for that. */
+function releaseBalancer(spec: Mutable<Spec>, known: Spec): void {
   if (spec.type === 'LoadBalancer') return;
-  delete (spec as Mutable<Spec>).allocateLoadBalancerNodePorts;
-  delete (spec as Mutable<Spec>).loadBalancerClass;
+  if (spec.allocateLoadBalancerNodePorts === known.allocateLoadBalancerNodePorts)
+    delete spec.allocateLoadBalancerNodePorts;
+  if (spec.loadBalancerClass === known.loadBalancerClass) delete spec.loadBalancerClass;
 }
 
 function addressesOf(service: Service): string[] {

@@ -1,14 +1,20 @@
 // Service. Source: pkg/apis/core/validation ValidateService.
 import { isIP } from 'node:net';
+import { parseCidr } from '../../../api/cidr.ts';
 import type { Service } from '../../../api/kinds.ts';
-import { duplicate, type FieldError, invalid, notSupported, required } from '../field-errors.ts';
-import { labelFaults, labelsFaults, subdomainFaults } from '../metadata.ts';
+import { duplicate, type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
+import { labelFaults, labelsFaults, qualifiedNameFaults, subdomainFaults } from '../metadata.ts';
 import { targetPortFaults } from './ports.ts';
 
 const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const PROTOCOLS = ['SCTP', 'TCP', 'UDP'];
 const POLICIES = ['Cluster', 'Local'];
 const AFFINITIES = ['ClientIP', 'None'];
+const DISTRIBUTIONS = ['PreferClose', 'PreferSameNode', 'PreferSameZone'];
+const KUBELET_PORT = 10_250;
+/** What held the ranges of a balancer before they had a field. */
+const SOURCE_RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
+const ONLY_BALANCERS = "may only be used when `type` is 'LoadBalancer'";
 
 type Spec = NonNullable<Service['spec']>;
 
@@ -34,7 +40,69 @@ export function serviceFaults(service: Service): FieldError[] {
       ),
     );
   }
-  return [...faults, ...addressFaults(spec)];
+  const { trafficDistribution } = spec;
+  if (trafficDistribution !== undefined && !DISTRIBUTIONS.includes(trafficDistribution)) {
+    faults.push(notSupported('spec.trafficDistribution', trafficDistribution, DISTRIBUTIONS));
+  }
+  return [...faults, ...addressFaults(spec), ...balancerFaults(service, spec), ...externalPolicyFaults(spec)];
+}
+
+/** What only Services of type LoadBalancer may have. The field's name has its capital in upstream's answers, too. */
+function balancerFaults({ metadata }: Service, spec: Spec): FieldError[] {
+  const isBalancer = spec.type === 'LoadBalancer';
+  const faults: FieldError[] = [];
+  const onlyBalancers = (field: string) => void faults.push(forbiddenField(field, ONLY_BALANCERS));
+  const ranges = spec.loadBalancerSourceRanges ?? [];
+  const annotated = metadata?.annotations?.[SOURCE_RANGES];
+  if (ranges.length > 0) {
+    if (!isBalancer) onlyBalancers('spec.LoadBalancerSourceRanges');
+    for (const [i, range] of ranges.entries())
+      faults.push(...rangeFaults(`spec.LoadBalancerSourceRanges[${i}]`, range));
+  } else if (annotated !== undefined) {
+    const field = `metadata.annotations[${SOURCE_RANGES}]`;
+    if (!isBalancer) onlyBalancers(field);
+    const listed = annotated.trim() === '' ? [] : annotated.split(',');
+    for (const range of listed) faults.push(...rangeFaults(field, range));
+  }
+  if (!isBalancer && spec.allocateLoadBalancerNodePorts !== undefined)
+    onlyBalancers('spec.allocateLoadBalancerNodePorts');
+  if (spec.loadBalancerClass !== undefined) {
+    if (!isBalancer) onlyBalancers('spec.loadBalancerClass');
+    else faults.push(...qualifiedNameFaults('spec.loadBalancerClass', spec.loadBalancerClass));
+  }
+  (spec.ports ?? []).forEach(({ port }, i) => {
+    if (!isBalancer || port !== KUBELET_PORT) return;
+    const why = `may not expose port ${KUBELET_PORT} externally since it is used by kubelet`;
+    faults.push(invalid(`spec.ports[${i}]`, port, why));
+  });
+  return faults;
+}
+
+/** Blanks around a range have been allowed since it was part of an annotation. */
+function rangeFaults(field: string, text: string): FieldError[] {
+  const range = text.trim();
+  try {
+    parseCidr(range);
+    return [];
+  } catch {
+    return [invalid(field, range, 'must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)')];
+  }
+}
+
+function externalPolicyFaults(spec: Spec): FieldError[] {
+  const { type, externalTrafficPolicy, healthCheckNodePort } = spec;
+  const faults: FieldError[] = [];
+  const isExternal =
+    type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && !!spec.externalIPs?.length);
+  if (!isExternal && externalTrafficPolicy) {
+    const why = 'may only be set for externally-accessible services';
+    faults.push(invalid('spec.externalTrafficPolicy', externalTrafficPolicy, why));
+  }
+  if (healthCheckNodePort && !(type === 'LoadBalancer' && externalTrafficPolicy === 'Local')) {
+    const why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+    faults.push(invalid('spec.healthCheckNodePort', healthCheckNodePort, why));
+  }
+  return faults;
 }
 
 function addressFaults(spec: Spec): FieldError[] {
