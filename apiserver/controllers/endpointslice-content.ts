@@ -87,7 +87,25 @@ function endpointOf(service: Service, pod: Pod, address: string, node: Node | un
     ...(pod.spec?.nodeName ? { nodeName: pod.spec.nodeName } : {}),
     ...(zone === undefined ? {} : { zone }),
     ...(named ? { hostname } : {}),
+    ...(ready ? hintsOf(service, pod.spec?.nodeName, zone) : {}),
   };
+}
+
+/** forNodes came with v1.33. */
+interface Hints {
+  readonly forZones?: { name: string }[];
+  readonly forNodes?: { name: string }[];
+}
+
+/** Where traffic to this endpoint should come from (k8s.io/endpointslice trafficdist): its zone, or its node before that. */
+function hintsOf(service: Service, nodeName: string | undefined, zone: string | undefined): Pick<Endpoint, 'hints'> {
+  const wish = service.spec?.trafficDistribution ?? '';
+  if (!['PreferClose', 'PreferSameZone', 'PreferSameNode'].includes(wish)) return {};
+  const hints: Hints = {
+    ...(zone === undefined ? {} : { forZones: [{ name: zone }] }),
+    ...(nodeName && wish === 'PreferSameNode' ? { forNodes: [{ name: nodeName }] } : {}),
+  };
+  return Object.keys(hints).length === 0 ? {} : { hints };
 }
 
 export function zoneOf(node: Node): string | undefined {
@@ -206,7 +224,10 @@ function sameSlice(a: EndpointSlice, b: EndpointSlice): boolean {
 
 function endpointKey(e: Endpoint): string {
   const { ready, serving, terminating } = e.conditions ?? {};
-  return JSON.stringify([e.addresses, ready, serving, terminating, e.targetRef?.uid, e.nodeName, e.zone, e.hostname]);
+  const { forZones = [], forNodes = [] } = (e.hints ?? {}) as Hints;
+  const hints = [...forZones, ...forNodes].map(({ name }) => name);
+  const { addresses, targetRef, nodeName, zone, hostname } = e;
+  return JSON.stringify([addresses, ready, serving, terminating, targetRef?.uid, nodeName, zone, hostname, hints]);
 }
 
 function portsKey(ports: readonly EndpointPort[]): string {

@@ -178,6 +178,29 @@ test('another selector changes the endpoints; a removed slice comes back; a fore
   expect(slices().find((s) => s.metadata?.name === 'mine')?.endpoints).toEqual([]);
 });
 
+test('trafficDistribution makes hints for endpoints that are ready, and takes them away again', async () => {
+  cluster.api.seed(nodes, { metadata: { name: 'n1', labels: { 'topology.kubernetes.io/zone': 'z1' } } });
+  cluster.api.seed(services, service());
+  cluster.api.seed(pods, pod(1), pod(2, { ready: false }));
+  await start();
+  const distribute = async (trafficDistribution: string | null) => {
+    const body = { spec: { trafficDistribution } };
+    await cluster.api.patch(services, { namespace: 'default', name: 'web' }, { type: 'merge', body });
+    await cluster.pass(200);
+    expect(endpoint(2)?.hints).toBeUndefined();
+    return endpoint(1)?.hints;
+  };
+  const [forZones, forNodes] = [[{ name: 'z1' }], [{ name: 'n1' }]];
+  expect(endpoint(1)?.hints).toBeUndefined();
+  expect(await distribute('PreferClose')).toEqual({ forZones });
+  expect(await distribute('PreferSameNode')).toEqual({ forZones, forNodes });
+  expect(await distribute('PreferSameZone')).toEqual({ forZones });
+  const labels = { 'topology.kubernetes.io/zone': null };
+  await cluster.api.patch(nodes, { name: 'n1' }, { type: 'merge', body: { metadata: { labels } } });
+  expect(await distribute('PreferSameNode')).toEqual({ forNodes });
+  expect(await distribute(null)).toBeUndefined();
+});
+
 test('a zone given to a node later reaches the endpoints', async () => {
   cluster.api.seed(services, service());
   cluster.api.seed(nodes, { metadata: { name: 'n1' } });
