@@ -41,16 +41,29 @@ export class ClusterView {
 
   /** Pods that `term` of `owner` is about, per domain of its topology key; '' holds those on nodes without the key. */
   matchesPerDomain(term: AffinityTerm, owner: Pod): DomainCounts {
-    return this.once(term, () => {
-      const counts = new Map<string, number>();
-      for (const info of this.nodes) {
-        const domain = labelOf(info, term.topologyKey) ?? '';
-        let matches = 0;
-        for (const { pod } of info.pods.values()) if (this.termMatches(term, owner, pod)) matches++;
-        if (matches > 0) counts.set(domain, (counts.get(domain) ?? 0) + matches);
-      }
-      return counts;
-    });
+    return this.once(term, () => this.#countPerDomain(term, (pod) => this.termMatches(term, owner, pod)));
+  }
+
+  /**
+   * Pods that all of `terms` of `owner` are about, per domain of the topology key of `term`, which is one of them: only such
+   * a pod is one that `owner` may join.
+   */
+  companionsPerDomain(term: AffinityTerm, terms: readonly AffinityTerm[], owner: Pod): DomainCounts {
+    if (terms.length === 1) return this.matchesPerDomain(term, owner);
+    return this.once(term, () =>
+      this.#countPerDomain(term, (pod) => terms.every((t) => this.termMatches(t, owner, pod))),
+    );
+  }
+
+  #countPerDomain(term: AffinityTerm, counts: (pod: Pod) => boolean): DomainCounts {
+    const perDomain = new Map<string, number>();
+    for (const info of this.nodes) {
+      const domain = labelOf(info, term.topologyKey) ?? '';
+      let matches = 0;
+      for (const { pod } of info.pods.values()) if (counts(pod)) matches++;
+      if (matches > 0) perDomain.set(domain, (perDomain.get(domain) ?? 0) + matches);
+    }
+    return perDomain;
   }
 
   /** True when a pod that runs already refuses `pod` in a domain of this node. */

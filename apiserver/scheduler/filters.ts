@@ -4,7 +4,7 @@ import type { Node } from '../../api/kinds.ts';
 import { type LabelRequirement, matchesLabels, type Selector, selectorOf } from '../../api/labels.ts';
 import type { Pod } from '../../api/pod.ts';
 import { firstUntolerated, hostPortsConflict, matchesNodeSelection, tolerates } from '../../api/scheduling.ts';
-import { type ClusterView, type DomainCounts, labelOf, matchingPods } from './cluster-view.ts';
+import { type AffinityTerm, type ClusterView, type DomainCounts, labelOf, matchingPods } from './cluster-view.ts';
 import type { NodeInfo, PodFacts } from './node-info.ts';
 
 /** Reasons why not; empty when the pod fits. */
@@ -101,15 +101,20 @@ function domainCounts(
   return counts;
 }
 
+/** The node must have every topology key, and in each of its domains a pod that all terms are about. */
+function fitsCompanions(terms: readonly AffinityTerm[], pod: Pod, info: NodeInfo, cluster: ClusterView): boolean {
+  if (terms.some((term) => labelOf(info, term.topologyKey) === undefined)) return false;
+  const counts = terms.map((term) => ({ term, perDomain: cluster.companionsPerDomain(term, terms, pod) }));
+  if (counts.every(({ term, perDomain }) => perDomain.has(labelOf(info, term.topologyKey)!))) return true;
+  // The first of a group that wants to be together has nobody to join.
+  const isFirst = counts.every(({ perDomain }) => [...perDomain.keys()].every((domain) => domain === ''));
+  return isFirst && terms.every((term) => cluster.termMatches(term, pod, pod));
+}
+
 const interPodAffinity: Filter = ({ pod }, info, cluster) => {
   const { podAffinity, podAntiAffinity } = pod.spec?.affinity ?? {};
-  for (const term of podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
-    const domain = labelOf(info, term.topologyKey);
-    const counts = cluster.matchesPerDomain(term, pod);
-    // The first of a group that wants to be together has nobody to join.
-    const isFirst = counts.size === 0 && cluster.termMatches(term, pod, pod);
-    if (domain === undefined || !(counts.has(domain) || isFirst)) return ["node(s) didn't match pod affinity rules"];
-  }
+  const together = podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
+  if (!fitsCompanions(together, pod, info, cluster)) return ["node(s) didn't match pod affinity rules"];
   for (const term of podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) {
     const domain = labelOf(info, term.topologyKey);
     if (domain !== undefined && cluster.matchesPerDomain(term, pod).has(domain)) {

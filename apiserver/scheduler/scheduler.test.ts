@@ -222,6 +222,53 @@ test('a group that wants to be together is: the first may go anywhere, the other
   expect(new Set([nodeOf('a'), nodeOf('b'), nodeOf('c')]).size).toBe(1);
 });
 
+test('of several terms one and the same pod must satisfy all, in the domain of each', async () => {
+  const ssd = { ...term, labelSelector: { matchLabels: { disk: 'ssd' } } };
+  const bound = (name: string, nodeName: string, labels: Record<string, string>) => pod(name, { nodeName }, labels);
+  const asks = (name: string, labels: Record<string, string>, ...terms: object[]) =>
+    pod(name, { affinity: { podAffinity: required(...terms) } }, labels);
+  cluster.api.seed(nodes, node('n1'));
+  cluster.api.seed(pods, bound('one', 'n1', { app: 'db' }), bound('other', 'n1', { disk: 'ssd' }));
+  cluster.api.seed(pods, asks('joins', { app: 'web' }, term, ssd));
+  await start();
+  expect(why('joins')?.message).toContain("1 node(s) didn't match pod affinity rules");
+  cluster.api.seed(nodes, node('n2', {}, { zone: 'a' }));
+  cluster.api.seed(pods, bound('both', 'n2', { app: 'db', disk: 'ssd' }));
+  cluster.api.seed(pods, asks('zoned', {}, term, { ...ssd, topologyKey: 'zone' }));
+  cluster.api.seed(pods, asks('nowhere', { app: 'db', disk: 'ssd' }, term, { ...ssd, topologyKey: 'rack' }));
+  await cluster.pass(60_000);
+  expect([nodeOf('joins'), nodeOf('zoned'), nodeOf('nowhere')]).toEqual(['n2', 'n2', undefined]);
+});
+
+test('nodeSelectorTerms are alternatives, the expressions within one are not', async () => {
+  const exists = (key: string) => ({ key, operator: 'Exists' });
+  const select = (...terms: string[][]) => ({
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: terms.map((keys) => ({ matchExpressions: keys.map(exists) })),
+        },
+      },
+    },
+  });
+  cluster.api.seed(nodes, node('n1', {}, { a: '', b: '' }), node('n2', {}, { c: '' }));
+  cluster.api.seed(
+    pods,
+    pod('and', select(['a', 'c'])),
+    pod('or', select(['a', 'c'], ['a', 'b'])),
+    pod('c', select(['c'], ['x'])),
+  );
+  await start();
+  expect([nodeOf('and'), nodeOf('or'), nodeOf('c')]).toEqual([undefined, 'n1', 'n2']);
+});
+
+test('the condition of a pod that fits nowhere tells of which generation it speaks', async () => {
+  cluster.api.seed(nodes, node('n1', { unschedulable: true }));
+  cluster.api.seed(pods, { ...pod('p'), metadata: { ...pod('p').metadata, generation: 3 } });
+  await start();
+  expect(why('p')).toMatchObject({ status: 'False', reason: 'Unschedulable', observedGeneration: 3 });
+});
+
 test('affinity looks into its own namespace, unless a namespaceSelector opens others', async () => {
   const open = { ...term, namespaceSelector: {} };
   cluster.api.seed(nodes, node('n1'));

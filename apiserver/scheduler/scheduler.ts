@@ -292,10 +292,13 @@ export class Scheduler implements Controller {
     this.#events.event(referenceTo(pod, podResource), 'Warning', 'FailedScheduling', message);
     const current = this.#ctx.stores.pods.get(objectKey(pod));
     const old = current?.status?.conditions?.find((c) => c.type === 'PodScheduled');
-    if (old?.status === 'False' && old.message === message) return;
+    const observedGeneration = pod.metadata?.generation;
+    const isTold = old?.status === 'False' && old.message === message && old.observedGeneration === observedGeneration;
+    if (isTold) return;
     const now = formatTime(this.#ctx.clock.now());
     const lastTransitionTime = old?.status === 'False' ? (old.lastTransitionTime ?? now) : now;
-    const condition = { type: 'PodScheduled', status: 'False', reason, message, lastTransitionTime };
+    const told = { type: 'PodScheduled', status: 'False', reason, message, lastTransitionTime };
+    const condition = { ...told, ...(observedGeneration === undefined ? {} : { observedGeneration }) };
     const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
     try {
       const body = {
