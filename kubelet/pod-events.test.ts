@@ -1,4 +1,4 @@
-// The Events that the steps of a pod's life tell of, word for word.
+// The steps of a pod's life: the Events that they tell of, word for word, and what is done about a pod that is lost.
 import { beforeEach, expect, test } from 'vitest';
 import type { Pod, PodStatus } from '../api/pod.ts';
 import { FakeClock } from '../core/fake-clock.ts';
@@ -8,7 +8,7 @@ import { KubeletPodLifecycle, type PodLifecycleDeps } from './pod-lifecycle.ts';
 import { ReasonCache } from './reason-cache.ts';
 import { Allocations } from './resize/allocations.ts';
 import { ResizeConditions } from './resize/resize-conditions.ts';
-import { fakeStatus } from './runtime/fake-pod-status.ts';
+import { fakeContainer, fakeStatus } from './runtime/fake-pod-status.ts';
 
 const signal = new AbortController().signal;
 const fails = (message: string) => async (): Promise<never> => {
@@ -104,4 +104,21 @@ test('DeadlineExceeded: the pod was active for longer than it may be', async () 
   expect(await sync({})).toEqual({ podIsOver: true });
   const message = 'Pod was active on the node longer than the specified deadline';
   expect(events.events).toEqual([{ type: 'Normal', reason: 'DeadlineExceeded', message }]);
+});
+
+test.each([
+  ['nothing of a pod that ran', fakeStatus([], []), true, ['removed', 'made']],
+  ['nothing of a pod that was about to start', fakeStatus([], []), false, ['made']],
+  ['something of a pod that ran', fakeStatus([fakeContainer({ name: 'main' })]), true, ['made']],
+])('where the runtime knows %s', async (_what, status, ran, expected) => {
+  const state = ran ? { running: { startedAt: '2026-01-01T00:00:00Z' } } : { waiting: { reason: 'ContainerCreating' } };
+  const was = { name: 'main', image: 'i', imageID: '', ready: ran, restartCount: 0, state };
+  pod = { ...pod, status: { phase: ran ? 'Running' : 'Pending', containerStatuses: [was] } };
+  const steps: string[] = [];
+  const cgroups = {
+    removePodCgroup: async () => void steps.push('removed'),
+    ensurePodCgroup: async () => void steps.push('made'),
+  };
+  await sync({ cgroups, cache: { fresh: async () => status, markStale: () => {} } });
+  expect(steps).toEqual(expected);
 });

@@ -103,6 +103,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const runtime = await this.#freshStatus(wanted);
     const pod = this.#deps.allocations.apply(wanted);
     const resizing = this.#observeResize(pod, runtime);
+    await this.#endForgotten(pod, runtime);
     const status = this.#storeStatus(pod, runtime, false);
     if (isTerminalPhase(status.phase)) {
       if (status.reason === 'DeadlineExceeded') this.#event(pod, 'Normal', 'DeadlineExceeded', status.message ?? '');
@@ -182,6 +183,18 @@ export class KubeletPodLifecycle implements PodLifecycle {
     await cgroups?.removePodCgroup(uid);
     reasons.forgetPod(uid);
     statuses.finish(pod);
+  }
+
+  /**
+   * A runtime that has lost its records knows nothing of containers that run on. They would share the volumes, ports and
+   * limits of those that are about to be made, and nobody could ever stop them: they end before (kubelet leaves them until
+   * the pod is over).
+   */
+  async #endForgotten(pod: Pod, runtime: PodRuntimeStatus): Promise<void> {
+    if (runtime.sandboxes.length + runtime.containers.length > 0) return;
+    const { containerStatuses = [], initContainerStatuses = [] } = this.#before(pod, runtime).previous;
+    const wasRunning = [...containerStatuses, ...initContainerStatuses].some((c) => c.state?.running !== undefined);
+    if (wasRunning) await this.#deps.cgroups?.removePodCgroup(identityOf(pod).uid);
   }
 
   /** What the sandbox needs. */

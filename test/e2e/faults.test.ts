@@ -139,6 +139,36 @@ describe.skipIf(missing !== undefined)('faults', () => {
     expect(await tasksOf('node-2')).toEqual([]);
   });
 
+  test('containerd that lost all it knew: pods are made anew, and what ran of them before does not run beside them', async () => {
+    const marked = ['sh', '-c', 'exec sleep 4242'];
+    await startPods('lost', ['lost-1', 'lost-2'], 'node-2', marked);
+    const before = await containersOf('group=lost');
+    const sleeping = async () => {
+      const processes = await cluster.inNode('node-2', 'ps', '-eo', 'pid,args');
+      return [...processes.matchAll(/^\s*(\d+) sleep 4242$/gm)].map((m) => m[1]!);
+    };
+    const old = await sleeping();
+    expect(old).toHaveLength(2);
+    await killNow((await labState()).nodes[1]?.containerd);
+    const wipe = [
+      'for at in $(grep -o "/run/containerd/[^ ]*" /proc/mounts); do umount -l "$at"; done',
+      `rm -rf /run/containerd/* ${cluster.dir}/nodes/node-2/containerd/*`,
+    ];
+    await cluster.inNode('node-2', 'sh', '-c', wipe.join('; '));
+    expect(await sleeping()).toEqual(old);
+
+    await cluster.lab('node', 'start', 'node-2');
+    for (const [name, { id }] of before) {
+      await kubectl.until(`pod/${name}`, '{.status.containerStatuses[0].containerID}', new RegExp(`^(?!.*${id}).+`));
+    }
+    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'group=lost', '--timeout=60s');
+    const now = await sleeping();
+    expect(now).toHaveLength(2);
+    expect(now.filter((pid) => old.includes(pid))).toEqual([]);
+    await kubectl.run('delete', 'pod', '-l', 'group=lost');
+    expect(await sleeping()).toEqual([]);
+  });
+
   test('API server killed for 20 s: pods run on and restart, their status catches up', async () => {
     await startPods('api', ['steady'], 'node-1');
     await startPods('api', ['restarts'], 'node-1', ['sh', '-c', 'trap "exit 0" TERM; sleep 5 & wait; exit 1']);
