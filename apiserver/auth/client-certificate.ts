@@ -1,21 +1,10 @@
-// X.509 client certificates: the common name is the user, the organizations are its groups. After apiserver
-// pkg/authentication/request/x509. The TLS layer has verified the chain (requestCert, ca = client CA,
-// rejectUnauthorized false); this reads the result.
+// X.509 client certificates. The TLS layer has verified the chain (requestCert, ca = client CA, rejectUnauthorized false);
+// this reads the result.
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
+import { isForClients, type PeerCertificate, userNamedBy } from '../../api/client-certificate.ts';
 import type { AuthenticationResult, Authenticator } from './authenticator.ts';
-
-const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
-const ANY_USAGE = '2.5.29.37.0';
-
-/** What `getPeerCertificate` gives, as far as it is read here. */
-export interface PeerCertificate {
-  readonly subject?: { readonly CN?: string | string[]; readonly O?: string | string[] };
-  readonly ext_key_usage?: readonly string[];
-  readonly valid_to?: string;
-  readonly raw?: Buffer;
-}
 
 export class ClientCertificateAuthenticator implements Authenticator {
   // A connection keeps its certificate, and carries thousands of requests.
@@ -45,15 +34,9 @@ export class ClientCertificateAuthenticator implements Authenticator {
 /** Pure: who a certificate names. `verified` says whether its chain leads to the client CA. */
 export function identityOf(peer: PeerCertificate, verified: boolean): AuthenticationResult {
   if (peer.raw === undefined) return undefined; // none was presented
-  const usages = peer.ext_key_usage;
-  const forClients = usages === undefined || usages.includes(CLIENT_AUTH) || usages.includes(ANY_USAGE);
-  if (!verified || !forClients) return 'invalid';
-  const name = [peer.subject?.CN ?? ''].flat().at(-1) ?? ''; // the last of several, as Go reads it
-  if (name === '') return undefined;
+  if (!verified || !isForClients(peer)) return 'invalid';
+  const user = userNamedBy(peer);
+  if (user === undefined) return undefined;
   const digest = createHash('sha256').update(peer.raw).digest('hex');
-  return {
-    name,
-    groups: [peer.subject?.O ?? []].flat(),
-    extra: { 'authentication.kubernetes.io/credential-id': [`X509SHA256=${digest}`] },
-  };
+  return { ...user, extra: { 'authentication.kubernetes.io/credential-id': [`X509SHA256=${digest}`] } };
 }

@@ -2,6 +2,7 @@
 // the API server can stand beside the certificates. After pkg/kubelet/server/auth.go and cmd/kubelet/app/auth.go.
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
+import { isForClients, type PeerCertificate, userNamedBy } from '../../api/client-certificate.ts';
 import { errorMessage } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { HttpError } from './http-error.ts';
@@ -32,16 +33,6 @@ export interface KubeletAuthorizer {
 
 const ANONYMOUS: KubeletUser = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
 const AUTHENTICATED = 'system:authenticated';
-const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
-const ANY_USAGE = '2.5.29.37.0';
-
-/** What `getPeerCertificate` gives, as far as it is read here. */
-export interface PeerCertificate {
-  readonly subject?: { readonly CN?: string | string[]; readonly O?: string | string[] };
-  readonly ext_key_usage?: readonly string[];
-  readonly valid_to?: string;
-  readonly raw?: Buffer;
-}
 
 /** Client certificates. The TLS layer has verified the chain without insisting on it; this reads the result. */
 export class CertificateAuthenticator implements KubeletAuthenticator {
@@ -58,21 +49,17 @@ export class CertificateAuthenticator implements KubeletAuthenticator {
 }
 
 /**
- * Pure: the common name is the user, the organizations are its groups. Undefined when none was presented.
+ * Pure: who the certificate names. Undefined when none was presented.
  * @throws {Error} when it does not lead to the client CA, is not for clients, or has run out since the handshake.
  */
 export function userOfCertificate(peer: PeerCertificate, verified: boolean, nowMs: number): KubeletUser | undefined {
   if (peer.raw === undefined) return undefined;
   if (!verified) throw new Error('the client certificate is not signed by the client CA');
-  const usages = peer.ext_key_usage;
-  if (usages !== undefined && !usages.includes(CLIENT_AUTH) && !usages.includes(ANY_USAGE)) {
-    throw new Error('the certificate is not meant for clients');
-  }
+  if (!isForClients(peer)) throw new Error('the certificate is not meant for clients');
   if (peer.valid_to !== undefined && nowMs > Date.parse(peer.valid_to)) {
     throw new Error('the client certificate has expired');
   }
-  const name = [peer.subject?.CN ?? ''].flat().at(-1) ?? ''; // the last of several, as Go reads it
-  return name === '' ? undefined : { name, groups: [peer.subject?.O ?? []].flat() };
+  return userNamedBy(peer);
 }
 
 /** The API server's answer about a token has the group already, and one that reviews an anonymous caller the other. */
