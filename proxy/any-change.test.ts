@@ -7,6 +7,7 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import type { Exec } from '../host/exec.ts';
 import { FakeIptables } from '../host/fake-iptables.ts';
+import { RULES } from './fake-rule-options.ts';
 import { FamilyProxier } from './family-proxier.ts';
 import { IptablesBackend } from './iptables/iptables.ts';
 import { FakeNft } from './nftables/fake-nft.ts';
@@ -16,19 +17,7 @@ import type { RuleBackend } from './rule-backend.ts';
 const signal = new AbortController().signal;
 const NAMES = ['a', 'b', 'c'];
 
-const rules = {
-  family: 4 as const,
-  masqueradeBit: 14,
-  masqueradeAll: false,
-  localTraffic: { by: 'cidr' as const, cidr: '10.244.0.0/16' },
-  localhostNodePorts: true,
-  nodePortIps: undefined,
-  nodeIps: ['192.0.2.10'],
-  randomFully: true,
-  dropInvalid: true,
-  serviceCidrs: ['10.96.0.0/16'],
-  hasObjectComments: true,
-};
+const rules = { ...RULES, serviceCidrs: ['10.96.0.0/16'], hasObjectComments: true };
 
 /** A host whose tools are in `exec`, and a new proxy on it. */
 interface Host {

@@ -6,6 +6,7 @@ import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import { Registry } from '../core/metrics.ts';
 import { FakeIptables } from '../host/fake-iptables.ts';
+import { RULES } from './fake-rule-options.ts';
 import { IptablesBackend } from './iptables/iptables.ts';
 import type { NodeAddresses } from './options.ts';
 import { ServiceProxy } from './proxy.ts';
@@ -22,17 +23,7 @@ async function running(addresses?: () => NodeAddresses) {
   const endpointSlices = new Store<EndpointSlice>();
   const nodes = new Store<Node>();
   const registry = new Registry();
-  const rules = {
-    family: 4 as const,
-    masqueradeBit: 14,
-    masqueradeAll: false,
-    localTraffic: undefined,
-    localhostNodePorts: false,
-    nodePortIps: undefined,
-    nodeIps: ['192.0.2.10'],
-    randomFully: true,
-    dropInvalid: true,
-  };
+  const rules = { ...RULES, localTraffic: undefined, localhostNodePorts: false };
   const periods = { minSyncPeriodMs: 1_000, syncPeriodMs: 30_000, fullSyncIntervalMs: 3_600_000 };
   const sysctl = { read: async () => undefined, set: async () => true };
   const told: string[] = [];

@@ -2,18 +2,11 @@ import { describe, expect, test } from 'vitest';
 import type { Container, Pod, PodSpec } from '../../api/pod.ts';
 import type { Image } from '../../cri/gen/messages.ts';
 import { containerConfig } from './container-config.ts';
+import { FAKE_RESOURCES } from './fake-runtime.ts';
 import { makeMounts, subPathRequests } from './mounts.ts';
 import { normaliseSysctl, sandboxConfig } from './sandbox-config.ts';
 import { containerSecurityContext, namespaceOptions } from './security-context.ts';
 
-const resources = {
-  memoryCapacityBytes: 2 ** 30,
-  enforceCpuLimits: true,
-  cpuPeriodUs: 100_000,
-  cgroupVersion: 1,
-  singleProcessOomKill: true,
-  hugepageSizes: [],
-} as const;
 const security = { seccompDefault: false, seccompDir: '/root/seccomp', extraMaskedPaths: [] };
 const image = (more: Partial<Image> = {}): Image => ({
   id: 'i',
@@ -40,7 +33,7 @@ test('the groups of volumes come after those of the pod, each once', () => {
     mounts: [],
     targetId: '',
     volumeGroups: [7, 2, 7],
-    resources,
+    resources: FAKE_RESOURCES,
     security,
   });
   expect(linux?.securityContext?.supplementalGroups).toEqual([1, 2, 7]);
@@ -64,7 +57,7 @@ test('a container configuration', () => {
     env: new Map([['A', 'ä']]),
     mounts: [],
     targetId: '',
-    resources,
+    resources: FAKE_RESOURCES,
     security,
   });
   expect(got).toMatchObject({
@@ -92,7 +85,7 @@ test('in a user namespace every mount shows the owners it has on the host', () =
     mounts: [{ containerPath: '/a', hostPath: '/b' }],
     targetId: '',
     userIds,
-    resources,
+    resources: FAKE_RESOURCES,
     security,
   });
   expect(got.mounts).toEqual([{ containerPath: '/a', hostPath: '/b', uidMappings: [userIds], gidMappings: [userIds] }]);
@@ -294,7 +287,7 @@ describe('sandbox configuration', () => {
       hostname: 'h',
       dns: { servers: [], searches: [], options: [] },
       cgroupParent: '/k',
-      resources,
+      resources: FAKE_RESOURCES,
     });
 
   test('ports without duplicates, sysctls with dots, no host name on the host network', () => {

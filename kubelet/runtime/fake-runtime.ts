@@ -4,6 +4,7 @@ import type { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { FakeCri } from './fake-cri.ts';
 import { KubeRuntime } from './kube-runtime.ts';
+import type { ResourceSettings } from './resources.ts';
 import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
 
 /** A new one knows nothing but what the runtime tells: an agent that was started again. Files are made below `dir`. */
@@ -36,6 +37,16 @@ export function runtimeOver(
   });
 }
 
+/** Of a node with 1 GiB. */
+export const FAKE_RESOURCES: ResourceSettings = {
+  memoryCapacityBytes: 2 ** 30,
+  enforceCpuLimits: true,
+  cpuPeriodUs: 100_000,
+  cgroupVersion: 1,
+  singleProcessOomKill: true,
+  hugepageSizes: [],
+};
+
 function settingsFor(dir: string): RuntimeSettings {
   return {
     nodeName: 'n1',
@@ -48,14 +59,7 @@ function settingsFor(dir: string): RuntimeSettings {
     nodeHostsFile: '/etc/hosts',
     maxRestartBackoffMs: 300_000,
     pulls: { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 },
-    resources: {
-      memoryCapacityBytes: 2 ** 30,
-      enforceCpuLimits: true,
-      cpuPeriodUs: 100_000,
-      cgroupVersion: 1,
-      singleProcessOomKill: true,
-      hugepageSizes: [],
-    },
+    resources: FAKE_RESOURCES,
     security: { seccompDefault: false, seccompDir: '', extraMaskedPaths: [] },
   };
 }

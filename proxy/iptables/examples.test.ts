@@ -4,6 +4,7 @@ import type { EndpointSlice, Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { FakeIptables, type Packet } from '../../host/fake-iptables.ts';
+import { RULES } from '../fake-rule-options.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { RuleOptions } from '../options.ts';
 import { INVALID_DROPPED, LOCALHOST_NODE_PORTS } from './counter-match.ts';
@@ -11,18 +12,6 @@ import { expected } from './fake-upstream-documents.ts';
 import { IptablesBackend } from './iptables.ts';
 
 const signal = new AbortController().signal;
-
-const rules4: RuleOptions = {
-  family: 4,
-  masqueradeBit: 14,
-  masqueradeAll: false,
-  localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
-  localhostNodePorts: true,
-  nodePortIps: undefined,
-  nodeIps: ['192.0.2.10'],
-  randomFully: true,
-  dropInvalid: true,
-};
 
 function service(key: string, spec: Service['spec'], ingressIp?: string): Service {
   const [namespace, name] = key.split('/') as [string, string];
@@ -195,7 +184,7 @@ const notCounting = { ...counting, ensure: async () => new Set<string>() };
 function load(example: Example, packetCounters = notCounting): { proxier: FamilyProxier; kernel: FakeIptables } {
   const kernel = new FakeIptables(['192.0.2.10', '2001:db8::10']);
   const { exec } = kernel;
-  const backend = new IptablesBackend({ ...rules4, ...example.rules }, { exec, packetCounters });
+  const backend = new IptablesBackend({ ...RULES, ...example.rules }, { exec, packetCounters });
   const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
   const proxier = new FamilyProxier(opts, { backend, exec, clock: new FakeClock(), log: silentLog });
   for (const s of example.services) proxier.handleService(`${s.metadata!.namespace}/${s.metadata!.name}`, s);

@@ -4,30 +4,18 @@ import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
+import { RULES } from '../fake-rule-options.ts';
 import { FamilyProxier } from '../family-proxier.ts';
-import type { RuleOptions } from '../options.ts';
 import { cleanupIptables, IptablesBackend, type IptablesDeps } from './iptables.ts';
 import { chainHash } from './names.ts';
 
 const signal = new AbortController().signal;
 
-const rules: RuleOptions = {
-  family: 4,
-  masqueradeBit: 14,
-  masqueradeAll: false,
-  localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
-  localhostNodePorts: true,
-  nodePortIps: undefined,
-  nodeIps: ['192.0.2.10'],
-  randomFully: true,
-  dropInvalid: true,
-};
-
 function setUp(): { kernel: FakeIptables; clock: FakeClock; proxier: FamilyProxier } {
   const kernel = new FakeIptables(['192.0.2.10']);
   const clock = new FakeClock();
   const { exec } = kernel;
-  const backend = new IptablesBackend(rules, { exec });
+  const backend = new IptablesBackend(RULES, { exec });
   const opts = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
   return { kernel, clock, proxier: new FamilyProxier(opts, { backend, exec, clock, log: silentLog }) };
 }
@@ -111,7 +99,7 @@ test('many Services are written in several documents, and none is out of reach b
     }
     return result;
   };
-  const backend = new IptablesBackend(rules, { exec: watching });
+  const backend = new IptablesBackend(RULES, { exec: watching });
   const restarted = new FamilyProxier(
     { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 },
     { backend, exec: watching, clock, log: silentLog },
@@ -144,7 +132,7 @@ test.each(['all at once', 'by a new process'])('a Service of very many endpoints
   expect(kernel.chains('nat').length).toBeGreaterThan(990);
   let last = proxier;
   if (how === 'by a new process') {
-    const backend = new IptablesBackend(rules, { exec: kernel.exec });
+    const backend = new IptablesBackend(RULES, { exec: kernel.exec });
     const deps = { backend, exec: kernel.exec, clock, log: silentLog };
     last = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
   } else {
@@ -309,7 +297,7 @@ test('each sync tells how many rules there are and how many it wrote', async () 
   const kernel = new FakeIptables(['192.0.2.10']);
   const told: string[] = [];
   const onWritten: IptablesDeps['onWritten'] = (table, { total, written }) => told.push(`${table} ${total} ${written}`);
-  const backend = new IptablesBackend(rules, { exec: kernel.exec, onWritten });
+  const backend = new IptablesBackend(RULES, { exec: kernel.exec, onWritten });
   const deps = { backend, exec: kernel.exec, clock: new FakeClock(), log: silentLog };
   const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
   const owned = (table: string) =>
@@ -359,7 +347,7 @@ test('flows are looked at after a change of a UDP Service, again after a failure
 test('addresses of the node that come or go make the next sync a full one with the rules for them', async () => {
   const kernel = new FakeIptables(['192.0.2.10']);
   let addresses = { nodePortIps: ['192.0.2.10'], nodeIps: ['192.0.2.10'] };
-  const backend = new IptablesBackend(rules, { exec: kernel.exec, addresses: () => addresses });
+  const backend = new IptablesBackend(RULES, { exec: kernel.exec, addresses: () => addresses });
   const deps = { backend, exec: kernel.exec, clock: new FakeClock(), log: silentLog };
   const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
   await proxier.sync(signal);
@@ -381,7 +369,7 @@ test('an empty canary stands in each table; a kernel without table mangle gets a
     String(opts?.input ?? '').startsWith('*mangle')
       ? { code: 3, signal: undefined, stdout: '', stderr: 'Table does not exist' }
       : poor.exec(program, args, opts);
-  const backend = new IptablesBackend(rules, { exec });
+  const backend = new IptablesBackend(RULES, { exec });
   await backend.writeAll(new Map(), { endpointCount: 0 }, signal);
   expect(poor.chains('nat')).toContain('KUBE-POSTROUTING');
 });

@@ -4,6 +4,7 @@ import type { Service } from '../../api/kinds.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
+import { RULES } from '../fake-rule-options.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import { IptablesBackend } from './iptables.ts';
 import { arranged, chainEdits, LongChains } from './long-chains.ts';
@@ -83,18 +84,7 @@ test.each([
   'of 900 endpoints some change: every other keeps its share, %s',
   async (_what, variant, sessionAffinity) => {
     const kernel = new FakeIptables();
-    const opts = {
-      family: 4,
-      masqueradeBit: 14,
-      masqueradeAll: false,
-      localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
-      localhostNodePorts: true,
-      nodePortIps: undefined,
-      nodeIps: [],
-      randomFully: true,
-      dropInvalid: true,
-    } as const;
-    const backend = new IptablesBackend(opts, { exec: kernel.exec, variant });
+    const backend = new IptablesBackend(RULES, { exec: kernel.exec, variant });
     const deps = { backend, exec: kernel.exec, clock: new FakeClock(), log: silentLog };
     const proxier = new FamilyProxier({ nodeName: 'n', fullSyncIntervalMs: 3_600_000 }, deps);
     const spec = { clusterIP: '10.96.0.9', sessionAffinity, ports: [{ name: 'p', port: 80 }] };

@@ -5,6 +5,7 @@ import { systemClock } from '../../core/clock.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import type { Exec } from '../../host/exec.ts';
+import { RULES } from '../fake-rule-options.ts';
 import { FamilyProxier } from '../family-proxier.ts';
 import type { NodeAddresses } from '../options.ts';
 import { FakeNft } from './fake-nft.ts';
@@ -13,15 +14,9 @@ import type { NftOptions } from './table.ts';
 
 const signal = new AbortController().signal;
 const options: NftOptions = {
-  family: 4,
-  masqueradeBit: 14,
-  masqueradeAll: false,
-  localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
+  ...RULES,
   localhostNodePorts: false,
   nodePortIps: ['192.0.2.10'],
-  nodeIps: ['192.0.2.10'],
-  randomFully: true,
-  dropInvalid: true,
   serviceCidrs: ['10.96.0.0/16'],
   hasObjectComments: true,
 };
