@@ -3,9 +3,10 @@ import type { Pod } from '../../api/pod.ts';
 import type { PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
 import type { ServedPods } from './served-pods.ts';
 
-/** Go prints an empty list of /pods as null; clients are used to it. */
+/** As the kubelet's Go prints it: an empty list is null, and the items of a list do not say what they are. */
 export function renderPodList(pods: readonly Pod[]): string {
-  return JSON.stringify({ kind: 'PodList', apiVersion: 'v1', metadata: {}, items: pods.length === 0 ? null : pods });
+  const items = pods.map(({ apiVersion, kind, ...pod }) => pod);
+  return JSON.stringify({ kind: 'PodList', apiVersion: 'v1', metadata: {}, items: pods.length === 0 ? null : items });
 }
 
 /** Pods with running containers, as the runtime has them: names and images, no spec of the API. */

@@ -182,7 +182,10 @@ test('pods, running pods, metrics, configuration and commands', async () => {
     '[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n',
   );
   expect(await answerOf('/healthz/log')).toEqual({ code: 200, body: 'ok' });
-  expect(JSON.parse((await answerOf('/pods')).body)).toMatchObject({ kind: 'PodList', items: [pods.pod] });
+  const { pod } = pods;
+  pods.pod = { apiVersion: 'v1', kind: 'Pod', ...pod }; // as it comes from a watch
+  expect(JSON.parse((await answerOf('/pods')).body)).toMatchObject({ kind: 'PodList' });
+  expect(JSON.parse((await answerOf('/pods')).body).items).toEqual([pod]);
   const running = JSON.parse((await answerOf('/runningpods/')).body);
   expect(running.items[0]).toMatchObject({ metadata: { name: 'web' }, spec: { containers: [{ name: 'main' }] } });
   expect((await answerOf('/metrics')).body).toContain('kubelet_websocket_streaming_requests_total');
