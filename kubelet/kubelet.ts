@@ -392,7 +392,7 @@ export class Kubelet {
     const { runStaticPodSources } = await import('./sources/static-pod-sources.ts'); // few nodes have any
     await runStaticPodSources(
       this.#config,
-      { rules: await staticPodRules(), sources: this.#sources, events, clock, log },
+      { rules: await staticPodRules(), sources: this.#sources, running: this.#pleg.pods, events, clock, log },
       signal,
     );
   }

@@ -19,7 +19,7 @@ export interface FileSourceOptions {
 
 export interface FileSourceDeps {
   /** @throws {AgentError} STATIC_POD_INVALID */
-  readonly decode: (text: string, file: string) => Pod;
+  readonly decode: (text: string, file: string, changedAtMs: number) => Pod;
   /** Told once of each content that cannot be used. Must not throw. */
   readonly onBroken: (err: unknown) => void;
   /** Takes the complete set. Must not throw. */
@@ -131,7 +131,7 @@ export class FileSource {
       stamp = `${info.ino} ${info.size} ${info.mtimeMs} ${info.ctimeMs}`;
       if (before?.stamp === stamp) return before;
       if (info.size > MAX_MANIFEST_BYTES) throw tooLarge(file, info.size);
-      return { stamp, pod: this.#deps.decode(await readFile(file, 'utf8'), file) };
+      return { stamp, pod: this.#deps.decode(await readFile(file, 'utf8'), file, info.ctimeMs) };
     } catch (err) {
       if (errnoOf(err) === 'ENOENT') return undefined; // it went after it was listed
       const isKnown = stamp === '' && before?.stamp === ''; // e.g. a link that leads round in circles

@@ -9,15 +9,19 @@ import type { Logger } from '../../core/log.ts';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import type { KubeletConfig } from '../config.ts';
 import type { PodSources } from '../pod-source.ts';
+import type { RuntimePod } from '../runtime/pod-runtime-status.ts';
 import { nodeReference, podReference } from '../runtime/runtime-deps.ts';
 import { DistinctPods, type StaticSource } from './distinct-pods.ts';
 import { FileSource } from './file-source.ts';
+import { RunningStaticPods } from './running-static-pods.ts';
 import { decodeStaticPods, type PodRules } from './static-pod.ts';
 import { UrlSource } from './url-source.ts';
 
 export interface StaticPodSourcesDeps {
   readonly rules: PodRules;
   readonly sources: Pick<PodSources, 'snapshot'>;
+  /** What the runtime has at the start. */
+  readonly running: readonly RuntimePod[];
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly log: Logger;
@@ -45,8 +49,11 @@ export async function runStaticPodSources(
     events.event(nodeReference(nodeName), 'Warning', 'FailedValidation', `Error validating ${errorMessage(err)}`);
   const tasks: Record<string, Task> = { stop: (s) => aborted(s) };
   if (staticPods.path !== '') {
-    const decode = (text: string, where: string) =>
-      decodeStaticPods(text, { source: 'file', where, nodeName }, rules)[0]!;
+    const running = new RunningStaticPods(deps.running);
+    const decode = (text: string, where: string, changedAtMs: number) => {
+      const uidOf = (fullName: string, contentUid: string) => running.uidOf(fullName, contentUid, changedAtMs);
+      return decodeStaticPods(text, { source: 'file', where, nodeName, uidOf }, rules)[0]!;
+    };
     const opts = { path: staticPods.path, checkFrequencyMs: staticPods.fileCheckFrequencyMs };
     const file = new FileSource(opts, { decode, onBroken, publish: publish('file'), clock, log });
     tasks['static pod files'] = (s) => file.run(s);

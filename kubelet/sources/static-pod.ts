@@ -10,6 +10,8 @@ export interface StaticPodOrigin {
   /** The file's path, or the URL. */
   readonly where: string;
   readonly nodeName: string;
+  /** Asked for the uid of a pod (`NAME_NAMESPACE`) whose manifest names none; without it that is `contentUid`. */
+  readonly uidOf?: (fullName: string, contentUid: string) => string;
 }
 
 /** What the API does with every pod, and what static pods need as well. */
@@ -89,15 +91,18 @@ function parseManifest(text: string, origin: StaticPodOrigin): Manifest {
 }
 
 function makeStaticPod(decoded: Pod, origin: StaticPodOrigin, rules: PodRules): Pod {
-  const { source, where, nodeName } = origin;
+  const { source, where, nodeName, uidOf } = origin;
   const pod = structuredClone(decoded);
   rules.checkTypes(pod);
   if (typeof pod.metadata !== 'object' || !pod.metadata?.name) throw invalid(origin, 'name is needed for the pod');
   if (typeof pod.spec !== 'object' || pod.spec === null) throw invalid(origin, 'spec: Required value');
   const metadata = { ...pod.metadata };
-  metadata.uid ||= contentUid(decoded, source === 'file' ? [`host:${nodeName}`, `file:${where}`] : [`url:${where}`]);
   metadata.name = `${metadata.name}-${nodeName.toLowerCase()}`;
   metadata.namespace ||= 'default';
+  if (!metadata.uid) {
+    const uid = contentUid(decoded, source === 'file' ? [`host:${nodeName}`, `file:${where}`] : [`url:${where}`]);
+    metadata.uid = uidOf?.(`${metadata.name}_${metadata.namespace}`, uid) ?? uid;
+  }
   metadata.annotations = { ...metadata.annotations, [HASH_ANNOTATION]: metadata.uid };
   const tolerations = [...(pod.spec.tolerations ?? [])];
   if (source === 'file') tolerations.push({ operator: 'Exists', effect: 'NoExecute' });
