@@ -10,7 +10,7 @@ import { stringify } from 'yaml';
 import { createCa, issueClientCert } from '../../api/pki.ts';
 import type { Container, Pod, Volume } from '../../api/pod.ts';
 import { systemClock } from '../../core/clock.ts';
-import { parseMountInfo } from '../../host/mounts.ts';
+import { mountsUnder, parseMountInfo } from '../../host/mounts.ts';
 import { freePort, NODELET } from '../harness/cluster.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
 import { SLEEP } from '../harness/manifests.ts';
@@ -157,6 +157,8 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       return isIt && pod?.status?.containerStatuses?.[0]?.ready === true ? pod : undefined;
     });
 
+  const mounts = async () => parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
+
   test('runs what stands in a directory, over killed agents, and ends what is taken out', async () => {
     await put('web', 'first');
     start();
@@ -174,11 +176,18 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
     await runningPod('more', 'first');
     expect((await runningPod('web', 'first')).status?.containerStatuses?.[0]?.containerID).toBe(container);
 
-    await put('web', 'second');
+    const named = {
+      name: 'name',
+      downwardAPI: { items: [{ path: 'name', fieldRef: { fieldPath: 'metadata.name' } }] },
+    };
+    await put('web', 'second', { volumeMounts: [{ name: 'name', mountPath: '/name' }] }, [named]);
     const second = await runningPod('web', 'second');
     expect(second.metadata?.uid).not.toBe(first.metadata?.uid);
 
-    await end('SIGKILL');
+    expect(await end('SIGTERM')).toBe(0);
+    const volumes = path.join(rootDir, 'pods', second.metadata!.uid!, 'volumes');
+    const shown = async () => mountsUnder(await mounts(), volumes).map((m) => m.mountPoint);
+    expect(await shown()).toEqual([path.join(volumes, 'kubernetes.io~downward-api/name')]); // a kubelet may come next
     await rm(path.join(manifests, 'more.yaml')); // while nobody looks
     start();
     await runningPod('web', 'second');
@@ -188,6 +197,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       const dirs = await readdir(path.join(rootDir, 'pods'));
       return sandboxes.length === 0 && dirs.length === 0 ? true : undefined;
     });
+    expect(await shown()).toEqual([]);
     expect(await end('SIGTERM')).toBe(0);
   }, 240_000);
 
@@ -200,7 +210,6 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       volumeMounts: [handsOn],
     };
     const at = path.join(rootDir, 'plugins');
-    const mounts = async () => parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
     start();
     await put('driver', 'first', container, [{ name: 'plugins', hostPath: { path: at, type: 'DirectoryOrCreate' } }]);
     await runningPod('driver', 'first');
