@@ -15,6 +15,7 @@ let history: string[][];
 let reads: number;
 let broken: number;
 let wake: (() => void) | undefined;
+let onDecode: (text: string) => void;
 let stop: AbortController;
 let ended: Promise<void>;
 
@@ -24,6 +25,7 @@ beforeEach(async () => {
   history = [];
   reads = 0;
   broken = 0;
+  onDecode = () => {};
 });
 
 afterEach(async () => {
@@ -39,6 +41,7 @@ function start(at = dir, checkFrequencyMs = 60_000): void {
     {
       decode: (text) => {
         reads++;
+        onDecode(text);
         if (text.startsWith('!')) throw new Error('broken');
         return { metadata: { name: text } } as Pod;
       },
@@ -138,6 +141,22 @@ test('a file that went and came back with the same text is gone for a moment; on
   await put('c.yaml', 'c'); // once this one was seen, the other was too
   await until(['a', 'b', 'c']);
   expect(history.filter((names) => !names.includes('a'))).toEqual([]);
+});
+
+test('a file that goes and comes back while others are read is gone for a moment too', async () => {
+  const file = path.join(dir, 'b.yaml');
+  await writeFile(file, 'two');
+  start();
+  await until(['two']);
+  onDecode = (text) => {
+    if (text !== 'one') return;
+    rmSync(file);
+    writeFileSync(file, 'two');
+  };
+  await writeFile(path.join(dir, '.a'), 'one');
+  await rename(path.join(dir, '.a'), path.join(dir, 'a.yaml'));
+  await untilSeen(['one']);
+  await until(['one', 'two']);
 });
 
 test('a path that is not there is an empty set, until it comes', async () => {

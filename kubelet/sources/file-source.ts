@@ -62,7 +62,8 @@ export class FileSource {
     while (!signal.aborted) {
       using round = linkedSignal(signal);
       using watching = this.#watch(() => round.abort());
-      await this.#readAll(remade); // after the watch began: what changes from here on ends the round
+      // After the watch began: what changes from here on ends the round.
+      await this.#readAll((name) => remade.has(name) || watching.remade().has(name));
       await this.#deps.clock.sleep(this.#opts.checkFrequencyMs, round.signal);
       if (!signal.aborted) await this.#deps.clock.sleep(SETTLE_MS, signal);
       remade = watching.remade();
@@ -88,7 +89,8 @@ export class FileSource {
     return { remade, [Symbol.dispose]: () => watcher?.close() };
   }
 
-  async #readAll(remade: ReadonlySet<string>): Promise<void> {
+  /** `isRemade` is asked of names when all was read: a file may go and come back meanwhile. */
+  async #readAll(isRemade: (name: string) => boolean): Promise<void> {
     const files = await this.#listFiles();
     if (files === undefined) return; // what ran goes on running
     const known = new Map<string, Known>();
@@ -97,7 +99,7 @@ export class FileSource {
       if (entry !== undefined) known.set(file, entry);
     }
     const isNew = (file: string) =>
-      remade.has(path.basename(file)) && this.#known.get(file)?.stamp !== known.get(file)?.stamp;
+      isRemade(path.basename(file)) && this.#known.get(file)?.stamp !== known.get(file)?.stamp;
     const kept = new Map([...known].filter(([file]) => !isNew(file)));
     this.#known = known;
     if (kept.size < known.size) this.#deps.publish(podsOf(kept)); // first without those that were gone for a moment
