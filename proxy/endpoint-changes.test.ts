@@ -56,3 +56,20 @@ test('a slice that differs in nothing that rules depend on waits for no sync', (
   expect(ips()).toEqual(['10.244.0.1']);
   expect(changes.endpointCount).toBe(1);
 });
+
+test('which of two slices tells of an address depends on their names, not on which came first', () => {
+  const told = (names: readonly string[]) => {
+    const { changes } = setUp();
+    for (const name of names) {
+      const endpoints = [{ addresses: ['10.244.0.1'], conditions: { ready: name === 'web-b' } }];
+      changes.handle({ ...slice(name, []), endpoints });
+      changes.checkout();
+    }
+    return changes.current
+      .get('ns/web')!
+      .get('p/TCP')!
+      .map((e) => e.ready);
+  };
+  expect(told(['web-a', 'web-b'])).toEqual([true]);
+  expect(told(['web-b', 'web-a'])).toEqual([true]);
+});

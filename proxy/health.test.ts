@@ -28,6 +28,7 @@ test('changes that wait for twice the sync period make the proxy unhealthy until
   const { clock, health } = setUp();
   health.queued('IPv4');
   await clock.advance(59_999);
+  health.queued('IPv4'); // the oldest counts, whatever else has come to wait
   expect(health.answer('/livez').code).toBe(200);
   await clock.advance(1);
   expect(health.answer('/livez').code).toBe(503);
@@ -39,7 +40,13 @@ test('a node about to be removed fails /healthz and not /livez', () => {
   const { nodes, health } = setUp();
   expect(JSON.parse(health.answer('/healthz').body)).toMatchObject({ nodeEligible: true, healthy: true });
   const taint = { key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' };
-  nodes.set({ metadata: { name: 'a', resourceVersion: '2' }, spec: { taints: [taint] } });
-  expect(health.answer('/healthz').code).toBe(503);
-  expect(health.answer('/livez').code).toBe(200);
+  const metadata = { name: 'a', resourceVersion: '2' };
+  for (const leaving of [
+    { metadata, spec: { taints: [taint] } },
+    { metadata: { ...metadata, resourceVersion: '3', deletionTimestamp: '2026-01-01T00:00:00Z' } },
+  ]) {
+    nodes.set(leaving);
+    expect(health.answer('/healthz').code).toBe(503);
+    expect(health.answer('/livez').code).toBe(200);
+  }
 });

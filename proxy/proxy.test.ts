@@ -158,3 +158,21 @@ test('a full sync that met a held lock is tried again at once, not after the ret
   for (let i = 0; i < 5; i++) await clock.advance(1_000);
   expect(refuses('10.96.0.3')).toBe(true);
 });
+
+test('a slice that is given to another Service leaves the one it had', async () => {
+  const { kernel, clock, services, endpointSlices } = await running();
+  const slice = (service: string, resourceVersion: string): EndpointSlice => ({
+    metadata: { namespace: 'ns', name: 'x', resourceVersion, labels: { 'kubernetes.io/service-name': service } },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 8080 }],
+    endpoints: [{ addresses: ['10.244.7.7'] }],
+  });
+  const at = (dst: string) => kernel.trace({ src: '192.0.2.9', dst, proto: 'tcp', dport: 80 })[0]!.verdict;
+  services.set({ ...web('10.96.0.3', '3'), metadata: { namespace: 'ns', name: 'other' } });
+  endpointSlices.set(slice('web', '1'));
+  await clock.advance(2_000);
+  expect([at('10.96.0.1'), at('10.96.0.3')]).toEqual(['accept', 'reject']);
+  endpointSlices.set(slice('other', '2'));
+  await clock.advance(2_000);
+  expect([at('10.96.0.1'), at('10.96.0.3')]).toEqual(['reject', 'accept']);
+});

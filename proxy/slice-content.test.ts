@@ -51,7 +51,7 @@ test('ports without a name or a number are for others; an empty name is one', ()
   expect(read(slice({ ports: ports as never }))!.map(([id]) => id)).toEqual(['/UDP', 'q/TCP']);
 });
 
-test('a Service has the endpoints of all its slices, by port; of one address twice the one that stays counts', () => {
+test('a Service has the endpoints of all its slices, by port; of one address the last that stays counts', () => {
   const merged = mergeSlices([
     read(slice({ endpoints: [{ addresses: ['10.244.0.2'] }, { addresses: ['10.244.0.10'] }] }))!,
     read(
@@ -63,11 +63,12 @@ test('a Service has the endpoints of all its slices, by port; of one address twi
       }),
     )!,
     read(slice({ endpoints: [{ addresses: ['10.244.0.3'] }] }))!,
+    read(slice({ endpoints: [{ addresses: ['10.244.0.10'], conditions: { ready: false } }] }))!,
     read(slice({ ports: [{ name: 'q', port: 90, protocol: 'TCP' }] }))!,
   ]);
   const shown = [...merged].map(([id, list]) => [id, list.map((e) => `${e.ip} ${e.ready}`)]);
   expect(shown).toEqual([
-    ['p/TCP', ['10.244.0.10 true', '10.244.0.2 true', '10.244.0.3 true']],
+    ['p/TCP', ['10.244.0.10 false', '10.244.0.2 true', '10.244.0.3 true']],
     ['q/TCP', ['10.244.0.1 true']],
   ]);
 });

@@ -42,7 +42,7 @@ export function chooseEndpoints(
   );
   if (!usesClusterEndpoints(port)) return { cluster, local, reachable: local, hasAny };
   const union = new Map([...cluster, ...local].map((e) => [e.address, e]));
-  return { cluster, local, reachable: [...union.values()], hasAny: hasAny || cluster.length > 0 };
+  return { cluster, local, reachable: [...union.values()], hasAny };
 }
 
 /** Endpoints that are shutting down but still answer, used when no ready one is left. */

@@ -146,21 +146,19 @@ interface Difference {
 function difference(changes: Iterable<ServiceChange>): Difference {
   const written: OwnChain[] = [];
   const edits: string[] = [];
-  const lost: string[] = [];
-  const kept = new Set<string>();
+  const removed: string[] = [];
   const dispatch: DispatchChanges = new Map();
   for (const { before, after, edits: own } of changes) {
     diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch);
     for (const [chain, rules] of after?.chains ?? []) {
-      kept.add(chain);
       if (before?.chains.get(chain) === fingerprint(rules)) continue;
       const commands = own?.get(chain);
       if (commands === undefined) written.push([chain, rules]);
       else for (const command of commands) edits.push(command);
     }
-    for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) lost.push(chain);
+    for (const chain of before?.chains.keys() ?? []) if (!after?.chains.has(chain)) removed.push(chain);
   }
-  return { written, edits, removed: lost.filter((chain) => !kept.has(chain)), dispatch };
+  return { written, edits, removed, dispatch };
 }
 
 function diffDispatch(before: readonly DispatchRule[], after: readonly DispatchRule[], out: DispatchChanges): void {

@@ -6,6 +6,7 @@ import type { Exec } from '../../host/exec.ts';
 import { FakeIptables } from '../../host/fake-iptables.ts';
 import { RULES } from '../fake-rule-options.ts';
 import { FamilyProxier } from '../family-proxier.ts';
+import { LOCALHOST_NODE_PORTS } from './counter-match.ts';
 import { cleanupIptables, IptablesBackend, type IptablesDeps } from './iptables.ts';
 import { chainHash } from './names.ts';
 
@@ -330,18 +331,64 @@ test('a look that fails because of a held lock writes nothing', async () => {
 });
 
 test('flows are looked at after a change of a UDP Service, again after a failure, and not otherwise', async () => {
-  const { kernel, proxier } = setUp();
-  const runs = () => kernel.programs.filter((p) => p === 'conntrack').length;
+  const { kernel, clock } = setUp();
+  let [looks, isFailing] = [0, true];
+  const exec: Exec = async (program, args, opts) => {
+    if (program !== 'conntrack') return await kernel.exec(program, args, opts);
+    looks++;
+    return { code: isFailing ? 1 : 0, signal: undefined, stdout: '', stderr: '' };
+  };
+  const deps = { backend: new IptablesBackend(RULES, { exec }), exec, clock, log: silentLog };
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
   put(proxier, 'a', { service: { nodePort: false, local: false, affinity: false }, hosts: [1] });
   await proxier.sync(signal);
   await proxier.removeStaleFlows(signal);
-  expect(runs()).toBe(0); // TCP only
+  expect(looks).toBe(0); // TCP only
   const spec = { clusterIP: '10.96.0.9', ports: [{ name: 'p', port: 53, protocol: 'UDP' as const }] };
   proxier.handleService('ns/u', { metadata: { namespace: 'ns', name: 'u' }, spec });
   await proxier.sync(signal);
-  await expect(proxier.removeStaleFlows(signal)).rejects.toMatchObject({ code: 'CONNTRACK_FAILED' }); // not faked
-  await expect(proxier.removeStaleFlows(signal)).rejects.toThrow();
-  expect(runs()).toBe(2);
+  await expect(proxier.removeStaleFlows(signal)).rejects.toMatchObject({ code: 'CONNTRACK_FAILED' });
+  isFailing = false;
+  expect(await proxier.removeStaleFlows(signal)).toBe(0);
+  expect(looks).toBe(2);
+  put(proxier, 'a', { service: { nodePort: true, local: false, affinity: false }, hosts: [2] });
+  await proxier.sync(signal);
+  expect(await proxier.removeStaleFlows(signal)).toBeUndefined();
+  expect(looks).toBe(2);
+});
+
+test('more than a thousand endpoints make the next sync a full one, and cost the endpoints their comments', async () => {
+  const { kernel, proxier } = setUp();
+  const slice = (count: number): EndpointSlice => ({
+    ...sliceOf('a', []),
+    endpoints: Array.from({ length: count }, (_, i) => ({ addresses: [`10.244.${i >> 8}.${i & 255}`] })),
+  });
+  put(proxier, 'a', { service: { nodePort: false, local: false, affinity: false }, hosts: [1] });
+  await proxier.sync(signal);
+  const notes = () => kernel.save().match(/ns\/a:p -> /g)?.length ?? 0;
+  for (const [count, sync] of [
+    [1_000, 'partial'],
+    [1_001, 'full'],
+    [1_002, 'partial'],
+    [1_000, 'full'],
+  ] as const) {
+    proxier.handleSlice(slice(count));
+    expect([count, await proxier.sync(signal), notes()]).toEqual([count, sync, count > 1_000 ? 0 : 1_000]);
+  }
+});
+
+test('a rule that counts packets to 127.0.0.1 stands before the one for all, whenever its Service came', async () => {
+  const { kernel, clock } = setUp();
+  const packetCounters = { ensure: async () => new Set([LOCALHOST_NODE_PORTS]), refuse: () => {} };
+  const backend = new IptablesBackend(RULES, { exec: kernel.exec, packetCounters });
+  const deps = { backend, exec: kernel.exec, clock, log: silentLog };
+  const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
+  for (const name of NAMES) {
+    put(proxier, name, { service: { nodePort: true, local: false, affinity: false }, hosts: [1] });
+    await proxier.sync(signal);
+    const ofPort = kernel.rules('nat', 'KUBE-NODEPORTS').filter((rule) => rule.includes(`ns/${name}:p`));
+    expect(ofPort.map((rule) => rule.includes('nfacct'))).toEqual([true, false]);
+  }
 });
 
 test('addresses of the node that come or go make the next sync a full one with the rules for them', async () => {
