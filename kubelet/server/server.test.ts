@@ -287,6 +287,18 @@ test('a WebSocket v5 client is translated: half-closed stdin, both outputs, exit
   expect(await metrics.metrics()).toContain('kubelet_websocket_streaming_requests_total{subresource="exec"} 1');
 });
 
+test.each([
+  [
+    '/exec/default/web/main?command=sh&output=1&error=1&tty=1',
+    { stdin: false, stdout: true, stderr: false, tty: true },
+  ],
+  ['/exec/default/web/main?command=sh&output=true&error=1', { stdin: false, stdout: false, stderr: true, tty: false }],
+])('%s: a terminal has one output, and only 1 asks for a stream', async (target, streams) => {
+  const session = await openSpdy(target);
+  expect(sessions).toEqual([{ containerId: 'id-main', cmd: ['sh'], ...streams }]);
+  session.destroy();
+});
+
 test('attach takes the terminal from the container, not from the caller', async () => {
   pods.pod = { ...pods.pod, spec: { containers: [{ name: 'main', image: 'busybox', tty: true }] } };
   const session = await openSpdy('/attach/default/web/main?output=1&error=1');
@@ -385,6 +397,26 @@ test('a container that is not running, and a request that does not upgrade', asy
     code: 404,
     body: 'rpc error: code = NotFound desc = container is gone',
   });
+});
+
+test('a runtime that has no more room makes callers come again in a minute', async () => {
+  Object.assign(pods, {
+    runtimeStatus: async () => {
+      throw new CriError('Exec', 'RESOURCE_EXHAUSTED', 'too many sessions');
+    },
+  });
+  const call = open('/exec/default/web/main?output=1', { method: 'POST', headers: SPDY }).end();
+  const [{ statusCode, headers }] = (await once(call, 'response')) as [IncomingMessage];
+  expect([statusCode, headers['retry-after']]).toEqual([429, '60']);
+});
+
+test('what a caller proves itself with stays here', async () => {
+  const headers = { ...SPDY, authorization: 'Bearer of-the-caller' };
+  const call = open('/exec/default/web/main?command=sh&output=1', { method: 'POST', headers }).end();
+  const [, socket] = (await once(call, 'upgrade')) as [IncomingMessage, Duplex];
+  const [{ headers: seen }] = streaming.requests as [IncomingMessage];
+  expect([seen.authorization, seen.upgrade, seen.host]).toEqual([undefined, 'SPDY/3.1', new URL(streamUrl).host]);
+  socket.destroy();
 });
 
 test('another client CA holds for whoever comes from now on', async () => {

@@ -6,6 +6,7 @@ import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Gate, type KubeletUser } from './auth.ts';
 import { takeBearerToken } from './bearer-token.ts';
+import { ReviewCache } from './review-cache.ts';
 import { AccessReviewAuthorizer, alwaysAllow, TokenReviewAuthenticator } from './webhook-auth.ts';
 
 /** An API server that answers what `answer` says and remembers what it was asked. */
@@ -227,4 +228,16 @@ test.each([
 
 test('a token that no issuer would write is not carried to the API server', () => {
   expect(() => takeBearerToken(bearer('t'.repeat(65 * 1024)))).toThrow('too long');
+});
+
+test('so many answers are kept, and the oldest goes first', async () => {
+  const answers = new ReviewCache<string>(new FakeClock(), 2);
+  const asked: string[] = [];
+  const ask = (key: string) =>
+    answers.get(key, async () => {
+      asked.push(key);
+      return { value: key, ttlMs: 1_000 };
+    });
+  for (const key of ['a', 'b', 'a', 'c', 'b', 'c', 'a']) await ask(key);
+  expect(asked).toEqual(['a', 'b', 'c', 'a']);
 });
