@@ -30,7 +30,7 @@ describe.skipIf(missing !== undefined)('an API server that answers wrongly', () 
     const { server, ca, clientCert, clientKey } = await loadKubeconfig(node.paths.kubeconfig);
     proxy = await ApiProxy.start(server, { ca: await pem(ca), cert: await pem(clientCert), key: await pem(clientKey) });
     const kubeconfig = await readFile(node.paths.kubeconfig, 'utf8');
-    await writeFile(node.paths.kubeconfig, kubeconfig.replace(/^(\s*server: ).*$/m, `$1${proxy.url}`));
+    await writeFile(node.paths.kubeconfig, proxy.leadHere(kubeconfig));
     await node.killAgent();
     await (await node.startAgent())();
     labPods = await LabPods.create(node, NAMESPACE);
@@ -83,6 +83,7 @@ describe.skipIf(missing !== undefined)('an API server that answers wrongly', () 
     expect(await until(renewedMs, (ms) => ms > endedMs, WAIT_MS)).toBeGreaterThan(endedMs);
     const { status } = await node.client.get(nodes, { name: NODE });
     expect(status?.conditions?.find((c) => c.type === 'Ready')?.status).toBe('True');
+    expect(proxy.sharedWatches).toBeGreaterThan(0);
     expect((await podOf('steady')).status?.containerStatuses).toEqual(steady.status?.containerStatuses);
     await labPods.deletePods();
     await node.untilClean(WAIT_MS);
