@@ -220,7 +220,7 @@ function onFakeHost() {
   const deps = { backend, exec: nft.exec, clock, log: silentLog };
   const proxier = new FamilyProxier({ nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 }, deps);
   const chains = () => nft.chains().filter((name) => name.includes('/'));
-  return { proxier, clock, told, chains };
+  return { nft, proxier, clock, told, chains };
 }
 
 test('a chain goes a second after it was emptied, unless its Service has come back', async () => {
@@ -245,6 +245,21 @@ test('a chain goes a second after it was emptied, unless its Service has come ba
   await clock.advance(1_000);
   await proxier.sync(signal);
   expect([chains(), proxier.hasLeftovers, told.failures]).toEqual([[], false, 0]);
+});
+
+test('a chain that cannot be deleted is counted, and makes the next sync a full one, which does away with it', async () => {
+  const { nft, proxier, clock, told, chains } = onFakeHost();
+  put(proxier, 'ns/a', { clusterIP: '10.96.0.1', ports: [{ name: 'p', port: 80 }] }, ['10.244.1.5:80']);
+  await proxier.sync(signal);
+  const [chain] = chains();
+  await nft.exec('nft', ['-f', '-'], { input: `add rule ip kube-proxy services goto ${chain}\n` }); // somebody else
+  proxier.handleService('ns/a', undefined);
+  await proxier.sync(signal);
+  await clock.advance(1_000);
+  expect([await proxier.sync(signal), told.failures, chains()]).toEqual(['partial', 1, [chain]]);
+  expect(await proxier.sync(signal)).toBe('full');
+  await clock.advance(1_000);
+  expect([await proxier.sync(signal), told.failures, chains()]).toEqual(['partial', 1, []]);
 });
 
 test('sets whose time changes go with the chains that use them, however many Services change beside', async () => {
