@@ -109,6 +109,15 @@ test('a mirror goes with its static pod, once that has ended', async () => {
   expect(stored()).toEqual([]);
 });
 
+test('a pod that has taken the place of the mirror meanwhile stays', async () => {
+  await mirrors.reconcile(staticPod('one'), signal);
+  learn();
+  await api.delete(podResource, name, { gracePeriodSeconds: 0 });
+  await api.create(podResource, name, { metadata: { ...name, uid: 'theirs' }, spec: { containers: [] } } as Pod);
+  await mirrors.deleteOrphans(() => false, signal);
+  expect(stored().map((p) => p.metadata!.uid)).toEqual(['theirs']);
+});
+
 test('what could not be written is written later; a pod that went meanwhile is not shown any more', async () => {
   const stop = new AbortController();
   const ended = mirrors.run(stop.signal);

@@ -140,6 +140,18 @@ test.each<[string, AllocationRefusal | Error, string, string]>([
   expect(manager.held.size).toBe(0);
 });
 
+test('what one manager gave is given back when the next one refuses', async () => {
+  const { manager, resources } = setUp();
+  const next = new SlowManager();
+  next.refusal = { reason: 'SMTAlignmentError', message: 'odd' };
+  const both = new PodResources([manager, next], { log: silentLog });
+  expect(await resources.admit(fakePod('own-1'))).toBeUndefined();
+  expect([...manager.held.keys()]).toEqual(['uid-own-1']);
+  expect(await both.admit(fakePod('own-2'))).toEqual(next.refusal);
+  expect(manager.asked).toEqual(['own-1', 'own-2']);
+  expect([...manager.held.keys()]).toEqual(['uid-own-1']);
+});
+
 test('what does not fit the node otherwise gives back what it was given', async () => {
   await using agent = new FakeAgent();
   const { manager, resources } = setUp();

@@ -111,6 +111,18 @@ test('what does not fit yet waits, and is given when another pod is gone', () =>
   expect(condition('a')).toEqual([['PodResizeInProgress', undefined, undefined, 2]]);
 });
 
+test('what waits for another reason than before has waited since it first did', () => {
+  given(podOf('a', '500m'), podOf('b', '1200m'));
+  wish(podOf('a', '1', {}, 2));
+  queue.retry();
+  const sinceMs = clock.now();
+  clock.stepWall(5000);
+  given(podOf('b', '1300m'));
+  queue.retry();
+  expect(condition('a')[0]?.[2]).toContain('used: 1300');
+  expect(conditions.pendingSinceMs('a')).toBe(sinceMs);
+});
+
 test.each([
   ['cpu', '3', "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000"],
   ['memory', '5Gi', "Node didn't have enough capacity: memory, requested: 5368709120, capacity: 4294967296"],

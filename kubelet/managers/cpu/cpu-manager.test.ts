@@ -224,10 +224,10 @@ test('hints for a pod as a whole', async () => {
   expect(hintText(manager.podHints(pod).get('cpu'))).toBe('1+ 01');
 });
 
-test('other amounts than were given fit nowhere', async () => {
+test.each(['1', '3'])('another amount than was given fits nowhere: %s instead of 2', async (amount) => {
   const { manager } = await open({ cores: 4 });
-  await admit(manager, podOf('a', [container('main', '1')]));
-  const other = podOf('a', [container('main', '2')]);
+  await admit(manager, podOf('a', [container('main', '2')]));
+  const other = podOf('a', [container('main', amount)]);
   expect(manager.containerHints(other, other.spec!.containers[0]!)).toEqual(new Map([['cpu', []]]));
   expect(manager.podHints(other)).toEqual(new Map([['cpu', []]]));
 });
