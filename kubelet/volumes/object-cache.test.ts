@@ -109,6 +109,19 @@ test('an object that no pod refers to is refused; one that is missing is undefin
   expect(changed).toEqual(['a']);
 });
 
+test('a pod that did not get its object in time hears of it when the first list comes', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  for (const verb of ['list', 'list', 'watch', 'watch', 'get'] as const) api.failNext(verb, new Error('no route'));
+  cache.registerPod(podOf('a'));
+  const read = cache.getConfigMap('ns', 'cm').catch((err: Error) => err.message);
+  await clock.advance(1000);
+  expect(await read).toBe('failed to sync configmap cache: timed out waiting for the condition');
+  expect(changed).toEqual([]);
+  await clock.advance(30_000);
+  expect(changed).toEqual(['a']);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
+});
+
 test('a changed pod lets go of what it no longer names', async () => {
   cache.registerPod(podOf('a', 'one'));
   cache.registerPod(podOf('a', 'two'));
