@@ -348,6 +348,12 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await startDriver();
     await bind({ ...csiSource, accessModes: ['ReadWriteOncePod'] });
     await mount(podOf('one'));
+    await stack.disposeAsync();
+    stack = new AsyncDisposableStack();
+    await api.delete(csiDrivers, { name: DRIVER });
+    await startAgent();
+    await startDriver();
+    await mount(podOf('one')); // an agent that came later finds it in use by just this pod
     const text = 'volume uses the ReadWriteOncePod access mode and is already in use by another pod';
     await expect(mount(podOf('two'))).rejects.toThrow(text);
     expect(events).toEqual([`Pod FailedMount MountVolume.SetUp failed for volume "pv" : ${text}`]);
