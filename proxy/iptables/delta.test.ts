@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { FakeIptables } from '../../host/fake-iptables.ts';
 import { renderDelta, type ServiceChange, slices } from './delta.ts';
-import { packRules, unpackRules } from './kept-rules.ts';
+import { type KeptRules, keptOf, packRules, unpackRules } from './kept-rules.ts';
 import type { ServiceRules } from './service-rules.ts';
 
 const TAIL = '-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS';
@@ -9,9 +9,9 @@ const TAIL = '-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS';
 const named = (i: number) => `A${i}`;
 
 /** A Service with an entry, a chain of its own and one for each of two endpoints. */
-function rules(i: number, host = 1): ServiceRules {
+function rules(i: number, host = 1): ServiceRules & { readonly kept: KeptRules } {
   const seps = [host, host + 1].map((h) => `KUBE-SEP-${named(i)}X${h}`);
-  return {
+  const own: ServiceRules = {
     dispatch: [
       {
         chain: 'nat/KUBE-SERVICES',
@@ -23,9 +23,10 @@ function rules(i: number, host = 1): ServiceRules {
       ...seps.map((sep) => [sep, [`-m tcp -p tcp -j DNAT --to-destination 10.244.0.${host}:80`]] as const),
     ]),
   };
+  return { ...own, kept: keptOf(own) };
 }
 
-const kept = (i: number) => unpackRules(packRules(rules(i)));
+const kept = (i: number) => unpackRules(packRules(rules(i).kept));
 
 const added = (count: number): ServiceChange[] =>
   Array.from({ length: count }, (_, i) => ({ before: undefined, after: rules(i) }));

@@ -1,12 +1,11 @@
 // What a partial sync writes: the difference between two states of some Services, pure.
 import { renderRestore } from '../../host/iptables-restore.ts';
-import { fingerprint } from '../fingerprint.ts';
 import type { KeptRules } from './kept-rules.ts';
 import type { DispatchRule, ServiceRules, TopChain } from './service-rules.ts';
 
 export interface ServiceChange {
   readonly before: KeptRules | undefined;
-  readonly after: ServiceRules | undefined;
+  readonly after: (ServiceRules & { readonly kept: KeptRules }) | undefined;
   /** Commands that change a chain instead of writing it anew. */
   readonly edits?: ReadonlyMap<string, readonly string[]>;
 }
@@ -151,7 +150,7 @@ function difference(changes: Iterable<ServiceChange>): Difference {
   for (const { before, after, edits: own } of changes) {
     diffDispatch(before?.dispatch ?? [], after?.dispatch ?? [], dispatch);
     for (const [chain, rules] of after?.chains ?? []) {
-      if (before?.chains.get(chain) === fingerprint(rules)) continue;
+      if (before?.chains.get(chain) === after!.kept.chains.get(chain)) continue;
       const commands = own?.get(chain);
       if (commands === undefined) written.push([chain, rules]);
       else for (const command of commands) edits.push(command);

@@ -19,7 +19,7 @@ import {
   renderMangleCanary,
   type SavedRules,
 } from './document.ts';
-import { countOwn, type KeptRules, packRules, unpackRules } from './kept-rules.ts';
+import { type KeptRules, keptOf, packRules, unpackRules } from './kept-rules.ts';
 import { chainEdits, LongChains } from './long-chains.ts';
 import type { PacketCounters } from './packet-counters.ts';
 import { RuleCounts, writtenRules } from './rule-counts.ts';
@@ -119,10 +119,10 @@ export class IptablesBackend implements RuleBackend {
       const kept = this.#kept.get(key);
       const before = kept === undefined ? undefined : unpackRules(kept);
       const after = plan === undefined ? undefined : this.#render(plan);
-      changes.push({ before, after, edits: this.#edits(after) });
+      const edits = this.#edits(after);
       if (before !== undefined) this.#counts.remove(before);
       if (after === undefined) this.#kept.delete(key);
-      else this.#keep(key, after);
+      changes.push({ before, after: after && { ...after, kept: this.#keep(key, after) }, edits });
       this.#rememberLong(before, after);
     }
     const documents = renderDelta(changes, {
@@ -176,9 +176,11 @@ export class IptablesBackend implements RuleBackend {
     }
   }
 
-  #keep(key: string, rules: ServiceRules): void {
-    this.#kept.set(key, packRules(rules));
-    this.#counts.add({ dispatch: rules.dispatch, ownRules: countOwn(rules.chains) });
+  #keep(key: string, rules: ServiceRules): KeptRules {
+    const kept = keptOf(rules);
+    this.#kept.set(key, packRules(kept));
+    this.#counts.add(kept);
+    return kept;
   }
 
   *#renderAll(services: Services): Generator<ServiceRules> {

@@ -11,22 +11,25 @@ export interface KeptRules {
   readonly chains: ReadonlyMap<string, string>;
 }
 
+export function keptOf({ dispatch, chains: own }: ServiceRules): KeptRules {
+  let ownRules = 0;
+  const chains = new Map<string, string>();
+  for (const [chain, rules] of own) {
+    ownRules += rules.length;
+    chains.set(chain, fingerprint(rules));
+  }
+  return { dispatch, ownRules, chains };
+}
+
 /**
  * Lines of dispatch rules, an empty line, the number of its own rules, lines of chains. No part holds a line break: names
  * and addresses are checked.
  */
-export function packRules({ dispatch, chains }: ServiceRules): string {
+export function packRules({ dispatch, ownRules, chains }: KeptRules): string {
   const lines = dispatch.map(({ chain, spec }) => `${chain} ${spec}`);
-  lines.push('', String(countOwn(chains)));
-  for (const [chain, rules] of chains) lines.push(`${chain} ${fingerprint(rules)}`);
+  lines.push('', String(ownRules));
+  for (const [chain, print] of chains) lines.push(`${chain} ${print}`);
   return lines.join('\n');
-}
-
-/** Rules in a Service's own chains. */
-export function countOwn(chains: ServiceRules['chains']): number {
-  let count = 0;
-  for (const rules of chains.values()) count += rules.length;
-  return count;
 }
 
 export function unpackRules(text: string): KeptRules {
