@@ -13,6 +13,12 @@ import { TerminationOrder } from './termination-order.ts';
 
 /** A process gets at least this long between SIGTERM and SIGKILL, whatever a hook used up. */
 const MIN_STOP_SECONDS = 2;
+/**
+ * A container that runs since less is stopped only then. The runtime tells of a start while runc's own first process is
+ * about to become the program: SIGTERM would end that one, with exit code 2, and the program would never hear of it.
+ * Kubelets get there no sooner, since they look at the runtime once a second before they stop anything.
+ */
+const SETTLE_MS = 250;
 
 export interface KillContainerInput {
   /** Undefined for an orphan. */
@@ -95,6 +101,8 @@ export class PodKiller {
         await this.#runPreStop(target, about, graceSeconds * 1000, signal);
       }
       await input.order?.waitForTurn(container.name, remaining() * 1000, clock, signal);
+      const ageMs = clock.now() - container.startedAtMs;
+      if (ageMs >= 0 && ageMs < SETTLE_MS) await clock.sleep(SETTLE_MS - ageMs, signal);
       signal?.throwIfAborted();
       const stopSeconds = Math.max(MIN_STOP_SECONDS, remaining());
       await runtime.stopContainer(container.id, stopSeconds, signal === undefined ? {} : { signal });

@@ -19,6 +19,8 @@ let kube: KubeRuntime;
 let readyIps: (readonly string[])[];
 /** Of RuntimeClasses. */
 let handlers: Record<string, string>;
+/** Containers run for a while already when a test goes on: what is stopped right after its start waits a moment. */
+const SETTLED_MS = 1000;
 const noVerdicts = { liveness: () => undefined, startup: () => undefined };
 
 beforeEach(async () => {
@@ -26,7 +28,7 @@ beforeEach(async () => {
   cri = new FakeCri();
   cri.addImage('image:latest');
   clock = new FakeClock();
-  cri.nowMs = () => clock.now();
+  cri.nowMs = () => clock.now() - SETTLED_MS;
   events = [];
   readyIps = [];
   handlers = {};
@@ -320,6 +322,7 @@ describe('start', () => {
 
 describe('restart', () => {
   test('at once, then with CrashLoopBackOff', async () => {
+    cri.nowMs = () => clock.now();
     await sync(podOf());
     cri.exit('a', 1);
     expect((await sync(podOf())).started).toEqual(['a']);
@@ -470,6 +473,18 @@ describe('kill', () => {
     await clock.advance(1);
     expect((await pass).error?.message).toBe('kill container a: connection lost');
     expect(cri.picture).toEqual(['a/0:running', 'b/0:exited']);
+  });
+
+  test('what has only just started is given a moment, so that its program hears of its end and not runc', async () => {
+    cri.nowMs = () => clock.now();
+    await sync(podOf());
+    const done = kill(podOf());
+    await clock.advance(249);
+    expect(cri.calls).toEqual([]);
+    await clock.advance(1);
+    await done;
+    expect(cri.calls).toEqual(['stopContainer c1 30', 'stopPodSandbox s0']);
+    expect(clock.sleeping).toBe(0);
   });
 
   test('a process gets two seconds at least', async () => {
