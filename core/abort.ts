@@ -46,6 +46,7 @@ export function aborted(signal: AbortSignal): Promise<void> {
 
 /** The outcome of `work`, which goes on, unless `signal` aborts first. @throws its reason then. */
 export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) work.catch(() => {}); // nobody hears of its outcome, and a failure would end this process
   signal.throwIfAborted();
   const stopped = Promise.withResolvers<never>();
   const stop = () => stopped.reject(signal.reason);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { aborted, linkedSignal } from './abort.ts';
+import { aborted, linkedSignal, untilAborted } from './abort.ts';
 import { Backoff, KeyedBackoff } from './backoff.ts';
 import { Cleanup } from './cleanup.ts';
 import { systemClock } from './clock.ts';
@@ -46,6 +46,17 @@ test('the fake clock fires in order of due time, steps the wall apart, and count
 
 // ---- abort ----
 
+test("work is not waited for when the signal aborts, and its failure is nobody's then", async () => {
+  const stop = new AbortController();
+  const work = Promise.withResolvers<string>();
+  const waiting = untilAborted(work.promise, stop.signal);
+  stop.abort();
+  await expect(waiting).rejects.toBe(stop.signal.reason);
+  await expect(untilAborted(Promise.reject(new Error('late')), stop.signal)).rejects.toBe(stop.signal.reason);
+  work.reject(new Error('later'));
+  expect(await untilAborted(Promise.resolve('done'), new AbortController().signal)).toBe('done');
+});
+
 test('a linked signal aborts with its parent and its reason, or alone, and lets go when disposed', () => {
   const parent = new AbortController();
   const linked = linkedSignal(parent.signal);
@@ -67,7 +78,7 @@ test('a linked signal times out with a TimeoutError', async () => {
 
 // ---- tasks ----
 
-const untilAborted = (log: string[], name: string) => async (signal: AbortSignal) => {
+const runUntilAborted = (log: string[], name: string) => async (signal: AbortSignal) => {
   await aborted(signal);
   log.push(`${name} ended`);
 };
@@ -75,7 +86,7 @@ const untilAborted = (log: string[], name: string) => async (signal: AbortSignal
 test('tasks end together when the signal aborts', async () => {
   const stop = new AbortController();
   const log: string[] = [];
-  const all = runTasks(stop.signal, { a: untilAborted(log, 'a'), b: untilAborted(log, 'b') });
+  const all = runTasks(stop.signal, { a: runUntilAborted(log, 'a'), b: runUntilAborted(log, 'b') });
   stop.abort();
   await all;
   expect(log).toEqual(['a ended', 'b ended']);
@@ -85,7 +96,7 @@ test('a task that throws takes the others with it, and the error names it', asyn
   const log: string[] = [];
   const cause = new Error('no disk');
   const failing = runTasks(new AbortController().signal, {
-    a: untilAborted(log, 'a'),
+    a: runUntilAborted(log, 'a'),
     b: () => Promise.reject(cause),
   });
   const err = await failing.catch((e: unknown) => e);
@@ -94,7 +105,7 @@ test('a task that throws takes the others with it, and the error names it', asyn
 });
 
 test('a task that returns early is an error too', async () => {
-  const failing = runTasks(new AbortController().signal, { a: async () => {}, b: untilAborted([], 'b') });
+  const failing = runTasks(new AbortController().signal, { a: async () => {}, b: runUntilAborted([], 'b') });
   await expect(failing).rejects.toMatchObject({ code: 'TASK_ENDED', message: 'task a ended early' });
 });
 
