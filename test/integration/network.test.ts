@@ -17,6 +17,7 @@ import { type Exec, systemExec } from '../../host/exec.ts';
 import { ipBatch } from '../../host/ip-batch.ts';
 import { networkFollower } from '../../host/ip-monitor.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
+import { RULES } from '../../proxy/fake-rule-options.ts';
 import { cleanupIptables, IptablesBackend } from '../../proxy/iptables/iptables.ts';
 import { ServiceProxy } from '../../proxy/proxy.ts';
 import { createBridge, createVeth, sysctlInNetns, TestNamespaces } from '../harness/netns.ts';
@@ -104,20 +105,7 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
     },
     { ...shared, source, follow: networkFollower(netns) },
   );
-  const backend = new IptablesBackend(
-    {
-      family: 4,
-      masqueradeBit: 14,
-      masqueradeAll: false,
-      localTraffic: { by: 'cidr', cidr: '10.244.0.0/16' },
-      localhostNodePorts: true,
-      nodePortIps: undefined,
-      nodeIps: [ip],
-      randomFully: true,
-      dropInvalid: true,
-    },
-    { exec },
-  );
+  const backend = new IptablesBackend({ ...RULES, nodeIps: [ip] }, { exec });
   const proxy = new ServiceProxy(
     {
       nodeName: name,
