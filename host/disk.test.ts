@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type DeviceMount, formatAndMount } from './disk.ts';
+import { type DeviceMount, formatAndMount, growFileSystem } from './disk.ts';
 import type { Exec } from './exec.ts';
 
 const HOW: DeviceMount = { fsType: 'ext4', options: ['noatime'], readOnly: false };
@@ -42,4 +42,26 @@ test.each([
   const refused = expect.objectContaining({ code: 'DISK_REFUSED', message: expect.stringContaining(text) });
   await expect(formatAndMount(exec, '/dev/x', '/d', { ...HOW, ...how })).rejects.toEqual(refused);
   expect(ran.filter((line) => !/^(blkid|fsck) /.test(line))).toEqual([]);
+});
+
+test.each([
+  ['ext4', 'resize2fs /dev/x'],
+  ['xfs', 'xfs_growfs -d /d'],
+  ['btrfs', 'btrfs filesystem resize max /d'],
+])('a file system of type %s grows to the size of its device', async (type, command) => {
+  const { ran, exec } = programs({ blkid: { code: 0, stdout: `DEVNAME=/dev/x\nTYPE=${type}\n` } });
+  await growFileSystem(exec, '/dev/x', '/d');
+  expect(ran).toEqual([probe, command]);
+});
+
+test('what cannot grow is refused, and an empty device left alone', async () => {
+  const vfat = programs({ blkid: { code: 0, stdout: 'TYPE=vfat\n' } });
+  const text = 'resize of format vfat is not supported for device /dev/x mounted at /d';
+  await expect(growFileSystem(vfat.exec, '/dev/x', '/d')).rejects.toThrow(text);
+  const empty = programs({ blkid: { code: 2 } });
+  await growFileSystem(empty.exec, '/dev/x', '/d');
+  expect([...vfat.ran, ...empty.ran]).toEqual([probe, probe]);
+  const failing = programs({ blkid: { code: 0, stdout: 'TYPE=ext4\n' }, resize2fs: { code: 1 } });
+  const failed = expect.objectContaining({ code: 'DISK_GROW_FAILED' });
+  await expect(growFileSystem(failing.exec, '/dev/x', '/d')).rejects.toEqual(failed);
 });

@@ -1,5 +1,5 @@
 // Block devices with a file system, made when the device is empty and only then. After k8s.io/mount-utils
-// (SafeFormatAndMount).
+// (SafeFormatAndMount, ResizeFs).
 import { AgentError, errorMessage } from '../core/errors.ts';
 import { type Exec, execOk } from './exec.ts';
 
@@ -20,6 +20,16 @@ const MKFS_OPTIONS: Readonly<Record<string, readonly string[]>> = {
   xfs: ['-f'],
 };
 
+type Command = readonly [program: string, ...args: string[]];
+const growExt = (device: string): Command => ['resize2fs', device];
+/** By the type of a file system that is mounted. */
+const GROWING: Readonly<Record<string, (device: string, dir: string) => Command>> = {
+  ext3: growExt,
+  ext4: growExt,
+  xfs: (_, dir) => ['xfs_growfs', '-d', dir],
+  btrfs: (_, dir) => ['btrfs', 'filesystem', 'resize', 'max', dir],
+};
+
 /**
  * Mounts `device` at `dir`. A device with nothing on it gets a file system first, one with a file system a check.
  * @throws {AgentError} DISK_REFUSED when something else is on it, DISK_FORMAT_FAILED, MOUNT_FAILED.
@@ -27,8 +37,7 @@ const MKFS_OPTIONS: Readonly<Record<string, readonly string[]>> = {
 export async function formatAndMount(exec: Exec, device: string, dir: string, how: DeviceMount): Promise<void> {
   const { fsType, readOnly } = how;
   if (!/^[a-z][a-z0-9]*$/.test(fsType)) throw refusal(`${JSON.stringify(fsType)} is no type of file system`);
-  const found = await contentOf(exec, device);
-  if (found === 'nothing') {
+  if ((await fileSystemOn(exec, device)) === undefined) {
     if (readOnly) throw refusal(`cannot mount unformatted disk ${device} as we are manipulating it in read-only mode`);
     await format(exec, device, fsType);
   } else if (!readOnly) await check(exec, device);
@@ -41,12 +50,32 @@ export async function formatAndMount(exec: Exec, device: string, dir: string, ho
   }
 }
 
-/** What `blkid` finds on the device itself, not what it remembers. */
-async function contentOf(exec: Exec, device: string): Promise<'nothing' | 'a file system'> {
+/**
+ * Grows the file system on `device`, mounted at `dir`, to the size that the device has now. Idempotent; a device without
+ * one has nothing to grow. @throws {AgentError} DISK_REFUSED for a type that cannot grow, DISK_GROW_FAILED.
+ */
+export async function growFileSystem(exec: Exec, device: string, dir: string): Promise<void> {
+  const type = await fileSystemOn(exec, device);
+  if (type === undefined) return;
+  const command = GROWING[type]?.(device, dir);
+  if (command === undefined) {
+    throw refusal(`resize of format ${type} is not supported for device ${device} mounted at ${dir}`);
+  }
+  const [program, ...args] = command;
+  try {
+    await execOk(exec, program, args, { timeoutMs: LONG_TIMEOUT_MS });
+  } catch (cause) {
+    throw new AgentError(errorMessage(cause), { code: 'DISK_GROW_FAILED', cause, retryable: true });
+  }
+}
+
+/** The type of what `blkid` finds on the device itself, not what it remembers; undefined when nothing is on it. */
+async function fileSystemOn(exec: Exec, device: string): Promise<string | undefined> {
   const args = ['-p', '-s', 'TYPE', '-s', 'PTTYPE', '-o', 'export', device];
   const { code, stdout, stderr } = await exec('blkid', args, { timeoutMs: PROBE_TIMEOUT_MS });
-  if (code === 2) return 'nothing';
-  if (code === 0 && /^TYPE=./m.test(stdout)) return 'a file system';
+  if (code === 2) return undefined;
+  const type = /^TYPE=(.+)$/m.exec(stdout)?.[1];
+  if (code === 0 && type !== undefined) return type;
   if (code === 0) throw refusal(`${device} holds something that is no file system, probably partitions`);
   throw refusal(`cannot see what is on ${device}: blkid: exit ${code} ${stderr.trim()}`);
 }

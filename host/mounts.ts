@@ -3,7 +3,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errorMessage } from '../core/errors.ts';
-import { type DeviceMount, formatAndMount } from './disk.ts';
+import { type DeviceMount, formatAndMount, growFileSystem } from './disk.ts';
 import { type Exec, execOk } from './exec.ts';
 
 export interface MountPoint {
@@ -83,6 +83,8 @@ export interface Mounter {
   ): Promise<void>;
   /** A block device, with a file system that is made where it has none. @throws {AgentError} as `formatAndMount` does. */
   mountDevice(device: string, dir: string, how: DeviceMount): Promise<void>;
+  /** The file system of a device that is mounted at `dir` takes all of it. @throws {AgentError} as `growFileSystem` does. */
+  growDevice(device: string, dir: string): Promise<void>;
   /** Shows `source` (a directory or file) at `target`. @throws {AgentError} MOUNT_FAILED */
   bind(source: string, target: string, signal?: AbortSignal): Promise<void>;
   /**
@@ -128,6 +130,7 @@ export function systemMounter(exec: Exec, procRoot = '/proc'): Mounter {
       return run('MOUNT_FAILED', 'mount', ['-n', '-t', type, ...chosen, '--', source, dir], signal, REMOTE_TIMEOUT_MS);
     },
     mountDevice: (device, dir, how) => formatAndMount(exec, device, dir, how),
+    growDevice: (device, dir) => growFileSystem(exec, device, dir),
     bind: (source, target, signal) =>
       run('MOUNT_FAILED', 'mount', ['-i', '-n', '-c', '--bind', '--', source, target], signal),
     async bindAll(pairs, listFile) {

@@ -1,9 +1,9 @@
 // Volumes of claims as a pod gets them: with real mounts and a CSI driver on real sockets, against an API server in
 // memory. Needs root; everything happens below one temporary directory.
-import { mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readlink, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, type TestContext, test, vi } from 'vitest';
 import type { CSIDriver, Node, PersistentVolume, PersistentVolumeClaim } from '../../api/kinds.ts';
 import type { Pod, PodSpec } from '../../api/pod.ts';
 import { csiDrivers, nodes, persistentVolumeClaims, persistentVolumes } from '../../api/resources.ts';
@@ -165,6 +165,22 @@ const mount = async (pod: Pod) => (await volumes.mountPod(pod, signal)).get('v')
 const mountPoints = async () => mountsUnder(await mounter.list(), root).map((m) => m.mountPoint);
 const csiSource = { csi: { driver: DRIVER, volumeHandle: 'h' } };
 
+async function loopDevice(context: TestContext): Promise<{ readonly image: string; readonly device: string }> {
+  const image = path.join(root, 'image');
+  await execOk(systemExec, 'truncate', ['-s', '16M', image], { timeoutMs: 30_000 });
+  const loop = await systemExec('losetup', ['--find', '--show', image]);
+  if (loop.code !== 0) context.skip(`no loop device: ${loop.stderr}`);
+  const device = loop.stdout.trim();
+  stack.defer(async () => void (await execOk(systemExec, 'losetup', ['--detach', device], { timeoutMs: 30_000 })));
+  return { image, device };
+}
+
+/** CAP_SYS_RESOURCE, which containers of CI systems often lack. */
+async function mayGrowFileSystems(): Promise<boolean> {
+  const capabilities = /^CapEff:\s*(\w+)/m.exec(await readFile('/proc/self/status', 'utf8'))![1];
+  return (BigInt(`0x${capabilities}`) >> 24n) % 2n === 1n;
+}
+
 describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
   beforeEach(async () => {
     root = await mkdtemp(path.join(tmpdir(), 'claims-'));
@@ -308,12 +324,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
   });
 
   test('a local device gets a file system once, is mounted for all its pods and unmounted with the last', async (context) => {
-    const image = path.join(root, 'image');
-    await execOk(systemExec, 'truncate', ['-s', '16M', image], { timeoutMs: 30_000 });
-    const loop = await systemExec('losetup', ['--find', '--show', image]);
-    if (loop.code !== 0) context.skip(`no loop device: ${loop.stderr}`);
-    const device = loop.stdout.trim();
-    stack.defer(async () => void (await execOk(systemExec, 'losetup', ['--detach', device], { timeoutMs: 30_000 })));
+    const { device } = await loopDevice(context);
     await bind({ local: { path: device } });
     const global = path.join(root, 'plugins/kubernetes.io/local-volume/mounts/pv');
     const [one, two] = await Promise.all([mount(podOf('one')), mount(podOf('two'))]);
@@ -329,6 +340,45 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(await readFile(path.join(again.hostPath, 'file'), 'utf8')).toBe('kept');
     await volumes.removePodDir('three', signal);
     expect(await mountPoints()).toEqual([]);
+  });
+
+  test('a local device that has grown: its file system follows while a pod uses it', async (context) => {
+    const { image, device } = await loopDevice(context);
+    await bind({ local: { path: device } });
+    const { hostPath } = await mount(podOf('u'));
+    const { blocks: before } = await statfs(hostPath);
+    await execOk(systemExec, 'truncate', ['-s', '32M', image], { timeoutMs: 30_000 });
+    await execOk(systemExec, 'losetup', ['--set-capacity', device], { timeoutMs: 30_000 });
+    await patchVolume({ capacity: { storage: '2Gi' } });
+    await clock.advance(LOOK_MS);
+    expect(notified).toEqual(['u']);
+    await mount(podOf('u'));
+    const { blocks: after } = await statfs(hostPath);
+    const { capacity } = (await api.get(persistentVolumeClaims, claimName)).status!;
+    if (await mayGrowFileSystems()) {
+      expect(after).toBeGreaterThan(1.5 * before);
+      expect(capacity).toEqual({ storage: '2Gi' });
+      const succeeded = `MountVolume.NodeExpandVolume succeeded for volume "pv" ${NODE}`;
+      expect(events).toContain(`Pod FileSystemResizeSuccessful ${succeeded}`);
+    } else {
+      expect(after).toBe(before); // the kernel lets nobody without CAP_SYS_RESOURCE, and the claim goes on as it was
+      expect(capacity).toEqual({ storage: '1Gi' });
+      expect(events).toEqual([expect.stringMatching(/^Pod VolumeResizeFailed .*resize2fs: Permission denied/s)]);
+    }
+    await volumes.removePodDir('u', signal);
+    expect(await mountPoints()).toEqual([]);
+  });
+
+  test('of a local volume that is a directory nothing grows but what its claim tells', async () => {
+    const disk = path.join(root, 'data/disk');
+    await mkdir(disk);
+    await bind({ local: { path: disk } });
+    await patchVolume({ capacity: { storage: '2Gi' } });
+    await mount(podOf('u'));
+    expect((await api.get(persistentVolumeClaims, claimName)).status?.capacity).toEqual({ storage: '2Gi' });
+    await volumes.unmountPod('u', signal);
+    expect(clock.sleeping).toBe(0);
+    await volumes.removePodDir('u', signal);
   });
 
   test('a local block volume is a link to its device, not a mount', async () => {

@@ -1,4 +1,4 @@
-// Has CSI drivers grow the file systems of claims, and tells the claim, its resizer and users how that went. After
+// Has the file systems of claims grow, and tells the claim, its resizer and users how that went. After
 // pkg/volume/util/operationexecutor/node_expander.go.
 import type { ObjectReference, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod } from '../../../api/pod.ts';
@@ -11,14 +11,11 @@ import type { Logger } from '../../../core/log.ts';
 import { isCriError } from '../../../cri/errors.ts';
 import { podReference } from '../../runtime/runtime-deps.ts';
 import { isFinal } from '../csi/csi-client.ts';
-import { persistentSpec } from '../csi/csi-spec.ts';
-import type { CsiVolumes, PublishedVolume } from '../csi/csi-volumes.ts';
 import { inStep } from '../volume-error.ts';
 import { type Expansion, expandedStatus, expansionOf, failedStatus, startedStatus } from './expansion-rules.ts';
 
 export interface ClaimExpanderDeps {
   readonly client: ApiClient;
-  readonly csi: Pick<CsiVolumes, 'expand'>;
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly log: Logger;
@@ -30,6 +27,9 @@ export interface Claimed {
   readonly pv: PersistentVolume;
   readonly readOnly: boolean;
 }
+
+/** Has the file system grow to `bytes`. Idempotent. @throws an error caused by what the driver said, where there is one */
+export type Grow = (bytes: number, signal: AbortSignal) => Promise<void>;
 
 type PatchType = 'merge' | 'strategic';
 
@@ -51,24 +51,25 @@ export class ClaimExpander {
    * Grows the file system when the volume has grown. False when the driver does not while the volume is in use: it is
    * not to be asked again as long as it is. @throws {VolumeStepError} NodeExpandVolume
    */
-  async expand(pod: Pod, claimed: Claimed, published: PublishedVolume, signal: AbortSignal): Promise<boolean> {
-    const expansion = expansionOf(claimed.claim, claimed.pv);
-    const spec = persistentSpec(claimed.pv, claimed.readOnly);
-    if (!published.canExpand || expansion === undefined || spec.readOnly) return true;
-    return await inStep('NodeExpandVolume', spec.specName, async () => {
+  async expand(pod: Pod, claimed: Claimed, grow: Grow, signal: AbortSignal): Promise<boolean> {
+    const { pv, readOnly } = claimed;
+    const expansion = expansionOf(claimed.claim, pv);
+    if (expansion === undefined || readOnly || pv.spec?.csi?.readOnly === true) return true;
+    const name = pv.metadata?.name ?? '';
+    return await inStep('NodeExpandVolume', name, async () => {
       let { claim } = claimed;
       if (expansion.isTracked) claim = await this.#tell(claim, 'merge', startedStatus(claim), signal);
       try {
-        await this.#deps.csi.expand(pod, spec, published, expansion.bytes, signal);
+        await grow(expansion.bytes, signal);
       } catch (err) {
         const cause = (err as Error).cause;
         if (expansion.isTracked && !signal.aborted) await this.#tellFailure(claim, expansion, err, signal);
         if (isCriError(cause) && cause.grpcCode === 'FAILED_PRECONDITION') return false;
         throw err;
       }
-      this.#refused.delete(spec.specName);
+      this.#refused.delete(name);
       await this.#tell(claim, 'merge', expandedStatus(claim, expansion.size), signal);
-      this.#tellSuccess(pod, claim, spec.specName);
+      this.#tellSuccess(pod, claim, name);
       return true;
     });
   }

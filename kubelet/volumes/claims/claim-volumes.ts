@@ -21,7 +21,7 @@ import { inStep, VolumeStepError } from '../volume-error.ts';
 import type { MountedVolume } from '../volume-manager.ts';
 import { VolumePaths } from '../volume-paths.ts';
 import { csiPluginName } from '../volume-plugin.ts';
-import { ClaimExpander, type Claimed } from './claim-expander.ts';
+import { ClaimExpander, type Claimed, type Grow } from './claim-expander.ts';
 import {
   type ClaimRef,
   claimFault,
@@ -54,6 +54,8 @@ const REFRESH_MS = 75_000;
 interface Mounted {
   readonly volume: MountedVolume;
   readonly published: PublishedVolume | undefined;
+  /** Its file system grows when its PersistentVolume has grown. */
+  readonly canGrow: boolean;
 }
 
 function withGroup(mounted: Mounted, pv: PersistentVolume | undefined): Mounted {
@@ -116,8 +118,7 @@ export class ClaimVolumes implements Disposable {
     const ofPod = this.#mounted.get(podUid) ?? new Map<string, Mounted>();
     ofPod.set(volume.name, mounted);
     this.#mounted.set(podUid, ofPod);
-    const { requiresRepublish = false, canExpand = false } = mounted.published ?? {};
-    if (requiresRepublish || (canExpand && claimed !== undefined)) this.#refresh.setEarlier(podUid, REFRESH_MS);
+    if (mounted.published?.requiresRepublish || mounted.canGrow) this.#refresh.setEarlier(podUid, REFRESH_MS);
     return mounted.volume;
   }
 
@@ -145,7 +146,7 @@ export class ClaimVolumes implements Disposable {
       const { readOnly = false } = volume.nfs;
       const from = { ...volume.nfs, readOnly, mountOptions: [] };
       const hostPath = await inStep('SetUp', name, () => this.#mountNfs(pod, name, from, signal));
-      return { volume: { name, hostPath, readOnly, selinuxRelabel: false }, published: undefined };
+      return { volume: { name, hostPath, readOnly, selinuxRelabel: false }, published: undefined, canGrow: false };
     }
     if (claimed === undefined) return await this.#mountCsi(pod, name, inlineSpec(pod, volume), signal);
     const { pv, readOnly } = claimed;
@@ -155,14 +156,15 @@ export class ClaimVolumes implements Disposable {
     }
     if (pv.spec?.csi !== undefined) return await this.#mountCsi(pod, name, persistentSpec(pv, readOnly), signal);
     const isBlock = pv.spec?.volumeMode === 'Block';
-    const at = async (plugin: string, work: () => Promise<string>): Promise<Mounted> => {
+    const at = async (plugin: string, work: () => Promise<string>, canGrow = false): Promise<Mounted> => {
       const hostPath = await inStep('SetUp', specName, work);
-      return { volume: { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock }, published: undefined };
+      const volume = { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock };
+      return { volume, published: undefined, canGrow };
     };
     const { hostPath, local, nfs } = pv.spec ?? {};
     if (hostPath !== undefined) return await at('kubernetes.io/host-path', () => prepareHostPath(hostPath));
     if (local !== undefined) {
-      return await at('kubernetes.io/local-volume', () => this.#disks.setUp(pod, pv, readOnly, signal));
+      return await at('kubernetes.io/local-volume', () => this.#disks.setUp(pod, pv, readOnly, signal), true);
     }
     if (nfs !== undefined) {
       const from = { ...nfs, readOnly: readOnly || (nfs.readOnly ?? false), mountOptions: mountOptionsOf(pv) };
@@ -180,9 +182,10 @@ export class ClaimVolumes implements Disposable {
     await this.#refuseSecondUser(pod, spec);
     const published = await this.#deps.csi.mount(pod, spec, signal);
     const { hostPath } = published;
-    const { readOnly, isBlock } = spec;
+    const { readOnly, isBlock, lifecycle } = spec;
     const plugin = csiPluginName(spec.driver);
-    return { volume: { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock }, published };
+    const canGrow = published.canExpand && lifecycle === 'Persistent';
+    return { volume: { name, plugin, hostPath, readOnly, selinuxRelabel: false, isBlock }, published, canGrow };
   }
 
   async #refuseSecondUser(pod: Pod, spec: CsiSpec): Promise<void> {
@@ -232,7 +235,7 @@ export class ClaimVolumes implements Disposable {
 
   /** A volume that is in place stays in use whatever comes of this. */
   async #lookForGrowth(pod: Pod, volume: Volume, mounted: Mounted, signal: AbortSignal): Promise<void> {
-    if (mounted.published?.canExpand !== true) return;
+    if (!mounted.canGrow) return;
     const podUid = pod.metadata?.uid ?? '';
     this.#refresh.setEarlier(podUid, REFRESH_MS);
     try {
@@ -250,8 +253,13 @@ export class ClaimVolumes implements Disposable {
 
   /** The volume once its file system has grown, where it is to; one that cannot while it is in use is left alone. */
   async #grown(pod: Pod, claimed: Claimed, mounted: Mounted, signal: AbortSignal): Promise<Mounted> {
+    if (!mounted.canGrow) return mounted;
     const { published } = mounted;
-    if (published === undefined || (await this.#expander.expand(pod, claimed, published, signal))) return mounted;
-    return { ...mounted, published: { ...published, canExpand: false } };
+    const { pv, readOnly } = claimed;
+    const grow: Grow =
+      published === undefined
+        ? () => this.#disks.grow(pv)
+        : (bytes, s) => this.#deps.csi.expand(pod, persistentSpec(pv, readOnly), published, bytes, s);
+    return (await this.#expander.expand(pod, claimed, grow, signal)) ? mounted : { ...mounted, canGrow: false };
   }
 }

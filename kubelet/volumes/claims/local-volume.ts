@@ -53,6 +53,17 @@ export class LocalDisks {
     return dir;
   }
 
+  /**
+   * Grows the file system on a device that `setUp` has mounted to what the device has now; a directory is as large as what
+   * it lies in, and a bare device has nothing to grow. Idempotent. @throws {AgentError} LOCAL_VOLUME, DISK_REFUSED,
+   * DISK_GROW_FAILED
+   */
+  async grow(pv: PersistentVolume): Promise<void> {
+    const source = pv.spec?.local?.path ?? '';
+    if (pv.spec?.volumeMode === 'Block' || (await statOrRefuse(source)).isDirectory()) return;
+    await this.#lock.run(pv.metadata?.name ?? '', () => this.#deps.mounter.growDevice(source, this.#deviceMount(pv)));
+  }
+
   /** Unmounts devices that no pod uses any more. `mounts`: the mount table, as it is or was a moment ago. Idempotent. */
   async release(mounts: readonly MountPoint[], signal: AbortSignal): Promise<void> {
     const { paths, mounter } = this.#deps;
@@ -68,13 +79,17 @@ export class LocalDisks {
   }
 
   async #mountDevice(pv: PersistentVolume, device: string, readOnly: boolean): Promise<string> {
-    const dir = path.join(this.#deps.paths.localDisksDir, pv.metadata?.name ?? '');
+    const dir = this.#deviceMount(pv);
     const { mounter } = this.#deps;
     if ((await mounter.list()).some((m) => m.mountPoint === dir)) return dir;
     await mkdir(dir, { recursive: true, mode: 0o750 });
     const fsType = pv.spec?.local?.fsType || DEFAULT_FS_TYPE;
     await mounter.mountDevice(device, dir, { fsType, options: mountOptionsOf(pv), readOnly });
     return dir;
+  }
+
+  #deviceMount(pv: PersistentVolume): string {
+    return path.join(this.#deps.paths.localDisksDir, pv.metadata?.name ?? '');
   }
 
   /** The files are given to the group of the first pod that mounts them; later ones hear that they have another. */
