@@ -54,6 +54,27 @@ describe('files', () => {
     expect(await c.token()).toBe('one');
   });
 
+  test('may be empty or half there for a moment, too: what stood in them before goes on', async () => {
+    const [tokenFile, file] = [path.join(dir, 'token'), path.join(dir, 'ca')];
+    const pem = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+    await writeFile(tokenFile, 'one');
+    await writeFile(file, pem);
+    const c = credentials({ tokenFile, ca: { file } });
+    await Promise.all([c.token(), c.tls()]);
+    for (const [token, ca] of [
+      ['', ''],
+      ['\n', pem.slice(0, 40)],
+    ] as const) {
+      await writeFile(tokenFile, token);
+      await writeFile(file, ca);
+      await clock.advance(1_000);
+      expect([await c.token(), (await c.tls()).ca]).toEqual(['one', pem]);
+    }
+    await writeFile(tokenFile, 'two');
+    await writeFile(file, pem + pem);
+    expect([await c.token(), (await c.tls()).ca]).toEqual(['two', pem + pem]);
+  });
+
   test('that were never there are an error with their name', async () => {
     await expect(credentials({ clientCert: { file: '/nonexistent/c.pem' } }).tls()).rejects.toMatchObject({
       code: 'CREDENTIALS_UNREADABLE',

@@ -49,7 +49,7 @@ export class Credentials {
   /** The bearer token, undefined when certificates alone identify us. */
   async token(): Promise<string | undefined> {
     const { token, tokenFile } = this.#config;
-    if (tokenFile !== undefined) return (await this.#read(tokenFile)).trim();
+    if (tokenFile !== undefined) return (await this.#read(tokenFile, isToken)).trim();
     return token ?? (await this.#execCredential())?.token;
   }
 
@@ -74,21 +74,27 @@ export class Credentials {
 
   async #pem(source: PemSource | undefined): Promise<string | undefined> {
     if (source === undefined) return undefined;
-    return 'data' in source ? source.data : this.#read(source.file);
+    return 'data' in source ? source.data : this.#read(source.file, isPem);
   }
 
-  async #read(file: string): Promise<string> {
+  async #read(file: string, isWhole: (text: string) => boolean): Promise<string> {
     const nowMs = this.#clock.monotonicMs();
     const cached = this.#files.get(file);
     if (cached !== undefined && nowMs - cached.checkedMs < RECHECK_MS) return cached.text;
     try {
       const { mtimeMs, size, ino } = await stat(file);
       const stamp = `${ino}:${size}:${mtimeMs}`;
-      const text = cached?.stamp === stamp ? cached.text : await readFile(file, 'utf8');
+      if (cached?.stamp === stamp) {
+        this.#files.set(file, { ...cached, checkedMs: nowMs });
+        return cached.text;
+      }
+      const text = await readFile(file, 'utf8');
+      // In the middle of a rotation the file may be empty or missing for a moment; the old content is still good then.
+      // Without it the token would be none, and an empty authority stands for all public ones.
+      if (cached !== undefined && !isWhole(text)) return cached.text;
       this.#files.set(file, { stamp, text, checkedMs: nowMs });
       return text;
     } catch (cause) {
-      // In the middle of a rotation the file may be missing for a moment; the old content is still good then.
       if (cached !== undefined && errnoOf(cause) === 'ENOENT') return cached.text;
       throw new AgentError(
         `cannot read ${file}, which the kubeconfig names: ${errnoOf(cause) ?? errorMessage(cause)}`,
@@ -118,4 +124,12 @@ export class Credentials {
     );
     return asked;
   }
+}
+
+function isPem(text: string): boolean {
+  return text.lastIndexOf('-----END ') > text.lastIndexOf('-----BEGIN ');
+}
+
+function isToken(text: string): boolean {
+  return text.trim() !== '';
 }
