@@ -7,6 +7,7 @@ import type { RuntimeService } from '../../cri/runtime-service.ts';
 import type { MachineInfo } from '../../host/machine.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import type { ContainerGrant, CpuReport, MemoryReport, ResourceManager } from '../../kubelet/managers/hint-provider.ts';
+import { ManagerMetrics } from '../../kubelet/managers/manager-metrics.ts';
 import { keepNoneState, NONE_CPU_STATE, NONE_MEMORY_STATE } from '../../kubelet/managers/none-state.ts';
 import { PodResources } from '../../kubelet/managers/pod-resources.ts';
 import { managedResizeRefusal } from '../../kubelet/managers/resize-refusal.ts';
@@ -51,11 +52,12 @@ export async function createManagersPart(ctx: AgentContext, input: ManagersPartI
   const { rootDir, others } = input;
   if (settings.cpuPolicy === 'none') await keepNoneState(rootDir, NONE_CPU_STATE);
   if (settings.memoryPolicy === 'None') await keepNoneState(rootDir, NONE_MEMORY_STATE);
+  const metrics = new ManagerMetrics(ctx.registry);
   const resizeRefusal = (pod: Pod, allocated: Pod) => managedResizeRefusal(pod, allocated, settings);
   const isPlain = settings.cpuPolicy === 'none' && settings.memoryPolicy === 'None';
   if (!isPlain || settings.topologyPolicy !== 'none') {
     const { createStaticManagers } = await import('./static-managers.ts');
-    const made = await createStaticManagers(ctx, input);
+    const made = await createStaticManagers(ctx, input, metrics);
     return { ...made, grant: grantBy(made.resources), resizeRefusal };
   }
   const resources = others.length === 0 ? undefined : new PodResources(others, { log: ctx.log });

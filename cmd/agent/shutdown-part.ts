@@ -1,7 +1,9 @@
-// The graceful end of the node, wired. Nothing of it is loaded on a node whose pods are not waited for.
+// The graceful end of the node, wired. Nothing of it but its two gauges is loaded on a node whose pods are not
+// waited for.
 import type { ObjectReference } from '../../api/kinds.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
+import { shutdownGauges } from '../../kubelet/shutdown/shutdown-gauges.ts';
 import type { AgentContext } from './shared.ts';
 
 export interface ShutdownPart {
@@ -21,6 +23,7 @@ export interface ShutdownPartInput {
 export async function createShutdownPart(ctx: AgentContext, input: ShutdownPartInput): Promise<ShutdownPart> {
   const { config, registry, recorder: events, clock, log } = ctx;
   const { shutdown: groups } = config;
+  const gauges = shutdownGauges(registry);
   if (groups.length === 0) return { error: () => undefined, tasks: {} };
   const [{ ShutdownManager }, { ShutdownRecord }, { totalSeconds }, { watchLogind }, { SYSTEM_BUS }] =
     await Promise.all([
@@ -30,7 +33,7 @@ export async function createShutdownPart(ctx: AgentContext, input: ShutdownPartI
       import('../../kubelet/shutdown/logind.ts'),
       import('../../host/dbus.ts'),
     ]);
-  const record = new ShutdownRecord(input.rootDir, registry);
+  const record = new ShutdownRecord(input.rootDir, gauges);
   await record.load();
   const manager = new ShutdownManager({
     groups,

@@ -9,7 +9,7 @@ import { CpuManager, reservedCpus } from '../../kubelet/managers/cpu/cpu-manager
 import { CpusetReconciler, type RunningContainer } from '../../kubelet/managers/cpu/cpuset-reconciler.ts';
 import { parseCpuSet } from '../../kubelet/managers/cpu-set.ts';
 import type { ResourceManager } from '../../kubelet/managers/hint-provider.ts';
-import { ManagerMetrics } from '../../kubelet/managers/manager-metrics.ts';
+import type { ManagerMetrics } from '../../kubelet/managers/manager-metrics.ts';
 import { MemoryManager } from '../../kubelet/managers/memory/memory-manager.ts';
 import { reservedMemory } from '../../kubelet/managers/memory/reserved-memory.ts';
 import { PodResources } from '../../kubelet/managers/pod-resources.ts';
@@ -20,13 +20,16 @@ import type { Reservations } from './reservations.ts';
 import type { AgentContext } from './shared.ts';
 
 /** @throws {AgentError} MANAGER_STATE_INVALID, CONFIG_INVALID */
-export async function createStaticManagers(ctx: AgentContext, input: ManagersPartInput): Promise<StaticManagers> {
-  const { log, registry, config } = ctx;
+export async function createStaticManagers(
+  ctx: AgentContext,
+  input: ManagersPartInput,
+  metrics: ManagerMetrics,
+): Promise<StaticManagers> {
+  const { log, config } = ctx;
   const { managers: settings } = config.kubelet;
   const { rootDir, machine, reserved } = input;
   const topology = await readCpuTopology({ memoryBytes: machine.memoryBytes, hugePages: machine.hugePages });
   refuseUnfitMachine(topology, settings);
-  const metrics = new ManagerMetrics(registry);
   const aligner = topologyManager(ctx, topology, metrics);
   const cpu = settings.cpuPolicy === 'static' ? await cpuManager(ctx, input, topology, metrics) : undefined;
   const reservedPerNode = () =>

@@ -6,6 +6,7 @@ import type { Pod } from '../../api/pod.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
 import { Registry } from '../../core/metrics.ts';
+import { shutdownGauges } from './shutdown-gauges.ts';
 import { ShutdownManager } from './shutdown-manager.ts';
 import { ShutdownRecord } from './shutdown-record.ts';
 
@@ -91,7 +92,7 @@ test('when it was is known after the node is up again', async () => {
   const metric = async (registry: Registry) =>
     [...(await registry.metrics()).matchAll(/^kubelet_graceful_shutdown_\w+ (\S+)/gm)].map((m) => Number(m[1]));
   const [during, after, strange] = [new Registry(), new Registry(), new Registry()];
-  const record = new ShutdownRecord(dir, during);
+  const record = new ShutdownRecord(dir, shutdownGauges(during));
   await record.load(); // there is none yet
   await record.began(Date.parse('2026-11-21T12:00:00Z'));
   expect(JSON.parse(await readFile(file, 'utf8'))).toEqual({
@@ -100,10 +101,10 @@ test('when it was is known after the node is up again', async () => {
   });
   expect(await metric(during)).toEqual([1_795_262_400, 0]);
   await record.ended(Date.parse('2026-11-21T12:00:30Z'));
-  await new ShutdownRecord(dir, after).load();
+  await new ShutdownRecord(dir, shutdownGauges(after)).load();
   expect(await metric(after)).toEqual([1_795_262_400, 1_795_262_430]);
   await writeFile(file, '{"startTime":');
-  await new ShutdownRecord(dir, strange).load();
+  await new ShutdownRecord(dir, shutdownGauges(strange)).load();
   expect(await metric(strange)).toEqual([0, 0]);
   await rm(dir, { recursive: true });
 });

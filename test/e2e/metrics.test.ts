@@ -24,6 +24,8 @@ const UPSTREAM_NAMES = [
   'cadvisor_version_info label names',
   'container_fs_inodes_total non-counter',
   'container_memory_failcnt counter',
+  'kubelet_cpu_manager_exclusive_cpu_allocation_count non-histogram',
+  'kubelet_topology_manager_admission_duration_ms metric names',
   'kubeproxy_sync_proxy_rules_iptables_total non-counter',
   'kubeproxy_sync_proxy_rules_no_local_endpoints_total non-counter',
 ];

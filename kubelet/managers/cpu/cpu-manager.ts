@@ -67,7 +67,7 @@ export class CpuManager implements ResourceManager, CpuReport {
     this.#entries = new Map([...entries].map(([uid, containers]) => [uid, new Map(containers)]));
     const render = () => renderCpuState('static', { pool: this.#pool, entries: this.#entries });
     this.#file = new StateFile(path.join(opts.rootDir, CPU_STATE_FILE), render, deps);
-    deps.metrics.showPinning('cpu');
+    deps.metrics.showCpuAlignment();
     this.#count();
   }
 

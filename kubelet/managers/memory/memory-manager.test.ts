@@ -58,6 +58,8 @@ test('memory of the first node that has enough, then of the next', async () => {
   expect(manager.grant(b, 'main')).toEqual({ cpusetMems: '1' });
   expect(manager.memoryOf('a', 'main')).toEqual([{ type: 'memory', sizeBytes: 800 * MIB, numaNodes: [0] }]);
   expect(await figures(registry, 'kubelet_memory_manager_pinning_requests_total')).toEqual(['2']);
+  // Of a manager that is off, which the suite asks for.
+  expect(await figures(registry, 'kubelet_cpu_manager_pinning_errors_total')).toEqual(['0']);
   manager.forget('a');
   await admit(manager, pod('c', '900Mi'));
   expect(manager.memoryOf('c', 'main')[0]?.numaNodes).toEqual([0]);

@@ -66,7 +66,6 @@ export class MemoryManager implements ResourceManager, MemoryReport {
     this.#entries = entries;
     const render = () => renderMemoryState('Static', { machine: this.#machine, entries: this.#entries });
     this.#file = new StateFile(path.join(opts.rootDir, MEMORY_STATE_FILE), render, deps);
-    deps.metrics.showPinning('memory');
   }
 
   /** Goes on with what the state file tells. @throws {AgentError} MANAGER_STATE_INVALID when that cannot be. */
