@@ -160,6 +160,7 @@ export class FakeRuntimeManager implements RuntimeManager {
     const started: string[] = [];
     const failures: PodSyncResult['failures'][number][] = [];
     let changed = false;
+    let onlyAdded = false;
     try {
       this.#begin('syncPod', uid);
       await this.syncGate;
@@ -167,6 +168,7 @@ export class FakeRuntimeManager implements RuntimeManager {
       const fake = this.#podOf(input.pod);
       if (actions.killPod) changed = this.#stopAll(fake) || changed;
       for (const { container } of actions.containersToKill) changed = this.#end(fake, container, 137) || changed;
+      onlyAdded = !changed && actions.containersToResize.length === 0;
       let sandboxId = actions.sandboxId;
       if (actions.createSandbox) {
         const sandbox = this.#newSandbox(fake, actions.attempt);
@@ -191,10 +193,10 @@ export class FakeRuntimeManager implements RuntimeManager {
         changed = true;
       }
     } catch (err) {
-      return { changed, started, failures, error: err as Error };
+      return { changed, onlyAdded, started, failures, error: err as Error };
     }
     const { resizeError } = this;
-    return { changed, started, failures, ...(resizeError === undefined ? {} : { resizeError }) };
+    return { changed, onlyAdded, started, failures, ...(resizeError === undefined ? {} : { resizeError }) };
   }
 
   async killPod({ pod, status, graceOverrideSeconds, signal }: KillPodInput): Promise<void> {

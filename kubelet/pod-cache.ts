@@ -40,6 +40,8 @@ export class PodCache {
   readonly #entries = new Map<string, Entry>();
   readonly #instances = new Map<string, KnownInstance>();
   readonly #markedAt = new Map<string, number>();
+  /** Stale pods to which nothing has happened but that we added containers. */
+  readonly #onlyAdded = new Set<string>();
   readonly #reads = new Map<string, Promise<void>>();
   readonly #listeners = new Set<(status: PodRuntimeStatus) => void>();
   readonly #changeListeners = new Set<(uid: string) => void>();
@@ -68,8 +70,10 @@ export class PodCache {
     return [...this.#entries.keys()];
   }
 
-  /** What was asked for before now does not count any more. */
-  markStale(uid: string): void {
+  /** What was asked for before now does not count any more. `onlyAdded`: all that happened are additions of ours. */
+  markStale(uid: string, { onlyAdded = false } = {}): void {
+    if (!onlyAdded) this.#onlyAdded.delete(uid);
+    else if (!this.isStale(uid)) this.#onlyAdded.add(uid);
     this.#markedAt.set(uid, ++this.#seq);
     this.#tellChanged(uid);
   }
@@ -131,6 +135,7 @@ export class PodCache {
   remove(uid: string): void {
     this.#drop(uid);
     this.#markedAt.delete(uid);
+    this.#onlyAdded.delete(uid);
     this.#tellChanged(uid);
   }
 
@@ -138,8 +143,9 @@ export class PodCache {
     const reading = (async () => {
       const seq = ++this.#seq;
       const startMs = this.#clock.monotonicMs();
+      const onlyAdded = this.#onlyAdded.delete(pod.uid); // once: if it fails, nothing is known any more
       try {
-        this.#store(await this.#runtime.getPodStatus(pod.uid, pod.name, pod.namespace), seq);
+        this.#store(await this.#runtime.getPodStatus(pod.uid, pod.name, pod.namespace, { onlyAdded }), seq);
       } finally {
         this.#observer?.podRelisted((this.#clock.monotonicMs() - startMs) / 1000);
         this.#reads.delete(pod.uid);

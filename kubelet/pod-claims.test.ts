@@ -118,7 +118,7 @@ test('a claim that is made for a pod while it waits is known at its next try', a
     const { statuses } = claimsOfPod(input.pod);
     seen.push(statuses);
     if (statuses.length > 0) return await syncPod(input);
-    return { changed: false, started: [], failures: [], error: new Error('not created yet') };
+    return { changed: false, onlyAdded: false, started: [], failures: [], error: new Error('not created yet') };
   };
   agent.start({}, { claims: new FakeClaims() });
   const resourceClaims = [{ name: 'gpu', resourceClaimTemplateName: 't' }] as never;

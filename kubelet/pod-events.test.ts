@@ -32,7 +32,10 @@ beforeEach(() => {
 function lifecycle(more: Partial<Record<keyof PodLifecycleDeps, unknown>> = {}): KubeletPodLifecycle {
   const statuses = new Map<string, PodStatus>();
   return new KubeletPodLifecycle({
-    runtime: { syncPod: async () => ({ changed: false, started: [], failures: [] }), killPod: async () => {} },
+    runtime: {
+      syncPod: async () => ({ changed: false, onlyAdded: false, started: [], failures: [] }),
+      killPod: async () => {},
+    },
     cache: { fresh: async () => fakeStatus([], []), markStale: () => {} },
     volumes: new FakeVolumes(),
     probes: new FakeProbes(),

@@ -236,7 +236,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     if (result.resizeError !== undefined) this.#deps.resizeConditions.failed(pod, result.resizeError);
     const failed = result.error !== undefined || result.failures.length > 0 || result.resizeError !== undefined;
     // After an error it is not known what the runtime did; a call may have gone through although its answer was lost.
-    if (result.changed || failed) cache.markStale(uid);
+    if (result.changed || failed) cache.markStale(uid, { onlyAdded: result.onlyAdded && !failed });
     const runtime = await this.#freshStatus(pod);
     this.#observeResize(pod, runtime);
     const status = this.#storeStatus(pod, runtime, false);

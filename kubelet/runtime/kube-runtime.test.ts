@@ -626,6 +626,30 @@ describe('status and garbage', () => {
     expect(containers).toMatchObject([{ state: 'exited', exitCode: 3 }]);
   });
 
+  test('after additions alone nothing is listed, unless what was added does not run', async () => {
+    const both = { containers: [spec('a', local), spec('b', local)] };
+    expect(await sync(podOf(both))).toMatchObject({ onlyAdded: true });
+    cri.calls.length = 0;
+    const read = () => kube.getPodStatus('u', 'p', 'ns', { onlyAdded: true });
+    const added = await read();
+    expect(cri.calls).toEqual(['containerStatus c1', 'containerStatus c2']);
+    expect(added).toEqual({ ...(await kube.getPodStatus('u', 'p', 'ns')), observedAtMs: added.observedAtMs });
+    cri.exit('b', 3);
+    cri.calls.length = 0;
+    expect((await read()).containers.map((c) => c.state)).toEqual(expect.arrayContaining(['running', 'exited']));
+    expect(cri.calls).toContain('listContainers');
+    expect(await sync(podOf(both))).toMatchObject({ onlyAdded: true, started: ['b'] });
+    cri.calls.length = 0;
+    expect((await read()).containers.map((c) => [c.name, c.state])).toEqual(
+      expect.arrayContaining([
+        ['a', 'running'],
+        ['b', 'exited'],
+        ['b', 'running'],
+      ]),
+    );
+    expect(cri.calls).not.toContain('listContainers');
+  });
+
   test('a container that is gone when its pod is asked about is left out', async () => {
     await sync(podOf());
     cri.onList = () => cri.containers.clear();

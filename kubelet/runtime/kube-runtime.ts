@@ -7,7 +7,13 @@ import { PodStatusReader } from './pod-status-reader.ts';
 import { PodResizer } from './resize-pod.ts';
 import { RestartBackoff } from './restart-backoff.ts';
 import type { RuntimeDeps, RuntimeSettings } from './runtime-deps.ts';
-import type { KillPodInput, PodSyncResult, RuntimeManager, SyncPodInput } from './runtime-manager.ts';
+import type {
+  KillPodInput,
+  PodSyncResult,
+  ReadStatusOptions,
+  RuntimeManager,
+  SyncPodInput,
+} from './runtime-manager.ts';
 import { ContainerStarter } from './start-container.ts';
 import { PodSyncer } from './sync-pod.ts';
 
@@ -45,8 +51,8 @@ export class KubeRuntime implements RuntimeManager {
     return this.#reader.listPods(signal);
   }
 
-  getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus> {
-    return this.#reader.getPodStatus(uid, name, namespace, signal);
+  getPodStatus(uid: string, name: string, namespace: string, opts?: ReadStatusOptions): Promise<PodRuntimeStatus> {
+    return this.#reader.getPodStatus(uid, name, namespace, opts);
   }
 
   memoryRanOut(containerId: string): void {

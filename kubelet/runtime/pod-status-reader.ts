@@ -1,9 +1,6 @@
 // What the runtime says about pods, in the kubelet's terms, with as few calls as will do.
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
-import { errnoOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type {
@@ -13,14 +10,13 @@ import type {
   PodSandbox,
   PodSandboxStatus,
 } from '../../cri/gen/messages.ts';
-import type { RuntimeService } from '../../cri/runtime-service.ts';
+import type { CriCallOptions, RuntimeService } from '../../cri/runtime-service.ts';
 import { POD_UID_LABEL, parseContainerMeta } from './labels.ts';
+import { lastWords } from './last-words.ts';
 import type { PodRuntimeStatus, RuntimeContainer, RuntimePod } from './pod-runtime-status.ts';
 import type { RuntimeDeps } from './runtime-deps.ts';
+import type { ReadStatusOptions } from './runtime-manager.ts';
 
-const MAX_MESSAGE_BYTES = 4096;
-const MAX_LOG_MESSAGE_LINES = 80;
-const MAX_LOG_MESSAGE_BYTES = 2048;
 /** A ready sandbox's addresses do not change; asking again now and then finds a network that somebody took away. */
 const SANDBOX_STATUS_MAX_AGE_MS = 30_000;
 
@@ -39,12 +35,23 @@ interface Remembered {
   /** Ended containers: the runtime will never say anything else about them. */
   readonly ended: ReadonlyMap<string, RuntimeContainer>;
   /** Ids of the other containers. */
-  readonly alive: Set<string>;
-  readonly sandboxes: Map<string, { readonly status: PodSandboxStatus; readonly atMs: number }>;
+  readonly alive: ReadonlySet<string>;
+  /** Ready ones with an address. */
+  readonly sandboxes: ReadonlyMap<string, { readonly status: PodSandboxStatus; readonly atMs: number }>;
+  /** There was nothing else when the pod was read, and what we have added since is among it. */
+  readonly isWhole: boolean;
 }
+
+const NOTHING: Remembered = { ended: new Map(), alive: new Set(), sandboxes: new Map(), isWhole: true };
 
 /** Answers about containers that were asked for before a list told that they are there, by id. */
 type Early = ReadonlyMap<string, Promise<ContainerStatus | undefined>>;
+
+/** All that there is of a pod. */
+interface Found {
+  readonly sandboxes: PodSandboxStatus[];
+  readonly containers: RuntimeContainer[];
+}
 
 export interface StatusReaderDeps extends Pick<RuntimeDeps, 'tailLog'> {
   readonly runtime: RuntimeService;
@@ -77,7 +84,8 @@ export class PodStatusReader {
 
   /** A container was created in the pod: it is asked about together with the next list, not after it. */
   expectContainer(uid: string, id: string): void {
-    this.#memoryOf(uid).alive.add(id);
+    const memory = this.#remembered.get(uid) ?? NOTHING;
+    this.#remembered.set(uid, { ...memory, alive: new Set(memory.alive).add(id) });
   }
 
   /** Its end is asked about again until it says why, even where it has been seen already. */
@@ -91,17 +99,35 @@ export class PodStatusReader {
 
   /** What the runtime has just said of a sandbox of the pod. */
   expectSandbox(uid: string, status: PodSandboxStatus): void {
-    if (hasAddress(status))
-      this.#memoryOf(uid).sandboxes.set(status.id, { status, atMs: this.#deps.clock.monotonicMs() });
+    if (!hasAddress(status)) return;
+    const memory = this.#remembered.get(uid) ?? NOTHING;
+    const sandboxes = new Map(memory.sandboxes).set(status.id, { status, atMs: this.#deps.clock.monotonicMs() });
+    this.#remembered.set(uid, { ...memory, sandboxes });
   }
 
-  /** Two list calls and one status call per container that has not been seen ended, all at once when it is known. */
-  async getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus> {
-    const opts = signal === undefined ? {} : { signal };
+  /**
+   * One status call per container that has not been seen ended, and two list calls with them, all at once when it is
+   * known. `onlyAdded`: all that has happened to the pod since it was last read are our own additions; then the lists
+   * would tell nothing.
+   */
+  async getPodStatus(
+    uid: string,
+    name: string,
+    namespace: string,
+    { onlyAdded = false, ...opts }: ReadStatusOptions = {},
+  ): Promise<PodRuntimeStatus> {
     const observedAtMs = this.#deps.clock.monotonicMs();
-    const filter = { labelSelector: { [POD_UID_LABEL]: uid } };
     const before = this.#remembered.get(uid);
     const early = this.#askEarly(before, opts);
+    const found =
+      (onlyAdded ? await withAdditions(before, early) : undefined) ?? (await this.#listed(uid, before, early, opts));
+    const status = assemble(uid, name, namespace, observedAtMs, found.sandboxes, found.containers);
+    this.#remember(status, before);
+    return status;
+  }
+
+  async #listed(uid: string, before: Remembered | undefined, early: Early, opts: CriCallOptions): Promise<Found> {
+    const filter = { labelSelector: { [POD_UID_LABEL]: uid } };
     const [sandboxList, containerList] = await Promise.all([
       this.#deps.runtime.listPodSandboxes(filter, opts),
       this.#deps.runtime.listContainers(filter, opts),
@@ -110,16 +136,7 @@ export class PodStatusReader {
       Promise.all(sandboxList.map((s) => this.#sandboxStatus(s, before, opts))),
       Promise.all(containerList.map((c) => this.#containerStatus(c, before, early, opts))),
     ]);
-    const status = assemble(
-      uid,
-      name,
-      namespace,
-      observedAtMs,
-      sandboxes.filter(isPresent),
-      containers.filter(isPresent),
-    );
-    this.#remember(status, before);
-    return status;
+    return { sandboxes: sandboxes.filter(isPresent), containers: containers.filter(isPresent) };
   }
 
   forget(uid: string): void {
@@ -142,16 +159,12 @@ export class PodStatusReader {
         return [s.id, old?.status === s ? old : { status: s, atMs: nowMs }];
       }),
     );
-    this.#remembered.set(status.uid, { ended, alive, sandboxes });
+    const hasGrown = this.#remembered.get(status.uid) !== before; // while the runtime was asked
+    const isWhole = !hasGrown && sandboxes.size === status.sandboxes.length;
+    this.#remembered.set(status.uid, { ended, alive, sandboxes, isWhole });
   }
 
-  #memoryOf(uid: string): Remembered {
-    const memory = this.#remembered.get(uid) ?? { ended: new Map(), alive: new Set(), sandboxes: new Map() };
-    this.#remembered.set(uid, memory);
-    return memory;
-  }
-
-  #askEarly(before: Remembered | undefined, opts: { signal?: AbortSignal }): Early {
+  #askEarly(before: Remembered | undefined, opts: CriCallOptions): Early {
     const early = [...(before?.alive ?? [])].map((id) => {
       const answer = goneIsUndefined(this.#deps.runtime.containerStatus(id, opts));
       answer.catch(() => {}); // thrown where it is awaited; one that is not listed any more is nobody's concern
@@ -164,7 +177,7 @@ export class PodStatusReader {
   async #sandboxStatus(
     listed: PodSandbox,
     before: Remembered | undefined,
-    opts: { signal?: AbortSignal },
+    opts: CriCallOptions,
   ): Promise<PodSandboxStatus | undefined> {
     const { runtimeHandler, id, metadata, state, createdAt, labels, annotations } = listed;
     if (state !== 'SANDBOX_READY') return { id, metadata, state, createdAt, labels, annotations, runtimeHandler };
@@ -179,7 +192,7 @@ export class PodStatusReader {
     listed: Container,
     before: Remembered | undefined,
     early: Early,
-    opts: { signal?: AbortSignal },
+    opts: CriCallOptions,
   ): Promise<RuntimeContainer | undefined> {
     const known = before?.ended.get(listed.id);
     const mayBeNews = this.#ranOut.has(listed.id);
@@ -190,7 +203,7 @@ export class PodStatusReader {
     if (mayBeNews && cri?.state === 'CONTAINER_EXITED') cri = await this.#untilReason(cri, opts);
     if (cri === undefined) return undefined;
     const container = toRuntimeContainer(cri, listed.podSandboxId);
-    return container.state === 'exited' ? { ...container, message: await this.#lastWords(cri) } : container;
+    return container.state === 'exited' ? { ...container, message: await lastWords(cri, this.#deps) } : container;
   }
 
   /**
@@ -213,29 +226,22 @@ export class PodStatusReader {
     this.#ranOut.delete(ended.id);
     return cri;
   }
+}
 
-  /** The runtime's message, then what the container left in its file or, after a failure, at the end of its log. */
-  async #lastWords(cri: ContainerStatus): Promise<string> {
-    const text = await this.#terminationText(cri).catch((err: unknown) => {
-      this.#deps.log.warn({ err, containerId: cri.id }, 'termination message not read');
-      return '';
-    });
-    return cri.message !== '' && text !== '' ? `${cri.message}: ${text}` : cri.message || text;
+/**
+ * The pod as it was before, with the containers that were added. Undefined where the lists have to tell: something is
+ * not as it would be after additions alone.
+ */
+async function withAdditions(before: Remembered | undefined, early: Early): Promise<Found | undefined> {
+  const [sandbox, ...others] = before?.sandboxes.values() ?? [];
+  if (before?.isWhole !== true || sandbox === undefined || others.length > 0) return undefined;
+  const running: RuntimeContainer[] = [];
+  for (const answer of early.values()) {
+    const cri = await answer;
+    if (cri?.state !== 'CONTAINER_RUNNING') return undefined;
+    running.push(toRuntimeContainer(cri, sandbox.status.id));
   }
-
-  async #terminationText(cri: ContainerStatus): Promise<string> {
-    const meta = parseContainerMeta(cri.labels, cri.annotations);
-    const path = meta.terminationMessagePath;
-    const mount = path === '' ? undefined : cri.mounts.find((m) => m.containerPath === path);
-    const text = mount === undefined ? '' : await readTail(mount.hostPath, MAX_MESSAGE_BYTES);
-    const wantsLog =
-      text === '' &&
-      meta.terminationMessagePolicy === 'FallbackToLogsOnError' &&
-      cri.exitCode !== 0 &&
-      cri.reason !== 'ContainerCannotRun';
-    if (!wantsLog) return text;
-    return this.#deps.tailLog(cri.logPath, MAX_LOG_MESSAGE_LINES, MAX_LOG_MESSAGE_BYTES);
-  }
+  return { sandboxes: [sandbox.status], containers: [...before.ended.values(), ...running] };
 }
 
 function toRuntimeContainer(cri: ContainerStatus, sandboxId: string): RuntimeContainer {
@@ -349,23 +355,4 @@ function hasAddress(sandbox: PodSandboxStatus): boolean {
 
 function isPresent<T>(value: T | undefined): value is T {
   return value !== undefined;
-}
-
-/**
- * The last `maxBytes` of a file as text; '' when there is none, and for what is no plain file: a pod may mount a pipe
- * there, which would hold the reader up for good, or a link.
- */
-async function readTail(file: string, maxBytes: number): Promise<string> {
-  try {
-    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
-    const info = await handle.stat();
-    if (!info.isFile()) return '';
-    const { size } = info;
-    const length = Math.min(size, maxBytes);
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.subarray(0, bytesRead).toString('utf8');
-  } catch (err) {
-    if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ELOOP') return '';
-    throw err;
-  }
 }

@@ -15,6 +15,8 @@ export interface ContainerStartFailure {
 export interface PodSyncResult {
   /** True when anything was started, killed or removed: the runtime should be looked at again. */
   readonly changed: boolean;
+  /** True when nothing was killed, removed or resized: what was changed are new containers, perhaps in a new sandbox. */
+  readonly onlyAdded: boolean;
   /** Containers that started, by name: their reason cache entry is cleared. */
   readonly started: readonly string[];
   readonly failures: readonly ContainerStartFailure[];
@@ -47,6 +49,12 @@ export interface SyncPodInput {
   readonly signal?: AbortSignal;
 }
 
+export interface ReadStatusOptions {
+  /** All that has happened to the pod since it was last read are additions of ours, which need no list to be found. */
+  readonly onlyAdded?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 export interface KillPodInput {
   /** Undefined for an orphan: what is needed is read back from container labels and annotations. */
   readonly pod: Pod | undefined;
@@ -60,7 +68,7 @@ export interface KillPodInput {
 export interface RuntimeManager {
   /** All pods that the runtime knows, running or not. */
   listPods(signal?: AbortSignal): Promise<RuntimePod[]>;
-  getPodStatus(uid: string, name: string, namespace: string, signal?: AbortSignal): Promise<PodRuntimeStatus>;
+  getPodStatus(uid: string, name: string, namespace: string, opts?: ReadStatusOptions): Promise<PodRuntimeStatus>;
   /** The runtime told that the container ran out of memory, which its status may not show for some moments yet. */
   memoryRanOut(containerId: string): void;
   /** One pass towards the spec. Records the container events. Never throws for what a pod can cause. */

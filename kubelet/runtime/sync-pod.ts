@@ -32,6 +32,7 @@ export interface PodSyncerParts {
 /** What has come of the pass so far. */
 interface Progress {
   changed: boolean;
+  onlyAdded: boolean;
   readonly started: string[];
   readonly failures: ContainerStartFailure[];
   readonly unfinished: Promise<void>[];
@@ -56,7 +57,7 @@ export class PodSyncer {
 
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
     const { observer, resizing } = this.#deps;
-    const progress: Progress = { changed: false, started: [], failures: [], unfinished: [] };
+    const progress: Progress = { changed: false, onlyAdded: true, started: [], failures: [], unfinished: [] };
     let failed: Pick<PodSyncResult, 'error'> = {};
     let isNamespaced = false;
     try {
@@ -79,12 +80,13 @@ export class PodSyncer {
     if (actions.containersToReset.length > 0) {
       await this.#resetContainers(pod, status, actions.containersToReset, signal);
       progress.changed = true;
+      progress.onlyAdded = false;
       return;
     }
     if (actions.killPod) await this.#killPod(pod, status, actions, signal, progress);
     else await this.#killContainers(pod, status, actions, signal, progress);
     if (actions.killPod && !actions.createSandbox) return;
-    await this.#pruneEnded(pod, status, actions);
+    await this.#pruneEnded(pod, status, actions, progress);
     signal.throwIfAborted();
     if (actions.containersToResize.length > 0 || actions.resizePod) await this.#resize(pod, actions, signal, progress);
     if (!actions.createSandbox && !startsAnything(actions)) return;
@@ -124,6 +126,7 @@ export class PodSyncer {
     }
     progress.changed ||=
       replaced || status.sandboxes.some((s) => s.state === 'SANDBOX_READY') || status.containers.some(isAlive);
+    progress.onlyAdded &&= status.sandboxes.length + status.containers.length === 0;
     await this.#parts.killer.killPod({ pod, status, signal });
     if (!actions.createSandbox) return;
     const initNames = new Set((pod.spec?.initContainers ?? []).map((c) => c.name));
@@ -141,6 +144,7 @@ export class PodSyncer {
   ): Promise<void> {
     if (actions.containersToKill.length === 0) return;
     progress.changed = true;
+    progress.onlyAdded = false;
     await this.#parts.killer.killContainers(
       actions.containersToKill.map((toKill) => ({ pod, status, ...toKill, signal })),
     );
@@ -148,6 +152,7 @@ export class PodSyncer {
 
   /** Before anything is started: what starts with more than before finds room in its pod. */
   async #resize(pod: Pod, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
+    progress.onlyAdded = false;
     try {
       await this.#parts.resizer?.resize(pod, actions, signal);
       progress.changed ||= actions.containersToResize.length > 0;
@@ -175,7 +180,7 @@ export class PodSyncer {
   }
 
   /** Of ended instances only the newest are kept. Costs nothing unless a container was restarted. */
-  async #pruneEnded(pod: Pod, status: PodRuntimeStatus, actions: PodActions): Promise<void> {
+  async #pruneEnded(pod: Pod, status: PodRuntimeStatus, actions: PodActions, progress: Progress): Promise<void> {
     const ended = (name: string) =>
       status.containers.filter((c) => c.name === name && (c.state === 'exited' || c.state === 'unknown'));
     const { maxPerContainer } = this.#settings.containerGc ?? DEFAULT_CONTAINER_GC;
@@ -183,6 +188,7 @@ export class PodSyncer {
     const surplus = (pod.spec?.containers ?? []).flatMap(({ name }) => ended(name).slice(kept));
     if (!actions.killPod) surplus.push(...(pod.spec?.initContainers ?? []).flatMap(({ name }) => ended(name).slice(1)));
     for (const { id } of surplus) {
+      progress.onlyAdded = false;
       await this.#parts.garbage.removeContainer(id).catch((err: unknown) => {
         this.#deps.log.warn({ err, containerId: id }, 'dead container not removed, left to garbage collection');
       });

@@ -55,7 +55,7 @@ function startWork(): () => void {
 
 test('changes on the way are folded, readiness is written at once', async () => {
   writer.set(pod, pending);
-  await clock.advance(199);
+  await clock.advance(499);
   expect(written()).toBeUndefined();
   writer.set(pod, ready);
   await clock.advance(0);

@@ -52,8 +52,10 @@ interface Held {
   failures: number;
 }
 
-/** Changes within this time make one patch, ms. A pod that starts quickly is written once, when it is Ready. */
+/** Changes within this time make one patch, ms. */
 const FOLD_MS = 200;
+/** The same of a pod whose containers do not run yet: one that starts quickly is written once, when it is Ready. */
+const STARTING_FOLD_MS = 500;
 /** The same while so many pods start that each write delays their starts. */
 const RUSH_FOLD_MS = 3_000;
 /** Until a difference made by somebody else is put right, ms (upstream: status reconcile period). */
@@ -186,7 +188,7 @@ export class StatusWriter {
     for (const listener of this.#listeners) listener(uid, status);
     if (urgent) this.#requestNow(uid);
     else if (this.#deps.rush?.isOn) this.#writeAfterRush(uid, this.#deps.rush);
-    else this.#writeWithin(uid, FOLD_MS);
+    else this.#writeWithin(uid, status.phase === 'Pending' ? STARTING_FOLD_MS : FOLD_MS);
   }
 
   #writeAfterRush(uid: string, rush: Pick<Rush, 'over'>): void {

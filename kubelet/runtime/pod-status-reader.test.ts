@@ -1,7 +1,8 @@
-// Why a container ended may be known later than that it ended.
+// What is asked about a pod, and when: less after additions of our own, more after a kill.
 import { beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { silentLog } from '../../core/log.ts';
+import type { RuntimeService } from '../../cri/runtime-service.ts';
 import { FakeCri } from './fake-cri.ts';
 import { PodStatusReader } from './pod-status-reader.ts';
 
@@ -9,18 +10,37 @@ let clock: FakeClock;
 let cri: FakeCri;
 let reader: PodStatusReader;
 let id: string;
+let onListed: () => Promise<unknown>;
+let create: (container: string) => Promise<string>;
 
 beforeEach(async () => {
   clock = new FakeClock();
   cri = new FakeCri();
   cri.nowMs = () => clock.now();
+  onListed = async () => {};
   const { runtime } = cri.services;
-  reader = new PodStatusReader({ runtime, clock, log: silentLog, tailLog: async () => '' });
+  const listContainers: RuntimeService['listContainers'] = async (...args) => {
+    const list = await runtime.listContainers(...args);
+    await onListed();
+    return list;
+  };
+  reader = new PodStatusReader({
+    runtime: { ...runtime, listContainers },
+    clock,
+    log: silentLog,
+    tailLog: async () => '',
+  });
   const metadata = { uid: 'u', name: 'p', namespace: 'ns', attempt: 0 };
-  const sandbox = await runtime.runPodSandbox({ metadata }, '');
-  const labels = { 'io.kubernetes.pod.uid': 'u', 'io.kubernetes.container.name': 'main' };
-  id = await runtime.createContainer(sandbox, { metadata: { name: 'main', attempt: 0 }, labels }, { metadata });
-  await runtime.startContainer(id);
+  const labels = { 'io.kubernetes.pod.uid': 'u' };
+  const sandbox = await runtime.runPodSandbox({ metadata, labels }, '');
+  create = async (name) => {
+    const config = { metadata: { name, attempt: 0 }, labels: { ...labels, 'io.kubernetes.container.name': name } };
+    const created = await runtime.createContainer(sandbox, config, { metadata });
+    reader.expectContainer('u', created);
+    await runtime.startContainer(created);
+    return created;
+  };
+  id = await create('main');
   await read();
 });
 
@@ -78,4 +98,20 @@ test('a container that is removed meanwhile is gone', async () => {
   cri.containers.delete(id);
   await clock.advance(1_000);
   expect(await reading).toBeUndefined();
+});
+
+test('a container that is added while its pod is being listed is not lost to the next reading', async () => {
+  onListed = () => create('beside');
+  await read();
+  onListed = async () => {};
+  const { containers } = await reader.getPodStatus('u', 'p', 'ns', { onlyAdded: true });
+  expect(containers.map((c) => c.name).sort()).toEqual(['beside', 'main']);
+});
+
+test('after a reading nothing is listed for what is added then', async () => {
+  await create('beside');
+  cri.calls.length = 0;
+  const { containers } = await reader.getPodStatus('u', 'p', 'ns', { onlyAdded: true });
+  expect(containers.map((c) => c.name).sort()).toEqual(['beside', 'main']);
+  expect(cri.calls).toHaveLength(2);
 });
