@@ -99,7 +99,8 @@ export class PodSandboxes {
       if (!signal.aborted) this.#deps.recorder.event(about, 'Warning', 'FailedCreatePodSandBox', message);
       throw new AgentError(message, { code: 'SANDBOX_CREATE_FAILED', cause, retryable: true });
     }
-    const addresses = this.#addresses(pod, id, signal);
+    // The first container goes first, where it does not show them.
+    const addresses = nextTurn().then(() => this.#addresses(pod, id, signal));
     addresses.then(input.onSandboxReady, () => {}); // a failure is told to whoever needs the addresses
     return {
       id,
