@@ -16,7 +16,7 @@ const web = (clusterIP: string, resourceVersion: string): Service => ({
   spec: { clusterIP, ports: [{ port: 80 }] },
 });
 
-async function running(addresses?: () => NodeAddresses) {
+async function running(addresses?: () => NodeAddresses, lookAtAddresses = async () => {}) {
   const kernel = new FakeIptables(['192.0.2.10', '192.0.2.11']);
   const clock = new FakeClock();
   const services = new Store<Service>();
@@ -44,7 +44,7 @@ async function running(addresses?: () => NodeAddresses) {
   };
   const backends = [new IptablesBackend(rules, { exec: kernel.exec, ...(addresses && { addresses }) })];
   const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, nodePortIps: undefined, ...periods };
-  const proxy = new ServiceProxy(opts, { ...deps, backends, log: silentLog });
+  const proxy = new ServiceProxy(opts, { ...deps, backends, lookAtAddresses, log: silentLog });
   services.replace([web('10.96.0.1', '1')]);
   endpointSlices.replace([]);
   const stop = new AbortController();
@@ -72,8 +72,11 @@ test('rules that somebody flushed are back after one sync period, without any ch
 });
 
 test('a new address of the node gets its node ports as the Node tells it, else within a sync period', async () => {
-  let ip = '192.0.2.10';
-  const { kernel, clock, nodes } = await running(() => ({ nodePortIps: [ip], nodeIps: [ip] }));
+  let [ip, next] = ['192.0.2.10', '192.0.2.10'];
+  const look = async () => {
+    ip = next;
+  };
+  const { kernel, clock, nodes } = await running(() => ({ nodePortIps: [ip], nodeIps: [ip] }), look);
   const answering = () =>
     kernel.rules('nat', 'KUBE-SERVICES').flatMap((rule) => / -d (\S+) -j KUBE-NODEPORTS/.exec(rule)?.[1] ?? []);
   expect(answering()).toEqual([ip]);
@@ -81,10 +84,10 @@ test('a new address of the node gets its node ports as the Node tells it, else w
   nodes.set({ metadata: { name: 'a', resourceVersion: '1' } });
   await clock.advance(1_000);
   expect(answering()).toEqual([ip]);
-  ip = '192.0.2.12';
+  next = '192.0.2.12';
   await clock.advance(30_000);
   await clock.advance(1_000);
-  expect(answering()).toEqual([ip]);
+  expect(answering()).toEqual([next]);
 });
 
 test('whoever describes the node sees that the proxy started', async () => {

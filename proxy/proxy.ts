@@ -64,6 +64,8 @@ export interface ServiceProxyDeps {
   readonly events: EventRecorder;
   readonly exec: Exec;
   readonly sysctl: Sysctl;
+  /** Looks which addresses the node has, which backends then know; before each look at the rules. Never throws. */
+  readonly lookAtAddresses?: () => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly registry: Registry;
@@ -247,6 +249,7 @@ export class ServiceProxy {
     for (;;) {
       await this.#deps.clock.sleep(this.#opts.syncPeriodMs, signal);
       if (signal.aborted) return;
+      await this.#deps.lookAtAddresses?.();
       for (const f of this.#families) {
         try {
           if (f.proxier.noticeAddresses()) this.#request(f);

@@ -4,7 +4,6 @@ import type { Node } from '../../api/kinds.ts';
 import type { Task } from '../../core/tasks.ts';
 import { fileSystemFigures } from '../../host/file-system-use.ts';
 import type { MachineInfo } from '../../host/machine.ts';
-import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { bootTimeMs } from '../../host/process-facts.ts';
 import { NodeStartup } from '../../kubelet/metrics/node-startup.ts';
 import { NodeLease } from '../../kubelet/node/lease.ts';
@@ -123,11 +122,14 @@ function identityOf({ config }: AgentContext, machine: MachineInfo): NodeIdentit
   };
 }
 
-async function addressesOf({ config, log }: AgentContext, names: NameLookup): Promise<NodeFacts['addresses']> {
+async function addressesOf(
+  { config, addresses, log }: AgentContext,
+  names: NameLookup,
+): Promise<NodeFacts['addresses']> {
   const sources = {
-    local: localAddresses().map((a) => a.address),
+    local: (await addresses.look()).map((a) => a.address),
     lookup: (name: string) => names.of(name),
-    defaultRoute: (family: 4 | 6) => defaultRouteAddress(family),
+    defaultRoute: (family: 4 | 6) => addresses.ofDefaultRoute(family),
   };
   try {
     return await computeAddresses(config.nodeName, config.node.nodeIps, sources, config.node.externalCloud);

@@ -3,7 +3,6 @@ import { isIPv6 } from 'node:net';
 import { release } from 'node:os';
 import { runTasks, type Task } from '../../core/tasks.ts';
 import { isIptablesUsable, restoreCommand } from '../../host/iptables-restore.ts';
-import { defaultRouteAddress, localAddresses } from '../../host/network-interfaces.ts';
 import { ReadyExec } from '../../host/ready-exec.ts';
 import { SliMetrics } from '../../kubelet/metrics/sli-metrics.ts';
 import { IptablesBackend, type IptablesDeps, iptablesVariant } from '../../proxy/iptables/iptables.ts';
@@ -74,6 +73,7 @@ async function makeProxy(
       events: ctx.proxyRecorder,
       exec: ctx.exec,
       sysctl: ctx.sysctl,
+      lookAtAddresses: async () => void (await ctx.addresses.look()),
       clock: ctx.clock,
       log: ctx.log,
       registry: ctx.registry,
@@ -139,9 +139,10 @@ async function createNftables(
 }
 
 /** Addresses come and go while the proxy runs, and a node may get another one for good. */
-function currentAddresses({ config, ownNode }: AgentContext, family: 4 | 6, facts: NodeFacts): () => NodeAddresses {
+function currentAddresses(ctx: AgentContext, family: 4 | 6, facts: NodeFacts): () => NodeAddresses {
+  const { config, ownNode } = ctx;
   return () => {
-    const own = ownAddresses();
+    const own = ownAddresses(ctx);
     const stated = ownNode.store.get(config.nodeName)?.status?.addresses ?? [];
     const ofNode = stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
     const primary = primaryAddresses({ configured: configuredAddresses(config), ofNode, own, atStart: facts.primary });
@@ -165,21 +166,23 @@ function kernelFacts(): KernelFacts {
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */
-async function nodeFacts({ config, sysctl }: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
+async function nodeFacts(ctx: AgentContext, podRanges: PodRanges): Promise<NodeFacts> {
+  const { config, sysctl, addresses } = ctx;
+  await addresses.look();
   const primary: string[] = [];
   for (const family of [4, 6] as const) {
     const configured = configuredAddresses(config).find((ip) => isIPv6(ip) === (family === 6));
-    const ip = configured ?? (await defaultRouteAddress(family));
+    const ip = configured ?? (await addresses.ofDefaultRoute(family));
     if (ip !== undefined) primary.push(ip);
   }
   const liberal = await sysctl.read('net/netfilter/nf_conntrack_tcp_be_liberal');
-  return { own: ownAddresses(), primary, podRanges, acceptsInvalid: liberal !== undefined && liberal !== '0' };
+  return { own: ownAddresses(ctx), primary, podRanges, acceptsInvalid: liberal !== undefined && liberal !== '0' };
 }
 
 function configuredAddresses({ node, proxy }: AgentContext['config']): readonly string[] {
   return [proxy.bindAddress ?? [], ...node.nodeIps].flat();
 }
 
-function ownAddresses(): readonly string[] {
-  return localAddresses().map((a) => a.address);
+function ownAddresses({ addresses }: AgentContext): readonly string[] {
+  return addresses.known.map((a) => a.address);
 }

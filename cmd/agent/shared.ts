@@ -16,6 +16,7 @@ import { Registry } from '../../core/metrics.ts';
 import { Rush } from '../../core/rush.ts';
 import type { Task } from '../../core/tasks.ts';
 import { type Exec, systemExec } from '../../host/exec.ts';
+import { LocalAddresses } from '../../host/network-interfaces.ts';
 import { procSysctl, type Sysctl } from '../../host/sysctl.ts';
 import { compactService, compactSlice } from '../../proxy/compact.ts';
 import { ENDPOINT_SLICE_SELECTOR } from '../../proxy/proxy.ts';
@@ -41,6 +42,8 @@ export interface AgentContext {
   readonly registry: Registry;
   readonly exec: Exec;
   readonly sysctl: Sysctl;
+  /** Of this host. */
+  readonly addresses: LocalAddresses;
   /** There is no API server: `client` and `heartbeats` fail every call, and the node runs static pods alone. */
   readonly standalone: boolean;
   /** For everything but heartbeats. */
@@ -127,6 +130,7 @@ export async function createContext(
     registry,
     exec: systemExec,
     sysctl: procSysctl(),
+    addresses: new LocalAddresses(),
     standalone,
     client,
     reviews: clientWith({ timeoutMs, ...(qps > 0 ? { limit: { qps, burst } } : {}) }),
