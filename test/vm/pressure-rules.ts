@@ -23,10 +23,14 @@ export const EVICTION = {
 const LEFT_MIB = 300;
 
 function hog(): Pod {
+  // Again and again: others may give memory back meanwhile, as pods do that have just been deleted.
   const script = `
-    free=$(awk '/^MemFree|^Inactive.file/ { sum += $2 } END { print int(sum / 1024) }' /proc/meminfo)
-    fallocate -l $((free - ${LEFT_MIB}))m /memory/all
-    while :; do sleep 1; done`;
+    all=0
+    while :; do
+      free=$(awk '/^MemFree|^Inactive.file/ { sum += $2 } END { print int(sum / 1024) }' /proc/meminfo)
+      [ $free -le ${LEFT_MIB} ] || { all=$((all + free - ${LEFT_MIB})); fallocate -l $((all))m /memory/all; }
+      sleep 1
+    done`;
   const made = pod('hog', ['sh', '-c', script], { volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }] });
   made.spec!.containers[0]!.volumeMounts = [{ name: 'memory', mountPath: '/memory' }];
   return made;
