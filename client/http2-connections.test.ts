@@ -1,6 +1,10 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import http2 from 'node:http2';
+import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
+import tls, { type TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { WatchEvent } from '../api/meta.ts';
 import type { Pod } from '../api/pod.ts';
@@ -9,6 +13,7 @@ import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
 import { FakeAuthority, type KeyPair } from './fake-certificates.ts';
 import { Http2Connections } from './http2-connections.ts';
+import type { ClientConfig } from './kubeconfig.ts';
 import { RestClient } from './rest.ts';
 
 type Request = http2.Http2ServerRequest;
@@ -39,8 +44,13 @@ interface TestServer {
 }
 
 /** HTTP/1.1 for those that ask for nothing else, as API servers do. */
-async function serve(handler: (req: Request, res: Response) => void, maxConcurrentStreams = 100): Promise<TestServer> {
-  const server = http2.createSecureServer({ ...pair, allowHTTP1: true, settings: { maxConcurrentStreams } }, handler);
+async function serve(
+  handler: (req: Request, res: Response) => void,
+  maxConcurrentStreams = 100,
+  more: http2.SecureServerOptions = {},
+): Promise<TestServer> {
+  const settings = { maxConcurrentStreams };
+  const server = http2.createSecureServer({ ...pair, ...more, allowHTTP1: true, settings }, handler);
   const sessions: http2.ServerHttp2Session[] = [];
   const sockets = new Set<net.Socket>();
   server.on('session', (session) => sessions.push(session));
@@ -53,12 +63,13 @@ async function serve(handler: (req: Request, res: Response) => void, maxConcurre
   return { port: (server.address() as AddressInfo).port, sessions, sockets };
 }
 
-function connect(port: number): RestClient {
+function connect(port: number, more: Partial<ClientConfig> = {}): RestClient {
   const config = {
     server: `https://127.0.0.1:${port}`,
     ca: { data: authority.caPem },
     insecureSkipTlsVerify: false,
     user: 'test',
+    ...more,
   };
   const client = new RestClient(config, { userAgent: 'test/1' }, { clock: systemClock, log: silentLog });
   closing.push(() => client.closeIdleConnections());
@@ -198,8 +209,152 @@ test('a peer that falls silent is noticed by a ping, and all that wait for it ar
   const answer = await connections.request(callOf(port, '/x'), SIGNAL, { happened: false });
   const chunks = answer!.body[Symbol.asyncIterator]();
   await chunks.next();
+  for (let pings = 0; pings < 2; pings++) await once(server.sessions[0]!, 'ping'); // which are answered
   fallSilent();
   await expect(chunks.next()).rejects.toThrow(/ping/);
+});
+
+test('a peer that vanishes after it said that it will leave is noticed, too', async () => {
+  const server = await serve((_, res) => void res.write(line('a')));
+  const client = connect(server.port);
+  const watch = watchOf(client);
+  await nextOf(watch);
+  // node:http2 sends no pings then: the kernel does, which the column of timers tells, of connections to the server's port.
+  const port = server.port.toString(16).toUpperCase().padStart(4, '0');
+  const timers = (await readFile('/proc/net/tcp', 'utf8')).matchAll(
+    /^ *\d+: \S+ \S+:(\w{4}) 01 \S+ (\w\w):/gm,
+  );
+  expect([...timers].filter(([, to]) => to === port).map(([, , timer]) => timer)).toEqual(['02']);
+  await watch.return?.(undefined);
+});
+
+test('a connection that nobody uses any more is closed', async () => {
+  const server = await serve((_, res) => void res.end('x'));
+  const connections = new Http2Connections({ connectMs: 5_000, pingMs: 20 });
+  closing.push(() => connections.destroy());
+  const answer = await connections.request(callOf(server.port, '/x'), SIGNAL, { happened: false });
+  const closed = once(server.sessions[0]!, 'close');
+  expect(await text(answer!.body as AsyncIterable<Buffer> as never)).toBe('x');
+  await closed;
+});
+
+test('one connection has a hundred watches at most, however many the server allows', async () => {
+  const server = await serve((_, res) => void res.write(line('a')), 1_000);
+  const client = connect(server.port);
+  const watches = Array.from({ length: 101 }, () => watchOf(client));
+  expect(await Promise.all(watches.map(nextOf))).toEqual(Array(101).fill('a'));
+  expect(server.sessions).toHaveLength(2);
+  await Promise.all(watches.map((watch) => watch.return?.(undefined)));
+});
+
+test('a server that speaks no HTTP/2 is asked once', async () => {
+  const server = https.createServer({ ...pair }, (_, res) => void res.write(line('a')));
+  let connected = 0;
+  server.on('connection', () => connected++);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closing.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const client = connect((server.address() as AddressInfo).port);
+  for (let i = 0; i < 3; i++) for await (const _ of client.watch(pods, { signal: SIGNAL })) break;
+  expect(connected).toBe(4);
+});
+
+test.each([
+  ['says nothing more', () => {}],
+  ['closes the connection', (socket: TLSSocket) => void socket.end()],
+])('a server that agrees to HTTP/2 and then %s is given up', async (_what, then) => {
+  const server = tls.createServer({ ...pair, ALPNProtocols: ['h2'] }, (socket) => {
+    socket.on('error', () => {});
+    socket.resume();
+    closing.push(() => socket.destroy());
+    then(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closing.push(() => server.close());
+  const connections = new Http2Connections({ connectMs: 500 });
+  closing.push(() => connections.destroy());
+  const call = callOf((server.address() as AddressInfo).port, '/x');
+  await expect(connections.request(call, SIGNAL, { happened: false })).rejects.toThrow();
+});
+
+test('a connection that ended just as it was to be used again costs the watch nothing', async () => {
+  const server = await serve((_, res) => void res.write(line('a')));
+  const client = connect(server.port);
+  for await (const _ of client.watch(pods, { signal: SIGNAL })) break;
+  server.sessions[0]!.destroy(); // the client has not heard of it yet
+  const next = watchOf(client);
+  expect(await nextOf(next)).toBe('a');
+  expect(server.sessions).toHaveLength(2);
+  await next.return?.(undefined);
+});
+
+test('a watch that the server ends without an answer has failed, and is not asked for again by itself', async () => {
+  let asked = 0;
+  const server = await serve((_, res) => {
+    if (++asked === 1) res.write(line('a'));
+    else res.stream.close(http2.constants.NGHTTP2_NO_ERROR);
+  });
+  const client = connect(server.port);
+  const first = watchOf(client);
+  await nextOf(first);
+  await expect(nextOf(watchOf(client))).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
+  expect(asked).toBe(2);
+  await first.return?.(undefined);
+});
+
+test('a watch without an answer in time leaves the connection to those that run on it', async () => {
+  let asked = 0;
+  const server = await serve((_, res) => {
+    if (++asked !== 2) res.write(line(`w${asked}`));
+  });
+  const client = connect(server.port);
+  const first = watchOf(client);
+  await nextOf(first);
+  const late = client.watch(pods, { signal: SIGNAL, timeoutMs: 50 })[Symbol.asyncIterator]();
+  await expect(nextOf(late)).rejects.toMatchObject({ code: 'API_TIMEOUT' });
+  const next = watchOf(client);
+  expect(await nextOf(next)).toBe('w3');
+  expect(server.sessions).toHaveLength(2);
+  await Promise.all([first.return?.(undefined), next.return?.(undefined)]);
+});
+
+test('a new certificate is shown by the watches that come, over a connection of their own', async () => {
+  const shown: (string | undefined)[] = [];
+  const server = await serve(
+    (req, res) => {
+      shown.push((req.stream.session!.socket as TLSSocket).getPeerCertificate().subject?.CN?.toString());
+      res.write(line('a'));
+    },
+    100,
+    { requestCert: true, rejectUnauthorized: false },
+  );
+  let clientPair = await authority.client('first');
+  const client = connect(server.port, { clientPair: () => clientPair });
+  const first = watchOf(client);
+  await nextOf(first);
+  clientPair = await authority.client('second');
+  const second = watchOf(client);
+  await nextOf(second);
+  expect(shown).toEqual(['first', 'second']);
+  const ends = [nextOf(first), nextOf(second)];
+  client.renewConnections();
+  expect(await Promise.all(ends)).toEqual([undefined, undefined]);
+  const third = watchOf(client);
+  await nextOf(third);
+  expect(server.sessions).toHaveLength(3);
+  await third.return?.(undefined);
+});
+
+test('closing connections ends the watches on them', async () => {
+  const server = await serve((_, res) => void res.write(line('a')));
+  const client = connect(server.port);
+  const watch = watchOf(client);
+  await nextOf(watch);
+  const ended = watch.next();
+  client.closeIdleConnections();
+  expect(await ended).toMatchObject({ done: true });
 });
 
 /** A relay that can be told to swallow everything, with its connections open. */

@@ -119,9 +119,9 @@ class Http2Connection {
     session.once('remoteSettings', () => ready.resolve());
     session.on('error', (err) => ready.reject(err)); // later ones are told to the streams
     session.once('close', () => ready.reject(reset('the connection was closed')));
+    await ready.promise.finally(() => clearTimeout(late));
     const connection = new Http2Connection(session);
     connection.#keepAlive(opts.pingMs ?? PING_MS, opts.pongMs ?? PONG_MS);
-    await ready.promise.finally(() => clearTimeout(late));
     return connection;
   }
 
@@ -143,7 +143,7 @@ class Http2Connection {
       this.hasAnswered = true;
       resolve({ statusCode: head[':status']!, headers: head, body: bodyOf(stream) });
     });
-    stream.on('error', reject); // later ones are told to who reads the body
+    stream.on('error', (err) => reject(wasRefused(stream) ? reset(err.message) : err)); // later ones are told to who reads
     stream.once('close', () => {
       this.#streams--;
       reject(reset('the connection was closed before there was an answer'));
@@ -165,7 +165,7 @@ class Http2Connection {
     let late: NodeJS.Timeout | undefined;
     const timer = setInterval(() => {
       if (this.#streams === 0) session.close();
-      if (!this.isOpen && this.#streams === 0) return;
+      if (!this.isOpen) return; // node:http2 sends no pings then: TCP notices a dead peer
       late ??= setTimeout(() => session.destroy(timedOut('no answer to a ping')), pongMs);
       session.ping(() => {
         clearTimeout(late);
@@ -214,6 +214,11 @@ async function connectedSocket(options: ConnectionOptions, ms: number): Promise<
   socket.on('error', reject);
   socket.once('close', () => reject(reset('the connection was closed')));
   return promise;
+}
+
+/** The server has not looked at it, nor will it: what it says of all that come after its GOAWAY. */
+function wasRefused(stream: ClientHttp2Stream): boolean {
+  return stream.rstCode === constants.NGHTTP2_REFUSED_STREAM;
 }
 
 function reset(message: string): Error {

@@ -363,8 +363,10 @@ describe('calls', () => {
   test('calls that the server takes its time for make room for others', async () => {
     const eight = Promise.withResolvers<void>();
     const held: http.ServerResponse[] = [];
+    const arrived: string[] = [];
     const url = await plain((req, res) => {
-      if (req.url?.endsWith('/next')) answer(res, 200, ANY);
+      arrived.push(req.url!);
+      if (/\/(next|later)$/.test(req.url!)) answer(res, 200, ANY);
       else if (held.push(res) === 8) eight.resolve();
     });
     const clock = new FakeClock();
@@ -372,11 +374,42 @@ describe('calls', () => {
     const slow = Array.from({ length: 8 }, () => client.get(nodes, { name: 'x' }));
     await eight.promise;
     const next = client.get(nodes, { name: 'next' });
+    await fetch(`${url}/later`); // which would have come after it
+    expect(arrived.filter((path) => path.endsWith('/next'))).toEqual([]);
     await clock.advance(1_000);
     await next;
     for (const res of held) answer(res, 200, ANY);
     await Promise.all(slow);
     expect(clock.sleeping).toBe(0);
+  });
+
+  test('a server that answers nothing at all holds 64 calls, no more', async () => {
+    const held: http.ServerResponse[] = [];
+    let come = Promise.withResolvers<void>();
+    const url = await plain((req, res) => {
+      if (req.url === '/later') return answer(res, 200, ANY);
+      held.push(res);
+      come.resolve();
+    });
+    const clock = new FakeClock();
+    const client = connect(url, {}, {}, clock);
+    const calls = Array.from({ length: 65 }, () => client.get(nodes, { name: 'x' }));
+    const until = async (count: number) => {
+      while (held.length < count) {
+        await come.promise;
+        come = Promise.withResolvers();
+      }
+    };
+    for (let count = 8; count <= 64; count += 8) {
+      await until(count);
+      await clock.advance(1_000);
+    }
+    await fetch(`${url}/later`);
+    expect(held).toHaveLength(64);
+    answer(held[0]!, 200, ANY);
+    await until(65);
+    for (const res of held.slice(1)) answer(res, 200, ANY);
+    await Promise.all(calls);
   });
 
   test('closing connections frees calls that hang', async () => {

@@ -33,6 +33,8 @@ export interface TransportRequest {
 /** Whose answer may take as long as the server likes. */
 type StreamRequest = TransportRequest & { readonly signal: AbortSignal };
 
+type DialMember = 'autoSelectFamilyAttemptTimeout' | 'keepAlive' | 'keepAliveInitialDelay';
+
 export interface TransportOptions {
   readonly userAgent: string;
   /** Largest body taken into memory, bytes. */
@@ -213,12 +215,14 @@ export class Transport {
     return answer;
   }
 
-  #dialOptions(tls: TlsMaterial): ConnectionOptions & Pick<TcpNetConnectOpts, 'autoSelectFamilyAttemptTimeout'> {
+  #dialOptions(tls: TlsMaterial): ConnectionOptions & Pick<TcpNetConnectOpts, DialMember> {
     const host = hostOf(this.#url);
     return {
       host,
       port: Number(this.#url.port || 443),
       servername: this.#config.tlsServerName ?? (isIP(host) === 0 ? host : ''),
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEPALIVE_MS,
       autoSelectFamilyAttemptTimeout: ADDRESS_TRY_MS,
       ...this.#tlsOptions(tls),
     };
