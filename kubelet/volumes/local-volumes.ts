@@ -91,8 +91,10 @@ export class LocalVolumes implements VolumeManager, Disposable {
     const uid = pod.metadata?.uid ?? '';
     this.#deps.objects.registerPod(pod);
     await mkdir(this.#paths.podDir(uid), { recursive: true, mode: 0o750 });
+    const before = this.#mounted.get(uid);
     const mounted = new Map<string, MountedVolume>();
     const failures = new Map<string, unknown>();
+    let allFresh = true;
     const round = this.#deps.claims?.startRound(uid) ?? { isDue: false };
     await Promise.all(
       usedVolumes(pod).map(async (volume) => {
@@ -101,14 +103,18 @@ export class LocalVolumes implements VolumeManager, Disposable {
           this.#backoff.succeeded(uid, volume.name);
           if (result !== undefined) mounted.set(volume.name, { plugin: volumePlugin(volume), ...result });
         } catch (err) {
-          failures.set(volume.name, err);
           const isNews = !signal.aborted && this.#backoff.failed(uid, volume.name, err);
           if (isNews) this.#reportFailure(pod, volume, err);
+          const present = signal.aborted ? undefined : before?.get(volume.name);
+          if (present === undefined) failures.set(volume.name, err);
+          else mounted.set(volume.name, present); // what is in place serves the pod as it is until it can be renewed
+          allFresh = false;
         }
       }),
     );
     if (failures.size > 0) throw this.#mountFailure(pod, failures, signal);
-    this.#stopRetrying(uid);
+    if (allFresh) this.#stopRetrying(uid);
+    else this.#retries.set(uid, this.#backoff.retryInMs(uid));
     this.#mounted.set(uid, mounted);
     return mounted;
   }

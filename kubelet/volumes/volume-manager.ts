@@ -19,7 +19,8 @@ export interface MountedVolume {
 
 export interface VolumeManager {
   /**
-   * Brings every volume of the pod up to date: mounts what is missing, refreshes what the API changed. Idempotent.
+   * Brings every volume of the pod up to date: mounts what is missing, refreshes what the API changed. Idempotent. What
+   * cannot be refreshed, because its object has gone or its driver refuses, stays as it is, and is tried again.
    * @throws {AgentError} VOLUME_MOUNT_FAILED; each failing volume has already been reported as a FailedMount Event.
    * VOLUME_ATTACHMENT_LIMIT when a volume cannot be attached to this node any more: the pod is to be rejected.
    */

@@ -548,6 +548,25 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(clock.sleeping).toBe(0);
   });
 
+  test('a driver that will not publish again leaves the pod what it has', async () => {
+    const driver = await startDriver({ requiresRepublish: true });
+    await bind(csiSource);
+    const { hostPath } = await mount(podOf('u'));
+    driver.calls.length = 0;
+    driver.next('NodePublishVolume', { fail: new GrpcFailure('INTERNAL', 'no') });
+    expect((await mount(podOf('u'))).hostPath).toBe(hostPath);
+    const refused = 'MountVolume.SetUp failed for volume "pv" : rpc error: code = Internal desc = no';
+    expect(events).toEqual([`Pod FailedMount ${refused}`]);
+    await mount(podOf('u'));
+    expect(driver.steps).toEqual(['NodePublishVolume']); // not before it is due
+    await clock.advance(500);
+    expect(notified).toEqual(['u']);
+    await mount(podOf('u'));
+    expect(driver.steps).toEqual(['NodePublishVolume', 'NodePublishVolume']);
+    await volumes.unmountPod('u', signal);
+    expect(clock.sleeping).toBe(0);
+  });
+
   test.each([
     ['None', 'ext4', [], false],
     ['File', undefined, [], true],

@@ -16,7 +16,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ConfigMap, ObjectReference, Secret, TokenRequest } from '../../api/kinds.ts';
 import type { Pod, PodSpec } from '../../api/pod.ts';
 import { configMaps, secrets } from '../../api/resources.ts';
@@ -219,6 +219,28 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     ]);
     agent.volumes.forgetPod(UID);
     await expect(agent.objects.getConfigMap('default', 'late')).rejects.toThrow(/not registered/);
+  });
+
+  test('a configMap that goes while a pod uses it: told in an Event, and its containers may start anew all the same', async () => {
+    const agent = startAgent();
+    const name = { namespace: 'default', name: 'goes' };
+    await api.create(configMaps, { namespace: 'default' }, configMap('goes', { a: '1' }));
+    const pod = podOf({ volumes: [{ name: 'v', configMap: { name: 'goes' } }] });
+    const first = await agent.volumes.mountPod(pod, signal);
+    let changed = Promise.withResolvers<string>();
+    agent.volumes.onPodVolumesChanged((uid) => changed.resolve(uid));
+    await api.delete(configMaps, name);
+    await changed.promise;
+    changed = Promise.withResolvers<string>();
+    expect(await agent.volumes.mountPod(pod, signal)).toEqual(first);
+    expect(await textOf(path.join(first.get('v')!.hostPath, 'a'))).toBe('1');
+    expect(agent.events).toEqual(['FailedMount MountVolume.SetUp failed for volume "v" : configmap "goes" not found']);
+    expect(await changed.promise).toBe(UID); // tried again when that is due, or the object is back
+    await api.create(configMaps, { namespace: 'default' }, configMap('goes', { a: '2' }));
+    await vi.waitFor(async () => {
+      await agent.volumes.mountPod(pod, signal);
+      expect(await textOf(path.join(first.get('v')!.hostPath, 'a'))).toBe('2');
+    });
   });
 
   test('another agent finishes what one left at any step of mounting', async () => {
