@@ -387,9 +387,15 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await bind({ local: { path: device }, volumeMode: 'Block' });
     await expect(mount(podOf('u'))).rejects.toThrow('volume v has volumeMode Block, but is specified in volumeMounts');
     const containers = [{ name: 'c', volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] }];
+    events = [];
     const { hostPath, isBlock } = await mount(podOf('u', { containers }));
     expect(isBlock).toBe(true);
     expect(await readlink(hostPath)).toBe(device);
+    await mount(podOf('u', { containers })); // tells nobody anew
+    const dir = path.join(root, 'pods/u/volumeDevices/kubernetes.io~local-volume');
+    expect(events).toEqual([
+      `Pod SuccessfulMountVolume MapVolume.MapPodDevice succeeded for volume "pv" volumeMapPath "${dir}"`,
+    ]);
     await volumes.removePodDir('u', signal);
     expect((await stat(device)).isBlockDevice()).toBe(true);
   });

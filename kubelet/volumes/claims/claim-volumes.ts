@@ -1,6 +1,7 @@
 // Volumes that stand for something outside the pod: claims of PersistentVolumes (CSI, local, hostPath, NFS), inline CSI
 // volumes and NFS exports. Claims and volumes are read when they are needed and not watched: the Node authorizer lets a node get those
 // of its pods, one by one. Nothing is read for a volume that is in place, but where it may have grown.
+import path from 'node:path';
 import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../../api/kinds.ts';
 import type { Pod, Volume } from '../../../api/pod.ts';
 import { persistentVolumeClaims, persistentVolumes } from '../../../api/resources.ts';
@@ -118,6 +119,7 @@ export class ClaimVolumes implements Disposable {
     const ofPod = this.#mounted.get(podUid) ?? new Map<string, Mounted>();
     ofPod.set(volume.name, mounted);
     this.#mounted.set(podUid, ofPod);
+    if (known === undefined && mounted.volume.isBlock === true) this.#tellMapped(pod, mounted.volume.hostPath);
     if (mounted.published?.requiresRepublish || mounted.canGrow) this.#refresh.setEarlier(podUid, REFRESH_MS);
     return mounted.volume;
   }
@@ -231,6 +233,12 @@ export class ClaimVolumes implements Disposable {
     } catch (cause) {
       throw new Error(`failed to fetch PV ${name} from API server: ${errorMessage(cause)}`, { cause });
     }
+  }
+
+  /** `link`: to the device, named like the PersistentVolume. */
+  #tellMapped(pod: Pod, link: string): void {
+    const text = `MapVolume.MapPodDevice succeeded for volume "${path.basename(link)}" volumeMapPath "${path.dirname(link)}"`;
+    this.#deps.events.event(podReference(pod), 'Normal', 'SuccessfulMountVolume', text);
   }
 
   /** A volume that is in place stays in use whatever comes of this. */
