@@ -4,6 +4,7 @@ import path from 'node:path';
 import { errorMessage } from '../../core/errors.ts';
 import type { Task } from '../../core/tasks.ts';
 import type { Mounter } from '../../host/mounts.ts';
+import { registerPluginGauge } from '../../kubelet/metrics/plugin-gauge.ts';
 import type { PluginHandler } from '../../kubelet/plugins/plugin-handler.ts';
 import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
 import type { ClaimFigures } from '../../kubelet/stats/volume-meter.ts';
@@ -99,11 +100,13 @@ export function createCsiPart(ctx: AgentContext, deps: CsiPartDeps): CsiPart {
     { client, ownNode, csi, attachments, records, mounter, events, notifyPod, clock, log },
   );
 
+  const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers], ...deps.otherPlugins]);
+  const manager = new PluginManager(path.join(rootDir, 'plugins_registry'), handlers, { clock, log });
+  registerPluginGauge(ctx.registry, manager);
+
   const plugins: Task = async (signal) => {
     lifetime = signal;
     await mkdir(path.join(rootDir, 'plugins'), { recursive: true, mode: 0o750 });
-    const handlers = new Map<string, PluginHandler>([[CSI_PLUGIN_TYPE, drivers], ...deps.otherPlugins]);
-    const manager = new PluginManager(path.join(rootDir, 'plugins_registry'), handlers, { clock, log });
     await Promise.all([ensureCsiNode(signal), manager.run(signal), allocatable.run(signal)]);
   };
   const ensureCsiNode = async (signal: AbortSignal): Promise<void> => {

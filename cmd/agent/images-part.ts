@@ -1,6 +1,6 @@
 // What the node does with images beside pulling them: credentials, pull records, garbage collection, the list for the
 // Node's status.
-import { access, readdir, readFile, stat } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import path from 'node:path';
 import type { Pod } from '../../api/pod.ts';
 import { serviceAccounts } from '../../api/resources.ts';
@@ -116,7 +116,12 @@ async function credentialProviders(
   const faults: string[] = [];
   const { parseProviderConfigs } = await import('../../kubelet/images/provider-config.ts');
   const { CredentialProviders } = await import('../../kubelet/images/credential-providers.ts');
-  const configs = parseProviderConfigs(await readDocuments(configPath), (fault) => faults.push(fault));
+  const { readProviderDocuments } = await import('../../kubelet/images/provider-files.ts');
+  const { providerMetrics } = await import('../../kubelet/images/provider-metrics.ts');
+  const { documents, hash } = await readProviderDocuments(configPath).catch((err: unknown) => {
+    throw invalid(configPath, errorMessage(err));
+  });
+  const configs = parseProviderConfigs(documents, (fault) => faults.push(fault));
   for (const { name } of configs) {
     const program = path.join(binDir, name);
     await access(program).catch(() => faults.push(`plugin binary executable ${program} did not exist`));
@@ -141,23 +146,10 @@ async function credentialProviders(
         },
         AbortSignal.timeout(CALL_TIMEOUT_MS),
       ),
+    observe: providerMetrics(ctx.registry, hash),
     clock,
     log,
   });
-}
-
-/** Of a file, or of all `.json`, `.yaml` and `.yml` files of a directory in the order of their names. */
-async function readDocuments(configPath: string): Promise<unknown[]> {
-  try {
-    const isDir = (await stat(configPath)).isDirectory();
-    const names = isDir ? (await readdir(configPath)).filter((n) => /\.(json|ya?ml)$/.test(n)).sort() : [];
-    const files = isDir ? names.map((n) => path.join(configPath, n)) : [configPath];
-    if (files.length === 0) throw new Error('no configuration files found');
-    const { parse } = await import('yaml');
-    return await Promise.all(files.map(async (f) => parse(await readFile(f, 'utf8')) as unknown));
-  } catch (err) {
-    throw invalid(configPath, errorMessage(err));
-  }
 }
 
 function invalid(configPath: string, problem: string): AgentError {

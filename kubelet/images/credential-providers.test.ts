@@ -3,9 +3,11 @@ import type { Pod } from '../../api/pod.ts';
 import { failure } from '../../client/fake-client.ts';
 import { FakeClock } from '../../core/fake-clock.ts';
 import { createLogger, silentLog } from '../../core/log.ts';
+import { Registry } from '../../core/metrics.ts';
 import type { ExecOptions, ExecResult } from '../../host/exec.ts';
 import { type AccountFacts, CredentialProviders, type CredentialProvidersDeps } from './credential-providers.ts';
 import { type ProviderConfig, parseProviderConfigs } from './provider-config.ts';
+import { providerMetrics } from './provider-metrics.ts';
 
 const V1 = 'credentialprovider.kubelet.k8s.io/v1';
 const provider = (more: object = {}) => ({
@@ -126,6 +128,7 @@ function start(more: object = {}, deps: Partial<CredentialProvidersDeps> = {}): 
     env: { PATH: '/bin' },
     serviceAccount: async (_, name) => accounts[name]!,
     token: async (_, audience) => `token-${audience}-${++issued}`,
+    observe: () => {},
     clock,
     log: silentLog,
     ...deps,
@@ -229,6 +232,30 @@ test.each<[string, () => void]>([
   exitCode = 0;
   answer = response('Image');
   expect(await look(providers, 'a.reg.io/app')).toHaveLength(1);
+});
+
+test('each run is timed and its failures are counted, beside the hash of the configuration', async () => {
+  const registry = new Registry();
+  let tookMs = 300;
+  const exec = async (): Promise<ExecResult> => {
+    await clock.sleep(tookMs);
+    if (exitCode < 0) throw new Error('ENOENT');
+    return { code: exitCode, signal: undefined, stdout: JSON.stringify(answer), stderr: '' };
+  };
+  const providers = start({ defaultCacheDuration: '0s' }, { exec, observe: providerMetrics(registry, 'sha256:ab') });
+  const run = async () => {
+    const found = providers.lookup('a.reg.io/app', pod);
+    await clock.advance(tookMs);
+    return await found;
+  };
+  expect(await run()).toHaveLength(1);
+  tookMs = 7000;
+  for (exitCode of [1, -1]) expect(await run()).toEqual([]);
+  const lines = (await registry.metrics()).split('\n');
+  expect(lines).toContain('kubelet_credential_provider_plugin_errors_total{plugin_name="ecr"} 2');
+  expect(lines).toContain('kubelet_credential_provider_plugin_duration_sum{plugin_name="ecr"} 14.3');
+  expect(lines).toContain('kubelet_credential_provider_plugin_duration_bucket{le="0.5",plugin_name="ecr"} 1');
+  expect(lines).toContain('kubelet_credential_provider_config_info{hash="sha256:ab"} 1');
 });
 
 describe('service account tokens', () => {

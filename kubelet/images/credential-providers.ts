@@ -8,10 +8,11 @@ import type { Clock } from '../../core/clock.ts';
 import { AgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { parseGoDuration } from '../../core/parse-duration.ts';
-import type { Exec } from '../../host/exec.ts';
+import type { Exec, ExecResult } from '../../host/exec.ts';
 import { Keyring, matchesImage, type RegistryCredential } from '../runtime/registry-auth.ts';
 import { CredentialCache } from './credential-cache.ts';
 import type { ProviderConfig } from './provider-config.ts';
+import type { ProviderObserver } from './provider-metrics.ts';
 import type { ServiceAccountUse } from './pull-record-files.ts';
 
 const EXEC_TIMEOUT_MS = 60_000;
@@ -29,6 +30,7 @@ export interface CredentialProvidersDeps {
   readonly serviceAccount: (namespace: string, name: string) => Promise<AccountFacts>;
   /** A token of the pod's service account, bound to the pod. */
   readonly token: (pod: Pod, audience: string) => Promise<string>;
+  readonly observe: ProviderObserver;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -162,7 +164,7 @@ class Provider {
   }
 
   async #ask(image: string, identity: Identity | undefined): Promise<Answer> {
-    const { apiVersion, args, env, name } = this.#config;
+    const { apiVersion, name } = this.#config;
     const request = {
       kind: 'CredentialProviderRequest',
       apiVersion,
@@ -171,18 +173,32 @@ class Provider {
         ? {}
         : { serviceAccountToken: identity.token, serviceAccountAnnotations: identity.annotations }),
     };
-    const result = await this.#deps.exec(this.#program, args, {
-      input: JSON.stringify(request),
-      timeoutMs: EXEC_TIMEOUT_MS,
-      maxOutputBytes: MAX_OUTPUT_BYTES,
-      env: { ...this.#deps.env, ...Object.fromEntries(env.map((e) => [e.name, e.value])) },
-    });
-    if (result.code !== 0) {
-      throw failure(
-        `credential provider ${name} ended with exit code ${result.code}: ${result.stderr.trim().slice(0, 1000)}`,
-      );
-    }
+    const result = await this.#run(JSON.stringify(request));
     return parseAnswer(result.stdout, apiVersion, name);
+  }
+
+  async #run(input: string): Promise<ExecResult> {
+    const { args, env, name } = this.#config;
+    const { clock, exec, observe } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    let failed = true;
+    try {
+      const result = await exec(this.#program, args, {
+        input,
+        timeoutMs: EXEC_TIMEOUT_MS,
+        maxOutputBytes: MAX_OUTPUT_BYTES,
+        env: { ...this.#deps.env, ...Object.fromEntries(env.map((e) => [e.name, e.value])) },
+      });
+      if (result.code !== 0) {
+        throw failure(
+          `credential provider ${name} ended with exit code ${result.code}: ${result.stderr.trim().slice(0, 1000)}`,
+        );
+      }
+      failed = false;
+      return result;
+    } finally {
+      observe(name, (clock.monotonicMs() - startedMs) / 1000, failed);
+    }
   }
 }
 

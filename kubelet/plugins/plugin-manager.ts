@@ -53,6 +53,11 @@ export class PluginManager {
     }
   }
 
+  /** Sockets of plugins that there should be, and that there are. */
+  states(): { readonly desired: Iterable<string>; readonly actual: Iterable<string> } {
+    return { desired: this.#sockets.keys(), actual: this.#registered.keys() };
+  }
+
   #handleSockets(sockets: Sockets): void {
     const before = this.#sockets;
     this.#sockets = sockets;

@@ -241,7 +241,7 @@ describe.skipIf(missing !== undefined)('images from a registry', () => {
       throw new Error(fault);
     });
     const unused = () => Promise.reject(new Error('no service account is asked for'));
-    const deps = { exec: systemExec, env: process.env, serviceAccount: unused, token: unused };
+    const deps = { exec: systemExec, env: process.env, serviceAccount: unused, token: unused, observe: () => {} };
     const providers = new CredentialProviders(configs, rootDir, { ...deps, clock: systemClock, log: silentLog });
     const keys = { lookup: (name: string) => providers.lookup(name, pod('a')) };
     expect(await (await start())(image, 'a', keys)).toHaveProperty('imageRef');

@@ -5,6 +5,8 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
 import { silentLog } from '../../core/log.ts';
+import { Registry } from '../../core/metrics.ts';
+import { registerPluginGauge } from '../../kubelet/metrics/plugin-gauge.ts';
 import type { PluginHandler, PluginInfo } from '../../kubelet/plugins/plugin-handler.ts';
 import { PluginManager } from '../../kubelet/plugins/plugin-manager.ts';
 import { serveRegistration } from '../harness/plugin-socket.ts';
@@ -34,11 +36,15 @@ let handler: RecordingHandler;
 let stop: AbortController;
 let running: Promise<void>;
 let said: string[];
+let registry: Registry;
 
 function start(): void {
   stop = new AbortController();
   const handlers = new Map([['CSIPlugin', handler]]);
-  running = new PluginManager(dir, handlers, { clock: systemClock, log: silentLog }).run(stop.signal);
+  const manager = new PluginManager(dir, handlers, { clock: systemClock, log: silentLog });
+  registry = new Registry();
+  registerPluginGauge(registry, manager);
+  running = manager.run(stop.signal);
 }
 
 /** A plugin whose answers from the node land in `said`, as `name: error`. */
@@ -103,7 +109,7 @@ test('a refused plugin is told why and tried again until it is taken', async () 
   expect(handler.steps).toEqual(['+a']);
 });
 
-test('a plugin of an unknown kind is told so; a socket nobody serves holds up no other', async () => {
+test('a plugin of an unknown kind is told so; a socket nobody serves holds up no other; all of them are counted', async () => {
   const dead = await plugin('.dead.sock', 'dead');
   await rename(path.join(dir, '.dead.sock'), path.join(dir, 'dead.sock'));
   await dead[Symbol.asyncDispose](); // the socket stays under its new name
@@ -114,6 +120,11 @@ test('a plugin of an unknown kind is told so; a socket nobody serves holds up no
   const socket = path.join(dir, 'odd.sock');
   const refusal = `odd: RegisterPlugin error -- no handler registered for plugin type: OddPlugin at socket ${socket}`;
   await vi.waitFor(() => expect(said).toContain(refusal), eventually);
+  const series = (file: string, state: string) =>
+    `plugin_manager_total_plugins{socket_path="${path.join(dir, file)}",state="${state}_state_of_world"} 1`;
+  const lines = (await registry.metrics()).split('\n').filter((line) => line.startsWith('plugin_manager'));
+  const desired = ['dead.sock', 'good.sock', 'odd.sock'].map((file) => series(file, 'desired'));
+  expect(lines.sort()).toEqual([series('good.sock', 'actual'), ...desired].sort());
 });
 
 test('a plugin that cannot be told of its success is taken back and tried again', async () => {
