@@ -176,6 +176,9 @@ export async function importImage(exec: Exec, socket: string, tar: string, signa
   await execOk(exec, 'ctr', args, { signal, timeoutMs: 120_000 });
 }
 
+/** What CPUWeight= in deploy/nodelet.service comes to for a session, which the kernel's scheduler has as a group. */
+const AGENT_NICE = '-10';
+
 /** Starts the agent and resolves when it says that its Node is Ready. */
 export async function startAgent(
   init: ProcessIdentity,
@@ -185,7 +188,10 @@ export async function startAgent(
   signal: AbortSignal,
 ): Promise<{ identity: ProcessIdentity; ready(signal: AbortSignal): Promise<void> }> {
   signal.throwIfAborted();
-  return await startInside(init, program, args, { logFile: paths.agentLog });
+  const started = await startInside(init, program, args, { logFile: paths.agentLog });
+  // sched(7), autogroup. A kernel without it, or a user who may not, lets the agent wait in line with all others.
+  await writeFile(`/proc/${started.identity.pid}/autogroup`, AGENT_NICE).catch(() => {});
+  return started;
 }
 
 const AGENT_GRACE_MS = 10_000;

@@ -47,6 +47,13 @@ describe.skipIf(missing !== undefined)('lab', () => {
     expect(left).toBe('Running');
   });
 
+  test('an agent comes before others when processors are short, as with its unit', async ({ skip }) => {
+    const [node] = (await first.status()).nodes;
+    const group = await readFile(`/proc/${node!.agentPid}/autogroup`, 'utf8').catch(() => undefined);
+    if (group === undefined) skip('this kernel has no scheduling groups of sessions');
+    expect(group).toMatch(/ nice -10$/m);
+  });
+
   test('status -o json has the form that scripts rely on', async () => {
     expect(await first.status()).toEqual({
       kubeconfig: first.kubeconfig,
