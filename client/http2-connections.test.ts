@@ -221,9 +221,7 @@ test('a peer that vanishes after it said that it will leave is noticed, too', as
   await nextOf(watch);
   // node:http2 sends no pings then: the kernel does, which the column of timers tells, of connections to the server's port.
   const port = server.port.toString(16).toUpperCase().padStart(4, '0');
-  const timers = (await readFile('/proc/net/tcp', 'utf8')).matchAll(
-    /^ *\d+: \S+ \S+:(\w{4}) 01 \S+ (\w\w):/gm,
-  );
+  const timers = (await readFile('/proc/net/tcp', 'utf8')).matchAll(/^ *\d+: \S+ \S+:(\w{4}) 01 \S+ (\w\w):/gm);
   expect([...timers].filter(([, to]) => to === port).map(([, , timer]) => timer)).toEqual(['02']);
   await watch.return?.(undefined);
 });
