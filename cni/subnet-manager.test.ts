@@ -73,6 +73,8 @@ test('of a node what others read is kept, and little else', () => {
   const kept = compactNode(annotation)(node);
   expect(readLease(kept, '10.244.0.0/16')).toEqual(readLease(node, '10.244.0.0/16'));
   expect(hasNetworkUp(kept)).toBe(true);
+  const dual = { ...node, spec: { podCIDR: '10.244.1.0/24', podCIDRs: ['10.244.1.0/24', 'fd00::/64'] } };
+  expect(compactNode(annotation)(dual).spec).toEqual(dual.spec);
   expect(kept.metadata).toMatchObject({ resourceVersion: '7', uid: 'u' });
   expect(JSON.stringify(kept)).not.toMatch(/registry|example\.com\/other|Ready/);
 });

@@ -239,6 +239,11 @@ test('with a burst of two, one run follows another at once, and the next ones co
   await clock.advance(0);
   for (let i = 0; i < 10; i++) await clock.advance(1_000);
   expect(at.map((ms) => ms - at[0]!)).toEqual([0, 2_000, 2_000, 3_000, 4_000, 5_000]);
+  for (let i = 0; i < 2; i++) {
+    runner.request();
+    await clock.advance(0);
+  }
+  expect(at).toHaveLength(8); // two again, after a pause
   stop.abort();
   await ended;
   expect(clock.sleeping).toBe(0);

@@ -59,6 +59,7 @@ test.each([
   await writeFile(file, content);
   expect(await lock()).toBeUndefined();
   expect(await readdir(dir)).toEqual(['lock']);
+  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(await identifyProcess(process.pid));
 });
 
 test('one whose taker was killed in the middle is taken all the same', async () => {

@@ -136,6 +136,16 @@ describe('admission', () => {
     expect(status).toMatchObject({ phase: 'Failed', reason: 'UnexpectedAdmissionError' });
     expect(status.qosClass).toBeUndefined();
   });
+
+  test('a refusal tells of which spec', () => {
+    const one = pod();
+    const status = rejectedStatus(
+      { ...one, metadata: { ...one.metadata, generation: 3 } },
+      { reason: 'x', message: 'y' },
+      0,
+    );
+    expect(status.observedGeneration).toBe(3);
+  });
 });
 
 describe('admission to a node that is short of something', () => {

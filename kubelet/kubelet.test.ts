@@ -45,6 +45,17 @@ test('a new pod is written once, when it is Ready, after one look at the runtime
   expect(runtime.countCalls('getPodStatus')).toBe(1);
 });
 
+test('what the API server sends and is no pod concerns nobody', async () => {
+  agent.start();
+  await clock.advance(0);
+  const { spec, ...nothing } = fakePod('nothing');
+  api.seed(pods, nothing, { ...fakePod('astray'), metadata: { ...fakePod('astray').metadata, uid: '../../etc' } });
+  api.seed(pods, fakePod('web'));
+  await until(() => agent.condition('web', 'Ready') === 'True');
+  for (const name of ['nothing', 'astray']) expect(agent.stored(name)?.status).toEqual({ phase: 'Pending' });
+  expect(runtime.countCalls('getPodStatus')).toBe(1);
+});
+
 test('a quiet pod costs no runtime calls but the slow relist', async () => {
   agent.start();
   await clock.advance(0);

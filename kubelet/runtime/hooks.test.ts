@@ -31,10 +31,12 @@ afterEach(async () => {
 });
 
 const events: string[] = [];
+const counted: string[] = [];
 const deps = (cri = new FakeCri(), clock = new FakeClock()): HookDeps => ({
   runtime: cri.services.runtime,
   clock,
   recorder: { event: (_, type, reason, message) => void events.push(`${type} ${reason} ${message}`) },
+  observer: { counted: (name) => void counted.push(name) },
 });
 const target = (handler: LifecycleHandler): HookTarget => ({
   handler,
@@ -117,6 +119,7 @@ test('httpGet: HTTPS asks a server that nobody vouches for, credentials included
 
 test('httpGet: HTTPS to a server that speaks HTTP is tried again without credentials', async () => {
   events.length = 0;
+  counted.length = 0;
   const httpHeaders = [{ name: 'authorization', value: 'secret' }];
   await run({ httpGet: { path: '/a', port, scheme: 'HTTPS', httpHeaders } });
   expect(requests).toEqual(['GET /a kube-lifecycle/1.36 -']);
@@ -125,6 +128,7 @@ test('httpGet: HTTPS to a server that speaks HTTP is tried again without credent
       /^Warning LifecycleHTTPFallback request to HTTPS lifecycle hook 127.0.0.1:\d+ got HTTP response, retry with HTTP succeeded$/,
     ),
   ]);
+  expect(counted).toEqual(['kubelet_lifecycle_handler_http_fallbacks_total']);
 });
 
 test('httpGet: HTTPS that is answered in HTTP tells so when HTTP fails as well', async () => {
@@ -132,6 +136,32 @@ test('httpGet: HTTPS that is answered in HTTP tells so when HTTP fails as well',
   await expect(run({ httpGet: { path: '/a', port, scheme: 'HTTPS' } })).rejects.toThrow(
     `${failed} Get "https://127.0.0.1:${port}/a": http: server gave HTTP response to HTTPS client`,
   );
+});
+
+test('httpGet: HTTPS that fails for another reason is not tried again for anybody to read', async () => {
+  let connections = 0;
+  const mute = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  try {
+    const hook = run({ httpGet: { path: '/a', port: (mute.address() as AddressInfo).port, scheme: 'HTTPS' } });
+    await expect(hook).rejects.toThrow(failed);
+    expect(connections).toBe(1);
+  } finally {
+    mute.close();
+  }
+});
+
+test('httpGet: a pod without an address can be asked only through a host that the hook names', async () => {
+  const withoutIp = (handler: LifecycleHandler) =>
+    runHook({ ...target(handler), podIp: '' }, deps(), new AbortController().signal);
+  await expect(withoutIp({ httpGet: { path: '/a', port } })).rejects.toThrow(
+    `${failed} failed to find networking container: no address of the pod is known`,
+  );
+  await withoutIp({ httpGet: { path: '/a', port, host: '127.0.0.1' } });
+  expect(requests).toEqual(['GET /a kube-lifecycle/1.36 -']);
 });
 
 test('httpGet: nobody listens', async () => {

@@ -484,6 +484,13 @@ describe('kill', () => {
     expect(clock.sleeping).toBe(0);
   });
 
+  test('a start in the future, of a clock that was set back, is not waited for', async () => {
+    cri.nowMs = () => clock.now() + 3_600_000;
+    await sync(podOf());
+    await kill(podOf());
+    expect(cri.calls).toEqual(['stopContainer c1 30', 'stopPodSandbox s0']);
+  });
+
   test('a process gets two seconds at least', async () => {
     await sync(podOf());
     await kill(podOf(), never, 1);

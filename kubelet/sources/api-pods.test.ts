@@ -22,6 +22,9 @@ test.each([
   ['null for containers', { metadata, spec: { containers: null } }],
   ['a container that is null', { metadata, spec: { containers: [null] } }],
   ['a container without a name', { metadata, spec: { containers: [{}] } }],
+  ['null for a spec', { metadata, spec: null }],
+  ['an init container without a name', { metadata, spec: { ...spec, initContainers: [{}] } }],
+  ['an ephemeral container that is null', { metadata, spec: { ...spec, ephemeralContainers: [null] } }],
   ['a volume that is null', { metadata, spec: { ...spec, volumes: [null] } }],
 ])('with %s it is none', (_, pod) => {
   expect(isPod(pod as unknown as Pod)).toBe(false);

@@ -31,3 +31,9 @@ test.each([
 ])('a pod %s is not taken for it', (_, pods, changedAtMs = EARLIER) => {
   expect(uidOf(pods, changedAtMs)).toBe(OURS);
 });
+
+test('what counts is when the newest sandbox of a pod was made', () => {
+  const made = (createdAtMs: number) => ({ id: `s${createdAtMs}`, ready: true, createdAtMs });
+  const pod = running(KUBELETS, { sandboxes: [made(CREATED_AT_MS), made(LATER + 1)] });
+  expect(uidOf([pod], LATER)).toBe(KUBELETS);
+});

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Service } from '../../../api/kinds.ts';
-import { serviceFaults } from './service.ts';
+import { serviceFaults, serviceUpdateFaults } from './service.ts';
 
 const faults = (ports: NonNullable<NonNullable<Service['spec']>['ports']>) =>
   serviceFaults({ spec: { type: 'NodePort', sessionAffinity: 'None', clusterIP: '10.96.0.5', ports } } as Service);
@@ -65,8 +65,49 @@ test.each<[string, object, string[]]>([
       "spec.healthCheckNodePort: Invalid value: 30000: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
     ],
   ],
+  [
+    'a class that is no name',
+    { loadBalancerClass: 'x y' },
+    [expect.stringMatching(/^spec.loadBalancerClass: Invalid value: "x y": /)],
+  ],
+  ['the port of the kubelet, within the cluster', { ...CLUSTER_IP, ports: [{ port: 10250, protocol: 'TCP' }] }, []],
+  [
+    'an affinity of more than a day',
+    { sessionAffinityConfig: { clientIP: { timeoutSeconds: 86_401 } } },
+    [
+      'spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400',
+    ],
+  ],
+  [
+    'a balancer without an address',
+    { clusterIP: 'None' },
+    [`spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for LoadBalancer services`],
+  ],
+  [
+    'external addresses of hosts and links',
+    { externalIPs: ['127.0.0.2', 'fe80::1', '192.0.2.1'] },
+    [
+      'spec.externalIPs[0]: Invalid value: "127.0.0.2": may not be in the loopback range (127.0.0.0/8, ::1/128)',
+      'spec.externalIPs[1]: Invalid value: "fe80::1": may not be in the link-local range (169.254.0.0/16, fe80::/10)',
+    ],
+  ],
+  [
+    'ports of one number, without names',
+    { ports: [...PORTS, ...PORTS] },
+    [
+      'spec.ports[0].name: Required value',
+      'spec.ports[1].name: Required value',
+      expect.stringMatching(/^spec.ports\[1\]: Duplicate value: /),
+    ],
+  ],
 ])('%s', (_what, spec, expected) => {
   expect(told(spec)).toEqual(expected);
+});
+
+test('the port of a health check stays what it is', () => {
+  const service = (healthCheckNodePort: number) => ({ spec: { ...BASE, healthCheckNodePort } }) as Service;
+  expect(serviceUpdateFaults(service(30_001), service(30_000))).toMatchObject([{ field: 'spec.healthCheckNodePort' }]);
+  expect(serviceUpdateFaults(service(30_000), service(30_000))).toEqual([]);
 });
 
 test('source ranges in the annotation of old are held to the same', () => {
@@ -74,5 +115,6 @@ test('source ranges in the annotation of old are held to the same', () => {
   expect(told({}, { [RANGES]: '10.0.0.0/8,x' })).toEqual([
     `metadata.annotations[${RANGES}]: Invalid value: "x": ${NO_CIDR}`,
   ]);
+  expect(told({ loadBalancerSourceRanges: ['10.0.0.0/8'] }, { [RANGES]: 'x' })).toEqual([]); // the field wins
   expect(told(CLUSTER_IP, { [RANGES]: '' })).toEqual([`metadata.annotations[${RANGES}]: ${ONLY_BALANCER}`]);
 });
