@@ -75,7 +75,16 @@ test('exec plugins', () => {
 
 test('http servers and other contexts are fine', () => {
   expect(parse({ cluster: { server: 'http://127.0.0.1:8080' } }).server).toBe('http://127.0.0.1:8080');
-  expect(() => parseKubeconfig(text({}), '/k', 'other')).toThrow('/k: clusters has no entry named "none"');
+  expect(() => parseKubeconfig(text({}), '/k', 'other')).toThrow('/k: users has no entry named "none"');
+});
+
+test.each<[Parts, string]>([
+  [{ cluster: { server: 'api:6443' } }, 'http://api:6443'],
+  [{ cluster: { server: '10.0.0.1/', 'insecure-skip-tls-verify': true } }, 'https://10.0.0.1'],
+  [{ cluster: { server: 'api:6443', 'certificate-authority': 'ca' } }, 'https://api:6443'],
+  [{ cluster: { server: 'api' }, user: { 'client-certificate': 'c', 'client-key': 'k' } }, 'https://api'],
+])('%j: a server without a scheme is %s', (parts, server) => {
+  expect(parse(parts).server).toBe(server);
 });
 
 test.each<[Parts, string]>([
@@ -86,7 +95,8 @@ test.each<[Parts, string]>([
   [{ cluster: { server: '' } }, 'clusters[c].cluster.server is not set'],
   [{ cluster: { server: 'ftp://x' } }, 'clusters[c].cluster.server "ftp://x" is not an http or https URL'],
   [{ cluster: { server: 5 } }, 'clusters[c].cluster.server must be a string'],
-  [{ cluster: { 'proxy-url': 'socks5://x' } }, 'clusters[c].cluster.proxy-url is not supported'],
+  [{ cluster: { server: 'api:6443/k8s' } }, 'clusters[c].cluster.server "api:6443/k8s" is not an http or https URL'],
+  [{ cluster: { 'proxy-url': 'socks5://x' } }, 'proxy-url "socks5://x" is not an http or https URL'],
   [{ cluster: { 'certificate-authority-data': 'AAAA' } }, 'certificate-authority-data is not base64 of PEM'],
   [{ cluster: { 'certificate-authority': 'ca', 'insecure-skip-tls-verify': true } }, 'insecure-skip-tls-verify cannot'],
   [{ user: { 'client-certificate': 'c' } }, 'users[u].user.client-key is not set'],
@@ -117,6 +127,10 @@ test('a file is read with paths relative to it', async () => {
     const file = path.join(dir, 'config');
     await writeFile(file, text({ cluster: { 'certificate-authority': 'ca.crt' } }));
     expect((await loadKubeconfig(file)).ca).toEqual({ file: path.join(dir, 'ca.crt') });
+    const env = { HTTPS_PROXY: 'http://proxy:1', HTTP_PROXY: 'http://proxy:1' };
+    expect((await loadKubeconfig(file, undefined, env)).proxy).toBe('http://proxy:1');
+    await writeFile(file, text({ cluster: { 'proxy-url': 'https://own:2' } }));
+    expect((await loadKubeconfig(file, undefined, { ...env, NO_PROXY: '*' })).proxy).toBe('https://own:2');
   } finally {
     await rm(dir, { recursive: true });
   }

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
+import { proxyFor } from './http-proxy.ts';
 
 /** PEM text given in the kubeconfig itself, or the absolute path of a file. */
 export type PemSource = { readonly data: string } | { readonly file: string };
@@ -28,6 +29,8 @@ export interface ClientConfig {
   readonly server: string;
   readonly ca?: PemSource;
   readonly insecureSkipTlsVerify: boolean;
+  /** URL of the HTTP proxy through which the server is reached. */
+  readonly proxy?: string | undefined;
   /** Name the server's certificate must have, when not that of `server`. */
   readonly tlsServerName?: string;
   readonly clientCert?: PemSource;
@@ -51,8 +54,15 @@ type Fields = Readonly<Record<string, unknown>>;
 const EXEC_VERSIONS = ['client.authentication.k8s.io/v1', 'client.authentication.k8s.io/v1beta1'];
 const HINT = 'give a kubeconfig that kubectl accepts';
 
-/** @throws {AgentError} KUBECONFIG_UNREADABLE or KUBECONFIG_INVALID, naming the file and the field. */
-export async function loadKubeconfig(file: string, context?: string): Promise<ClientConfig> {
+/**
+ * A proxy that the kubeconfig does not name is taken from `env`, as everywhere in Kubernetes.
+ * @throws {AgentError} KUBECONFIG_UNREADABLE or KUBECONFIG_INVALID, naming the file and the field.
+ */
+export async function loadKubeconfig(
+  file: string,
+  context?: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<ClientConfig> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -63,7 +73,9 @@ export async function loadKubeconfig(file: string, context?: string): Promise<Cl
       hint: 'check the path (--kubeconfig, or --bootstrap-kubeconfig where that one is not in order) and the permissions',
     });
   }
-  return parseKubeconfig(text, path.resolve(file), context);
+  const config = parseKubeconfig(text, path.resolve(file), context);
+  const proxy = config.proxy ?? proxyFor(config.server, env);
+  return proxy === undefined ? config : { ...config, proxy };
 }
 
 /** Pure. Relative paths in the text are taken from the directory of `file`. @throws {AgentError} KUBECONFIG_INVALID */
@@ -89,25 +101,34 @@ class KubeconfigReader {
     if (clusterName === undefined) throw this.#invalid(`contexts[${name}].cluster`, 'is not set');
     const userName = this.#text(context, 'user', `contexts[${name}].`);
     const namespace = this.#text(context, 'namespace', `contexts[${name}].`);
+    const user = userName === undefined ? {} : this.#user(userName);
     return {
-      ...this.#cluster(clusterName),
-      ...(userName === undefined ? {} : this.#user(userName)),
+      ...this.#cluster(clusterName, user.clientCert !== undefined),
+      ...user,
       ...(namespace === undefined ? {} : { namespace }),
       user: userName ?? '',
     };
   }
 
-  #cluster(name: string): Pick<ClientConfig, 'server' | 'ca' | 'insecureSkipTlsVerify' | 'tlsServerName'> {
+  #cluster(
+    name: string,
+    hasCertificate: boolean,
+  ): Pick<ClientConfig, 'server' | 'ca' | 'insecureSkipTlsVerify' | 'tlsServerName' | 'proxy'> {
     const at = `clusters[${name}].cluster.`;
     const cluster = this.#named('clusters', 'cluster', name);
-    const server = this.#text(cluster, 'server', at);
-    if (server === undefined) throw this.#invalid(`${at}server`, 'is not set');
-    if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol)) {
-      throw this.#invalid(`${at}server`, `${JSON.stringify(server)} is not an http or https URL`);
-    }
-    this.#refuse(cluster, at, 'proxy-url');
+    const given = this.#text(cluster, 'server', at);
+    if (given === undefined) throw this.#invalid(`${at}server`, 'is not set');
     const insecure = cluster['insecure-skip-tls-verify'] === true;
     const ca = this.#pem(cluster, 'certificate-authority', at);
+    const server = withScheme(given, insecure || ca !== undefined || hasCertificate);
+    if (!isHttpUrl(server)) throw this.#invalid(`${at}server`, `${JSON.stringify(given)} is not an http or https URL`);
+    const proxy = this.#text(cluster, 'proxy-url', at);
+    if (proxy !== undefined && !isHttpUrl(proxy)) {
+      throw this.#invalid(
+        `${at}proxy-url`,
+        `${JSON.stringify(proxy)} is not an http or https URL: no others are supported`,
+      );
+    }
     if (insecure && ca !== undefined) {
       throw this.#invalid(`${at}insecure-skip-tls-verify`, 'cannot be set together with a certificate authority');
     }
@@ -116,6 +137,7 @@ class KubeconfigReader {
       server: server.replace(/\/+$/, ''),
       insecureSkipTlsVerify: insecure,
       ...(ca === undefined ? {} : { ca }),
+      ...(proxy === undefined ? {} : { proxy }),
       ...(tlsServerName === undefined ? {} : { tlsServerName }),
     };
   }
@@ -228,4 +250,13 @@ class KubeconfigReader {
   #invalid(field: string, why: string): AgentError {
     return new AgentError(`kubeconfig ${this.#file}: ${field} ${why}`, { code: 'KUBECONFIG_INVALID', hint: HINT });
   }
+}
+
+/** A host, perhaps with a port, is a server too: of HTTPS where the kubeconfig says how to speak it (client-go rest/url_utils.go). */
+function withScheme(server: string, hasTls: boolean): string {
+  return /^[^/?#]+\/?$/.test(server) ? `${hasTls ? 'https' : 'http'}://${server}` : server;
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type AddressInfo, createConnection, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -168,6 +168,35 @@ describe('TLS', () => {
 });
 
 describe('calls', () => {
+  test.each([plain, secure])('calls and watches go through the proxy', async (serve) => {
+    const url = await serve((req, res) => {
+      if (req.url?.includes('watch=true')) res.write(`${JSON.stringify({ type: 'ADDED', object: ANY })}\n`);
+      else answer(res, 200, ANY);
+    });
+    const asked: string[] = [];
+    const proxy = http.createServer((req, res) => {
+      asked.push(req.url!.replace(/\?.*/, ''));
+      req.pipe(http.request(req.url!, { headers: req.headers }, (from) => from.pipe(res.writeHead(200))));
+    });
+    proxy.on('connect', (req, near) => {
+      asked.push(req.url!);
+      const far = createConnection(Number(req.url!.split(':')[1]), '127.0.0.1', () => {
+        near.write('HTTP/1.1 200 OK\r\n\r\n');
+        far.pipe(near).pipe(far);
+      });
+      for (const socket of [near, far]) socket.on('error', () => {});
+    });
+    const client = connect(url, { ca: { data: authority.caPem }, proxy: await listen(proxy, 'http') });
+    await client.get(nodes, { name: 'x' });
+    for await (const event of client.watch(nodes, {})) {
+      expect(event.type).toBe('ADDED');
+      break;
+    }
+    const { protocol, host } = new URL(url);
+    const through = [`${url}/api/v1/nodes/x`, `${url}/api/v1/nodes`];
+    expect(asked).toEqual(protocol === 'http:' ? through : [host]); // one tunnel for both
+  });
+
   test('every verb reaches its path with its body', async () => {
     const seen: string[] = [];
     const url = await plain((req, res, body) => {

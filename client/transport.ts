@@ -94,7 +94,9 @@ export class Transport {
     this.#log = deps.log;
     this.#url = new URL(config.server);
     const connectMs = this.#opts.connectMs ?? CONNECT_MS;
-    if (this.#url.protocol === 'https:') this.#http2 = new Http2Connections({ connectMs });
+    // Through a proxy each watch has its connection: agents know how to ask for one, node:http2 does not.
+    if (this.#url.protocol === 'https:' && config.proxy === undefined)
+      this.#http2 = new Http2Connections({ connectMs });
   }
 
   /** The whole body of a 2xx answer. @throws {ApiError} for others, {AgentError} when no answer came. */
@@ -288,10 +290,12 @@ export class Transport {
       timeout: IDLE_MS,
       autoSelectFamilyAttemptTimeout,
     };
-    if (this.#url.protocol === 'http:') return new http.Agent(pool);
-    const { tlsServerName } = this.#config;
+    const { proxy, tlsServerName } = this.#config;
+    const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
+    if (this.#url.protocol === 'http:') return new http.Agent({ ...pool, ...proxyEnv });
     return new https.Agent({
       ...pool,
+      ...proxyEnv,
       ...this.#tlsOptions(tls),
       ...(tlsServerName === undefined ? {} : { servername: tlsServerName }),
     });

@@ -196,7 +196,7 @@ async function currentStatus(dir: string): Promise<LabStatus> {
 async function kubectl(args: readonly string[], opts: DirOption): Promise<void> {
   const dir = path.resolve(opts.dir);
   await readLabState(dir);
-  const env = { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig') };
+  const env = { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig'), NO_PROXY: '*' };
   process.exitCode = await execInherited('kubectl', args, env);
 }
 
@@ -205,7 +205,8 @@ function labIn(dir: string, progress: Progress = createProgress(process.stdout, 
 }
 
 async function labClient(dir: string): Promise<RestClient> {
-  const config = await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig'));
+  // A lab is on this host: the proxies of its shell do not lead there.
+  const config = await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig'), undefined, {});
   return new RestClient(config, { userAgent: 'nodelet-lab' }, { clock: systemClock, log: silentLog });
 }
 

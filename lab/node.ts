@@ -86,7 +86,7 @@ async function startInside(
   init: ProcessIdentity,
   program: string,
   args: readonly string[],
-  opts: { readonly logFile: string; readonly cwd?: string },
+  opts: { readonly logFile: string; readonly cwd?: string; readonly env?: NodeJS.ProcessEnv },
 ): Promise<{ identity: ProcessIdentity; ready(signal: AbortSignal): Promise<void> }> {
   const entered = await spawnDetached(
     'nsenter',
@@ -188,7 +188,9 @@ export async function startAgent(
   signal: AbortSignal,
 ): Promise<{ identity: ProcessIdentity; ready(signal: AbortSignal): Promise<void> }> {
   signal.throwIfAborted();
-  const started = await startInside(init, program, args, { logFile: paths.agentLog });
+  // A lab is on this host: the proxies of its shell do not lead there.
+  const env = { ...process.env, NO_PROXY: '*' };
+  const started = await startInside(init, program, args, { logFile: paths.agentLog, env });
   // sched(7), autogroup. A kernel without it, or a user who may not, lets the agent wait in line with all others.
   await writeFile(`/proc/${started.identity.pid}/autogroup`, AGENT_NICE).catch(() => {});
   return started;

@@ -85,10 +85,11 @@ test.each<[string, object, string[]]>([
   ],
   [
     'external addresses of hosts and links',
-    { externalIPs: ['127.0.0.2', 'fe80::1', '192.0.2.1'] },
+    { externalIPs: ['127.0.0.2', 'fe80::1', '169.254.1.1', '192.0.2.1'] },
     [
       'spec.externalIPs[0]: Invalid value: "127.0.0.2": may not be in the loopback range (127.0.0.0/8, ::1/128)',
       'spec.externalIPs[1]: Invalid value: "fe80::1": may not be in the link-local range (169.254.0.0/16, fe80::/10)',
+      'spec.externalIPs[2]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)',
     ],
   ],
   [
