@@ -96,13 +96,26 @@ describe('resize', () => {
     );
   });
 
-  test('what the node can never give is refused', async () => {
+  test('what the node can never give is refused, in words and with a reason that clients look for', async () => {
     await make('bound', { nodeName: 'n', containers: [container({ requests: { cpu: '1', memory: '1Gi' } })] });
     const much = strategic({ containers: [{ name: 'c', resources: { requests: { cpu: '3', memory: '5Gi' } } }] });
-    await expect(change('bound', much, 'resize')).rejects.toThrow(
-      'pods "bound" is forbidden: Node didn\'t have enough allocatable resources: cpu, requested: 3000, allocatable: 2000; memory, requested: 5368709120, allocatable: 4294967296',
-    );
+    await expect(change('bound', much, 'resize')).rejects.toMatchObject({
+      httpStatus: 403,
+      message:
+        'pods "bound" is forbidden: node didn\'t have enough allocatable resources: cpu, requested: 3000, allocatable: 2000; memory, requested: 5368709120, allocatable: 4294967296',
+      status: { details: { causes: [{ reason: 'NodeCapacity' }] } },
+    });
     expect((await change('bound', cpu('2'), 'resize')).metadata?.generation).toBe(2);
+    for (const os of ['windows', 'none']) {
+      const labels = os === 'none' ? {} : { 'kubernetes.io/os': os };
+      await client.create<Node>(nodes, {}, { metadata: { name: os, labels }, status: { allocatable: { cpu: '2' } } });
+      await make(os, { nodeName: os, containers: [container({ requests: { cpu: '1' } })] });
+    }
+    await expect(change('windows', cpu('2'), 'resize')).rejects.toMatchObject({
+      message: 'pods "windows" is forbidden: pod resize is only supported on linux nodes, node "windows" is "windows"',
+      status: { details: { causes: [{ reason: 'UnsupportedPlatform' }] } },
+    });
+    expect((await change('none', cpu('2'), 'resize')).metadata?.generation).toBe(2); // a node that has just come
     await make('lost', { nodeName: 'gone', containers: [container({ requests: { cpu: '1' } })] });
     await expect(change('lost', cpu('2'), 'resize')).rejects.toThrow('node "gone" not found');
   });

@@ -18,14 +18,21 @@ export function podResize(reader: ObjectReader): AdmissionPlugin {
       const pod = object as Pod;
       const nodeName = pod.spec?.nodeName;
       if (!nodeName || pod.metadata?.generation === oldObject?.metadata?.generation) return;
-      const why = refusal(pod, nodeName, reader.get<Node>(nodes, { name: nodeName }));
-      if (why !== undefined) throw forbidden({ group, resource }, name, why);
+      const refused = refusal(pod, nodeName, reader.get<Node>(nodes, { name: nodeName }));
+      if (refused === undefined) return;
+      const [why, reason] = refused;
+      throw forbidden({ group, resource }, name, why, reason === undefined ? undefined : [{ reason }]);
     },
   };
 }
 
-function refusal(pod: Pod, nodeName: string, node: Node | undefined): string | undefined {
-  if (node === undefined) return `node "${nodeName}" not found`;
+/** In v1.36's words, with the reason by which autoscalers tell one refusal from another. */
+function refusal(pod: Pod, nodeName: string, node: Node | undefined): [why: string, reason?: string] | undefined {
+  if (node === undefined) return [`node "${nodeName}" not found`];
+  const os = node.metadata?.labels?.[OS_LABEL] ?? 'linux';
+  if (os !== 'linux') {
+    return [`pod resize is only supported on linux nodes, node "${nodeName}" is "${os}"`, 'UnsupportedPlatform'];
+  }
   const requests = podRequests(pod);
   const over = (['cpu', 'memory'] as const).flatMap((name) => {
     const value = name === 'cpu' ? quantityMilliValue : quantityValue;
@@ -33,7 +40,6 @@ function refusal(pod: Pod, nodeName: string, node: Node | undefined): string | u
     const allocatable = value(parseQuantity(node.status?.allocatable?.[name] ?? '0'));
     return requested > allocatable ? [`${name}, requested: ${requested}, allocatable: ${allocatable}`] : [];
   });
-  if (over.length > 0) return `Node didn't have enough allocatable resources: ${over.join('; ')}`;
-  const os = node.metadata?.labels?.[OS_LABEL] ?? '';
-  return os === 'linux' ? undefined : `pod resize is only supported on linux nodes, node "${nodeName}" is "${os}"`;
+  if (over.length === 0) return undefined;
+  return [`node didn't have enough allocatable resources: ${over.join('; ')}`, 'NodeCapacity'];
 }
