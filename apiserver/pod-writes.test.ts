@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Node } from '../api/kinds.ts';
 import type { Pod, PodSpec, ResourceRequirements } from '../api/pod.ts';
-import { namespaces, nodes, pods, runtimeClasses, serviceAccounts } from '../api/resources.ts';
+import { namespaces, nodes, pods, replicaSets, runtimeClasses, serviceAccounts } from '../api/resources.ts';
 import type { ApiClient, Patch } from '../client/api-client.ts';
 import { createApiServer } from '../test/harness/api-server.ts';
 import { limitRanges } from './admission/limit-ranger.ts';
@@ -417,6 +417,33 @@ describe('ephemeral containers', () => {
     const name = { namespace: 'default', name: 'seen' };
     await expect(client.update(pods, name, without, { subresource: 'ephemeralcontainers' })).rejects.toThrow(
       'existing ephemeral containers "look" may not be removed',
+    );
+  });
+
+  test('a pod that has one is written as any other: labels, images, finalizers; neither it nor a template begins with one', async () => {
+    await make('debugged');
+    await add('debugged', look());
+    const metadata = { labels: { seen: 'yes' }, finalizers: ['example.com/f'] };
+    await change('debugged', { type: 'merge', body: { metadata } });
+    const image = await change('debugged', strategic({ containers: [{ name: 'c', image: 'busybox:2' }] }));
+    expect(image.metadata?.generation).toBe(3);
+    await change('debugged', { type: 'merge', body: { metadata: { finalizers: null } } });
+    expect(await get('debugged')).toMatchObject({ metadata: { labels: { seen: 'yes' } }, spec: image.spec! });
+    await expect(change('debugged', strategic({ ephemeralContainers: [look({ name: 'two' })] }))).rejects.toThrow(
+      'spec: Forbidden: pod updates may not change fields other than',
+    );
+    await expect(make('born', { ephemeralContainers: [look()] } as Partial<PodSpec>)).rejects.toThrow(
+      'spec.ephemeralContainers: Forbidden: cannot be set on create',
+    );
+    const template = {
+      metadata: { labels: { a: 'b' } },
+      spec: { containers: [container()], ephemeralContainers: [look()] },
+    };
+    const spec = { selector: { matchLabels: { a: 'b' } }, template };
+    await expect(
+      client.create(replicaSets, { namespace: 'default' }, { metadata: { name: 'r' }, spec }),
+    ).rejects.toThrow(
+      'spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template',
     );
   });
 

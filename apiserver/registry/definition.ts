@@ -97,6 +97,7 @@ export interface KindDefinition {
   prepareCreate?(object: AnyObject, context: StrategyContext): void;
   prepareUpdate?(next: AnyObject, old: AnyObject, context: StrategyContext): void;
   validate?(object: AnyObject): FieldError[];
+  validateCreate?(object: AnyObject): FieldError[];
   validateUpdate?(next: AnyObject, old: AnyObject): FieldError[];
   /** Grace of a DELETE in seconds, given what was asked for; 0: remove at once. */
   grace?(object: AnyObject, asked: number | undefined): number;

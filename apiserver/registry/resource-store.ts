@@ -109,7 +109,8 @@ export class ResourceStore extends ResourceReads {
     const { definition } = this;
     // A copy: the store freezes what it takes, and another name may have to be tried.
     const copy = structuredClone(object);
-    this.#refuseFaults(name, [...metadataFaults(copy.metadata!, definition), ...(definition.validate?.(copy) ?? [])]);
+    const faults = [...(definition.validate?.(copy) ?? []), ...(definition.validateCreate?.(copy) ?? [])];
+    this.#refuseFaults(name, [...metadataFaults(copy.metadata!, definition), ...faults]);
     const reservation = definition.reserve?.(copy, undefined);
     try {
       await runValidation(this.#deps.admission, { ...admission, name, object: copy });

@@ -4,7 +4,7 @@ import { defaultPod } from '../defaults/pod.ts';
 import { qosClassOf } from '../defaults/qos.ts';
 import type { AnyObject } from '../definition.ts';
 import { podTable } from '../tables/pod.ts';
-import { podFaults, podUpdateFaults } from '../validation/pod.ts';
+import { podCreateFaults, podFaults, podUpdateFaults } from '../validation/pod.ts';
 import { namespaced } from './build.ts';
 import { ephemeralContainers, resize, status } from './pod-subresources.ts';
 
@@ -47,6 +47,7 @@ export const podKind = namespaced('', 'v1', 'pods', 'Pod', {
   },
   prepareCreate,
   validate: podFaults,
+  validateCreate: podCreateFaults,
   validateUpdate: podUpdateFaults,
   grace,
   subresources: { ephemeralcontainers: ephemeralContainers, resize, status },

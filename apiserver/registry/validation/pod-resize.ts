@@ -21,7 +21,7 @@ export function podResizeFaults(nextObject: AnyObject, oldObject: AnyObject): Fi
   if (old.spec?.os?.name === 'windows') return [forbiddenField('', 'windows pods cannot be resized')];
   const spec = next.spec ?? { containers: [] };
   const known = old.spec ?? { containers: [] };
-  const faults = podSpecFaults(spec, 'spec', { allowEphemeral: true });
+  const faults = podSpecFaults(spec, 'spec');
   const moved = LISTS.flatMap((list) => identityFaults(spec, known, list));
   if (moved.length > 0) return [...faults, ...moved];
   if (faults.length === 0 && qosOf(old, known) !== qosClassOf(spec)) {

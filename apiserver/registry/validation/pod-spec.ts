@@ -12,12 +12,12 @@ const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
 const MAX_INT32 = 2_147_483_647;
 
-export interface PodSpecRules {
-  /** Ephemeral containers come through their subresource only. */
-  readonly allowEphemeral?: boolean;
+/** Ephemeral containers come through their subresource only. */
+export function noEphemeralFaults(spec: PodSpec | undefined, path: string, why: string): FieldError[] {
+  return (spec?.ephemeralContainers?.length ?? 0) > 0 ? [forbiddenField(`${path}.ephemeralContainers`, why)] : [];
 }
 
-export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: PodSpecRules = {}): FieldError[] {
+export function podSpecFaults(spec: PodSpec | undefined, path: string): FieldError[] {
   if (spec === undefined) return [required(`${path}.containers`)];
   const volumes = new Set((spec.volumes ?? []).map((v) => v.name));
   const faults = volumesFaults(spec.volumes ?? [], `${path}.volumes`);
@@ -33,9 +33,6 @@ export function podSpecFaults(spec: PodSpec | undefined, path: string, rules: Po
     (spec[list] ?? []).forEach((container, i) => {
       faults.push(...containerFaults(container, `${path}.${list}[${i}]`, list, context));
     });
-  }
-  if (rules.allowEphemeral !== true && (spec.ephemeralContainers?.length ?? 0) > 0) {
-    faults.push(forbiddenField(`${path}.ephemeralContainers`, 'cannot be set on create'));
   }
   faults.push(...podLevelFaults(spec, path), ...policyFaults(spec, path));
   return [...faults, ...placementFaults(spec, path), ...identityFaults(spec, path)];

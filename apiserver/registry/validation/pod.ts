@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { isMirrorPod, MIRROR_ANNOTATION, type Pod, type PodSpec, type Toleration } from '../../../api/pod.ts';
 import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid } from '../field-errors.ts';
-import { podSpecFaults } from './pod-spec.ts';
+import { noEphemeralFaults, podSpecFaults } from './pod-spec.ts';
 
 const MIRROR_FIELD = `metadata.annotations[${MIRROR_ANNOTATION}]`;
 const UPDATE_TEXT =
@@ -17,6 +17,11 @@ export function podFaults(object: AnyObject): FieldError[] {
   const why = 'must set spec.nodeName if mirror pod annotation is set';
   const lost = mirrored === undefined || spec?.nodeName ? [] : [invalid(MIRROR_FIELD, mirrored, why)];
   return [...lost, ...podSpecFaults(spec, 'spec')];
+}
+
+/** What comes later through a subresource is no fault of a pod that has it. */
+export function podCreateFaults(object: AnyObject): FieldError[] {
+  return noEphemeralFaults((object as Pod).spec, 'spec', 'cannot be set on create');
 }
 
 /** What shows a static pod does so for as long as it lives, and nothing else begins to. */
@@ -121,5 +126,5 @@ export function ephemeralContainerFaults(nextObject: AnyObject, oldObject: AnyOb
       faults.push(forbiddenField('spec.ephemeralContainers', text));
     }
   }
-  return [...faults, ...podSpecFaults((nextObject as Pod).spec, 'spec', { allowEphemeral: true })];
+  return [...faults, ...podSpecFaults((nextObject as Pod).spec, 'spec')];
 }

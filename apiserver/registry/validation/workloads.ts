@@ -8,7 +8,7 @@ import type { PodSpec } from '../../../api/pod.ts';
 import type { AnyObject } from '../definition.ts';
 import { type FieldError, forbiddenField, invalid, notSupported, required } from '../field-errors.ts';
 import { labelsFaults } from '../metadata.ts';
-import { podSpecFaults } from './pod-spec.ts';
+import { noEphemeralFaults, podSpecFaults } from './pod-spec.ts';
 import { labelSelectorFaults } from './selectors.ts';
 
 const TEMPLATE = 'spec.template';
@@ -18,6 +18,7 @@ function templateFaults(template: PodTemplateSpec | undefined, restartPolicies: 
   const faults = [
     ...labelsFaults(`${TEMPLATE}.labels`, template?.metadata?.labels ?? {}),
     ...podSpecFaults(spec, `${TEMPLATE}.spec`),
+    ...noEphemeralFaults(spec, `${TEMPLATE}.spec`, 'ephemeral containers not allowed in pod template'),
   ];
   if (spec === undefined) return faults;
   if (!restartPolicies.includes(spec.restartPolicy ?? '')) {
