@@ -66,7 +66,6 @@ export const ENDPOINTS: readonly Endpoint[] = [
   { kind: 'healthz', pattern: '/healthz', methods: ANY, readOnly: true },
   { kind: 'healthz', pattern: '/healthz/{check}', methods: ANY, readOnly: true },
   { kind: 'pods', pattern: '/pods', methods: GET, readOnly: true },
-  { kind: 'pods', pattern: '/pods/', methods: GET, readOnly: true },
   { kind: 'statsSummary', pattern: '/stats/summary', methods: GET_POST, readOnly: true },
   { kind: 'metrics', pattern: '/metrics', methods: GET, readOnly: true },
   { kind: 'cadvisorMetrics', pattern: '/metrics/cadvisor', methods: GET, readOnly: true },
@@ -92,6 +91,18 @@ export const ENDPOINTS: readonly Endpoint[] = [
   { kind: 'statusz', pattern: '/statusz', methods: GET, debug: 'hidden' },
   { kind: 'flagz', pattern: '/flagz', methods: GET, debug: 'hidden' },
 ];
+
+/** With a slash at their end these are as well known: upstream they are go-restful's, which cuts it off. */
+const SLASH_TAKERS: ReadonlySet<EndpointKind> = new Set([
+  'pods',
+  'statsSummary',
+  'run',
+  'exec',
+  'attach',
+  'portForward',
+  'containerLogs',
+  'checkpoint',
+]);
 
 export interface Route {
   readonly endpoint: Endpoint;
@@ -124,7 +135,8 @@ export const ALL_ENDPOINTS: EndpointSwitches = {
 export function parseRoute(method: string, path: string, switches: EndpointSwitches = ALL_ENDPOINTS): Route {
   let known: Endpoint | undefined;
   for (const endpoint of ENDPOINTS) {
-    const params = matchPattern(endpoint.pattern, path);
+    const ownPath = SLASH_TAKERS.has(endpoint.kind) ? path.replace(/\/$/, '') : path;
+    const params = matchPattern(endpoint.pattern, ownPath);
     if (params === undefined) continue;
     if (refusalOf(endpoint, switches) !== undefined) continue;
     if (endpoint.methods.length === 0 || endpoint.methods.includes(method)) return { endpoint, params };
