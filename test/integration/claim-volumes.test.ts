@@ -455,6 +455,20 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     expect(await mountPoints()).toEqual([]);
   });
 
+  test('a volume of a cloud is served by its CSI driver', async () => {
+    const name = 'ebs.csi.aws.com';
+    await api.create(csiDrivers, {}, { metadata: { name }, spec: { attachRequired: false } });
+    const driver = await startDriver({}, { name });
+    await bind({ awsElasticBlockStore: { volumeID: 'aws://zone/vol-1', fsType: 'ext4' } });
+    await mount(podOf('u'));
+    expect(driver.steps).toEqual(['NodeStageVolume', 'NodePublishVolume']);
+    const { request } = driver.calls.find((c) => c.method === 'NodeStageVolume')!;
+    expect(request).toMatchObject({ volumeId: 'vol-1', volumeContext: { partition: '0' } });
+    await volumes.removePodDir('u', signal);
+    await vi.waitFor(() => expect(records.strays(name)).toEqual([]), eventually);
+    expect(await mountPoints()).toEqual([]);
+  });
+
   test('a volume that has grown: the driver grows its file system, at the mount and later', async () => {
     const driver = await startDriver({}, { capabilities: ['STAGE_UNSTAGE_VOLUME', 'EXPAND_VOLUME'] });
     await bind(csiSource);

@@ -14,6 +14,7 @@ import { errorMessage } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
 import type { Mounter, MountPoint } from '../../../host/mounts.ts';
 import { podReference } from '../../runtime/runtime-deps.ts';
+import { asCsiVolume } from '../csi/csi-migration.ts';
 import type { CsiRecords } from '../csi/csi-records.ts';
 import { type CsiSpec, inlineSpec, persistentSpec } from '../csi/csi-spec.ts';
 import type { CsiVolumes, PublishedVolume } from '../csi/csi-volumes.ts';
@@ -212,7 +213,7 @@ export class ClaimVolumes implements Disposable {
     };
     const claim = await step(() => this.#getClaim(namespace, ref, signal));
     fault(claimFault(pod, ref, claim));
-    const pv = await step(() => this.#getVolume(claim.spec?.volumeName ?? '', signal));
+    const pv = await step(async () => asCsiVolume(await this.#getVolume(claim.spec?.volumeName ?? '', signal)));
     fault(volumeFault(claim, pv));
     const wrongMode = modeFault(pod, volume.name, pv);
     if (wrongMode !== undefined) throw new VolumeStepError('process', volume.name, wrongMode);

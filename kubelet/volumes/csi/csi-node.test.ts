@@ -5,6 +5,7 @@ import { FakeApi } from '../../../client/fake-client.ts';
 import { systemClock } from '../../../core/clock.ts';
 import { silentLog } from '../../../core/log.ts';
 import { CsiDrivers } from './csi-drivers.ts';
+import { MIGRATED_ANNOTATION, MIGRATED_PLUGINS } from './csi-migration.ts';
 import { CsiNodeObject, type DriverInfo, NODE_ID_ANNOTATION, nodePatch, withDriver } from './csi-node.ts';
 
 const info: DriverInfo = { name: 'a.csi', nodeId: 'id-a', maxVolumes: 3, topology: { 'z/zone': 'one', 'a/rack': 'r' } };
@@ -60,6 +61,20 @@ test('drivers come and go: CSINode, annotation and labels, while others write th
   expect(after.metadata?.annotations?.[NODE_ID_ANNOTATION]).toBeUndefined();
   expect(after.metadata?.labels).toEqual({ 'z/zone': 'one', 'a/rack': 'r' });
   expect((await api.get(csiNodes, { name: 'n' })).spec?.drivers).toEqual([]);
+});
+
+test('the CSINode tells that volumes of clouds go to CSI drivers, also one that was made before', async () => {
+  const api = new FakeApi();
+  await api.create(nodes, {}, { metadata: { name: 'n', uid: 'node-uid' } } as Node);
+  const object = new CsiNodeObject('n', { client: api, clock: systemClock });
+  const told = async () => (await api.get(csiNodes, { name: 'n' })).metadata?.annotations?.[MIGRATED_ANNOTATION];
+  await object.ensure(signal);
+  expect(await told()).toMatch(/^kubernetes\.io\/aws-ebs,.*,kubernetes\.io\/vsphere-volume$/);
+  const body = { metadata: { annotations: { [MIGRATED_ANNOTATION]: null, other: 'kept' } } };
+  await api.patch(csiNodes, { name: 'n' }, { type: 'merge', body });
+  await object.ensure(signal);
+  expect(await told()).toBe(MIGRATED_PLUGINS);
+  expect((await api.get(csiNodes, { name: 'n' })).metadata?.annotations?.other).toBe('kept');
 });
 
 test.each([

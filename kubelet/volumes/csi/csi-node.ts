@@ -7,6 +7,7 @@ import { isAlreadyExists, isConflict, isNotFound } from '../../../client/errors.
 import { Backoff } from '../../../core/backoff.ts';
 import type { Clock } from '../../../core/clock.ts';
 import { AgentError } from '../../../core/errors.ts';
+import { MIGRATED_ANNOTATION, MIGRATED_PLUGINS } from './csi-migration.ts';
 
 export const NODE_ID_ANNOTATION = 'csi.volume.kubernetes.io/nodeid';
 const MAX_INT32 = 2 ** 31 - 1;
@@ -98,9 +99,18 @@ export class CsiNodeObject {
     this.#clock = deps.clock;
   }
 
-  /** Makes the CSINode when there is none. The Node must be registered: it owns the CSINode. */
+  /** Makes the CSINode, or brings it up to date. The Node must be registered: it owns the CSINode. */
   async ensure(signal: AbortSignal): Promise<void> {
-    await this.#retrying(signal, async () => void (await this.#getOrCreate(signal)));
+    await this.#retrying(signal, async () => {
+      const csiNode = await this.#getOrCreate(signal);
+      const annotations = csiNode.metadata?.annotations;
+      if (annotations?.[MIGRATED_ANNOTATION] === MIGRATED_PLUGINS) return;
+      const metadata = {
+        ...csiNode.metadata,
+        annotations: { ...annotations, [MIGRATED_ANNOTATION]: MIGRATED_PLUGINS },
+      };
+      await this.#client.update(csiNodes, { name: this.#nodeName }, { ...csiNode, metadata }, { signal });
+    });
   }
 
   /** Shows the driver. Idempotent. @throws {AgentError} CSI_DRIVER_REFUSED, and as API calls do. */
@@ -157,7 +167,8 @@ export class CsiNodeObject {
     }
     const { metadata } = await this.#client.get(nodes, { name }, { signal });
     const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name, uid: metadata?.uid ?? '' }];
-    const csiNode: CSINode = { metadata: { name, ownerReferences }, spec: { drivers: [] } };
+    const annotations = { [MIGRATED_ANNOTATION]: MIGRATED_PLUGINS };
+    const csiNode: CSINode = { metadata: { name, annotations, ownerReferences }, spec: { drivers: [] } };
     return await this.#client.create(csiNodes, {}, csiNode, { signal });
   }
 
