@@ -137,7 +137,9 @@ describe.skipIf('missing' in found).concurrent('a user with kubectl', () => {
       { name: 'settings', mountPath: '/alone', subPath: 'colour' },
     ];
     const before = await start(reader);
-    const script = 'while [ "$(cat /settings/colour)" != blue ]; do sleep 0.1; done; ls /settings; cat /alone';
+    // The last that is done for a change is that names go which are no more.
+    const isOld = '[ "$(cat /settings/colour)" != blue ] || [ -L /settings/key-green ]';
+    const script = `while ${isOld}; do sleep 0.1; done; ls /settings; cat /alone`;
     await using waiting = kubectl.follow('exec', 'reader', '--', 'sh', '-c', `echo begun; ${script}`);
     await waiting.untilLine(/^begun$/);
     await kubectl.apply(settings('blue'));
