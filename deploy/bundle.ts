@@ -1,7 +1,7 @@
 // `npm run build`: the whole program as one file, dist/nodelet.mjs. Type stripping and a few hundred modules cost the
 // agent some 20 MB and a third of its start (docs/decisions/0005-bundle.md); bin/nodelet runs the bundle while no source
 // is newer. Identifiers keep their names, so that stack traces can be read without the source map beside it.
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { build } from 'esbuild';
 
@@ -9,6 +9,7 @@ const root = path.resolve(import.meta.dirname, '..');
 const outfile = path.join(root, 'dist', 'nodelet.mjs');
 // Under another name first: a program that starts meanwhile must not read half a file.
 const unfinished = path.join(root, 'dist', `.nodelet.${process.pid}.mjs`);
+const startedAt = new Date();
 
 try {
   await build({
@@ -30,6 +31,7 @@ try {
     logOverride: { 'large-output-file': 'silent' },
   });
   await writeFile(unfinished, asciiOnly(await readFile(unfinished, 'utf8')));
+  await utimes(unfinished, startedAt, startedAt); // a source that changed after it was read is newer
   await rename(`${unfinished}.map`, `${outfile}.map`);
   await rename(`${unfinished}.LEGAL.txt`, `${outfile}.LEGAL.txt`).catch(() => {}); // there are none to list
   await rename(unfinished, outfile);

@@ -11,6 +11,7 @@ import { labAddresses, labNames } from '../../lab/names.ts';
 import { nodePaths } from '../../lab/node-config.ts';
 import { issueNodeCredentials, labFiles } from '../../lab/pki.ts';
 import { readLabState } from '../../lab/state.ts';
+import { ensureBundle } from '../harness/bundle.ts';
 import { TestCluster } from '../harness/cluster.ts';
 import type { Kubectl } from '../harness/kubectl.ts';
 import { Machine } from './machine.ts';
@@ -210,9 +211,7 @@ async function writeInstallDisk(cluster: TestCluster, ip: string, opts: VmNodeOp
 }
 
 async function addProgram(dir: string): Promise<void> {
-  if ((await systemExec(path.join(ROOT, 'deploy/is-bundle-fresh.sh'), [ROOT])).code !== 0) {
-    await execOk(systemExec, process.execPath, [path.join(ROOT, 'deploy/bundle.ts')], { timeoutMs: 120_000 });
-  }
+  await ensureBundle();
   for (const [name, source] of Object.entries(PROGRAM_FILES)) {
     const file = path.join(dir, name);
     await mkdir(path.dirname(file), { recursive: true });
