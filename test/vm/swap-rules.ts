@@ -113,7 +113,7 @@ export function describeSwap(node: () => VmNode): void {
     const said = await node().script(`
       mkdir -p /tmp/strict
       printf '${strict}' > /tmp/strict/10-swap.conf
-      ! timeout 240 /usr/bin/nodelet kubelet $(sed 's/^NODELET_ARGS=//' /etc/default/nodelet) --config-dir=/tmp/strict
+      ! timeout 240 /usr/bin/nodelet kubelet $(sed -n 's/^NODELET_ARGS=//p' /etc/default/nodelet) --config-dir=/tmp/strict
     `);
     expect(said).toContain('running with swap on is not supported');
   });
