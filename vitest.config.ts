@@ -34,9 +34,9 @@ function unitTests(
     test: {
       name,
       maxWorkers: '100%',
-      // Property tests take seconds, and ten times as long on a busy machine; nothing waits for time to pass.
-      testTimeout: 120_000,
-      hookTimeout: 120_000,
+      // Property tests take seconds, and far longer where others come first; nothing waits for time to pass.
+      testTimeout: 300_000,
+      hookTimeout: 300_000,
       ...files,
     },
   };

@@ -1,5 +1,5 @@
 // Fetches and makes, ahead of the suites on the real system, what they take from the caches of the working tree: on a
-// fresh machine that is a minute or two of packages and disks, beside the unit tests. What cannot be had here is told by
+// fresh machine that is a minute or two of packages and disks, beside the first suites. What cannot be had here is told by
 // the suite that wants it, which tries again.
 import { errorMessage } from '../core/errors.ts';
 import { labMissing } from './harness/cluster.ts';

@@ -1,7 +1,7 @@
-// `npm test`: every suite, and one closing line for all of them together. The unit tests need all cores. Suites on the
-// real system mostly wait, and do not see each other: several of their files run at a time. The virtual machine, which
-// takes ten times as long for everything, has the processors for itself. All but unit tests need root; without it they
-// are counted as skipped, with the reason.
+// `npm test`: every suite, and one closing line for all of them together. Suites on the real system mostly wait, and do
+// not see each other: several of their files run at a time. The virtual machine, which takes ten times as long for
+// everything, has the processors whenever it wants them; the unit tests, for which nothing waits, run in what it leaves.
+// All but unit tests need root; without it they are counted as skipped, with the reason.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -44,11 +44,24 @@ interface Report {
 interface Suite {
   readonly name: string;
   readonly args: readonly string[];
+  /** Whether it takes only what others leave of the processors. */
+  readonly isLast?: boolean;
 }
+
+/**
+ * Before a program that takes what others leave. Where the kernel shares the processors out among sessions first, a
+ * session counts as little as the program in it; out of reach of the terminal, it ends with this process all the same.
+ */
+const AS_LAST = [
+  'sh',
+  '-c',
+  '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 19 setpriv --pdeathsig=KILL "$@"',
+  'as-last',
+];
 
 const project = (name: string): string => `--project=${name}`;
 /** All unit tests; those that do nothing but compute share a process. */
-const UNIT: Suite = { name: 'unit', args: [project('unit-apart'), project('unit-together')] };
+const UNIT: Suite = { name: 'unit', args: [project('unit-apart'), project('unit-together')], isLast: true };
 /** Files of both projects, in the order of test/harness/longest-first.ts: whoever is free takes the next one. */
 const SYSTEM: Suite = {
   name: 'system',
@@ -57,12 +70,13 @@ const SYSTEM: Suite = {
 const VM: Suite = { name: 'vm', args: [project('vm')] };
 const root = path.resolve(import.meta.dirname, '..');
 
-async function runSuite({ name, args }: Suite): Promise<void> {
+async function runSuite({ name, args, isLast }: Suite): Promise<void> {
   const report = path.join(reportDir, `${name}.json`);
   console.log(`=== ${name} ===`);
   const startMs = performance.now();
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const code = await run(name, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args, ...reporters]);
+  const vitest = path.join(root, 'node_modules/vitest/vitest.mjs');
+  const code = await run(name, [vitest, 'run', ...args, ...reporters], isLast);
   const counts = await readCounts(report, code);
   console.log(`=== ${name}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
   total.passed += counts.passed;
@@ -72,10 +86,11 @@ async function runSuite({ name, args }: Suite): Promise<void> {
 }
 
 /** Runs a program of Node.js to its end and returns its exit code. */
-async function run(name: string, args: readonly string[]): Promise<number> {
+async function run(name: string, args: readonly string[], isLast = false): Promise<number> {
   // Programs of Node.js take what others have compiled before: a lab comes and goes in a tenth less of processor time.
   const env = { ...process.env, NODE_COMPILE_CACHE: path.join(root, '.cache/compiled') };
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env });
+  const [program, ...rest] = [...(isLast ? AS_LAST : []), process.execPath, ...args];
+  const child = spawn(program!, rest, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env, detached: isLast });
   tell(name, child.stdout);
   tell(name, child.stderr);
   return await new Promise<number>((resolve, reject) => {
@@ -128,10 +143,9 @@ const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 try {
   const prepared = run('prepare', [path.join(root, 'test/prepare.ts')]);
-  await runSuite(UNIT);
   await runSuite(SYSTEM);
   await prepared;
-  await runSuite(VM);
+  await Promise.all([runSuite(VM), runSuite(UNIT)]);
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }
