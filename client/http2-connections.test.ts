@@ -245,6 +245,12 @@ test('one connection has a hundred watches at most, however many the server allo
   await Promise.all(watches.map((watch) => watch.return?.(undefined)));
 });
 
+test('a server that takes no stream on a new connection is not connected to again and again', async () => {
+  const server = await serve(() => {}, 0);
+  await expect(nextOf(watchOf(connect(server.port)))).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
+  expect(server.sockets.size).toBe(1);
+});
+
 test('a server that speaks no HTTP/2 is asked once', async () => {
   const server = https.createServer({ ...pair }, (_, res) => void res.write(line('a')));
   let connected = 0;

@@ -92,7 +92,12 @@ export class Http2Connections {
       socket.destroy();
       return false;
     }
-    this.#connections.push(await Http2Connection.start(authority, socket, this.#opts));
+    const connection = await Http2Connection.start(authority, socket, this.#opts);
+    if (!connection.hasRoom) {
+      connection.destroy();
+      throw reset('the server takes no requests'); // nor on the next connection: who asked waits before it asks again
+    }
+    this.#connections.push(connection);
     return true;
   }
 }
