@@ -283,11 +283,12 @@ describe('calls', () => {
     await expect(client.get(pods, name)).rejects.toThrow('no Pod but "Status"');
   });
 
-  test('a body beyond the limit is not taken', async () => {
+  test('a body beyond the limit is not taken, nor is an event', async () => {
     const url = await plain((_, res) => answer(res, 200, JSON.stringify('x'.repeat(2000))));
-    await expect(connect(url, {}, { maxBodyBytes: 1000 }).get(nodes, { name: 'x' })).rejects.toMatchObject({
-      code: 'BODY_TOO_LARGE',
-    });
+    const client = connect(url, {}, { maxBodyBytes: 1000 });
+    await expect(client.get(nodes, { name: 'x' })).rejects.toMatchObject({ code: 'BODY_TOO_LARGE' });
+    const watch = client.watch(pods, {})[Symbol.asyncIterator]();
+    await expect(watch.next()).rejects.toMatchObject({ code: 'LINE_TOO_LONG' });
   });
 
   test('Retry-After is kept, answers without it are final', async () => {

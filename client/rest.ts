@@ -33,7 +33,7 @@ export interface RestClientOptions {
   readonly watchOpenMs?: number;
   /** How long a new connection may take to stand, TLS included, ms. Default 15,000. */
   readonly connectMs?: number;
-  /** Largest answer taken into memory, bytes. Default 256 MiB. */
+  /** Largest answer, or event, taken into memory, bytes. Default 256 MiB. */
   readonly maxBodyBytes?: number;
   readonly observe?: RequestObserver;
 }
@@ -52,6 +52,10 @@ export interface RawResponse {
   readonly body: Buffer;
 }
 
+/**
+ * Of an event as well: one object that a list brings and no watch takes would break off each watch at it, for ever, and
+ * what follows would be missed.
+ */
 const DEFAULT_MAX_BODY_BYTES = 256 << 20;
 /** What API servers allow calls before they cancel them: who has not answered by then is gone. */
 const WATCH_OPEN_MS = 60_000;
@@ -68,6 +72,7 @@ type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export class RestClient implements ApiClient {
   readonly #transport: Transport;
+  readonly #maxBodyBytes: number;
   readonly #timeoutMs: number | undefined;
   readonly #watchOpenMs: number;
   /** Ends each open watch. */
@@ -88,6 +93,7 @@ export class RestClient implements ApiClient {
       { userAgent, maxBodyBytes, connectMs, observe },
       { credentials, limiter, clock, log },
     );
+    this.#maxBodyBytes = maxBodyBytes;
     this.#timeoutMs = opts.timeoutMs;
     this.#watchOpenMs = opts.watchOpenMs ?? WATCH_OPEN_MS;
   }
@@ -157,7 +163,7 @@ export class RestClient implements ApiClient {
     const query = { ...listQuery(opts), watch: true, ...watchQuery(opts) };
     const limitMs = opts.timeoutSeconds === undefined ? undefined : opts.timeoutSeconds * 1000 + WATCH_GRACE_MS;
     using scope = linkedSignal(opts.signal, opts.timeoutMs ?? limitMs);
-    const splitter = new LineSplitter();
+    const splitter = new LineSplitter(this.#maxBodyBytes);
     const renew = { asked: false };
     const end = () => {
       renew.asked = true;

@@ -2,8 +2,6 @@
 import type { KubeObject, WatchEvent } from '../api/meta.ts';
 import { AgentError } from '../core/errors.ts';
 
-/** Longest line taken, bytes. etcd's objects end at 1.5 MB; a list of Tables may be longer. */
-const MAX_LINE_BYTES = 64 << 20;
 const NEWLINE = 0x0a;
 
 /** Splits bytes at newlines. A line that came in one chunk is a view of that chunk, not a copy. */
@@ -12,7 +10,8 @@ export class LineSplitter {
   #parts: Buffer[] = [];
   #partBytes = 0;
 
-  constructor(maxBytes = MAX_LINE_BYTES) {
+  /** `maxBytes` of the longest line that is taken. */
+  constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
