@@ -1,6 +1,7 @@
 // What the service proxy makes of a change: from the API server's write to the kernel's event, the CPU time it takes
 // (children included), and what the process weighs meanwhile. The floor is the tool alone, fed by hand with as many
-// Services, in the same run on the same machine. API server: one in this process that costs next to nothing.
+// Services, in the same run on the same machine; and what the least change by the tool takes in the proxy's own rules, which
+// have comments and matches that the floor's have not. API server: one in this process that costs next to nothing.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,7 +10,15 @@ import { isInOwnNetns, NODE_IP } from './own-netns.ts';
 import { cpuSecondsOf } from './process-facts.ts';
 import { appendResult } from './results.ts';
 import { FakeApi } from './service-sync/fake-api.ts';
-import { apply, coldDocuments, flushAll, newEndpointDocument, newServiceDocument } from './service-sync/floor.ts';
+import {
+  apply,
+  coldDocuments,
+  flushAll,
+  LEAST_ENDPOINT,
+  leastDocument,
+  newEndpointDocument,
+  newServiceDocument,
+} from './service-sync/floor.ts';
 import { KernelEvents } from './service-sync/kernel-events.ts';
 import { endpointIp, service, slice } from './service-sync/objects.ts';
 import { installCopy, type Mode, NODE_NAME, ProxyProcess } from './service-sync/proxy-process.ts';
@@ -37,6 +46,8 @@ export interface ServiceSyncOptions {
 const WARM_UP = 3;
 /** After the cold start, so that what it left to do is not part of a change, ms. */
 const SETTLE_MS = 5_000;
+/** Between two runs of the tool alone, ms. */
+const LEAST_PAUSE_MS = 200;
 
 interface Changes {
   readonly newService: Summary;
@@ -49,6 +60,8 @@ interface Floor extends Changes {
 }
 
 interface Figures extends Changes {
+  /** By the tool alone, beside the proxy's rules, which the kernel goes through with every change. */
+  readonly least: Summary;
   readonly coldMs: number;
   readonly coldCpuSeconds: number;
   readonly rssMB: number;
@@ -121,8 +134,10 @@ async function measureProxy(opts: ServiceSyncOptions, place: Place, signal: Abor
     addEndpoint: async (i, n) => api.write('endpointslices', slice(i, n + 1)),
   });
   const lag = lagOf(await proxy.metrics());
+  const least = await measureLeast(opts, place.mode, events, signal);
   return {
     ...changes,
+    least,
     coldMs,
     coldCpuSeconds,
     rssMB: (await proxy.memory()).rssMB,
@@ -152,6 +167,29 @@ async function measureFloor(opts: ServiceSyncOptions, mode: Mode, signal: AbortS
   return { ...changes, coldMs };
 }
 
+async function measureLeast(
+  opts: ServiceSyncOptions,
+  mode: Mode,
+  events: KernelEvents,
+  signal: AbortSignal,
+): Promise<Summary> {
+  const times: number[] = [];
+  for (let i = 0; i < opts.changes; i++) {
+    await sleep(LEAST_PAUSE_MS, undefined, { signal });
+    times.push(await timeChange(events, endpointIp(i, LEAST_ENDPOINT), () => apply(mode, leastDocument(mode, i))));
+  }
+  return summarize(times);
+}
+
+/** From the first write until the kernel tells of a rule that leads to the endpoint, ms. */
+async function timeChange(events: KernelEvents, ip: string, change: () => Promise<void>): Promise<number> {
+  // All that a Service needs belongs to one transaction, so the line about the endpoint tells of the rest.
+  const seen = events.next(new RegExp(`dnat .*[ {]${ip.replaceAll('.', '\\.')}[: ]`));
+  const startMs = performance.now();
+  await Promise.all([change(), seen]);
+  return (await seen) - startMs;
+}
+
 interface Changer {
   readonly cpuSeconds: () => Promise<number>;
   readonly addService: (i: number) => Promise<void>;
@@ -167,11 +205,7 @@ async function measureChanges(
 ): Promise<Changes> {
   const time = async (ip: string, change: () => Promise<void>): Promise<number> => {
     await sleep(opts.pauseMs, undefined, { signal });
-    // All that a Service needs belongs to one transaction, so the line about the endpoint tells of the rest.
-    const seen = events.next(new RegExp(`dnat .*[ {]${ip.replaceAll('.', '\\.')}[: ]`));
-    const startMs = performance.now();
-    await Promise.all([change(), seen]);
-    const tookMs = (await seen) - startMs;
+    const tookMs = await timeChange(events, ip, change);
     if (opts.trace) note(`  ${ip}: ${tookMs.toFixed(1)} ms`);
     return tookMs;
   };
@@ -225,6 +259,7 @@ function table({ mode, options, figures: f, floor }: Result): string {
     row('new Service + slice, max', f.newService.max, floor?.newService.max, 'ms', 300),
     row('endpoint added, p50', f.newEndpoint.p50, floor?.newEndpoint.p50, 'ms', 50),
     row('endpoint added, max', f.newEndpoint.max, floor?.newEndpoint.max, 'ms', 300),
+    ['least change of these rules by the tool, p50', '-', `${f.least.p50.toFixed(0)} ms`, '-', '-'],
     row('CPU per change, children included', f.cpuMsPerChange, floor?.cpuMsPerChange, 'ms', 60),
     row('RSS', f.rssMB, undefined, 'MB', 130),
     row('RSS, peak', f.peakRssMB, undefined, 'MB', 130),

@@ -39,6 +39,17 @@ export function newEndpointDocument(mode: Mode, i: number, n: number): string {
   return [...lines, ...balance(i, n + 1), 'COMMIT', ''].join('\n');
 }
 
+/** The least that makes the kernel look at all rules of the table: a chain with an endpoint, to which nothing leads. */
+export function leastDocument(mode: Mode, i: number): string {
+  if (mode === 'nftables') return [...nftEndpoint(i, LEAST_ENDPOINT), ''].join('\n');
+  return ['*nat', `:${sep(i, LEAST_ENDPOINT)} - [0:0]`, ...iptablesEndpoint(i, LEAST_ENDPOINT), 'COMMIT', ''].join(
+    '\n',
+  );
+}
+
+/** Beyond those of Services that are measured with. */
+export const LEAST_ENDPOINT = 200;
+
 const svc = (i: number): string => `KUBE-SVC-${String(i).padStart(16, 'A')}`;
 const sep = (i: number, n: number): string => `KUBE-SEP-${`${i}X${n}`.padStart(16, 'A')}`;
 
