@@ -4,7 +4,7 @@ import { pods } from '../../api/resources.ts';
 import schemaTable from '../../apiserver/gen/schema.json' with { type: 'json' };
 import { defaultPod } from '../../apiserver/registry/defaults/pod.ts';
 import { metadataFaults } from '../../apiserver/registry/metadata.ts';
-import { podFaults } from '../../apiserver/registry/validation/pod.ts';
+import { podCreateFaults, podFaults } from '../../apiserver/registry/validation/pod.ts';
 import { SchemaChecker, type TypeTable } from '../../apiserver/schema-check.ts';
 import type { PodRules } from '../../kubelet/sources/static-pod.ts';
 
@@ -13,6 +13,8 @@ const types = new SchemaChecker(schemaTable as TypeTable);
 export const staticPodRules: PodRules = {
   checkTypes: (pod) => void types.normalise(pod, 'core/v1.Pod', pods),
   setDefaults: (pod) => defaultPod(pod.spec!),
-  faultsOf: (pod: Pod) =>
-    [...metadataFaults(pod.metadata ?? {}, {}), ...podFaults(pod)].map(({ field, message }) => `${field}: ${message}`),
+  faultsOf: (pod: Pod) => {
+    const faults = [...metadataFaults(pod.metadata ?? {}, {}), ...podCreateFaults(pod), ...podFaults(pod)];
+    return faults.map(({ field, message }) => `${field}: ${message}`);
+  },
 };
