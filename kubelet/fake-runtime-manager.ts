@@ -9,7 +9,13 @@ import type { ActuatedResources } from './resize/allocations.ts';
 import { computeActions } from './runtime/compute-actions.ts';
 import { fakeContainer, fakeSandbox } from './runtime/fake-pod-status.ts';
 import type { PodRuntimeStatus, RuntimeContainer, RuntimePod } from './runtime/pod-runtime-status.ts';
-import type { KillPodInput, PodSyncResult, RuntimeManager, SyncPodInput } from './runtime/runtime-manager.ts';
+import type {
+  KillPodInput,
+  PodSyncResult,
+  ReadStatusOptions,
+  RuntimeManager,
+  SyncPodInput,
+} from './runtime/runtime-manager.ts';
 
 interface FakePod {
   readonly uid: string;
@@ -134,8 +140,13 @@ export class FakeRuntimeManager implements RuntimeManager {
     }));
   }
 
-  async getPodStatus(uid: string, name: string, namespace: string): Promise<PodRuntimeStatus> {
-    this.#begin('getPodStatus', uid);
+  async getPodStatus(
+    uid: string,
+    name: string,
+    namespace: string,
+    { onlyAdded = false }: ReadStatusOptions = {},
+  ): Promise<PodRuntimeStatus> {
+    this.#begin('getPodStatus', onlyAdded ? `${uid} onlyAdded` : uid);
     const fake = this.#pods.get(uid);
     const ready = fake?.sandboxes.find((s) => s.state === 'SANDBOX_READY');
     const status = {

@@ -42,7 +42,8 @@ test('a new pod is written once, when it is Ready, after one look at the runtime
   expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(1);
   expect(api.requests.filter((r) => r.verb === 'get')).toHaveLength(0);
   await clock.advance(1000); // the events of our own actions are known already
-  expect(runtime.countCalls('getPodStatus')).toBe(1);
+  const uid = agent.stored('web')?.metadata?.uid;
+  expect(runtime.calls.filter((c) => c.startsWith('getPodStatus'))).toEqual([`getPodStatus ${uid} onlyAdded`]);
 });
 
 test('what the API server sends and is no pod concerns nobody', async () => {
@@ -160,6 +161,9 @@ test('a start that fails says why, and is tried again when the back-off ends', a
     50,
   );
   expect(agent.stored('web')?.status?.phase).toBe('Pending');
+  // What a failed pass has left behind has to be listed.
+  expect(runtime.calls).toContain(`getPodStatus ${agent.stored('web')?.metadata?.uid}`);
+  expect(runtime.calls.some((c) => c.endsWith('onlyAdded'))).toBe(false);
   runtime.startFailures.clear();
   await until(() => clock.now() >= retryAtMs - 1000, 1000);
   expect(agent.condition('web', 'Ready')).toBe('False');

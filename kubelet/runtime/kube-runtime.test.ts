@@ -345,7 +345,7 @@ describe('restart', () => {
     cri.exit('i', 0);
     await sync(pod);
     cri.sandboxes.get('s0')!.state = 'SANDBOX_NOTREADY';
-    expect((await sync(pod)).started).toEqual(['i']);
+    expect(await sync(pod)).toMatchObject({ started: ['i'], onlyAdded: false });
     expect(events).toContain('Normal SandboxChanged Pod sandbox changed, it will be killed and re-created.');
     expect(cri.picture).toEqual(['a/0:exited', 'i/1:running']);
     expect([...cri.sandboxes.values()].map((s) => `${s.metadata?.attempt} ${s.state}`)).toEqual([
@@ -378,7 +378,7 @@ describe('restart', () => {
     cri.addImage('new:1');
     await sync(podOf());
     const edited = podOf({ containers: [spec('a', { image: 'new:1', imagePullPolicy: 'IfNotPresent' })] });
-    expect((await sync(edited)).started).toEqual(['a']);
+    expect(await sync(edited)).toMatchObject({ started: ['a'], onlyAdded: false });
     expect(events).toContain('Normal Killing Container a definition changed, will be restarted');
     expect(cri.picture).toEqual(['a/0:exited', 'a/1:running']);
   });
@@ -652,6 +652,15 @@ describe('status and garbage', () => {
       ]),
     );
     expect(cri.calls).not.toContain('listContainers');
+  });
+
+  test('a pass that removes an old instance has not only added', async () => {
+    await sync(podOf());
+    cri.exit('a', 1);
+    expect(await sync(podOf())).toMatchObject({ started: ['a'], onlyAdded: true });
+    cri.exit('a', 1);
+    expect(await sync(podOf())).toMatchObject({ onlyAdded: false });
+    expect(cri.calls).toContain('removeContainer c1');
   });
 
   test('a container that is gone when its pod is asked about is left out', async () => {
