@@ -8,6 +8,7 @@ import type { RuntimeEvent } from '../cri/runtime-service.ts';
 import type { ActuatedResources } from './resize/allocations.ts';
 import { computeActions } from './runtime/compute-actions.ts';
 import { fakeContainer, fakeSandbox } from './runtime/fake-pod-status.ts';
+import { type ComputeActionsInput, isNothing, type PodActions } from './runtime/pod-actions.ts';
 import type { PodRuntimeStatus, RuntimeContainer, RuntimePod } from './runtime/pod-runtime-status.ts';
 import type {
   KillPodInput,
@@ -33,6 +34,8 @@ export class FakeRuntimeManager implements RuntimeManager {
   readonly kills: { readonly uid: string; readonly graceSeconds: number | undefined }[] = [];
   /** Containers that could not be started, by name. */
   readonly startFailures = new Map<string, { reason: string; message: string; retryAtMs?: number }>();
+  /** Containers, by name, whose next process has ended with this code before anybody can look. */
+  readonly endsAtOnce = new Map<string, number>();
   /** While set, killPod waits for it or for its signal. */
   killGate: Promise<void> | undefined;
   /** While set, syncPod waits for it before doing anything. */
@@ -175,7 +178,7 @@ export class FakeRuntimeManager implements RuntimeManager {
     try {
       this.#begin('syncPod', uid);
       await this.syncGate;
-      const actions = computeActions(this.actuated === undefined ? input : { ...input, resources: this.actuated });
+      const actions = this.#actions(input);
       const fake = this.#podOf(input.pod);
       if (actions.killPod) changed = this.#stopAll(fake) || changed;
       for (const { container } of actions.containersToKill) changed = this.#end(fake, container, 137) || changed;
@@ -208,6 +211,14 @@ export class FakeRuntimeManager implements RuntimeManager {
     }
     const { resizeError } = this;
     return { changed, onlyAdded, started, failures, ...(resizeError === undefined ? {} : { resizeError }) };
+  }
+
+  isSettled(input: ComputeActionsInput): boolean {
+    return isNothing(this.#actions(input));
+  }
+
+  #actions(input: ComputeActionsInput): PodActions {
+    return computeActions(this.actuated === undefined ? input : { ...input, resources: this.actuated });
   }
 
   async killPod({ pod, status, graceOverrideSeconds, signal }: KillPodInput): Promise<void> {
@@ -267,6 +278,9 @@ export class FakeRuntimeManager implements RuntimeManager {
     );
     this.emit({ type: 'created', containerId: id });
     this.emit({ type: 'started', containerId: id });
+    const exitCode = this.endsAtOnce.get(name);
+    if (!this.endsAtOnce.delete(name)) return;
+    this.#end(fake, fake.containers[0]!, exitCode!);
   }
 
   /** True when it ran. */

@@ -44,6 +44,34 @@ test('a new pod is written once, when it is Ready, after one look at the runtime
   await clock.advance(1000); // the events of our own actions are known already
   const uid = agent.stored('web')?.metadata?.uid;
   expect(runtime.calls.filter((c) => c.startsWith('getPodStatus'))).toEqual([`getPodStatus ${uid} onlyAdded`]);
+  expect(runtime.countCalls('syncPod')).toBe(1);
+});
+
+test('a job that is done before its start has been told is over at once, although its end is no news', async () => {
+  agent.start();
+  await clock.advance(0);
+  runtime.endsAtOnce.set('main', 0);
+  api.seed(pods, fakePod('job', { restartPolicy: 'Never' }));
+  await until(() => agent.stored('job')?.status?.phase === 'Succeeded');
+  await until(() => runtime.kills.length === 1); // its sandbox
+});
+
+test('a container that ends before its start has been told is started again at once', async () => {
+  agent.start();
+  await clock.advance(0);
+  runtime.endsAtOnce.set('main', 3);
+  api.seed(pods, fakePod('web'));
+  await until(() => runtime.containersOf('uid-web').length === 2);
+  expect(runtime.containersOf('uid-web').map((c) => c.state)).toEqual(['running', 'exited']);
+});
+
+test('what follows a start that went well is done at once: the containers behind a sidecar', async () => {
+  agent.start();
+  await clock.advance(0);
+  const sidecar = { name: 'side', image: 'busybox', restartPolicy: 'Always' };
+  api.seed(pods, fakePod('web', { initContainers: [sidecar], containers: [{ name: 'main', image: 'busybox' }] }));
+  await until(() => agent.condition('web', 'Ready') === 'True');
+  expect(runtime.countCalls('syncPod')).toBe(2);
 });
 
 test('what the API server sends and is no pod concerns nobody', async () => {

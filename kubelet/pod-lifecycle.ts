@@ -47,7 +47,7 @@ export interface PodCgroups {
 }
 
 export interface PodLifecycleDeps {
-  readonly runtime: Pick<RuntimeManager, 'syncPod' | 'killPod'>;
+  readonly runtime: Pick<RuntimeManager, 'syncPod' | 'isSettled' | 'killPod'>;
   readonly cache: PodCache;
   readonly volumes: Pick<VolumeManager, 'mountPod' | 'volumesOf' | 'unmountPod' | 'forgetPod'>;
   readonly probes: Pick<ProbeManager, 'addPod' | 'stopLivenessAndStartup' | 'removePod' | 'verdict' | 'hasProbe'>;
@@ -121,9 +121,7 @@ export class KubeletPodLifecycle implements PodLifecycle {
     if (!mayMountLate(pod) && this.#deps.volumes.volumesOf(identityOf(pod).uid) === undefined) await mountVolumes();
     if (signal.aborted) return {};
     const result = await this.#deps.runtime.syncPod({
-      pod: { ...pod, status: withClaimStatuses(pod.status, status) },
-      status: runtime,
-      verdicts: this.#verdicts(),
+      ...this.#seen(pod, status, runtime),
       onSandboxReady: (ips) => this.#sandboxReady(pod, ips),
       mountVolumes,
       signal,
@@ -237,18 +235,19 @@ export class KubeletPodLifecycle implements PodLifecycle {
     const failed = result.error !== undefined || result.failures.length > 0 || result.resizeError !== undefined;
     // After an error it is not known what the runtime did; a call may have gone through although its answer was lost.
     if (result.changed || failed) cache.markStale(uid, { onlyAdded: result.onlyAdded && !failed });
-    const runtime = await this.#freshStatus(pod);
-    this.#observeResize(pod, runtime);
-    const status = this.#storeStatus(pod, runtime, false);
+    const now = await this.#freshStatus(pod);
+    this.#observeResize(pod, now);
+    const status = this.#storeStatus(pod, now, false);
     await result.unfinished;
     if (result.error !== undefined) throw result.error;
     const nowMs = clock.now();
     const ends = result.failures.flatMap((f) => (f.retryAtMs === undefined ? [] : [f.retryAtMs - nowMs]));
     const deadlineMs = activeDeadlineLeftMs(pod, status, nowMs);
     const wakeAfterMs = Math.min(...ends, deadlineMs ?? Number.POSITIVE_INFINITY);
+    const changed = result.changed && !failed;
     return {
-      // Nothing may follow from what was done, but if it does (a restart in place), nobody else will say so.
-      again: result.changed && !failed,
+      // If anything follows from what was done (a restart in place, an end within the pass), nobody else will say so.
+      again: changed && !(result.onlyAdded && this.#deps.runtime.isSettled(this.#seen(pod, status, now))),
       failed,
       ...(wakeAfterMs === Number.POSITIVE_INFINITY ? {} : { wakeAfterMs: Math.max(0, wakeAfterMs) }),
     };
@@ -328,12 +327,14 @@ export class KubeletPodLifecycle implements PodLifecycle {
     return { pod: { ...pod, status: { ...pod.status, conditions } }, previous: afterMirror(held, mirror) };
   }
 
-  #verdicts() {
+  /** What decides what is to be done to the pod. */
+  #seen(pod: Pod, status: PodStatus, runtime: PodRuntimeStatus) {
     const { probes } = this.#deps;
-    return {
+    const verdicts = {
       liveness: (id: string) => probes.verdict('liveness', id),
       startup: (id: string) => probes.verdict('startup', id),
     };
+    return { pod: { ...pod, status: withClaimStatuses(pod.status, status) }, status: runtime, verdicts };
   }
 
   async #reporting(pod: Pod, reason: string, what: string, step: () => Promise<void>): Promise<void> {

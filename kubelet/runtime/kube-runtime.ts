@@ -63,6 +63,10 @@ export class KubeRuntime implements RuntimeManager {
     return this.#syncer.sync(input);
   }
 
+  isSettled(input: Pick<SyncPodInput, 'pod' | 'status' | 'verdicts'>): boolean {
+    return this.#syncer.isSettled(input);
+  }
+
   killPod(input: KillPodInput): Promise<void> {
     return this.#killer.killPod(input);
   }

@@ -36,6 +36,15 @@ export interface PodActions {
   readonly containersToReset: readonly RuntimeContainer[];
 }
 
+/** True when the pod is as it should be, as far as its containers tell. */
+export function isNothing(actions: PodActions): boolean {
+  const { containersToStart, initContainersToStart, ephemeralContainersToStart } = actions;
+  const { containersToKill, containersToResize, containersToReset } = actions;
+  const lists = [containersToStart, initContainersToStart, ephemeralContainersToStart, containersToKill];
+  const isEmpty = [...lists, containersToResize, containersToReset].every((list) => list.length === 0);
+  return isEmpty && !actions.killPod && !actions.createSandbox && !actions.resizePod;
+}
+
 export interface ComputeActionsInput {
   readonly pod: Pod;
   readonly status: PodRuntimeStatus;

@@ -73,6 +73,8 @@ export interface RuntimeManager {
   memoryRanOut(containerId: string): void;
   /** One pass towards the spec. Records the container events. Never throws for what a pod can cause. */
   syncPod(input: SyncPodInput): Promise<PodSyncResult>;
+  /** True when another pass would change nothing: nothing follows from what the runtime shows by now. */
+  isSettled(input: Pick<SyncPodInput, 'pod' | 'status' | 'verdicts'>): boolean;
   /** Stops containers (hooks, order, grace) and sandboxes. @throws when something may still run. */
   killPod(input: KillPodInput): Promise<void>;
   /**

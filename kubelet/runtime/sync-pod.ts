@@ -8,7 +8,7 @@ import { computeActions } from './compute-actions.ts';
 import type { RuntimeGarbage } from './gc.ts';
 import type { PodKiller } from './kill-pod.ts';
 import type { AnyContainer } from './labels.ts';
-import type { PodActions } from './pod-actions.ts';
+import { type ComputeActionsInput, isNothing, type PodActions } from './pod-actions.ts';
 import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './pod-runtime-status.ts';
 import { type PodSandbox, PodSandboxes, sandboxSettled } from './pod-sandbox.ts';
 import type { PodStatusReader } from './pod-status-reader.ts';
@@ -56,13 +56,12 @@ export class PodSyncer {
   }
 
   async sync(input: SyncPodInput): Promise<PodSyncResult> {
-    const { observer, resizing } = this.#deps;
+    const { observer } = this.#deps;
     const progress: Progress = { changed: false, onlyAdded: true, started: [], failures: [], unfinished: [] };
     let failed: Pick<PodSyncResult, 'error'> = {};
     let isNamespaced = false;
     try {
-      const actuated = resizing?.actuated;
-      const actions = computeActions(actuated === undefined ? input : { ...input, resources: actuated });
+      const actions = this.#actions(input);
       isNamespaced = actions.createSandbox && input.pod.spec?.hostUsers === false;
       if (isNamespaced) observer?.counted('kubelet_started_user_namespaced_pods_total');
       await this.#run(input, actions, input.signal ?? new AbortController().signal, progress);
@@ -73,6 +72,15 @@ export class PodSyncer {
     const hasFailed = failed.error !== undefined || progress.failures.length > 0;
     if (isNamespaced && hasFailed) observer?.counted('kubelet_started_user_namespaced_pods_errors_total');
     return { ...progress, ...failed, unfinished: Promise.all(progress.unfinished) };
+  }
+
+  isSettled(input: Pick<SyncPodInput, 'pod' | 'status' | 'verdicts'>): boolean {
+    return isNothing(this.#actions(input));
+  }
+
+  #actions(input: ComputeActionsInput): PodActions {
+    const resources = this.#deps.resizing?.actuated;
+    return computeActions(resources === undefined ? input : { ...input, resources });
   }
 
   async #run(input: SyncPodInput, actions: PodActions, signal: AbortSignal, progress: Progress): Promise<void> {
