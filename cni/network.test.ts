@@ -7,8 +7,36 @@ import { aborted } from '../core/abort.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { createLogger } from '../core/log.ts';
 import type { Exec } from '../host/exec.ts';
-import { PodNetwork } from './network.ts';
-import type { SubnetSource } from './subnet-source.ts';
+import { PodNetwork, type PodNetworkDeps } from './network.ts';
+import type { OwnSubnets, SubnetSource } from './subnet-source.ts';
+
+const NETWORKS = { v4: '10.244.0.0/16', v6: 'fd00:244::/48' };
+
+/** Over host-gw, of the families in `ips`. */
+function makeNetwork(
+  dir: string,
+  ips: OwnSubnets,
+  deps: Pick<PodNetworkDeps, 'source' | 'exec' | 'clock' | 'log'>,
+): PodNetwork {
+  const { v4, v6 } = NETWORKS;
+  return new PodNetwork(
+    {
+      networks: { ...(ips.v4 === undefined ? {} : { v4 }), ...(ips.v6 === undefined ? {} : { v6 }) },
+      backend: { type: 'host-gw', vni: 1, port: 8472, mtu: undefined, directRouting: false },
+      external: { device: 'eth0', mtu: 1500, ...ips },
+      publicIps: ips,
+      rules: { form: 'iptables', masquerade: true, forward: true, randomFully: false },
+      cniConfDir: dir,
+      subnetFile: path.join(dir, 'subnet.env'),
+      bridge: 'cni0',
+    },
+    {
+      ...deps,
+      sysctl: { read: async () => '0', set: async () => true },
+      follow: (_onLine, signal) => aborted(signal),
+    },
+  );
+}
 
 test('rules that a slow start has not made yet are missed by nobody; such that go later are told of and made again', async () => {
   const dir = await mkdtemp(path.join(tmpdir(), 'pod-network-'));
@@ -34,26 +62,7 @@ test('rules that a slow start has not made yet are missed by nobody; such that g
     peers: () => [],
     markUp: async () => {},
   };
-  const network = new PodNetwork(
-    {
-      networks: { v4: '10.244.0.0/16' },
-      backend: { type: 'host-gw', vni: 1, port: 8472, mtu: undefined, directRouting: false },
-      external: { device: 'eth0', mtu: 1500, v4: '192.0.2.1' },
-      publicIps: { v4: '192.0.2.1' },
-      rules: { form: 'iptables', masquerade: true, forward: true, randomFully: false },
-      cniConfDir: dir,
-      subnetFile: path.join(dir, 'subnet.env'),
-      bridge: 'cni0',
-    },
-    {
-      source,
-      exec,
-      sysctl: { read: async () => '0', set: async () => true },
-      follow: (_onLine, signal) => aborted(signal),
-      clock,
-      log,
-    },
-  );
+  const network = makeNetwork(dir, { v4: '192.0.2.1' }, { source, exec, clock, log });
   const stop = new AbortController();
   const ended = network.run(stop.signal);
   try {
@@ -79,4 +88,50 @@ test('rules that a slow start has not made yet are missed by nobody; such that g
     await rm(dir, { recursive: true });
   }
   expect(clock.sleeping).toBe(0);
+});
+
+test('a peer that cannot be routed to holds up neither peers of the other family nor pods of this node', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'pod-network-'));
+  const routes: string[] = [];
+  const exec: Exec = async (program, args, opts) => {
+    const lines = opts?.input?.toString().trim() ?? '';
+    if (program === 'ip' && args.includes('-batch')) routes.push(lines);
+    const isRefused = lines.includes('192.0.2.2'); // "Nexthop has invalid gateway": it is on another link
+    return { code: isRefused ? 1 : 0, signal: undefined, stdout: '', stderr: isRefused ? 'Command failed -:1' : '' };
+  };
+  const up = Promise.withResolvers<void>();
+  const failed = Promise.withResolvers<void>();
+  const log = createLogger({
+    level: 'error',
+    destination: { write: (line) => void (JSON.parse(line).msg === 'sync failed' && failed.resolve()) },
+  });
+  const peer = { nodeName: 'b', since: 1, backendType: 'host-gw', backendData: null };
+  const source: SubnetSource = {
+    run: (_changed, signal) => aborted(signal),
+    publishedMac: async () => undefined,
+    acquire: async () => ({ v4: '10.244.1.0/24', v6: 'fd00:244:0:1::/64' }),
+    publish: async () => {},
+    peers: (version) => [
+      version === 4
+        ? { ...peer, subnet: '10.244.2.0/24', publicIp: '192.0.2.2' }
+        : { ...peer, subnet: 'fd00:244:0:2::/64', publicIp: '2001:db8::2' },
+    ],
+    markUp: async () => up.resolve(),
+  };
+  const ips = { v4: '192.0.2.1', v6: '2001:db8::1' };
+  const network = makeNetwork(dir, ips, { source, exec, clock: new FakeClock(), log });
+  const stop = new AbortController();
+  const ended = network.run(stop.signal);
+  try {
+    await Promise.all([network.ready, up.promise]);
+    expect(routes).toEqual([
+      'route replace 10.244.2.0/24 via 192.0.2.2 dev eth0',
+      'route replace fd00:244:0:2::/64 via 2001:db8::2 dev eth0',
+    ]);
+    await failed.promise; // it is told, and tried again
+  } finally {
+    stop.abort();
+    await ended;
+    await rm(dir, { recursive: true });
+  }
 });

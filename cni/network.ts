@@ -219,9 +219,11 @@ export class PodNetwork {
     await this.#deps.source.publish(announcement, signal);
     await this.#rules.ensure(this.#ruleOptions(subnets), signal);
     await this.#writeFiles(subnets, mtu);
-    for (const backend of this.#backends) await this.#syncPeers(backend, subnets, signal);
+    // A peer that cannot be reached holds up neither those of the other family nor pods of this node.
+    const synced = await Promise.allSettled(this.#backends.map((b) => this.#syncPeers(b, subnets, signal)));
     this.#ready.resolve();
     await this.#deps.source.markUp(signal);
+    for (const one of synced) if (one.status === 'rejected') throw one.reason;
   }
 
   /** The subnets to work with: those taken first, for as long as the process lives. Undefined while there are none. */
