@@ -94,7 +94,10 @@ export class KubeSubnets implements SubnetSource {
 
   async publish(announcement: Announcement, signal: AbortSignal): Promise<void> {
     const node = this.#own();
-    const patch = node === undefined ? undefined : leasePatch(node, announcement, this.#opts.annotations);
+    // One that was registered anew has no range yet: flanneld looks at annotations as they come, and at a range that comes
+    // after them never.
+    if (node === undefined || (podSubnetOf(node, 4) === undefined && podSubnetOf(node, 6) === undefined)) return;
+    const patch = leasePatch(node, announcement, this.#opts.annotations);
     if (patch !== undefined) await this.#patchStatus(patch, signal);
   }
 
