@@ -130,6 +130,22 @@ test('a lease is renewed an hour before its end; one that was deleted is asked f
   await ended;
 });
 
+test('a lease that an administrator makes a reservation is left one', async () => {
+  const clock = new FakeClock();
+  const kv = new FakeEtcd(clock);
+  const stop = new AbortController();
+  const source = allocator(kv, clock, '192.0.2.1');
+  const ended = source.run(() => {}, stop.signal);
+  await source.acquire(announce('192.0.2.1'), { v4: '10.5.9.0/24' }, signal);
+  await clock.advance(0);
+  const key = `${SUBNETS}10.5.9.0-24`;
+  kv.set(key, value('192.0.2.1'));
+  await clock.advance(3 * DAY_SECONDS * 1000);
+  expect(kv.entry(key)).toMatchObject({ leaseId: '0', value: value('192.0.2.1') });
+  stop.abort();
+  await ended;
+});
+
 test('peers come and go with their keys, whatever happens to the watch', async () => {
   const clock = new FakeClock();
   const kv = new FakeEtcd(clock);

@@ -239,6 +239,11 @@ export class EtcdSubnets implements SubnetSource {
       this.#lost(held.key, changed);
       return;
     }
+    if (there.leaseId === '0') {
+      this.#hold({ ...held, value: there.value, leaseId: '0', expiresMs: Number.POSITIVE_INFINITY });
+      this.#log.info({ key: held.key }, 'the subnet lease was made a reservation: it is not renewed any more');
+      return;
+    }
     const lease = await this.#grant(signal);
     if (!(await this.#kv.replace(there, there.value, lease.leaseId, signal))) {
       await this.#revoke(lease.leaseId, signal);
@@ -248,7 +253,7 @@ export class EtcdSubnets implements SubnetSource {
       });
     }
     this.#hold({ ...held, value: there.value, ...lease });
-    if (there.leaseId !== '0') await this.#revoke(there.leaseId, signal);
+    await this.#revoke(there.leaseId, signal);
     this.#log.debug({ key: held.key }, 'subnet lease renewed');
   }
 
