@@ -133,6 +133,12 @@ function kubeletSetting(name: string, path: string, type?: ValueType<unknown>): 
 
 const taints: ValueType<unknown> = { ...list(taint), expected: 'key=value:Effect, separated by commas' };
 
+/** A name alone has an empty value. */
+const labels: ValueType<unknown> = {
+  ...map(text),
+  fromFlag: (texts) => map(text).fromFlag(splitCommas(texts).map((pair) => (pair.includes('=') ? pair : `${pair}=`))),
+};
+
 /** `name:value` pairs; several of one name add up. */
 const headers: ValueType<unknown> = {
   ...map(list(text)),
@@ -201,7 +207,7 @@ const kubelet: readonly Flag[] = [
     text,
     "the node's address, or one of each family separated by a comma (default: that of the default route)",
   ),
-  own('node-labels', map(text), 'labels of the Node when it is registered: key=value,...'),
+  own('node-labels', labels, 'labels of the Node when it is registered: key=value,...'),
   own('root-dir', directory, "where the pods' volumes and state are kept (default /var/lib/kubelet)"),
   own('cert-dir', directory, 'where certificates are kept (default /var/lib/kubelet/pki)'),
   {

@@ -645,13 +645,13 @@ test('taints and labels are read', async () => {
     ...STANDALONE,
     '--register-with-taints=a=b:NoSchedule,c:NoExecute',
     '--node-labels=x=1',
-    '--node-labels=topology.kubernetes.io/zone=z',
+    '--node-labels=topology.kubernetes.io/zone=z,example.com/bare',
   ]);
   expect(config.node.taints).toEqual([
     { key: 'a', value: 'b', effect: 'NoSchedule' },
     { key: 'c', effect: 'NoExecute' },
   ]);
-  expect(config.node.labels).toEqual({ x: '1', 'topology.kubernetes.io/zone': 'z' });
+  expect(config.node.labels).toEqual({ x: '1', 'topology.kubernetes.io/zone': 'z', 'example.com/bare': '' });
 });
 
 test('--help lists what has an effect and nothing else', async () => {
