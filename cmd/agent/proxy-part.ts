@@ -16,7 +16,14 @@ import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
 import { otherModeRemoval } from './proxy-removal.ts';
-import { localhostNodePorts, type NodeFacts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
+import {
+  hasIpv6,
+  localhostNodePorts,
+  type NodeFacts,
+  nodeAddresses,
+  primaryAddresses,
+  ruleOptions,
+} from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -57,7 +64,6 @@ async function makeProxy(
       nodeName,
       mode: settings.mode,
       routeLocalnet: localhostNodePorts(settings),
-      nodePortIps: ([4, 6] as const).flatMap((family) => nodeAddresses(family, settings, facts).nodePortIps ?? []),
       minSyncPeriodMs: settings.minSyncPeriodMs,
       syncPeriodMs: settings.syncPeriodMs,
       fullSyncIntervalMs: FULL_SYNC_MS,
@@ -156,7 +162,7 @@ function familyLabel(family: 4 | 6): 'IPv4' | 'IPv6' {
 
 /** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
 async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
-  if (!facts.primary.some(isIPv6)) return [4];
+  if (!hasIpv6(facts)) return [4];
   return ctx.config.proxy.mode === 'nftables' || (await isIptablesUsable(ctx.exec, 6, signal)) ? [4, 6] : [4];
 }
 
