@@ -43,7 +43,7 @@ async function running(addresses?: () => NodeAddresses, lookAtAddresses = async 
     slis,
   };
   const backends = [new IptablesBackend(rules, { exec: kernel.exec, ...(addresses && { addresses }) })];
-  const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, nodePortIps: undefined, ...periods };
+  const opts = { nodeName: 'a', mode: 'iptables' as const, routeLocalnet: false, ...periods };
   const proxy = new ServiceProxy(opts, { ...deps, backends, lookAtAddresses, log: silentLog });
   services.replace([web('10.96.0.1', '1')]);
   endpointSlices.replace([]);

@@ -37,8 +37,6 @@ export interface ServiceProxyOptions {
   readonly mode: ProxyMode;
   /** Lets 127.0.0.1 leave through DNAT, for node ports there (iptables, IPv4); its rules close what this opens. */
   readonly routeLocalnet: boolean;
-  /** Addresses of any family on which node ports answer, those of health checks too; undefined, or none of a family: all. */
-  readonly nodePortIps: readonly string[] | undefined;
   /** Pause between syncs, ms; upstream's default is 1,000. */
   readonly minSyncPeriodMs: number;
   /**
@@ -143,7 +141,7 @@ export class ServiceProxy {
     const { onInvalid } = this.#invalid;
     const proxier = new FamilyProxier({ nodeName, fullSyncIntervalMs }, { backend, exec, clock, log, onInvalid });
     const healthChecks = new ServiceHealthServers({
-      addresses: listenAddresses(this.#opts.nodePortIps, backend.family),
+      addresses: () => listenAddresses(backend),
       isProxyHealthy: () => this.health.healthy,
       onListenError: (key, port, message) => this.#tellListenError(key, port, message),
       onAcceptError: (key, port, cause) =>
@@ -330,10 +328,9 @@ export class ServiceProxy {
   }
 }
 
-/** A family of which no address is named is not restricted, as upstream has it. */
-function listenAddresses(nodePortIps: readonly string[] | undefined, family: 4 | 6): readonly string[] {
-  const own = nodePortIps?.filter((ip) => ip.includes(':') === (family === 6)) ?? [];
-  return own.length > 0 ? own : [family === 4 ? '0.0.0.0' : '::'];
+/** For health checks: where node ports answer; where they answer nowhere, everywhere, as upstream has it. */
+function listenAddresses({ nodePortIps = [], family }: RuleBackend): readonly string[] {
+  return nodePortIps.length > 0 ? nodePortIps : [family === 4 ? '0.0.0.0' : '::'];
 }
 
 /** Another program has been at work on the tables for longer than `iptables-restore -w` waits. */

@@ -14,6 +14,8 @@ export interface ClusterFacts {
 
 export interface RuleBackend {
   readonly family: 4 | 6;
+  /** Addresses on which node ports answer, as of the last sync; undefined: all. */
+  readonly nodePortIps?: readonly string[] | undefined;
   /**
    * Makes the kernel's rules what `services` need, whatever is there now. Packets of Services that do not change find
    * their way all the while. @throws {AgentError} and leaves it open what the kernel holds.

@@ -13,11 +13,15 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function servers(): { health: ServiceHealthServers; errors: string[]; proxy: { healthy: boolean } } {
+function servers(addresses: readonly string[] = ['127.0.0.1']): {
+  health: ServiceHealthServers;
+  errors: string[];
+  proxy: { healthy: boolean };
+} {
   const errors: string[] = [];
   const proxy = { healthy: true };
   const health = new ServiceHealthServers({
-    addresses: ['127.0.0.1'],
+    addresses: () => [...addresses],
     isProxyHealthy: () => proxy.healthy,
     onListenError: (key, port, message) => errors.push(`${key} ${port} ${message}`),
     onAcceptError: (key, port, message) => errors.push(`${key} ${port} ${message}`),
@@ -47,6 +51,19 @@ test('tells balancers whether the node has endpoints', async () => {
   expect((await get(port)).status).toBe(503);
   await health.update(new Map());
   await expect(get(port)).rejects.toThrow('fetch failed');
+});
+
+test('a node that gets another address is asked there', async () => {
+  const addresses = ['127.0.0.1'];
+  const { health } = servers(addresses);
+  const port = await freePort();
+  const wanted = new Map([['ns/web', { port, localEndpoints: 1 }]]);
+  await health.update(wanted);
+  expect((await get(port)).status).toBe(200);
+  addresses.splice(0, 1, '127.0.0.2');
+  await health.update(wanted);
+  await expect(get(port)).rejects.toThrow('fetch failed');
+  expect((await fetch(`http://127.0.0.2:${port}/`, { headers: { connection: 'close' } })).status).toBe(200);
 });
 
 test('a port that is taken is told, and opened at a later update', async () => {

@@ -1,6 +1,7 @@
 // Servers on the health check node ports of load-balancer Services with the Local policy: a balancer sends traffic only
 // to nodes whose server says that they have endpoints. After pkg/proxy/healthcheck/service_health.go.
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import { errorMessage } from '../core/errors.ts';
 import type { Endpoint, ServiceEndpoints, ServicePort } from './service-map.ts';
 
@@ -11,8 +12,8 @@ export interface ServiceHealth {
 }
 
 export interface ServiceHealthDeps {
-  /** Where each server listens: `0.0.0.0` or `::`, or the addresses on which node ports answer. */
-  readonly addresses: readonly string[];
+  /** Where each server listens: `0.0.0.0` or `::`, or the addresses on which node ports answer; others each time, maybe. */
+  readonly addresses: () => readonly string[];
   /** The proxy keeps the rules up to date. */
   readonly isProxyHealthy: () => boolean;
   /** A port cannot be opened; it is tried again at the next update. Must not throw. */
@@ -23,6 +24,7 @@ export interface ServiceHealthDeps {
 
 interface Opened {
   readonly port: number;
+  readonly addresses: readonly string[];
   readonly servers: readonly Server[];
 }
 
@@ -38,19 +40,23 @@ export class ServiceHealthServers implements AsyncDisposable {
   /** Closes what is not wanted any more, opens what is missing; answers tell the new counts from now on. */
   async update(wanted: ReadonlyMap<string, ServiceHealth>): Promise<void> {
     this.#wanted = wanted;
-    for (const [key, { port }] of this.#opened) if (wanted.get(key)?.port !== port) await this.#close(key);
-    for (const [key, { port }] of wanted) if (!this.#opened.has(key)) await this.#open(key, port);
+    const addresses = this.#deps.addresses();
+    for (const [key, opened] of this.#opened) {
+      const isRight = wanted.get(key)?.port === opened.port && isDeepStrictEqual(opened.addresses, addresses);
+      if (!isRight) await this.#close(key);
+    }
+    for (const [key, { port }] of wanted) if (!this.#opened.has(key)) await this.#open(key, port, addresses);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.update(new Map());
   }
 
-  async #open(key: string, port: number): Promise<void> {
-    const servers = this.#deps.addresses.map(() => this.#createServer(key, port));
+  async #open(key: string, port: number, addresses: readonly string[]): Promise<void> {
+    const servers = addresses.map(() => this.#createServer(key, port));
     try {
-      await Promise.all(servers.map((server, i) => listen(server, this.#deps.addresses[i]!, port)));
-      this.#opened.set(key, { port, servers });
+      await Promise.all(servers.map((server, i) => listen(server, addresses[i]!, port)));
+      this.#opened.set(key, { port, addresses, servers });
     } catch (err) {
       await Promise.all(servers.map(close));
       this.#deps.onListenError(key, port, errorMessage(err));

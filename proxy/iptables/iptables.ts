@@ -77,6 +77,10 @@ export class IptablesBackend implements RuleBackend {
     return this.#opts.family;
   }
 
+  get nodePortIps(): readonly string[] | undefined {
+    return this.#opts.nodePortIps;
+  }
+
   isOutdated({ endpointCount }: ClusterFacts): boolean {
     return endpointCount > LARGE_CLUSTER_ENDPOINTS !== this.#largeCluster || this.hasNewAddresses();
   }

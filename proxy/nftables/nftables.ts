@@ -81,6 +81,10 @@ export class NftablesBackend implements RuleBackend {
     return this.#opts.family;
   }
 
+  get nodePortIps(): readonly string[] | undefined {
+    return this.#opts.nodePortIps;
+  }
+
   get hasLeftovers(): boolean {
     return this.#resting.size > 0;
   }

@@ -31,7 +31,6 @@ export class RunningProxy implements AsyncDisposable {
         nodeName: 'node-a',
         mode: opts.mode,
         routeLocalnet: false,
-        nodePortIps: undefined,
         minSyncPeriodMs: opts.minSyncPeriodMs ?? 1_000,
         syncPeriodMs: opts.syncPeriodMs ?? 30_000,
         fullSyncIntervalMs: 3_600_000,

@@ -111,7 +111,6 @@ async function startNode(index: number, wire: string): Promise<TestNode> {
       nodeName: name,
       mode: 'iptables',
       routeLocalnet: true,
-      nodePortIps: undefined,
       minSyncPeriodMs: 50,
       syncPeriodMs: 1_000,
       fullSyncIntervalMs: 3_600_000,
