@@ -33,28 +33,32 @@ const FULL_SYNC_MS = 3_600_000;
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy, network } = ctx.config;
-  if (proxy.detectLocal.by === 'node-cidr') {
-    for (const informer of [ctx.services, ctx.endpointSlices]) informer(); // now, so that they run together with the parts
-    return { run: (s) => runOnNodeCidrs(ctx, s) };
-  }
-  return await makeProxy(ctx, { 4: proxy.clusterCidr, 6: network.clusterCidrV6 }, signal);
+  for (const informer of [ctx.services, ctx.endpointSlices]) informer(); // now, so that they run together with the parts
+  if (proxy.detectLocal.by === 'node-cidr') return { run: (s) => runOnNodeCidrs(ctx, s) };
+  const ranges = { 4: proxy.clusterCidr, 6: network.clusterCidrV6 };
+  const facts = await nodeFacts(ctx, ranges);
+  if (facts.primary.length === 0) return { run: (s) => runOnceReachable(ctx, ranges, s) };
+  return await makeProxy(ctx, facts, signal);
+}
+
+/** No way leads out of this host yet, as while it boots: once the API server has answered, it has its addresses. */
+async function runOnceReachable(ctx: AgentContext, ranges: PodRanges, signal: AbortSignal): Promise<void> {
+  await ctx.services().store.waitForSync(signal);
+  if (signal.aborted) return;
+  const proxy = await makeProxy(ctx, await nodeFacts(ctx, ranges), signal);
+  await proxy.run(signal);
 }
 
 /** The kubelet part of this process may have yet to register the Node whose ranges are waited for. */
 async function runOnNodeCidrs(ctx: AgentContext, signal: AbortSignal): Promise<void> {
   const ranges = await waitForNodeCidrs(ctx, signal);
   if (ranges === undefined) return; // stopped before there were any
-  const proxy = await makeProxy(ctx, ranges, signal);
+  const proxy = await makeProxy(ctx, await nodeFacts(ctx, ranges), signal);
   await runTasks(signal, { rules: (s) => proxy.run(s), nodeCidrs: (s) => watchNodeCidrs(ctx, ranges, s) });
 }
 
-async function makeProxy(
-  ctx: AgentContext,
-  podRanges: PodRanges,
-  signal: AbortSignal,
-): Promise<{ readonly run: Task }> {
+async function makeProxy(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy: settings, nodeName } = ctx.config;
-  const facts = await nodeFacts(ctx, podRanges);
   const families = await servedFamilies(ctx, facts, signal);
   const createBackends = settings.mode === 'iptables' ? createIptables : createNftables;
   const backends: readonly RuleBackend[] = await createBackends(ctx, { families, facts }, signal);
