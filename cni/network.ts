@@ -73,6 +73,8 @@ export interface PodNetworkDeps {
 const RULES_INTERVAL_MS = 10_000;
 /** Links and routes are reported by `ip monitor`; everything is compared after so long without another reason, ms. */
 const FULL_INTERVAL_MS = 60_000;
+/** After a failure, ms. */
+const RETRY_MS = 3_000;
 /** With thousands of peers a sync takes a good part of a second, and nodes of such clusters come and go all the time. */
 const REST = { factor: 5, maxMs: 2_000 };
 const MONITOR_RETRY_MS = 10_000;
@@ -109,7 +111,7 @@ export class PodNetwork {
         name: 'network',
         minIntervalMs: 200,
         rest: REST,
-        retryIntervalMs: 3_000,
+        retryIntervalMs: RETRY_MS,
         maxIntervalMs: FULL_INTERVAL_MS,
       },
       { clock: deps.clock, log: this.#log },
@@ -219,11 +221,9 @@ export class PodNetwork {
     await this.#deps.source.publish(announcement, signal);
     await this.#rules.ensure(this.#ruleOptions(subnets), signal);
     await this.#writeFiles(subnets, mtu);
-    // A peer that cannot be reached holds up neither those of the other family nor pods of this node.
-    const synced = await Promise.allSettled(this.#backends.map((b) => this.#syncPeers(b, subnets, signal)));
+    for (const backend of this.#backends) await this.#syncPeers(backend, subnets, signal);
     this.#ready.resolve();
     await this.#deps.source.markUp(signal);
-    for (const one of synced) if (one.status === 'rejected') throw one.reason;
   }
 
   /** The subnets to work with: those taken first, for as long as the process lives. Undefined while there are none. */
@@ -309,6 +309,7 @@ export class PodNetwork {
     return { announcement, mtu };
   }
 
+  /** A peer that the kernel takes no route to holds up neither those of the other family nor pods of this node. */
   async #syncPeers(backend: Backend, subnets: OwnSubnets, signal: AbortSignal): Promise<void> {
     const { version } = backend;
     const { peers, refused } = choosePeers(this.#deps.source.peers(version), {
@@ -321,7 +322,17 @@ export class PodNetwork {
       this.#log.warn({ refused }, 'these nodes are not reached over the pod network');
     }
     this.#told.set(key, refused.join());
-    await backend.syncPeers(peers, signal);
+    const routesKey = `routes of IPv${version}`;
+    try {
+      await backend.syncPeers(peers, signal);
+      this.#told.delete(routesKey);
+    } catch (err) {
+      if (signal.aborted) throw err;
+      const reason = errorMessage(err);
+      if (this.#told.get(routesKey) !== reason) this.#log.error({ reason }, 'peers are not reached, will retry');
+      this.#told.set(routesKey, reason);
+      this.#runner.request(RETRY_MS);
+    }
   }
 
   async #setSysctls(): Promise<void> {
