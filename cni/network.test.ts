@@ -1,12 +1,13 @@
 // What the pod network does on its own time; what it does to a kernel is in test/integration/pod-network.test.ts.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { aborted } from '../core/abort.ts';
 import { FakeClock } from '../core/fake-clock.ts';
-import { createLogger } from '../core/log.ts';
+import { createLogger, silentLog } from '../core/log.ts';
 import type { Exec } from '../host/exec.ts';
+import { parseSubnetEnv } from './conf-writer.ts';
 import { PodNetwork, type PodNetworkDeps } from './network.ts';
 import type { OwnSubnets, SubnetSource } from './subnet-source.ts';
 
@@ -16,7 +17,7 @@ const NETWORKS = { v4: '10.244.0.0/16', v6: 'fd00:244::/48' };
 function makeNetwork(
   dir: string,
   ips: OwnSubnets,
-  deps: Pick<PodNetworkDeps, 'source' | 'exec' | 'clock' | 'log'>,
+  deps: Pick<PodNetworkDeps, 'source' | 'exec' | 'clock' | 'log' | 'warn'>,
 ): PodNetwork {
   const { v4, v6 } = NETWORKS;
   return new PodNetwork(
@@ -132,6 +133,61 @@ test('a peer that cannot be routed to holds up neither peers of the other family
     await clock.advance(3_000);
     await vi.waitFor(() => expect(routes.filter((line) => line.includes('192.0.2.2'))).toHaveLength(2), 60_000);
     expect(errors).toEqual(['peers are not reached, will retry']); // once
+  } finally {
+    stop.abort();
+    await ended;
+    await rm(dir, { recursive: true });
+  }
+});
+
+test('a node that is given another range goes on with the one its pods have, and takes the new one when they have ended', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'pod-network-'));
+  let pods = [{ ifname: 'veth0' }];
+  let bridge = [{ addr_info: [{ local: '10.244.1.1', prefixlen: 24 }] }];
+  const exec: Exec = async (_program, args) => {
+    const asked = args.join(' ');
+    if (asked === 'link delete cni0') bridge = [];
+    const isBridge = asked.endsWith('addr show dev cni0');
+    const answer = isBridge ? bridge : asked.endsWith('link show master cni0') ? pods : undefined;
+    return { code: 0, signal: undefined, stdout: answer === undefined ? '' : JSON.stringify(answer), stderr: '' };
+  };
+  const assigned = { v4: '10.244.1.0/24' };
+  const warnings: string[] = [];
+  let change = () => {};
+  const source: SubnetSource = {
+    run: (changed, signal) => {
+      change = changed;
+      return aborted(signal);
+    },
+    publishedMac: async () => undefined,
+    acquire: async () => ({ ...assigned }),
+    publish: async () => {},
+    peers: () => [],
+    markUp: async () => {},
+  };
+  const clock = new FakeClock();
+  const warn = (reason: string) => void warnings.push(reason);
+  const network = makeNetwork(dir, { v4: '192.0.2.1' }, { source, exec, clock, log: silentLog, warn });
+  const subnet = async () => parseSubnetEnv(await readFile(path.join(dir, 'subnet.env'), 'utf8')).v4;
+  const stop = new AbortController();
+  const ended = network.run(stop.signal);
+  try {
+    await network.ready;
+    assigned.v4 = '10.244.9.0/24';
+    change();
+    await vi.waitFor(async () => {
+      await clock.advance(1_000);
+      expect(warnings).toEqual(['PodCIDRChanged']);
+    }, 60_000);
+    expect(await subnet()).toBe('10.244.1.0/24');
+    pods = [];
+    await vi.waitFor(async () => {
+      await clock.advance(60_000); // nobody tells that a pod has left the bridge
+      expect(await subnet()).toBe('10.244.9.0/24');
+    }, 60_000);
+    expect(bridge).toEqual([]);
+    expect(await readFile(path.join(dir, '10-nodelet.conflist'), 'utf8')).toContain('10.244.9.0/24');
+    expect(warnings).toEqual(['PodCIDRChanged']);
   } finally {
     stop.abort();
     await ended;

@@ -80,7 +80,7 @@ const REST = { factor: 5, maxMs: 2_000 };
 const MONITOR_RETRY_MS = 10_000;
 const LEAKS_INTERVAL_MS = 600_000;
 
-/** What the network was made for; kept until the process ends, whatever is assigned meanwhile. */
+/** What the network was made for; kept while pods have addresses of it, whatever is assigned meanwhile. */
 interface Running {
   readonly subnets: OwnSubnets;
   /** There was no subnet.env: the first start since the host booted. */
@@ -226,28 +226,41 @@ export class PodNetwork {
     await this.#deps.source.markUp(signal);
   }
 
-  /** The subnets to work with: those taken first, for as long as the process lives. Undefined while there are none. */
+  /** The subnets to work with: others than before only once no pod has addresses of those. Undefined while there are none. */
   async #takeSubnets(signal: AbortSignal): Promise<OwnSubnets | undefined> {
-    const { source, exec } = this.#deps;
-    const { bridge, subnetFile } = this.#opts;
-    const env = this.#running === undefined ? await readIfThere(subnetFile) : undefined;
-    const previous = this.#running?.subnets ?? parseSubnetEnv(env ?? '');
-    const subnets = await source.acquire(() => this.#announce(signal), previous, signal);
-    if (this.#running !== undefined) {
-      this.#compare(this.#running.subnets, subnets);
-      return this.#running.subnets;
+    const running = this.#running;
+    const env = running === undefined ? await readIfThere(this.#opts.subnetFile) : undefined;
+    const previous = running?.subnets ?? parseSubnetEnv(env ?? '');
+    const assigned = await this.#deps.source.acquire(() => this.#announce(signal), previous, signal);
+    if (assigned === undefined || (running !== undefined && describe(assigned) === describe(running.subnets))) {
+      this.#told.delete('changed');
+      return running?.subnets;
     }
-    if (subnets === undefined) return undefined;
+    try {
+      await this.#take({ subnets: assigned, firstSinceBoot: running?.firstSinceBoot ?? env === undefined }, signal);
+      return assigned;
+    } catch (err) {
+      if (running === undefined || !isAgentError(err) || err.retryable || signal.aborted) throw err;
+      this.#tell('changed', err, 'PodCIDRChanged');
+      return running.subnets;
+    }
+  }
+
+  /** @throws {AgentError} POD_CIDR, POD_CIDR_CHANGED, and leaves everything as it is. */
+  async #take(next: Running, signal: AbortSignal): Promise<void> {
+    const { exec } = this.#deps;
+    const { bridge, backend } = this.#opts;
+    const { subnets } = next;
     this.#check(subnets);
     if (await removeForeignBridge(exec, bridge, subnets, signal)) {
       this.#log.warn({ bridge, subnets: describe(subnets) }, 'bridge of another subnet removed: no pod used it');
     }
-    if (this.#opts.backend.type === 'host-gw') {
-      for (const version of [4, 6] as const) await removeLink(exec, vxlanDevice(version, this.#opts.backend.vni));
+    if (backend.type === 'host-gw') {
+      for (const version of [4, 6] as const) await removeLink(exec, vxlanDevice(version, backend.vni));
     }
-    this.#running = { subnets, firstSinceBoot: env === undefined };
-    this.#log.info({ subnets: describe(subnets), backend: this.#opts.backend.type }, 'subnet taken');
-    return subnets;
+    this.#running = next;
+    this.#told.delete('changed');
+    this.#log.info({ subnets: describe(subnets), backend: backend.type }, 'subnet taken');
   }
 
   /** @throws {AgentError} POD_CIDR: nothing is touched before these hold. */
@@ -261,19 +274,6 @@ export class PodNetwork {
         hint: 'give --cluster-cidr (or net-conf.json) the network that the control plane assigns from, apart from that of the nodes',
       });
     }
-  }
-
-  /** Another subnet cannot be had while pods run: theirs goes on working, and somebody is told. */
-  #compare(running: OwnSubnets, assigned: OwnSubnets | undefined): void {
-    if (assigned === undefined || describe(assigned) === describe(running)) {
-      this.#told.delete('changed');
-      return;
-    }
-    const err = new AgentError(
-      `the node was given ${describe(assigned)} while its pods have addresses of ${describe(running)}`,
-      { code: 'POD_CIDR_CHANGED', hint: 'drain the node and start the agent again; until then the old subnet stays' },
-    );
-    this.#tell('changed', err, 'PodCIDRChanged');
   }
 
   #tell(about: string, err: AgentError, reason: string): void {

@@ -280,6 +280,12 @@ test('another podCIDR is told to somebody while the network goes on; a start wit
   await vi.waitFor(() => expect(started.at(-1)!.warnings).toEqual(['PodNetworkFailed']), 60_000);
   expect(await readFile(path.join(dir, 'node-1', 'subnet.env'), 'utf8')).toBe(env);
   expect((await namespaces.exec(a.netns)('ip', ['-o', 'link', 'show', 'cni0'])).code).toBe(0);
+  await ipBatch(systemExec, ['link delete veth0'], { netns: a.netns }); // the last pod ends
+  put({ ...nodes.get('node-1')!, spec: { podCIDRs: ['10.244.8.0/24', 'fd00:42:0:8::/64'] } });
+  await vi.waitFor(async () => expect(await routes(b, '-4')).toContain('10.244.8.0/24'), 60_000);
+  const subnetFile = path.join(dir, 'node-1', 'subnet.env');
+  await vi.waitFor(async () => expect(await readFile(subnetFile, 'utf8')).toContain('10.244.8.1/24'), 60_000);
+  expect((await namespaces.exec(a.netns)('ip', ['-o', 'link', 'show', 'cni0'])).code).not.toBe(0);
   expect(b.warnings).toEqual([]);
 });
 
