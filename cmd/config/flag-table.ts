@@ -139,6 +139,9 @@ const labels: ValueType<unknown> = {
   fromFlag: (texts) => map(text).fromFlag(splitCommas(texts).map((pair) => (pair.includes('=') ? pair : `${pair}=`))),
 };
 
+/** One value each time: expressions have commas of their own. */
+const repeated: ValueType<unknown> = { ...list(text), expected: 'a text', fromFlag: (texts) => texts };
+
 /** `name:value` pairs; several of one name add up. */
 const headers: ValueType<unknown> = {
   ...map(list(text)),
@@ -395,8 +398,8 @@ const network: readonly Flag[] = [
   own('set-node-network-unavailable', bool, "set the Node's condition NetworkUnavailable (default true)"),
   own('kube-annotation-prefix', text, 'prefix of the annotations (default flannel.alpha.coreos.com)'),
   setting('KubeProxyConfiguration', 'vmodule', 'logging.vmodule'),
-  own('iface', list(text), 'interface (name or address) that carries what goes to other nodes; may be repeated'),
-  own('iface-regex', list(text), 'expression that an address or a name of that interface matches; may be repeated'),
+  own('iface', repeated, 'interface (name or address) that carries what goes to other nodes; may be repeated'),
+  own('iface-regex', repeated, 'expression that an address or a name of that interface matches; may be repeated'),
   own('iface-can-reach', text, 'the interface is the one by which this address is reached'),
   own('public-ipv6', text, 'IPv6 address under which other nodes reach this one'),
   ...Object.entries({

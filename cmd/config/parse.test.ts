@@ -573,7 +573,7 @@ describe('the other sub-commands', () => {
         '--etcd-cafile=/ca',
         '--subnet-lease-renew-margin=30',
         '--iface=eth1',
-        '--iface-regex=^192\\.0\\.2\\.',
+        '--iface-regex=^192\\.0\\.2\\.[0-9]{1,2}$',
         '--public-ipv6=fd00:9::1',
         '--ip-masq=false',
         '--iptables-forward-rules=false',
@@ -590,7 +590,7 @@ describe('the other sub-commands', () => {
         renewMarginMs: 1_800_000,
       },
       rules: { form: 'iptables', masquerade: false, forward: false, randomFully: true },
-      wishes: { ifaces: ['eth1'], regexes: ['^192\\.0\\.2\\.'], publicIps: { v6: 'fd00:9::1' } },
+      wishes: { ifaces: ['eth1'], regexes: ['^192\\.0\\.2\\.[0-9]{1,2}$'], publicIps: { v6: 'fd00:9::1' } },
     });
   });
 
