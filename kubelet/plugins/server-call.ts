@@ -82,10 +82,19 @@ export class ServerCall {
       call.abort();
     };
     const onStop = () => giveUp(STOPPED);
-    this.#stream.once('close', () => call.abort());
     stopping.addEventListener('abort', onStop, { once: true });
     const late = setTimeout(() => giveUp(EXPIRED), Math.min(receiveMs, timeoutMs));
     const expired = setTimeout(() => giveUp(EXPIRED), Math.min(timeoutMs, MAX_TIMER_MS));
+    const forget = () => {
+      clearTimeout(late);
+      clearTimeout(expired);
+      stopping.removeEventListener('abort', onStop);
+    };
+    // Nobody can be given up any more: a handler that ignores its signal must not keep the timers.
+    this.#stream.once('close', () => {
+      forget();
+      call.abort();
+    });
     try {
       if (stopping.aborted) onStop();
       const request = await this.#receive();
@@ -95,9 +104,7 @@ export class ServerCall {
     } catch (err) {
       this.#finish(statusOf(err));
     } finally {
-      clearTimeout(late);
-      clearTimeout(expired);
-      stopping.removeEventListener('abort', onStop);
+      forget();
     }
   }
 
