@@ -1,6 +1,5 @@
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/harness/longest-first.ts';
-import { synchronousFiles } from './test/harness/synchronous-files.ts';
 
 // Suites: unit tests stand beside the code and need nothing; integration and e2e need root, containerd and kernel
 // features, vm and vm-numa need qemu, and all say so when they skip. Suites on the real system run one file after the
@@ -20,36 +19,34 @@ function virtualMachine(name: string, file: string) {
   };
 }
 
-const UNIT_FILES = [
-  '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
-  'test/*.test.ts',
-];
-const SYNCHRONOUS_FILES = synchronousFiles(import.meta.dirname, UNIT_FILES);
-
-function unitTests(
-  name: string,
-  files: { readonly include: string[]; readonly exclude?: string[]; isolate?: boolean },
-) {
-  return {
-    test: {
-      name,
-      maxWorkers: '100%',
-      // Property tests take seconds, and far longer where others come first; nothing waits for time to pass.
-      testTimeout: 300_000,
-      hookTimeout: 300_000,
-      ...files,
-    },
-  };
-}
+/**
+ * Files run one after the other in processes that they share, which Node.js loads the sources into as they are: a
+ * process for each, and Vite's work on what it loads, cost more than most of the tests.
+ */
+const SHARED_PROCESSES = {
+  isolate: false,
+  setupFiles: ['test/harness/leaves-nothing.ts'],
+  experimental: { viteModuleRunner: false, nodeLoader: false },
+};
 
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
     projects: [
-      unitTests('unit', { include: UNIT_FILES }),
-      // The same in two parts, as `npm test` runs them: a process for each file, and one process for many.
-      unitTests('unit-apart', { include: UNIT_FILES, exclude: SYNCHRONOUS_FILES }),
-      unitTests('unit-together', { include: SYNCHRONOUS_FILES, isolate: false }),
+      {
+        test: {
+          name: 'unit',
+          include: [
+            '{api,core,host,client,cri,kubelet,probes,proxy,cni,apiserver,lab,cmd,bench}/**/*.test.ts',
+            'test/*.test.ts',
+          ],
+          ...SHARED_PROCESSES,
+          maxWorkers: '100%',
+          // Property tests take seconds, and far longer where others come first; nothing waits for time to pass.
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
       {
         test: {
           name: 'integration',

@@ -60,8 +60,7 @@ const AS_LAST = [
 ];
 
 const project = (name: string): string => `--project=${name}`;
-/** All unit tests; those that do nothing but compute share a process. */
-const UNIT: Suite = { name: 'unit', args: [project('unit-apart'), project('unit-together')], isLast: true };
+const UNIT: Suite = { name: 'unit', args: [project('unit')], isLast: true };
 /** Files of both projects, in the order of test/harness/longest-first.ts: whoever is free takes the next one. */
 const SYSTEM: Suite = {
   name: 'system',
