@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import { Store } from '../../client/store.ts';
@@ -8,7 +9,11 @@ import type { Exec } from '../../host/exec.ts';
 import { createProxyPart } from './proxy-part.ts';
 import type { AgentContext } from './shared.ts';
 
-test('a host that boots with IPv6 alone is served once it has its address', async () => {
+test.each([
+  ['served, once it has an address of it', ['2001:db8::10'], [], ['ip', 'ip6']],
+  ['served, where its Node has an address of it', ['192.0.2.10'], ['192.0.2.10', '2001:db8::10'], ['ip', 'ip6']],
+  ['not served without one', ['192.0.2.10'], ['192.0.2.10'], ['ip']],
+])('IPv6 of a host that boots is %s', async (_how, later, ofNode, wanted) => {
   vi.stubEnv('KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK', '1');
   const tables = new Set<string>();
   const synced = Promise.withResolvers<void>();
@@ -53,7 +58,7 @@ test('a host that boots with IPv6 alone is served once it has its address', asyn
       get known() {
         return own.map((address) => ({ address }));
       },
-      ofDefaultRoute: async (family: 4 | 6) => (family === 6 ? own.find((ip) => ip.startsWith('2001:')) : undefined),
+      ofDefaultRoute: async (family: 4 | 6) => own.slice(2).find((ip) => isIP(ip) === family),
     },
     proxyRecorder: { event: () => {} },
     ownNode: { store: nodes },
@@ -68,9 +73,11 @@ test('a host that boots with IPv6 alone is served once it has its address', asyn
     await ended;
     vi.unstubAllEnvs();
   });
-  own = [...own, '2001:db8::10'];
+  own = [...own, ...later];
+  const addresses = ofNode.map((address) => ({ type: 'InternalIP', address }));
+  nodes.replace([{ metadata: { name: 'a' }, status: { addresses } }]);
   services.replace([]);
   slices.replace([]);
   await synced.promise;
-  expect([...tables].sort()).toEqual(['ip', 'ip6']);
+  expect([...tables].sort()).toEqual(wanted);
 });

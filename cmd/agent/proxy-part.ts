@@ -30,38 +30,40 @@ import type { AgentContext } from './shared.ts';
 /** Everything is written anew once an hour, as upstream does: flushes are noticed sooner, other meddling is not. */
 const FULL_SYNC_MS = 3_600_000;
 
+/** Makes what writes the rules of one family; `signal` ends what it keeps ready. */
+type MakeBackend = (family: 4 | 6, facts: NodeFacts, signal: AbortSignal) => RuleBackend;
+
 /** @throws {AgentError} NFTABLES_UNSUPPORTED or IPTABLES_MISSING when this host cannot do the mode. */
 export async function createProxyPart(ctx: AgentContext, signal: AbortSignal): Promise<{ readonly run: Task }> {
   const { proxy, network } = ctx.config;
   for (const informer of [ctx.services, ctx.endpointSlices]) informer(); // now, so that they run together with the parts
-  if (proxy.detectLocal.by === 'node-cidr') return { run: (s) => runOnNodeCidrs(ctx, s) };
+  const makeBackend = await (proxy.mode === 'iptables' ? iptablesBackends : nftablesBackends)(ctx, signal);
+  if (proxy.detectLocal.by === 'node-cidr') return { run: (s) => runOnNodeCidrs(ctx, makeBackend, s) };
   const ranges = { 4: proxy.clusterCidr, 6: network.clusterCidrV6 };
-  const facts = await nodeFacts(ctx, ranges);
-  if (facts.primary.length === 0) return { run: (s) => runOnceReachable(ctx, ranges, s) };
-  return await makeProxy(ctx, facts, signal);
-}
-
-/** No way leads out of this host yet, as while it boots: once the API server has answered, it has its addresses. */
-async function runOnceReachable(ctx: AgentContext, ranges: PodRanges, signal: AbortSignal): Promise<void> {
-  await ctx.services().store.waitForSync(signal);
-  if (signal.aborted) return;
-  const proxy = await makeProxy(ctx, await nodeFacts(ctx, ranges), signal);
-  await proxy.run(signal);
+  return { run: (s) => runProxy(ctx, makeBackend, ranges, s) };
 }
 
 /** The kubelet part of this process may have yet to register the Node whose ranges are waited for. */
-async function runOnNodeCidrs(ctx: AgentContext, signal: AbortSignal): Promise<void> {
+async function runOnNodeCidrs(ctx: AgentContext, makeBackend: MakeBackend, signal: AbortSignal): Promise<void> {
   const ranges = await waitForNodeCidrs(ctx, signal);
   if (ranges === undefined) return; // stopped before there were any
-  const proxy = await makeProxy(ctx, await nodeFacts(ctx, ranges), signal);
-  await runTasks(signal, { rules: (s) => proxy.run(s), nodeCidrs: (s) => watchNodeCidrs(ctx, ranges, s) });
+  await runTasks(signal, {
+    rules: (s) => runProxy(ctx, makeBackend, ranges, s),
+    nodeCidrs: (s) => watchNodeCidrs(ctx, ranges, s),
+  });
 }
 
-async function makeProxy(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<{ readonly run: Task }> {
+async function runProxy(
+  ctx: AgentContext,
+  makeBackend: MakeBackend,
+  podRanges: PodRanges,
+  signal: AbortSignal,
+): Promise<void> {
   const { proxy: settings, nodeName } = ctx.config;
+  const facts = await settledFacts(ctx, podRanges, signal);
+  if (signal.aborted) return;
   const families = await servedFamilies(ctx, facts, signal);
-  const createBackends = settings.mode === 'iptables' ? createIptables : createNftables;
-  const backends: readonly RuleBackend[] = await createBackends(ctx, { families, facts }, signal);
+  const backends = families.map((family) => makeBackend(family, facts, signal));
   const laterLimits = await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
     {
@@ -100,61 +102,46 @@ async function makeProxy(ctx: AgentContext, facts: NodeFacts, signal: AbortSigna
     ...(nft.length === 0 ? {} : { serviceCidrs: (s) => followServiceCidrs(ctx, setAll, s) }),
     ...(laterLimits === undefined ? {} : { limits: laterLimits(proxy.synced) }),
   };
-  return { run: (s) => runTasks(s, tasks) };
+  await runTasks(signal, tasks);
 }
 
-interface NodeContext {
-  readonly families: readonly (4 | 6)[];
-  readonly facts: NodeFacts;
-}
-
-async function createIptables(
-  ctx: AgentContext,
-  { families, facts }: NodeContext,
-  signal: AbortSignal,
-): Promise<readonly IptablesBackend[]> {
+/** @throws {AgentError} IPTABLES_MISSING */
+async function iptablesBackends(ctx: AgentContext, signal: AbortSignal): Promise<MakeBackend> {
   const { exec, config, registry, log } = ctx;
-  const settings = config.proxy;
   const variant = await iptablesVariant(exec, signal);
   const packetCounters = new PacketCounters({ exec, registry, log });
   const gauges = ruleGauges(registry);
-  return families.map((family) => {
+  return (family, facts, running) => {
     const ready = new ReadyExec(restoreCommand(family), exec);
-    signal.addEventListener('abort', () => ready[Symbol.dispose](), { once: true });
+    running.addEventListener('abort', () => ready[Symbol.dispose](), { once: true });
     const onWritten: IptablesDeps['onWritten'] = (table, { total, written }) => {
       gauges.total.set({ table, ip_family: familyLabel(family) }, total);
       gauges.last.set({ table, ip_family: familyLabel(family) }, written);
     };
     const addresses = currentAddresses(ctx, family, facts);
     const deps = { exec: ready.exec, variant, packetCounters, onWritten, addresses };
-    return new IptablesBackend(ruleOptions(family, settings, facts), deps);
-  });
+    return new IptablesBackend(ruleOptions(family, config.proxy, facts), deps);
+  };
 }
 
-async function createNftables(
-  ctx: AgentContext,
-  { families, facts }: NodeContext,
-  signal: AbortSignal,
-): Promise<readonly NftablesBackend[]> {
+/** @throws {AgentError} NFTABLES_UNSUPPORTED */
+async function nftablesBackends(ctx: AgentContext, signal: AbortSignal): Promise<MakeBackend> {
   const { exec, clock, config, registry } = ctx;
-  const settings = config.proxy;
   const { hasObjectComments } = await probeNftables(exec, kernelFacts(), signal);
   const failures = cleanupFailures(registry);
-  return families.map((family) => {
+  return (family, facts) => {
     const onCleanupFailure = () => failures.inc({ ip_family: familyLabel(family) });
     const deps = { exec, clock, onCleanupFailure, addresses: currentAddresses(ctx, family, facts) };
-    const rules = ruleOptions(family, settings, facts);
+    const rules = ruleOptions(family, config.proxy, facts);
     return new NftablesBackend({ ...rules, hasObjectComments, serviceCidrs: [] }, deps);
-  });
+  };
 }
 
 /** Addresses come and go while the proxy runs, and a node may get another one for good. */
 function currentAddresses(ctx: AgentContext, family: 4 | 6, facts: NodeFacts): () => NodeAddresses {
-  const { config, ownNode } = ctx;
+  const { config } = ctx;
   return () => {
-    const own = ownAddresses(ctx);
-    const stated = ownNode.store.get(config.nodeName)?.status?.addresses ?? [];
-    const ofNode = stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
+    const [own, ofNode] = [ownAddresses(ctx), statedAddresses(ctx)];
     const primary = primaryAddresses({ configured: configuredAddresses(config), ofNode, own, atStart: facts.primary });
     return nodeAddresses(family, config.proxy, { ...facts, own, primary });
   };
@@ -164,15 +151,32 @@ function familyLabel(family: 4 | 6): 'IPv4' | 'IPv6' {
   return family === 4 ? 'IPv4' : 'IPv6';
 }
 
+/** What the Node says; nothing before it is known. */
+function statedAddresses({ config, ownNode }: AgentContext): readonly string[] {
+  const stated = ownNode.store.get(config.nodeName)?.status?.addresses ?? [];
+  return stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
+}
+
 /** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
 async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
-  if (!hasIpv6(facts)) return [4];
+  if (!hasIpv6([...facts.primary, ...facts.own, ...statedAddresses(ctx)])) return [4];
   return ctx.config.proxy.mode === 'nftables' || (await isIptablesUsable(ctx.exec, 6, signal)) ? [4, 6] : [4];
 }
 
 /** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
 function kernelFacts(): KernelFacts {
   return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
+}
+
+/**
+ * While a host boots, addresses of IPv6 may come after those of IPv4. Where none is configured, and none is there, it is
+ * looked again once the API server has answered, which knows the Node as it was before.
+ */
+async function settledFacts(ctx: AgentContext, podRanges: PodRanges, signal: AbortSignal): Promise<NodeFacts> {
+  const facts = await nodeFacts(ctx, podRanges);
+  if (hasIpv6([...facts.primary, ...facts.own]) || configuredAddresses(ctx.config).length > 0) return facts;
+  await Promise.all([ctx.services().store, ctx.ownNode.store].map((store) => store.waitForSync(signal)));
+  return signal.aborted ? facts : await nodeFacts(ctx, podRanges);
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */

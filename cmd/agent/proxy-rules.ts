@@ -43,8 +43,8 @@ export function nodeAddresses(family: Family, settings: ProxySettings, facts: No
 }
 
 /** An address of IPv6 at which others can reach this host, by whatever route; link-local ones are on every host. */
-export function hasIpv6({ own, primary }: Pick<NodeFacts, 'own' | 'primary'>): boolean {
-  return [...primary, ...own].some((ip) => familyOf(ip) === 6 && isUsableNodeIp(ip));
+export function hasIpv6(addresses: readonly string[]): boolean {
+  return addresses.some((ip) => familyOf(ip) === 6 && isUsableNodeIp(ip));
 }
 
 export interface AddressSources {
