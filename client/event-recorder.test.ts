@@ -1,9 +1,9 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { CoreEvent, ObjectReference } from '../api/kinds.ts';
 import { events } from '../api/resources.ts';
 import { AgentError } from '../core/errors.ts';
 import { FakeClock } from '../core/fake-clock.ts';
-import { silentLog } from '../core/log.ts';
+import { createLogger, silentLog } from '../core/log.ts';
 import { Rush } from '../core/rush.ts';
 import { ApiEventRecorder } from './event-recorder.ts';
 import { FakeApi, failure } from './fake-client.ts';
@@ -14,17 +14,16 @@ const down = () => new AgentError('no route', { code: 'API_UNREACHABLE', retryab
 let clock: FakeClock;
 let api: FakeApi;
 let recorder: ApiEventRecorder;
+let lines: string[];
 let stop: AbortController;
 let ended: Promise<void>;
 
 beforeEach(() => {
   clock = new FakeClock(Date.UTC(2026, 0, 1));
   api = new FakeApi({ now: () => clock.now() });
-  recorder = new ApiEventRecorder(
-    api,
-    { component: 'kubelet', host: 'n1' },
-    { clock, log: silentLog, random: () => 0.5 },
-  );
+  lines = [];
+  const log = createLogger({ level: 'warn', destination: { write: (line) => void lines.push(line) } });
+  recorder = new ApiEventRecorder(api, { component: 'kubelet', host: 'n1' }, { clock, log, random: () => 0.5 });
   stop = new AbortController();
   ended = recorder.run(stop.signal);
 });
@@ -160,6 +159,19 @@ test('a server that cannot be reached is tried again every ten seconds, in order
   expect(verbs()).toHaveLength(2);
   await clock.advance(20_000);
   expect(stored().map((e) => e.reason)).toEqual(['First', 'Second']);
+});
+
+test('an event that was stored, though its answer was lost, is stored once and not complained of', async () => {
+  const create = api.create.bind(api);
+  vi.spyOn(api, 'create').mockImplementationOnce(async (...args) => {
+    await create(...args);
+    throw down();
+  });
+  recorder.event(web, 'Normal', 'First', 'a');
+  await clock.advance(5_000);
+  expect(verbs()).toEqual(['create', 'create']);
+  expect(stored().map((e) => e.reason)).toEqual(['First']);
+  expect(lines).toEqual([]);
 });
 
 test.each([403, 500])('an event that is refused, or that the server fails on (%d), holds up no other', async (code) => {

@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import type { Rush } from '../core/rush.ts';
 import type { ApiClient } from './api-client.ts';
-import { ApiError, isNamespaceTerminating, isNotFound } from './errors.ts';
+import { ApiError, isAlreadyExists, isNamespaceTerminating, isNotFound } from './errors.ts';
 import { type CorrelatedEvent, EventCorrelator } from './event-correlator.ts';
 
 export type EventType = 'Normal' | 'Warning';
@@ -190,7 +190,9 @@ export class ApiEventRecorder implements EventRecorder {
         return;
       } catch (err) {
         if (isFinal(err) || signal.aborted || attempt >= MAX_TRIES) {
-          if (!isNamespaceTerminating(err)) this.#log.warn({ err, reason: event.reason, attempt }, 'event not sent');
+          // It exists: an earlier try was stored, and its answer lost.
+          const isAsWished = isAlreadyExists(err) || isNamespaceTerminating(err);
+          if (!isAsWished) this.#log.warn({ err, reason: event.reason, attempt }, 'event not sent');
           return;
         }
         // Spread the first wait: all nodes lose the server at the same time.
