@@ -202,8 +202,22 @@ describe('update and patch', () => {
       status: { phase: 'Failed' },
     });
     expect(main.body.status.phase).toBe('Running');
-    const other = await call('PATCH', `${PODS}/split/status`, { metadata: { uid: 'other' }, status: {} });
-    expect(other.status).toBe(409);
+  });
+
+  test('an object that is put is meant to be that one, a patch with another uid asks to change it', async () => {
+    const { body: made } = await call('POST', PODS, podBody('meant'));
+    const other = { metadata: { uid: 'other' }, status: {} };
+    const patched = await call('PATCH', `${PODS}/meant/status`, other);
+    expect(patched.body).toMatchObject({ code: 422, reason: 'Invalid', details: { name: 'meant', kind: 'Pod' } });
+    expect(patched.body.message).toBe(
+      'Pod "meant" is invalid: metadata.uid: Invalid value: "other": field is immutable',
+    );
+    // Who knows an earlier version is told that first: there may be another object by that name.
+    const stale = { ...other, metadata: { uid: 'other', resourceVersion: '1' } };
+    expect((await call('PATCH', `${PODS}/meant/status`, stale)).body).toMatchObject({ code: 409, reason: 'Conflict' });
+    const put = await call('PUT', `${PODS}/meant/status`, { ...made, metadata: { ...made.metadata, uid: 'other' } });
+    expect(put.body).toMatchObject({ code: 409, reason: 'Conflict' });
+    expect(put.body.message).toContain('Precondition failed: UID in precondition: other');
   });
 
   test('a PUT that changes nothing begins no generation, with or without the kind', async () => {

@@ -3,7 +3,7 @@ import type { WatchEvent } from '../api/meta.ts';
 import type { Pod } from '../api/pod.ts';
 import { configMaps, nodes, pods } from '../api/resources.ts';
 import type { WatchOptions } from './api-client.ts';
-import { isAlreadyExists, isConflict, isNotFound } from './errors.ts';
+import { isAlreadyExists, isConflict, isInvalid, isNotFound } from './errors.ts';
 import { FakeApi, failure } from './fake-client.ts';
 
 const web = { namespace: 'default', name: 'web' };
@@ -53,7 +53,7 @@ test('status and spec are written through their own endpoints', async () => {
   });
   expect([viaMain.status?.phase, viaMain.spec?.hostname, viaMain.metadata?.generation]).toEqual(['Running', 'h', 2]);
   const otherUid = { type: 'strategic', body: { metadata: { uid: 'stranger' } } } as const;
-  await expect(api.patch(pods, web, otherUid, { subresource: 'status' })).rejects.toSatisfy(isConflict);
+  await expect(api.patch(pods, web, otherUid, { subresource: 'status' })).rejects.toSatisfy(isInvalid);
   await expect(api.patch(pods, web, { type: 'json', body: [{ op: 'remove', path: '/x' }] })).rejects.toThrow(
     'does not exist',
   );

@@ -170,7 +170,11 @@ export class FakeApi implements ApiClient {
     this.#begin('patch', type, { ...name, subresource: opts.subresource, body: patch.body }, opts);
     const current = this.#objects.require(type, name);
     try {
-      return this.#objects.write(type, name, patched(type.kind, current, patch), opts.subresource);
+      const next = patched(type.kind, current, patch);
+      if ((next.metadata?.uid ?? '') !== (current.metadata?.uid ?? '')) {
+        throw failure(422, `metadata.uid: Invalid value: ${JSON.stringify(next.metadata?.uid)}: field is immutable`);
+      }
+      return this.#objects.write(type, name, next, opts.subresource);
     } catch (err) {
       if (!(err instanceof PatchError)) throw err;
       throw failure(err.fault === 'BadPatch' ? 400 : err.fault === 'TooLarge' ? 413 : 422, err.message);

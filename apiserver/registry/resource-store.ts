@@ -161,7 +161,7 @@ export class ResourceStore extends ResourceReads {
       const current = this.find(namespace, name);
       if (current === undefined) return this.#createByUpdate(namespace, name, subresource, change, context, options);
       const next = await change(JSON.parse(current.text) as AnyObject);
-      const conditional = checkVersion(this.definition, next, current, options.isPut === true && subresource === '');
+      const conditional = checkVersion(this.definition, next, current, { isPut: options.isPut === true, subresource });
       const item = await this.#updateOnce(namespace, name, subresource, next, current, context);
       if (item !== undefined) return { item, created: false };
       if (conditional || attempt >= MAX_UPDATE_ATTEMPTS) throw conflict(this.#resource, name);

@@ -23,12 +23,15 @@ export function takeMetadata({ type }: KindDefinition, namespace: string, object
   return meta;
 }
 
-/** True when the writer named the version it knows. @throws {StatusError} 409 when it means another object. */
+/**
+ * True when the writer named the version it knows. @throws {StatusError} when it means another object: 409, but 422 for a
+ * patch with another uid, which asks to change it.
+ */
 export function checkVersion(
   definition: KindDefinition,
   next: AnyObject,
   current: StoredItem,
-  isPut: boolean,
+  { isPut, subresource }: { readonly isPut: boolean; readonly subresource: string },
 ): boolean {
   const { group, plural, kind } = definition.type;
   const resource = { group, resource: plural };
@@ -36,19 +39,19 @@ export function checkVersion(
   const wanted = next.metadata?.resourceVersion ?? '';
   const uid = next.metadata?.uid;
   const currentUid = current.object.metadata?.uid;
-  if (uid !== undefined && uid !== '' && uid !== currentUid) {
+  const isOther = uid !== undefined && uid !== '' && uid !== currentUid;
+  if (isOther && (isPut || subresource === 'binding')) {
     const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${currentUid ?? ''}`;
     throw conflict(resource, name, why);
   }
-  if (wanted === '' || wanted === '0') {
-    if (isPut && definition.versionedUpdate) {
-      const fault = invalid('metadata.resourceVersion', 0, 'must be specified for an update');
-      throw invalidObject(group, kind, name, [fault]);
-    }
-    return false;
+  const isVersioned = wanted !== '' && wanted !== '0';
+  if (isVersioned && wanted !== String(current.revision)) throw conflict(resource, name);
+  if (isOther) throw invalidObject(group, kind, name, [invalid('metadata.uid', uid, 'field is immutable')]);
+  if (!isVersioned && isPut && subresource === '' && definition.versionedUpdate) {
+    const fault = invalid('metadata.resourceVersion', 0, 'must be specified for an update');
+    throw invalidObject(group, kind, name, [fault]);
   }
-  if (wanted !== String(current.revision)) throw conflict(resource, name);
-  return true;
+  return isVersioned;
 }
 
 /** What only the server sets stays as it was. */
