@@ -213,9 +213,10 @@ export class PodDispatch implements PodSourceHandler, Disposable {
 
   /** Something has to be allocated for the pod, or for one that came before it. */
   #queue(pod: Pod, freshNode: Node | undefined): void {
-    const uid = pod.metadata?.uid ?? '';
     this.#hold(pod, false, () => true, freshNode);
-    this.#turns.add(uid);
+    const takeTurn = () => this.#turns.add(pod.metadata?.uid ?? '');
+    const awaited = this.#deps.resources?.awaited?.(pod); // others have their turns meanwhile
+    void (awaited === undefined ? takeTurn() : awaited.then(takeTurn)); // never rejects
   }
 
   /** What is allocated is on disk before the pod's worker begins. Nothing stays allocated for a pod that is refused. */

@@ -10,11 +10,10 @@ import { type Device, HEALTHY } from './device-types.ts';
 /** How long a plugin may be away. */
 const GRACE_MS = 300_000;
 /**
- * How long pods are held up for plugins that knew the agent before this one. Those register again within a second or so,
- * once they can; until then, or if they never can, for longer.
+ * How long pods wait for plugins that knew the agent before this one. Those register again within a second or so once they
+ * can; when the host was started anew, their own pods start first.
  */
-const RETURN_MS = 5_000;
-const UNHEARD_RETURN_MS = 15_000;
+const RETURN_MS = 15_000;
 
 export interface ServingPlugin {
   readonly plugin: DevicePlugin;
@@ -76,12 +75,12 @@ export class DeviceInventory implements Disposable {
       this.#resources.set(name, { serving: undefined, isTold: true, devices: NO_DEVICES, healthy: NONE, back });
       this.#grace.set(name, GRACE_MS);
     }
-    if (this.#resources.size > 0) this.#expectReturn(UNHEARD_RETURN_MS);
+    if (this.#resources.size > 0) this.#expectReturn();
   }
 
   /** Plugins can register from now on. */
   opened(): void {
-    if (this.#returnTimer !== undefined) this.#expectReturn(RETURN_MS);
+    if (this.#returnTimer !== undefined) this.#expectReturn();
   }
 
   /**
@@ -90,6 +89,11 @@ export class DeviceInventory implements Disposable {
    */
   async untilBack(name: string): Promise<void> {
     await this.#resources.get(name)?.back?.promise;
+  }
+
+  /** Its plugin is expected to be back in a moment. */
+  isAwaited(name: string): boolean {
+    return this.#resources.get(name)?.back !== undefined;
   }
 
   /** In the place of whatever plugin served it before. */
@@ -173,9 +177,9 @@ export class DeviceInventory implements Disposable {
     return amounts;
   }
 
-  #expectReturn(ms: number): void {
+  #expectReturn(): void {
     this.#returnTimer?.[Symbol.dispose]();
-    this.#returnTimer = this.#clock.setTimer(ms, () => this.#giveUpReturn());
+    this.#returnTimer = this.#clock.setTimer(RETURN_MS, () => this.#giveUpReturn());
   }
 
   #giveUpReturn(): void {

@@ -84,6 +84,7 @@ function pod(uid: string, containers: Container[], initContainers: Container[] =
 }
 
 async function admit(p: Pod, nodes?: bigint): Promise<void> {
+  await manager.awaited(p);
   for (const c of [...(p.spec?.initContainers ?? []), ...(p.spec?.containers ?? [])]) {
     await manager.allocate(p, c, { ...ANYWHERE, nodes });
   }
@@ -312,6 +313,7 @@ describe('after a restart of the agent', () => {
     const [id] = idsOf('p', 'main');
     await restart();
     running.add('p/main');
+    expect(manager.awaited(one('p'))).toBeUndefined();
     await admit(one('p'));
     expect(manager.devicesOf('p', 'main')).toEqual([{ resourceName: GPU, deviceId: id, numaNodes: [1] }]);
     expect([...manager.amounts()]).toEqual([[GPU, { capacity: 0, allocatable: 0 }]]);
@@ -332,7 +334,7 @@ describe('after a restart of the agent', () => {
     const refused = expect(admit(one('p'))).rejects.toThrow(
       `no healthy devices present; cannot allocate unhealthy devices ${GPU}`,
     );
-    await clock.advance(5_000);
+    await clock.advance(15_000);
     await refused;
     await expect(admit(one('q'))).rejects.toThrow('no healthy devices present'); // at once: the moment is over
     offer('a');
@@ -344,7 +346,7 @@ describe('after a restart of the agent', () => {
     offer('a');
     await settled();
     await restart();
-    await clock.advance(5_000);
+    await clock.advance(15_000);
     await expect(admit(one('p'))).rejects.toThrow('no healthy devices present');
     expect(manager.isFresh).toBe(false);
   });

@@ -119,6 +119,17 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     return containersOf(pod).some((c) => Object.keys(c.resources?.limits ?? {}).some(isDeviceName));
   }
 
+  /** Plugins that were there before the agent are waited for, but not by containers that run: they have what they need. */
+  awaited(pod: Pod): Promise<void> | undefined {
+    const uid = pod.metadata?.uid ?? '';
+    const idle = containersOf(pod).filter((c) => !this.#deps.isRunning(uid, c.name));
+    const names = idle.flatMap((c) => this.#requests(c).map(([resource]) => resource));
+    const away = names.filter((name) => this.inventory.isAwaited(name));
+    return away.length === 0
+      ? undefined
+      : Promise.all(away.map((name) => this.inventory.untilBack(name))).then(() => {});
+  }
+
   containerHints(pod: Pod, container: Container): ResourceHints {
     const uid = pod.metadata?.uid ?? '';
     const hints = this.#requests(container).map(([resource, count]) => {
@@ -252,7 +263,6 @@ export class DeviceManager implements ResourceManager, DeviceReport, Disposable 
     }
     // It has what it needs, whether its plugin has come to this agent yet or not.
     if (this.#deps.isRunning(podUid, container)) return;
-    await this.inventory.untilBack(resource);
     this.#refuseUnhealthy(resource, given ?? NO_DEVICES);
     if (given !== undefined) return;
     const ids = await this.#choose(pod, container, resource, count, nodes);

@@ -58,6 +58,12 @@ export interface ResourceManager {
    */
   concerns(pod: Pod): boolean;
 
+  /**
+   * Resolves when the pod can be asked about, where something that is about to come has to be awaited first: a plugin, which
+   * may be a pod itself. Must not reject.
+   */
+  awaited?(pod: Pod): Promise<void> | undefined;
+
   /** Where `container` could be served now. Of what it was given before (the agent was started anew): there alone. */
   containerHints(pod: Pod, container: Container): ResourceHints;
 

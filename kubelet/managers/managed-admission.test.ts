@@ -22,6 +22,13 @@ class SlowManager implements ResourceManager {
     return pod.metadata?.name?.startsWith('own-') === true;
   }
 
+  /** What `own-late` waits for before it can be asked about. */
+  readonly plugin = Promise.withResolvers<void>();
+
+  awaited(pod: Pod): Promise<void> | undefined {
+    return pod.metadata?.name === 'own-late' ? this.plugin.promise : undefined;
+  }
+
   containerHints(): ResourceHints {
     return this.hints;
   }
@@ -82,6 +89,21 @@ test('a pod waits for what it is to have for itself, and those that come later w
   manager.answer();
   await agent.untilReady('own-2');
   expect([...manager.held.keys()]).toEqual(['uid-own-1', 'uid-own-2']);
+});
+
+test('a pod that waits for a plugin holds up no others, of which one may be the plugin itself', async () => {
+  await using agent = new FakeAgent();
+  const { manager, resources } = setUp();
+  agent.start({}, { resources });
+  agent.api.seed(pods, fakePod('own-late'));
+  agent.api.seed(pods, fakePod('plain'));
+  agent.api.seed(pods, fakePod('own-1'));
+  await agent.untilReady('plain');
+  await agent.untilReady('own-1');
+  expect(manager.asked).toEqual(['own-1']);
+  expect(phase(agent, 'own-late')).toBe('Pending');
+  manager.plugin.resolve();
+  await agent.untilReady('own-late');
 });
 
 test('a pod that is deleted while it waits never runs, and holds nothing', async () => {

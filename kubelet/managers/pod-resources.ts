@@ -11,6 +11,8 @@ import type { AllocationRefusal, ContainerGrant, ResourceManager, TopologyHint }
 export interface PodResourceAdmission {
   /** Whether anything has to be allocated for the pod. */
   concerns(pod: Pod): boolean;
+  /** Resolves when it makes sense to admit the pod; undefined: now. Never rejects. */
+  awaited?(pod: Pod): Promise<void> | undefined;
   /** Allocates everything for the pod, or nothing. Never rejects. One pod at a time. */
   admit(pod: Pod): Promise<AllocationRefusal | undefined>;
   /** Pods that are not among `uids` hold nothing any more. */
@@ -62,6 +64,11 @@ export class PodResources implements PodResourceAdmission {
 
   concerns(pod: Pod): boolean {
     return this.#aligner.asksAll === true || this.#managers.some((manager) => manager.concerns(pod));
+  }
+
+  awaited(pod: Pod): Promise<void> | undefined {
+    const waits = this.#managers.map((manager) => manager.awaited?.(pod)).filter((wait) => wait !== undefined);
+    return waits.length === 0 ? undefined : Promise.all(waits).then(() => {});
   }
 
   async admit(pod: Pod): Promise<AllocationRefusal | undefined> {
