@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { aborted } from '../core/abort.ts';
+import { AgentError } from '../core/errors.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { createLogger, silentLog } from '../core/log.ts';
 import type { Exec } from '../host/exec.ts';
@@ -152,6 +153,8 @@ test('a node that is given another range goes on with the one its pods have, and
     return { code: 0, signal: undefined, stdout: answer === undefined ? '' : JSON.stringify(answer), stderr: '' };
   };
   const assigned = { v4: '10.244.1.0/24' };
+  let fault: AgentError | undefined;
+  let syncs = 0;
   const warnings: string[] = [];
   let change = () => {};
   const source: SubnetSource = {
@@ -160,8 +163,11 @@ test('a node that is given another range goes on with the one its pods have, and
       return aborted(signal);
     },
     publishedMac: async () => undefined,
-    acquire: async () => ({ ...assigned }),
-    publish: async () => {},
+    acquire: async () => {
+      if (fault !== undefined) throw fault;
+      return { ...assigned };
+    },
+    publish: async () => void syncs++,
     peers: () => [],
     markUp: async () => {},
   };
@@ -183,11 +189,18 @@ test('a node that is given another range goes on with the one its pods have, and
     pods = [];
     await vi.waitFor(async () => {
       await clock.advance(60_000); // nobody tells that a pod has left the bridge
-      expect(await subnet()).toBe('10.244.9.0/24');
+      expect(await readFile(path.join(dir, '10-nodelet.conflist'), 'utf8')).toContain('10.244.9.0/24'); // written last
     }, 60_000);
     expect(bridge).toEqual([]);
-    expect(await readFile(path.join(dir, '10-nodelet.conflist'), 'utf8')).toContain('10.244.9.0/24');
     expect(warnings).toEqual(['PodCIDRChanged']);
+    fault = new AgentError('no range of IPv4', { code: 'POD_CIDR', retryable: true });
+    syncs = 0;
+    await vi.waitFor(async () => {
+      await clock.advance(60_000);
+      expect(syncs).toBeGreaterThan(1);
+    }, 60_000);
+    expect(warnings).toEqual(['PodCIDRChanged', 'PodNetworkFailed']);
+    expect(await subnet()).toBe('10.244.9.0/24');
   } finally {
     stop.abort();
     await ended;

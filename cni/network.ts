@@ -231,18 +231,19 @@ export class PodNetwork {
     const running = this.#running;
     const env = running === undefined ? await readIfThere(this.#opts.subnetFile) : undefined;
     const previous = running?.subnets ?? parseSubnetEnv(env ?? '');
-    const assigned = await this.#deps.source.acquire(() => this.#announce(signal), previous, signal);
-    if (assigned === undefined || (running !== undefined && describe(assigned) === describe(running.subnets))) {
-      this.#told.delete('changed');
-      return running?.subnets;
-    }
     try {
+      const assigned = await this.#deps.source.acquire(() => this.#announce(signal), previous, signal);
+      if (assigned === undefined || (running !== undefined && describe(assigned) === describe(running.subnets))) {
+        this.#told.delete('changed');
+        return running?.subnets;
+      }
       await this.#take({ subnets: assigned, firstSinceBoot: running?.firstSinceBoot ?? env === undefined }, signal);
       return assigned;
     } catch (err) {
-      if (running === undefined || !isAgentError(err) || err.retryable || signal.aborted) throw err;
-      this.#tell('changed', err, 'PodCIDRChanged');
-      return running.subnets;
+      if (running === undefined || !isAgentError(err) || signal.aborted) throw err;
+      this.#tell('changed', err, err.code === 'POD_CIDR_CHANGED' ? 'PodCIDRChanged' : 'PodNetworkFailed');
+      if (err.retryable) this.#runner.request(RETRY_MS);
+      return running.subnets; // peers come and go all the same
     }
   }
 
