@@ -176,7 +176,7 @@ function fromQuery(query: URLSearchParams): Record<string, unknown> {
 
 /** How far ahead of the store a read may ask to be before it is told to wait, and then refused. */
 export function tooLargeVersion(wanted: number, current: number): StatusError {
-  return new StatusError(504, 'Timeout', `Too large resource version: ${wanted}, current: ${current}`, {
+  return new StatusError(504, 'Timeout', `Timeout: Too large resource version: ${wanted}, current: ${current}`, {
     causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }],
     retryAfterSeconds: 1,
   });

@@ -29,7 +29,7 @@ test('two appliers of one field conflict, unless they agree or force is used', (
   const first = apply(undefined, 'me', { spec: { replicas: 2 } });
   expect(apply(first, 'you', { spec: { replicas: 2 } }).metadata?.managedFields).toHaveLength(2);
   expect(() => apply(first, 'you', { spec: { replicas: 3 } })).toThrow(
-    'Apply failed with 1 conflict: conflict with "me" using apps/v1: .spec.replicas',
+    'Apply failed with 1 conflict: conflict with "me": .spec.replicas',
   );
   const forced = apply(first, 'you', { spec: { replicas: 3 } }, true);
   expect(forced.spec.replicas).toBe(3);

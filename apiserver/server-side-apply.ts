@@ -286,8 +286,9 @@ function without(fields: FieldSet, [first, ...rest]: readonly string[]): FieldSe
 }
 
 function conflictError(taken: readonly Taken[]): StatusError {
+  // The version is told of updaters alone: an applier is the same one in each.
   const managerText = ({ entry }: Taken) =>
-    `"${entry.manager}"${entry.subresource ? ` with subresource "${entry.subresource}"` : ''} using ${entry.apiVersion}`;
+    `"${entry.manager}"${entry.subresource ? ` with subresource "${entry.subresource}"` : ''}`;
   const fieldText = ({ path }: Taken) =>
     path
       .map((p) => (p.startsWith('f:') ? `.${p.slice(2)}` : `[${p.slice(2).replace(/^\{"(.*)":(.*)\}$/, '$1=$2')}]`))
