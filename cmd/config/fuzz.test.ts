@@ -1,6 +1,6 @@
 // Anything may stand in a configuration file or behind a flag: it is taken, or refused with the name of what is wrong.
 import fc from 'fast-check';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { AgentError } from '../../core/errors.ts';
 import { disk, nodelet, proxy } from './fake-command-line.ts';
@@ -9,8 +9,6 @@ import { type ConfigKind, KINDS } from './fields.ts';
 import { FLAGS } from './flag-table.ts';
 import { attributeName } from './flags.ts';
 import { parseAgentConfig } from './parse.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const RUNS = 3;
 

@@ -12,7 +12,7 @@ import { DevicePlugins, endpointPath } from './device-plugins.ts';
 import { RegistrationServer } from './registration-server.ts';
 
 const GPU = 'example.com/gpu';
-const TIMEOUTS = { optionsMs: 500, allocateMs: 200, preferredMs: 200, preStartMs: 200 };
+const TIMEOUTS = { optionsMs: 1_000, allocateMs: 1_000, preferredMs: 1_000, preStartMs: 1_000 };
 
 let dir: string;
 let inventory: DeviceInventory;
