@@ -26,6 +26,8 @@ const BOOT_MODULES = [
   'virtio/virtio_pci',
   'block/virtio_blk',
 ];
+/** Debian's initial file system is not used; and what a crash of this host would leave unwritten is made anew. */
+const QUICKLY: NodeJS.ProcessEnv = { INITRD: 'No', DPKG_FORCE: 'unsafe-io' };
 const ATTEMPTS = 3;
 const BOOTSTRAP_MS = 900_000;
 const STEP_MS = 300_000;
@@ -115,7 +117,7 @@ async function bootstrap(root: string): Promise<void> {
     try {
       // What it mounts is seen by nobody else, and gone with it, however it ends.
       const command = ['--mount', 'nice', 'debootstrap', ...args, (await hostMirror()).uri];
-      await execOk(systemExec, 'unshare', command, { timeoutMs: BOOTSTRAP_MS });
+      await execOk(systemExec, 'unshare', command, { timeoutMs: BOOTSTRAP_MS, env: { ...process.env, ...QUICKLY } });
       return;
     } catch (cause) {
       const log = await readFile(path.join(root, 'debootstrap/debootstrap.log'), 'utf8').catch(() => '');
