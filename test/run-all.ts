@@ -1,6 +1,6 @@
-// `npm test`: every suite, and one closing line for all of them together. Suites on the real system mostly wait, and do
-// not see each other: several of their files run at a time. The virtual machine, which takes ten times as long for
-// everything, has the processors whenever it wants them; the unit tests, for which nothing waits, run in what it leaves.
+// `npm test`: every suite, and one closing line for all of them together. Files on the real system mostly wait, and do not
+// see each other: several of them run at a time. The virtual machine, which takes ten times as long for everything, has the
+// processors when it wants them and leaves half of them to the integration and unit tests.
 // All but unit tests need root; without it they are counted as skipped, with the reason.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -44,38 +44,38 @@ interface Report {
 interface Suite {
   readonly name: string;
   readonly args: readonly string[];
-  /** Whether it takes only what others leave of the processors. */
-  readonly isLast?: boolean;
+  /** Whether it stands back where processors are short. */
+  readonly isBehind?: boolean;
 }
 
 /**
- * Before a program that takes what others leave. Where the kernel shares the processors out among sessions first, a
- * session counts as little as the program in it; out of reach of the terminal, it ends with this process all the same.
+ * Before a program that stands back: it has a tenth of the weight of others. Where the kernel shares the processors out
+ * among sessions first, a session counts as little as the program in it; out of reach of the terminal, it ends with this
+ * process all the same.
  */
-const AS_LAST = [
+const STANDING_BACK = [
   'sh',
   '-c',
-  '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 19 setpriv --pdeathsig=KILL "$@"',
-  'as-last',
+  '{ echo 10 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 10 setpriv --pdeathsig=KILL "$@"',
+  'standing-back',
 ];
 
 const project = (name: string): string => `--project=${name}`;
-const UNIT: Suite = { name: 'unit', args: [project('unit')], isLast: true };
-/** Files of both projects, in the order of test/harness/longest-first.ts: whoever is free takes the next one. */
-const SYSTEM: Suite = {
-  name: 'system',
-  args: [project('integration'), project('e2e'), '--fileParallelism', '--maxWorkers=3'],
-};
+const UNIT: Suite = { name: 'unit', args: [project('unit')], isBehind: true };
+/** In the order of test/harness/longest-first.ts: whoever is free takes the next file. */
+const several = (workers: number): readonly string[] => ['--fileParallelism', `--maxWorkers=${workers}`];
+const E2E: Suite = { name: 'e2e', args: [project('e2e'), ...several(3)] };
+const INTEGRATION: Suite = { name: 'integration', args: [project('integration'), ...several(2)], isBehind: true };
 const VM: Suite = { name: 'vm', args: [project('vm')] };
 const root = path.resolve(import.meta.dirname, '..');
 
-async function runSuite({ name, args, isLast }: Suite): Promise<void> {
+async function runSuite({ name, args, isBehind }: Suite): Promise<void> {
   const report = path.join(reportDir, `${name}.json`);
   console.log(`=== ${name} ===`);
   const startMs = performance.now();
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const vitest = path.join(root, 'node_modules/vitest/vitest.mjs');
-  const code = await run(name, [vitest, 'run', ...args, ...reporters], isLast);
+  const code = await run(name, [vitest, 'run', ...args, ...reporters], isBehind);
   const counts = await readCounts(report, code);
   console.log(`=== ${name}: ${format(counts)} in ${((performance.now() - startMs) / 1000).toFixed(0)} s ===`);
   total.passed += counts.passed;
@@ -85,11 +85,11 @@ async function runSuite({ name, args, isLast }: Suite): Promise<void> {
 }
 
 /** Runs a program of Node.js to its end and returns its exit code. */
-async function run(name: string, args: readonly string[], isLast = false): Promise<number> {
+async function run(name: string, args: readonly string[], isBehind = false): Promise<number> {
   // Programs of Node.js take what others have compiled before: a lab comes and goes in a tenth less of processor time.
   const env = { ...process.env, NODE_COMPILE_CACHE: path.join(root, '.cache/compiled') };
-  const [program, ...rest] = [...(isLast ? AS_LAST : []), process.execPath, ...args];
-  const child = spawn(program!, rest, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env, detached: isLast });
+  const [program, ...rest] = [...(isBehind ? STANDING_BACK : []), process.execPath, ...args];
+  const child = spawn(program!, rest, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env, detached: isBehind });
   tell(name, child.stdout);
   tell(name, child.stderr);
   return await new Promise<number>((resolve, reject) => {
@@ -142,9 +142,9 @@ const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 try {
   const prepared = run('prepare', [path.join(root, 'test/prepare.ts')]);
-  await runSuite(SYSTEM);
+  await runSuite(E2E);
   await prepared;
-  await Promise.all([runSuite(VM), runSuite(UNIT)]);
+  await Promise.all([runSuite(VM), runSuite(INTEGRATION), runSuite(UNIT)]);
 } finally {
   await rm(reportDir, { recursive: true, force: true });
 }
