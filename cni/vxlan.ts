@@ -132,12 +132,23 @@ export class VxlanBackend implements Backend {
     const { ip, bridge } = diffPeers(this.device, tunnelled, actual);
     // The FDB comes first, routes last in their batch, so that no packet asks for an entry that is about to come.
     await bridgeBatch(this.#exec, bridge, { signal, force: true });
-    await ipBatch(this.#exec, ip, { signal, force: true });
     const direct = peers.filter((p) => onLink.has(p.publicIp));
+    if (this.version === 6 && ip.some((line) => line.startsWith('route replace'))) await this.#makeWay(direct, signal);
+    await ipBatch(this.#exec, ip, { signal, force: true });
     const routes = await this.#directRoutes(direct, signal);
     await ipBatch(this.#exec, routes, { signal, force: true });
     const changes = ip.length + bridge.length + routes.length;
     if (changes > 0) this.#log.info({ peers: usable.length, direct: direct.length, changes }, 'VXLAN peers synced');
+  }
+
+  /**
+   * Takes away direct routes of peers that get a tunnel. With IPv6 the kernel refuses a gateway (EINVAL) as long as another
+   * route leads to its address over another device; with IPv4 the new route takes the place of the old one.
+   */
+  async #makeWay(direct: readonly SubnetLease[], signal: AbortSignal): Promise<void> {
+    const stale = diffRoutes(this.#opts, direct, await readGatewayRoutes(this.#exec, this.#opts, signal));
+    const lines = stale.filter((line) => line.startsWith('route delete'));
+    await ipBatch(this.#exec, lines, { signal, force: true });
   }
 
   /** Addresses of peers that are reached without a gateway. */

@@ -218,6 +218,16 @@ describe.each([
   });
 });
 
+test('nodes go from direct routes to the tunnel, of which IPv6 refuses gateways that other routes lead to', async () => {
+  const direct = await Promise.all([1, 2].map((i) => start(i, { type: 'host-gw', directRouting: false })));
+  expect(await routes(direct[0]!, '-6')).toContain('fd00:42:0:2::/64 via fd00:9::2 dev eth0');
+  for (const node of direct) await node.stop();
+  const tunnelled = await Promise.all([1, 2].map((i) => start(i, { type: 'vxlan', directRouting: false })));
+  await expectMesh(tunnelled, 1430);
+  expect(await routes(tunnelled[0]!, '-6')).toContain('fd00:42:0:2::/64 via fd00:42:0:2:: dev flannel-v6.1');
+  expect(await routes(tunnelled[0]!, '-6')).not.toContain('via fd00:9::2');
+});
+
 test('a node that comes back with another address is reached there', async () => {
   const backend = { type: 'vxlan', directRouting: false } as const;
   const [a, b] = [await start(1, backend), await start(2, backend)];
