@@ -25,6 +25,7 @@ export function disk(files: Readonly<Record<string, string>>): ParseDeps {
       return names.map((name) => name.slice(dir.length + 1));
     },
     hostname: () => ' Host-A\n',
+    nodeNameVariable: () => 'Pod-Says-B',
   };
 }
 

@@ -364,7 +364,7 @@ const network: readonly Flag[] = [
   own('config', filePath, 'file with a NodeletConfiguration document'),
   KUBECONFIG,
   own('kubeconfig-file', filePath, "flanneld's name of --kubeconfig"),
-  HOSTNAME,
+  own('hostname-override', text, 'name of the Node (default: $NODE_NAME, else the host name); always in lower case'),
   own(
     'net-config-path',
     filePath,

@@ -12,6 +12,8 @@ import type { Report } from './values.ts';
 export interface ParseDeps extends FileAccess {
   /** The host's own name. */
   readonly hostname: () => string;
+  /** $NODE_NAME, which flanneld's DaemonSet takes from the pod's spec.nodeName. */
+  readonly nodeNameVariable: () => string | undefined;
 }
 
 type Values = Readonly<Record<string, unknown>>;

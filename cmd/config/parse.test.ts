@@ -614,6 +614,15 @@ describe('the other sub-commands', () => {
     });
   });
 
+  test('the node is called as the pod that it runs in says, unless a flag does; no other program looks there', async () => {
+    const args = ['--kubeconfig=/kc', '--cluster-cidr=10.5.0.0/16'];
+    const nameOf = async (which: Which, ...more: string[]): Promise<string> =>
+      (await parse([...args, ...more], {}, which)).config.nodeName;
+    expect(await nameOf('network')).toBe('pod-says-b');
+    expect(await nameOf('network', '--hostname-override=c')).toBe('c');
+    expect([await nameOf('agent'), await nameOf('proxy')]).toEqual(['host-a', 'host-a']);
+  });
+
   test('a backend that is not served is a fault of the file', async () => {
     const faults = await faultsOf(
       ['--kubeconfig=/kc', '--net-config-path=/n.json'],

@@ -41,6 +41,7 @@ export const systemDeps: ParseDeps = {
     return entries.filter((e) => !e.isDirectory()).map((e) => `${e.parentPath}/${e.name}`.slice(prefix));
   },
   hostname: os.hostname,
+  nodeNameVariable: () => process.env.NODE_NAME,
 };
 
 export interface ParsedConfig {
@@ -84,7 +85,10 @@ async function buildConfig(which: Which, input: Input): Promise<AgentConfig> {
   checkKubelet(kubelet, gates, input.reportFor('KubeletConfiguration'));
   checkProxy(proxy, input.reportFor('KubeProxyConfiguration'));
 
-  const override = input.text('hostname-override') ?? (which === 'proxy' ? proxy.hostnameOverride : undefined);
+  const override =
+    input.text('hostname-override') ??
+    (which === 'proxy' ? proxy.hostnameOverride : undefined) ??
+    (which === 'network' ? input.deps.nodeNameVariable() : undefined);
   const nodeName = nodeNameOf(override, input.deps.hostname(), input.report);
   const labels = input.value<Readonly<Record<string, string>>>('node-labels') ?? {};
   checkNodeLabels(labels, input.report);
