@@ -26,7 +26,7 @@ export async function removeForeignBridge(
       `the node was given ${describe(subnets)}, but its bridge ${bridge} has ${foreign} and ${ports.length} pods on it`,
       {
         code: 'POD_CIDR_CHANGED',
-        hint: 'drain the node: it takes the new range once its pods have ended; until then they keep the network they have',
+        hint: 'drain the node: it takes the new range once its pods have ended; until then they keep the network they have, and no others start',
       },
     );
   }

@@ -45,6 +45,12 @@ export function renderConflist(facts: PodNetworkFacts): string {
   return `${JSON.stringify({ cniVersion: '1.0.0', name: NETWORK_NAME, plugins: [bridge, portmap] }, null, 2)}\n`;
 }
 
+/** Pure: what a configuration of `renderConflist` says of it. */
+export function mtuOf(conflist: string): number | undefined {
+  const mtu = /"mtu": (\d+)/.exec(conflist)?.[1];
+  return mtu === undefined ? undefined : Number(mtu);
+}
+
 /** IPv4 first. */
 function inOrder({ v4, v6 }: OwnSubnets): string[] {
   return [v4, v6].filter((s) => s !== undefined);

@@ -175,6 +175,8 @@ test('a node that is given another range goes on with the one its pods have, and
   const warn = (reason: string) => void warnings.push(reason);
   const network = makeNetwork(dir, { v4: '192.0.2.1' }, { source, exec, clock, log: silentLog, warn });
   const subnet = async () => parseSubnetEnv(await readFile(path.join(dir, 'subnet.env'), 'utf8')).v4;
+  const rangeOfNewPods = async () =>
+    /"subnet": "(.*)"/.exec(await readFile(path.join(dir, '10-nodelet.conflist'), 'utf8'))?.[1];
   const stop = new AbortController();
   const ended = network.run(stop.signal);
   try {
@@ -186,6 +188,14 @@ test('a node that is given another range goes on with the one its pods have, and
       expect(warnings).toEqual(['PodCIDRChanged']);
     }, 60_000);
     expect(await subnet()).toBe('10.244.1.0/24');
+    expect(await rangeOfNewPods()).toBe('10.244.9.0/24'); // the bridge plugin refuses it until the bridge is free
+    assigned.v4 = '10.244.1.0/24';
+    change();
+    await vi.waitFor(async () => {
+      await clock.advance(1_000);
+      expect(await rangeOfNewPods()).toBe('10.244.1.0/24');
+    }, 60_000);
+    assigned.v4 = '10.244.9.0/24';
     pods = [];
     await vi.waitFor(async () => {
       await clock.advance(60_000); // nobody tells that a pod has left the bridge

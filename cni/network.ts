@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { aborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { AgentError, errorMessage, isAgentError } from '../core/errors.ts';
+import { type AgentError, errorMessage, isAgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { SyncRunner } from '../core/sync-runner.ts';
 import { runTasks } from '../core/tasks.ts';
@@ -17,6 +17,7 @@ import {
   CONFLIST_NAME,
   earlierConfs,
   listDir,
+  mtuOf,
   type PodNetworkFacts,
   parseSubnetEnv,
   readIfThere,
@@ -25,12 +26,14 @@ import {
   renderSubnetEnv,
   writeIfChanged,
 } from './conf-writer.ts';
+import { setForwarding } from './forwarding.ts';
 import { HostGwBackend } from './host-gw.ts';
 import { findLeaks, freeLeaks, type IpamDirs } from './ipam-leaks.ts';
 import type { MasqueradeOptions } from './masquerade.ts';
-import { type BackendConf, subnetFault } from './net-conf.ts';
+import type { BackendConf } from './net-conf.ts';
 import { NetworkRules, type RuleForm } from './network-rules.ts';
 import { choosePeers, familiesOf, ofFamily } from './peers.ts';
+import { checkSubnets } from './subnet-check.ts';
 import type { Announcement, OwnSubnets, SubnetSource } from './subnet-source.ts';
 import { VxlanBackend, vxlanDevice } from './vxlan.ts';
 
@@ -96,6 +99,8 @@ export class PodNetwork {
   readonly #backends: readonly Backend[];
   readonly #ready = Promise.withResolvers<void>();
   #running: Running | undefined;
+  /** No pod starts until those with addresses of an earlier range have ended. */
+  #holdsPods = false;
   /** What was told last, so that it is told once. */
   #told = new Map<string, string>();
 
@@ -235,6 +240,7 @@ export class PodNetwork {
       const assigned = await this.#deps.source.acquire(() => this.#announce(signal), previous, signal);
       if (assigned === undefined || (running !== undefined && describe(assigned) === describe(running.subnets))) {
         this.#told.delete('changed');
+        if (assigned !== undefined) this.#holdsPods = false;
         return running?.subnets;
       }
       await this.#take({ subnets: assigned, firstSinceBoot: running?.firstSinceBoot ?? env === undefined }, signal);
@@ -252,29 +258,33 @@ export class PodNetwork {
     const { exec } = this.#deps;
     const { bridge, backend } = this.#opts;
     const { subnets } = next;
-    this.#check(subnets);
-    if (await removeForeignBridge(exec, bridge, subnets, signal)) {
-      this.#log.warn({ bridge, subnets: describe(subnets) }, 'bridge of another subnet removed: no pod used it');
+    checkSubnets(this.#opts.networks, subnets, this.#opts.external); // nothing is touched before these hold
+    try {
+      if (await removeForeignBridge(exec, bridge, subnets, signal)) {
+        this.#log.warn({ bridge, subnets: describe(subnets) }, 'bridge of another subnet removed: no pod used it');
+      }
+    } catch (err) {
+      await this.#holdPods(subnets);
+      throw err;
     }
     if (backend.type === 'host-gw') {
       for (const version of [4, 6] as const) await removeLink(exec, vxlanDevice(version, backend.vni));
     }
     this.#running = next;
+    this.#holdsPods = false;
     this.#told.delete('changed');
     this.#log.info({ subnets: describe(subnets), backend: backend.type }, 'subnet taken');
   }
 
-  /** @throws {AgentError} POD_CIDR: nothing is touched before these hold. */
-  #check(subnets: OwnSubnets): void {
-    for (const version of familiesOf(this.#opts.networks)) {
-      const network = ofFamily(this.#opts.networks, version)!;
-      const fault = subnetFault(network, ofFamily(subnets, version)!, ofFamily(this.#opts.external, version)!);
-      if (fault === undefined) continue;
-      throw new AgentError(`the pod network cannot be made: ${fault}`, {
-        code: 'POD_CIDR',
-        hint: 'give --cluster-cidr (or net-conf.json) the network that the control plane assigns from, apart from that of the nodes',
-      });
-    }
+  /**
+   * Pods that started now would get addresses that other nodes look for elsewhere, or have themselves. Told the new range, the
+   * bridge plugin refuses them as long as the bridge has an address of the old one; pods that end are taken off it all the same.
+   */
+  async #holdPods(subnets: OwnSubnets): Promise<void> {
+    this.#holdsPods = true;
+    const file = path.join(this.#opts.cniConfDir, CONFLIST_NAME);
+    const mtu = mtuOf((await readIfThere(file)) ?? '');
+    if (mtu !== undefined) await writeIfChanged(file, renderConflist(this.#facts(subnets, mtu)));
   }
 
   #tell(about: string, err: AgentError, reason: string): void {
@@ -337,25 +347,12 @@ export class PodNetwork {
   }
 
   async #setSysctls(): Promise<void> {
-    const { sysctl } = this.#deps;
-    const { networks, external } = this.#opts;
-    if (networks.v4 !== undefined) {
-      await sysctl.set('net/ipv4/ip_forward', '1');
-      await this.#bridgeCalls('net/bridge/bridge-nf-call-iptables');
+    const missing = await setForwarding(this.#deps.sysctl, this.#opts.networks, this.#opts.external.device);
+    for (const name of missing) {
+      if (this.#told.has(name)) continue;
+      this.#told.set(name, '');
+      this.#log.warn('br_netfilter is not loaded: Services with an endpoint on the same node may not be reachable');
     }
-    if (networks.v6 !== undefined) {
-      // A host that forwards no longer takes its default route from router advertisements, unless told so with 2.
-      const acceptRa = `net/ipv6/conf/${external.device}/accept_ra`;
-      if ((await sysctl.read(acceptRa)) === '1') await sysctl.set(acceptRa, '2');
-      await sysctl.set('net/ipv6/conf/all/forwarding', '1');
-      await this.#bridgeCalls('net/bridge/bridge-nf-call-ip6tables');
-    }
-  }
-
-  async #bridgeCalls(name: string): Promise<void> {
-    if ((await this.#deps.sysctl.set(name, '1')) || this.#told.has(name)) return;
-    this.#told.set(name, '');
-    this.#log.warn('br_netfilter is not loaded: Services with an endpoint on the same node may not be reachable');
   }
 
   #ruleOptions(subnets: OwnSubnets): MasqueradeOptions[] {
@@ -367,10 +364,16 @@ export class PodNetwork {
     }));
   }
 
+  #facts(subnets: OwnSubnets, mtu: number): PodNetworkFacts {
+    const { networks, bridge, rules } = this.#opts;
+    return { networks, subnets, mtu, bridge, ipMasq: rules.masquerade };
+  }
+
   async #writeFiles(subnets: OwnSubnets, mtu: number): Promise<void> {
-    const { networks, bridge, cniConfDir, subnetFile, rules } = this.#opts;
-    const facts: PodNetworkFacts = { networks, subnets, mtu, bridge, ipMasq: rules.masquerade };
+    const { cniConfDir, subnetFile } = this.#opts;
+    const facts = this.#facts(subnets, mtu);
     await writeIfChanged(subnetFile, renderSubnetEnv(facts));
+    if (this.#holdsPods) return;
     // Last: its presence makes the runtime say that its network is ready.
     if (!(await writeIfChanged(path.join(cniConfDir, CONFLIST_NAME), renderConflist(facts)))) return;
     this.#log.info({ subnets: describe(subnets), mtu }, 'CNI configuration written');

@@ -284,12 +284,15 @@ test('another podCIDR is told to somebody while the network goes on; a start wit
   await vi.waitFor(() => expect(a.warnings).toEqual(['PodCIDRChanged']), 60_000);
   const link = await namespaces.exec(a.netns)('ip', ['-o', '-4', 'addr', 'show', 'flannel.1']);
   expect(link.stdout).toContain('10.244.1.0/32');
+  const conflist = () => readFile(path.join(dir, 'node-1', 'net.d', '10-nodelet.conflist'), 'utf8');
+  expect(await conflist()).toContain('"subnet": "10.244.9.0/24"'); // pods that come now wait: the bridge has another address
   await a.stop();
   const env = await readFile(path.join(dir, 'node-1', 'subnet.env'), 'utf8');
   void start(1, backend).catch(() => {}); // never gets ready
   await vi.waitFor(() => expect(started.at(-1)!.warnings).toEqual(['PodNetworkFailed']), 60_000);
   expect(await readFile(path.join(dir, 'node-1', 'subnet.env'), 'utf8')).toBe(env);
   expect((await namespaces.exec(a.netns)('ip', ['-o', 'link', 'show', 'cni0'])).code).toBe(0);
+  expect(await conflist()).toContain('"subnet": "10.244.9.0/24"');
   await ipBatch(systemExec, ['link delete veth0'], { netns: a.netns }); // the last pod ends
   put({ ...nodes.get('node-1')!, spec: { podCIDRs: ['10.244.8.0/24', 'fd00:42:0:8::/64'] } });
   await vi.waitFor(async () => expect(await routes(b, '-4')).toContain('10.244.8.0/24'), 60_000);
