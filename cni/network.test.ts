@@ -141,6 +141,40 @@ test('a peer that cannot be routed to holds up neither peers of the other family
   }
 });
 
+test('a node without a subnet, its name mistyped perhaps, says once that it waits', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'pod-network-'));
+  const told: string[] = [];
+  const log = createLogger({ level: 'info', destination: { write: (line) => void told.push(JSON.parse(line).msg) } });
+  let times = 0;
+  const source: SubnetSource = {
+    run: (_changed, signal) => aborted(signal),
+    publishedMac: async () => undefined,
+    acquire: async () => {
+      times++;
+      return undefined;
+    },
+    publish: async () => {},
+    peers: () => [],
+    markUp: async () => {},
+  };
+  const exec: Exec = async () => ({ code: 0, signal: undefined, stdout: '', stderr: '' });
+  const clock = new FakeClock();
+  const network = makeNetwork(dir, { v4: '192.0.2.1' }, { source, exec, clock, log });
+  const stop = new AbortController();
+  const ended = network.run(stop.signal);
+  try {
+    await vi.waitFor(async () => {
+      await clock.advance(60_000);
+      expect(times).toBeGreaterThan(2);
+    }, 60_000);
+    expect(told).toEqual(['no subnet is assigned to a node of this name yet, waiting']);
+  } finally {
+    stop.abort();
+    await ended;
+    await rm(dir, { recursive: true });
+  }
+});
+
 test('a node that is given another range goes on with the one its pods have, and takes the new one when they have ended', async () => {
   const dir = await mkdtemp(path.join(tmpdir(), 'pod-network-'));
   let pods = [{ ifname: 'veth0' }];

@@ -218,9 +218,11 @@ export class PodNetwork {
   async #syncOnce(signal: AbortSignal): Promise<void> {
     const subnets = await this.#takeSubnets(signal);
     if (subnets === undefined) {
-      this.#log.debug('no subnet assigned yet'); // the source asks for the next sync
+      if (!this.#told.has('waits')) this.#log.info('no subnet is assigned to a node of this name yet, waiting');
+      this.#told.set('waits', ''); // the source asks for the next sync
       return;
     }
+    this.#told.delete('waits');
     await this.#setSysctls();
     const { announcement, mtu } = await this.#ensureDevices(subnets, signal);
     await this.#deps.source.publish(announcement, signal);
