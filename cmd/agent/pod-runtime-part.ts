@@ -21,8 +21,8 @@ import { type Observers, observedSandboxes } from './observers.ts';
 import { handlerOf, type RuntimeHost, runtimeSettings, userNamespacesOf } from './runtime-settings.ts';
 import type { AgentContext } from './shared.ts';
 
-/** Sandboxes made at once: of their time, much is spent waiting for the kernel. */
-const SANDBOXES_PER_CPU = 4;
+/** Sandboxes made at once: part of their time is spent waiting (docs/decisions/0007-starts-come-first.md). */
+const SANDBOXES_PER_CPU = 2;
 
 export interface PodRuntimeInput extends Pick<RuntimeDeps, 'nodeIps' | 'nodeAllocatable'> {
   readonly host: RuntimeHost;

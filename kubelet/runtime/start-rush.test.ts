@@ -67,7 +67,7 @@ describe('of sandboxes beyond the limit', () => {
   test('one that hangs holds up the others for five seconds', async () => {
     void start('hangs');
     void start('b');
-    await clock.advance(4_999);
+    await clock.advance(999);
     expect(asked).toEqual(['hangs']);
     await clock.advance(1);
     expect(asked).toEqual(['hangs', 'b']);

@@ -13,7 +13,7 @@ export interface StartPace {
 }
 
 /** A sandbox that takes longer waits for something else than the CPU: others need not wait for it, ms. */
-const SLOT_HOLD_MS = 5_000;
+const SLOT_HOLD_MS = 1_000;
 
 /** `runtime`, whose calls that start something count as urgent work, and of which sandboxes wait for their turn. */
 export function pacedStarts(runtime: RuntimeService, pace: StartPace): RuntimeService {
