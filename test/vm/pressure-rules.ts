@@ -19,16 +19,20 @@ export const EVICTION = {
   evictionPressureTransitionPeriod: '5s',
 };
 
-/** So much is left by the pod that takes memory: the agent sees a shortage, the kernel none. */
-const LEFT_MIB = 300;
+/**
+ * So much is left by the pod that takes memory, and less each second: the agent sees a shortage, the kernel none. The agent
+ * does not count what the kernel has for itself, some 100 MiB, as used.
+ */
+const LEFT_MIB = { first: 300, last: 150, step: 10 };
 
 function hog(): Pod {
   // Again and again: others may give memory back meanwhile, as pods do that have just been deleted.
   const script = `
-    all=0
+    all=0; left=${LEFT_MIB.first}
     while :; do
       free=$(awk '/^MemFree|^Inactive.file/ { sum += $2 } END { print int(sum / 1024) }' /proc/meminfo)
-      [ $free -le ${LEFT_MIB} ] || { all=$((all + free - ${LEFT_MIB})); fallocate -l $((all))m /memory/all; }
+      [ $free -le $left ] || { all=$((all + free - left)); fallocate -l $((all))m /memory/all; }
+      [ $left -le ${LEFT_MIB.last} ] || left=$((left - ${LEFT_MIB.step}))
       sleep 1
     done`;
   const made = pod('hog', ['sh', '-c', script], { volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }] });
