@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { tooLargeVersion } from './query-options.ts';
 import { parsePath } from './request.ts';
 
 const parse = (method: string, url: string) => {
@@ -32,4 +33,15 @@ test.each([
   '/api/v1/namespaces/a/pods/p/log/more',
 ])('refuses %s', (url) => {
   expect(parse('GET', url)).toBeUndefined();
+});
+
+// client-go waits and asks again when it finds this cause, and kubectl shows the text.
+test('a version that the store has not reached is told as kube-apiserver tells it', () => {
+  const { code, reason, message, details } = tooLargeVersion(9, 7).toStatus();
+  expect({ code, reason, message }).toEqual({
+    code: 504,
+    reason: 'Timeout',
+    message: 'Timeout: Too large resource version: 9, current: 7',
+  });
+  expect(details?.causes).toEqual([{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }]);
 });

@@ -1,5 +1,5 @@
-// Pods are admitted in the order in which they come, also when something has to be awaited for one of them: whoever comes
-// later waits for its turn. No queue, no work where nothing is allocated.
+// Pods are admitted in the order in which they come here, also when one of them takes its time: whoever comes later waits
+// for its turn. A pod whose device plugin is away comes when that is back. No queue, no work where nothing is allocated.
 import type { Logger } from '../../core/log.ts';
 
 export class AdmissionTurns {
