@@ -115,7 +115,7 @@ async function startDriver(spec: CSIDriver['spec'] = {}, opts: Partial<CsiDriver
   );
   await driver.start();
   await vi.waitFor(() => expect(driver.said.at(-1)).toBe('registered'), eventually);
-  stack.defer(() => vi.waitFor(() => expect(records.strays(DRIVER)).toEqual([]), eventually)); // no pod waits for that
+  stack.defer(() => noStrays());
   return driver;
 }
 
@@ -163,6 +163,8 @@ function podOf(uid: string, spec: Partial<PodSpec> = {}): Pod {
 
 const mount = async (pod: Pod) => (await volumes.mountPod(pod, signal)).get('v')!;
 const mountPoints = async () => mountsUnder(await mounter.list(), root).map((m) => m.mountPoint);
+/** No pod waits for the driver to unstage its volume. */
+const noStrays = (driver = DRIVER) => vi.waitFor(() => expect(records.strays(driver)).toEqual([]), eventually);
 const csiSource = { csi: { driver: DRIVER, volumeHandle: 'h' } };
 
 async function loopDevice(context: TestContext): Promise<{ readonly image: string; readonly device: string }> {
@@ -452,6 +454,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     await driver.start();
     await vi.waitFor(() => expect(notified).toContain('u'), eventually);
     await volumes.removePodDir('u', signal);
+    await noStrays();
     expect(await mountPoints()).toEqual([]);
   });
 
@@ -465,7 +468,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes of claims', () => {
     const { request } = driver.calls.find((c) => c.method === 'NodeStageVolume')!;
     expect(request).toMatchObject({ volumeId: 'vol-1', volumeContext: { partition: '0' } });
     await volumes.removePodDir('u', signal);
-    await vi.waitFor(() => expect(records.strays(name)).toEqual([]), eventually);
+    await noStrays(name);
     expect(await mountPoints()).toEqual([]);
   });
 
