@@ -130,20 +130,61 @@ test('a lease is renewed an hour before its end; one that was deleted is asked f
   await ended;
 });
 
-test('a lease that an administrator makes a reservation is left one', async () => {
-  const clock = new FakeClock();
-  const kv = new FakeEtcd(clock);
+/** A source that runs and holds 10.5.9.0/24. */
+async function running(clock: FakeClock, kv: FakeEtcd) {
   const stop = new AbortController();
   const source = allocator(kv, clock, '192.0.2.1');
   const ended = source.run(() => {}, stop.signal);
-  await source.acquire(announce('192.0.2.1'), { v4: '10.5.9.0/24' }, signal);
+  const own = () => source.acquire(announce('192.0.2.1'), { v4: '10.5.9.0/24' }, signal);
+  await own();
   await clock.advance(0);
-  const key = `${SUBNETS}10.5.9.0-24`;
+  const end = async () => {
+    stop.abort();
+    await ended;
+  };
+  return { own, key: `${SUBNETS}10.5.9.0-24`, end };
+}
+
+test('a lease that an administrator makes a reservation is left one', async () => {
+  const clock = new FakeClock();
+  const kv = new FakeEtcd(clock);
+  const { key, end } = await running(clock, kv);
   kv.set(key, value('192.0.2.1'));
   await clock.advance(3 * DAY_SECONDS * 1000);
   expect(kv.entry(key)).toMatchObject({ leaseId: '0', value: value('192.0.2.1') });
-  stop.abort();
-  await ended;
+  await end();
+});
+
+test('a reservation that an administrator gives a time to live is renewed before that ends', async () => {
+  const clock = new FakeClock();
+  const kv = new FakeEtcd(clock);
+  const { key, end } = await running(clock, kv);
+  kv.set(key, value('192.0.2.1'));
+  await clock.advance(0);
+  const leaseId = await kv.grantLease(3 * 3600);
+  await kv.put(key, value('192.0.2.1'), leaseId);
+  await clock.advance(0);
+  await clock.advance(2 * HOUR_MS);
+  expect(await kv.leaseTimeLeft(kv.entry(key)!.leaseId)).toBe(DAY_SECONDS);
+  await end();
+});
+
+test.each([
+  ['while it watches', () => {}],
+  ['while its watch is broken', (kv: FakeEtcd) => kv.breakWatches()],
+])("a subnet that another node has taken is that one's: %s", async (_when, lookAway) => {
+  const clock = new FakeClock();
+  const kv = new FakeEtcd(clock);
+  const { key, own, end } = await running(clock, kv);
+  lookAway(kv);
+  kv.delete(key);
+  await kv.create(key, value('192.0.2.2'), await kv.grantLease(DAY_SECONDS));
+  kv.compact();
+  await clock.advance(100);
+  await vi.waitFor(async () => expect(await own()).toEqual({ v4: '10.5.1.0/24' }), 60_000);
+  await clock.advance(2 * DAY_SECONDS * 1000);
+  expect([...kv.contents()]).toEqual([[`${SUBNETS}10.5.1.0-24`, value('192.0.2.1')]]); // nobody renews the other's
+  await end();
 });
 
 test('peers come and go with their keys, whatever happens to the watch', async () => {

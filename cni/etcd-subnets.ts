@@ -60,6 +60,8 @@ export class EtcdSubnets implements SubnetSource {
   #entries = new Map<string, LeaseEntry>();
   /** Wakes the renewal when there is another lease to renew. */
   #leaseChanged = Promise.withResolvers<void>();
+  /** Somebody else bound the key to another etcd lease, or to none. */
+  #isRebound = false;
 
   constructor(opts: EtcdSubnetOptions, deps: EtcdSubnetDeps) {
     this.#opts = opts;
@@ -119,7 +121,7 @@ export class EtcdSubnets implements SubnetSource {
         retryable: true,
       });
     }
-    this.#held = { ...held, value };
+    if (this.#held?.key === held.key) this.#held = { ...this.#held, value }; // it may have been bound anew meanwhile
   }
 
   /** One try: the lease that is ours already, the subnet of an earlier run, or a free one. Undefined: look again. */
@@ -200,6 +202,11 @@ export class EtcdSubnets implements SubnetSource {
 
   #hold(held: HeldLease | undefined): void {
     this.#held = held;
+    this.#isRebound = false;
+    this.#wakeRenewal();
+  }
+
+  #wakeRenewal(): void {
     this.#leaseChanged.resolve();
     this.#leaseChanged = Promise.withResolvers();
   }
@@ -209,12 +216,17 @@ export class EtcdSubnets implements SubnetSource {
     while (!signal.aborted) {
       const held = this.#held;
       const dueMs = held === undefined ? Number.POSITIVE_INFINITY : held.expiresMs - this.#opts.renewMarginMs;
-      const waitMs = Math.max(dueMs - this.#clock.monotonicMs(), retryMs);
+      const waitMs = this.#isRebound ? retryMs : Math.max(dueMs - this.#clock.monotonicMs(), retryMs);
       await this.#sleepUntilDue(waitMs, signal);
       if (signal.aborted || held === undefined || held !== this.#held) continue;
-      if (held.expiresMs - this.#opts.renewMarginMs > this.#clock.monotonicMs()) continue;
+      const isDue = held.expiresMs - this.#opts.renewMarginMs <= this.#clock.monotonicMs();
+      if (!isDue && !this.#isRebound) continue;
       try {
-        await this.#renew(held, changed, signal);
+        if (isDue) await this.#renew(held, changed, signal);
+        else {
+          this.#isRebound = false; // before the call: what happens during it is looked at again
+          await this.#readExpiry(held, signal);
+        }
         retryMs = 0;
       } catch (err) {
         retryMs = RENEW_RETRY_MS;
@@ -235,13 +247,12 @@ export class EtcdSubnets implements SubnetSource {
 
   async #renew(held: HeldLease, changed: () => void, signal: AbortSignal): Promise<void> {
     const there = await this.#kv.get(held.key, signal);
-    if (there === undefined) {
+    if (there === undefined || this.#isOthers(readEntry(there, this.#dir))) {
       this.#lost(held.key, changed);
       return;
     }
     if (there.leaseId === '0') {
-      this.#hold({ ...held, value: there.value, leaseId: '0', expiresMs: Number.POSITIVE_INFINITY });
-      this.#log.info({ key: held.key }, 'the subnet lease was made a reservation: it is not renewed any more');
+      await this.#readExpiry(held, signal);
       return;
     }
     const lease = await this.#grant(signal);
@@ -257,6 +268,32 @@ export class EtcdSubnets implements SubnetSource {
     this.#log.debug({ key: held.key }, 'subnet lease renewed');
   }
 
+  /** What somebody made of the lease: a reservation, or another time to live. As flanneld, which follows its own key. */
+  async #readExpiry(held: HeldLease, signal: AbortSignal): Promise<void> {
+    const there = await this.#kv.get(held.key, signal);
+    if (there === undefined || there.leaseId === held.leaseId) return;
+    const { key, leaseId } = there;
+    if (leaseId === '0') {
+      this.#hold({ ...held, value: there.value, leaseId, expiresMs: Number.POSITIVE_INFINITY });
+      this.#log.info({ key }, 'the subnet lease was made a reservation: it is not renewed any more');
+      return;
+    }
+    const askedMs = this.#clock.monotonicMs();
+    const ttlSeconds = (await this.#kv.leaseTimeLeft(leaseId, signal)) ?? 0;
+    this.#hold({ ...held, value: there.value, leaseId, expiresMs: askedMs + ttlSeconds * 1000 });
+    this.#log.info({ key, ttlSeconds }, 'the subnet lease was given another time to live');
+  }
+
+  /** Compares what is known of the lease that is held with its key: it may be gone, another node's, or bound otherwise. */
+  #checkHeld(held: HeldLease, changed: () => void): void {
+    const entry = this.#entries.get(held.key);
+    if (entry === undefined || this.#isOthers(entry)) this.#lost(held.key, changed);
+    else if (entry.kv.leaseId !== held.leaseId) {
+      this.#isRebound = true;
+      this.#wakeRenewal();
+    }
+  }
+
   #lost(key: string, changed: () => void): void {
     this.#log.error({ key }, 'the lease of this node was taken away: it asks for the same subnet again');
     this.#hold(undefined);
@@ -267,7 +304,10 @@ export class EtcdSubnets implements SubnetSource {
     const backoff = new Backoff({ initialMs: 100, maxMs: 5_000 });
     while (!signal.aborted) {
       try {
+        const before = this.#held;
         const revision = await this.#list(signal);
+        // What happened while nobody watched. A lease that came meanwhile may be newer than the list.
+        if (before !== undefined && before.key === this.#held?.key) this.#checkHeld(this.#held, changed);
         changed();
         for await (const events of this.#kv.watch(`${this.#opts.prefix}/`, revision + 1, signal)) {
           backoff.reset();
@@ -292,7 +332,7 @@ export class EtcdSubnets implements SubnetSource {
     const entry = event.type === 'put' ? readEntry(event.entry, this.#dir) : undefined;
     if (entry === undefined) this.#entries.delete(key);
     else this.#entries.set(key, entry);
-    if (event.type === 'delete' && key === this.#held?.key) this.#lost(key, changed);
+    if (key === this.#held?.key) this.#checkHeld(this.#held, changed);
   }
 
   /** Reads all leases. Returns the revision they are of. */
@@ -303,10 +343,23 @@ export class EtcdSubnets implements SubnetSource {
     return revision;
   }
 
-  #isOwn({ kv, attributes }: LeaseEntry): boolean {
-    if (kv.key === this.#held?.key) return true;
+  #isOwn(entry: LeaseEntry): boolean {
+    return entry.kv.key === this.#held?.key || this.#holderOf(entry) === this.#ownIp();
+  }
+
+  /** False while its value says nobody's address. */
+  #isOthers(entry: LeaseEntry | undefined): boolean {
+    const holder = entry === undefined ? undefined : this.#holderOf(entry);
+    return holder !== undefined && holder !== this.#ownIp();
+  }
+
+  #holderOf({ attributes }: LeaseEntry): string | undefined {
+    return this.#opts.conf.v4 === undefined ? attributes?.publicIpv6 : attributes?.publicIp;
+  }
+
+  #ownIp(): string | undefined {
     const { v4, v6 } = this.#opts.publicIps;
-    return this.#opts.conf.v4 === undefined ? attributes?.publicIpv6 === v6 : attributes?.publicIp === v4;
+    return this.#opts.conf.v4 === undefined ? v6 : v4;
   }
 
   /** One subnet for each family of the configuration, each one that it gives out. */
