@@ -112,6 +112,21 @@ describe('admission', () => {
     );
   });
 
+  test('what a pod that is here asks for is read once, however many pods come after it', () => {
+    let reads = 0;
+    const container = {
+      name: 'c',
+      get resources() {
+        reads++;
+        return { requests: { cpu: '600m' } };
+      },
+    };
+    const here = pod({ containers: [container] });
+    const reasons = [1, 2, 3].map(() => admit({ pod: wanting({ cpu: '2' }), activePods: [here], node: NODE })?.reason);
+    expect(reasons).toEqual(['OutOfcpu', 'OutOfcpu', 'OutOfcpu']);
+    expect(reads).toBe(1);
+  });
+
   test('another pod whose amounts cannot be read counts as a pod', () => {
     const unreadable = wanting({ cpu: 'much' });
     expect(admit({ pod: pod(), activePods: [unreadable], node: NODE })).toBeUndefined();

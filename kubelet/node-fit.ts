@@ -3,7 +3,7 @@
 // pkg/kubelet/lifecycle/predicate.go generalFilter.
 import type { Node } from '../api/kinds.ts';
 import { ParseError } from '../api/parse-error.ts';
-import type { Pod } from '../api/pod.ts';
+import type { Pod, PodSpec } from '../api/pod.ts';
 import { podRequests } from '../api/pod-resources.ts';
 import {
   addQuantities,
@@ -49,9 +49,16 @@ export function misfits(input: FitInput): Misfit[] {
 /** The order of upstream's fit check; extended resources come last. */
 const FIT_ORDER = ['pods', 'cpu', 'memory', 'ephemeral-storage'];
 
+/** Each pod that comes is held against all that are here: their amounts are read once, not once for every later pod. */
+const taken = new WeakMap<PodSpec, ReadonlyMap<string, Quantity>>();
+
 /** What a pod takes of the node, itself included, by resource name. @throws {ParseError} */
-export function takenBy(pod: Pod): Map<string, Quantity> {
-  return podRequests(pod).set('pods', quantityOf(1));
+export function takenBy(pod: Pod): ReadonlyMap<string, Quantity> {
+  const known = pod.spec && taken.get(pod.spec);
+  if (known !== undefined) return known;
+  const amounts = podRequests(pod).set('pods', quantityOf(1));
+  if (pod.spec !== undefined) taken.set(pod.spec, amounts);
+  return amounts;
 }
 
 /** A pod that was being deleted when the agent came was not asked about its amounts; it must not spoil the others'. */
