@@ -40,12 +40,12 @@ export type ObserveProbe = (
 export class ProbeRunner {
   readonly #attempt: Attempt;
   readonly #report: ReportProbe;
-  readonly #observe: ObserveProbe | undefined;
+  readonly #observe: ObserveProbe;
   /** Attempts that are going on: with a listener each on one long-lived signal a probe would cost more. */
   readonly #running = new Set<AbortController>();
   #stopped = false;
 
-  constructor(attempt: Attempt, report: ReportProbe, observe?: ObserveProbe) {
+  constructor(attempt: Attempt, report: ReportProbe, observe: ObserveProbe) {
     this.#attempt = attempt;
     this.#report = report;
     this.#observe = observe;
@@ -61,7 +61,7 @@ export class ProbeRunner {
   async run(kind: ProbeKind, target: ProbeTarget): Promise<'success' | 'failure' | undefined> {
     const startMs = performance.now();
     const result = await this.#run(kind, target);
-    if (!this.#stopped) this.#observe?.(kind, target, result, (performance.now() - startMs) / 1000);
+    if (!this.#stopped) this.#observe(kind, target, result, (performance.now() - startMs) / 1000);
     return result;
   }
 

@@ -327,6 +327,27 @@ test('a slow attempt does not shift the runs after it', async () => {
   expect(starts).toEqual([0, 5_000, 12_000]);
 });
 
+test('a probe that ends after its pod is gone is not counted: nobody would take the series away again', async () => {
+  const answers: ((outcome: ProbeOutcome) => void)[] = [];
+  const counted: string[] = [];
+  prober = new Prober({
+    attempt: () => new Promise((resolve) => answers.push(resolve)),
+    report: () => {},
+    observe: (kind, { pod }, result) => counted.push(`${kind} of ${pod.metadata?.uid}: ${result}`),
+    clock,
+    log: silentLog,
+  });
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  answers.shift()!(ok);
+  await clock.advance(5_000);
+  prober.removePod('u1');
+  answers.shift()!(ok);
+  await clock.advance(0);
+  expect(counted).toEqual(['readiness of u1: success']);
+});
+
 describe('spreading', () => {
   test('containers that ran before the agent are asked at different moments of a period', async () => {
     const startedAt = new Date(clock.now() - 60_000).toISOString();

@@ -56,7 +56,12 @@ export class Prober implements ProbeManager {
     this.#startedMonotonicMs = deps.clock.monotonicMs();
     this.#startedWallMs = deps.clock.now();
     this.#onRemoved = deps.onRemoved;
-    this.#runner = new ProbeRunner(deps.attempt, deps.report, deps.observe);
+    // One that ends after its pod was removed would be counted for ever: nobody forgets it any more.
+    const observe: ObserveProbe = (kind, target, ...outcome) => {
+      const isThere = this.hasProbe(target.pod.metadata?.uid ?? '', target.container.name, kind);
+      if (isThere) deps.observe?.(kind, target, ...outcome);
+    };
+    this.#runner = new ProbeRunner(deps.attempt, deps.report, observe);
     this.#due = new DueQueue(deps.clock, (worker) => this.#onDue(worker));
   }
 
