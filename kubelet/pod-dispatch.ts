@@ -36,7 +36,7 @@ import type { StatusWriter } from './status/status-writer.ts';
 
 export interface PodDispatchDeps {
   readonly pods: PodManager;
-  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'state' | 'uids'>;
+  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'mayBeRunning' | 'state' | 'uids'>;
   readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
   readonly getNode: () => Node | undefined;
   /** This node as the API server has it now. */
@@ -60,7 +60,7 @@ export interface PodDispatchDeps {
   readonly allPodsKnown: () => boolean;
   /** The runtime has no running container and no ready sandbox for the pod. */
   readonly nothingRuns: (podUid: string) => boolean;
-  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted'>;
+  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted' | 'podGone'>;
   readonly resizes?: ResizeObserver;
   readonly events: EventRecorder;
   /** Something ended or vanished: there may be something to clean up. */
@@ -243,10 +243,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   #releaseEnded(): void {
     const { resources, workers, allPodsKnown } = this.#deps;
     if (resources === undefined || !allPodsKnown()) return; // one that was not seen yet may run all the same
-    const running = workers.uids().filter((uid) => {
-      const phase = workers.state(uid)?.phase;
-      return phase === 'sync' || phase === 'terminating';
-    });
+    const running = workers.uids().filter((uid) => workers.mayBeRunning(uid));
     resources.retain(new Set([...this.#held.keys(), ...running]));
   }
 
@@ -311,8 +308,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   #preempt(pod: Pod, victims: readonly Pod[], reason: string): void {
     const { workers, events, clock } = this.#deps;
     const uids = victims.map((v) => v.metadata?.uid ?? '');
-    const holdsPlace = (uid: string) => ['sync', 'terminating'].includes(workers.state(uid)?.phase ?? '');
-    this.#hold(pod, true, () => uids.some(holdsPlace));
+    this.#hold(pod, true, () => uids.some((uid) => workers.mayBeRunning(uid)));
     for (const victim of victims) {
       const names = [pod, victim].map((p) => `${p.metadata?.namespace}/${p.metadata?.name}`);
       this.#log.info({ pod: names[0], victim: names[1] }, 'ending a pod to make room for a critical one');
@@ -388,13 +384,14 @@ export class PodDispatch implements PodSourceHandler, Disposable {
   }
 
   #remove(pod: Pod): void {
-    const { pods, workers, allocations, resizeConditions, requestHousekeeping } = this.#deps;
+    const { pods, workers, allocations, resizeConditions, observer, requestHousekeeping } = this.#deps;
     const uid = pod.metadata?.uid ?? '';
     pods.remove(pod);
     allocations.forget(uid);
     resizeConditions.forget(uid);
     const neverRan = this.#held.delete(uid) || this.#rejected.delete(uid);
-    if (!neverRan) workers.update({ type: 'kill', pod });
+    if (neverRan) observer?.podGone(uid);
+    else workers.update({ type: 'kill', pod }); // whose end is told
     requestHousekeeping();
   }
 }
