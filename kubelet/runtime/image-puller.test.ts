@@ -8,6 +8,7 @@ import { ImagePuller, type ImagePullerOptions } from './image-puller.ts';
 import { Keyring } from './registry-auth.ts';
 
 const pod: Pod = { metadata: { name: 'p', namespace: 'ns', uid: 'u' }, spec: { containers: [] } };
+const never = new AbortController().signal;
 const DEFAULTS: ImagePullerOptions = { maxParallelPulls: 1, pullsPerSecond: 5, pullBurst: 10 };
 
 /** A registry and a node: pulls succeed for what the registry has. */
@@ -60,7 +61,15 @@ const setUp = (opts = DEFAULTS) => {
 beforeEach(() => setUp());
 
 const ensure = (image: string, pullPolicy?: string, keys = new Keyring([])) =>
-  puller.ensureImage({ pod, about: {}, image, pullPolicy, sandboxConfig: {}, keyring: async () => keys });
+  puller.ensureImage({
+    pod,
+    about: {},
+    image,
+    pullPolicy,
+    sandboxConfig: {},
+    keyring: async () => keys,
+    signal: never,
+  });
 
 test('IfNotPresent uses what is there', async () => {
   images.add('busybox:1');
@@ -71,11 +80,11 @@ test('IfNotPresent uses what is there', async () => {
 
 test('what was looked up too early is looked up again: a container before this one may have pulled it', async () => {
   const keyring = async () => new Keyring([]);
-  const lookedUp = puller.lookUp({ pod, image: 'busybox:1', keyring });
+  const lookedUp = puller.lookUp({ pod, image: 'busybox:1', keyring, signal: never });
   await lookedUp;
   images.add('busybox:1');
   const input = { pod, about: {}, image: 'busybox:1', pullPolicy: 'IfNotPresent', sandboxConfig: {}, lookedUp };
-  const result = await puller.ensureImage({ ...input, keyring });
+  const result = await puller.ensureImage({ ...input, keyring, signal: never });
   expect(result).toMatchObject({ imageRef: 'sha256:busybox:1' });
   expect(images.calls).toEqual(['status busybox:1', 'status busybox:1']);
 });
@@ -147,6 +156,7 @@ test('a failed pull backs off, then tries again with a longer wait; another pod 
     pullPolicy: undefined,
     sandboxConfig: {},
     keyring: async () => new Keyring([]),
+    signal: never,
   });
   expect(result).toMatchObject({ reason: 'ErrImagePull' });
 });
@@ -201,6 +211,11 @@ test('parallel pulls are bounded', async () => {
   await all;
 });
 
+test('a limit of 0 pulls per second is none', async () => {
+  setUp({ ...DEFAULTS, pullsPerSecond: 0, pullBurst: 1 });
+  for (const image of ['a:1', 'b:1', 'c:1']) expect(await ensure(image)).toMatchObject({ imageRef: `sha256:${image}` });
+});
+
 test('more pulls per second than allowed fail at once', async () => {
   setUp({ ...DEFAULTS, pullsPerSecond: 1, pullBurst: 1 });
   await ensure('a:1');
@@ -252,11 +267,12 @@ describe('images that are present but were pulled with credentials', () => {
 
   test('what the container before it has shown meanwhile is not pulled once more', async () => {
     const keyring = async () => keys();
-    const lookedUp = puller.lookUp({ pod, image: 'reg.io/app:1', keyring });
+    const lookedUp = puller.lookUp({ pod, image: 'reg.io/app:1', keyring, signal: never });
     await lookedUp;
     mustPull = false;
     const input = { pod, about: {}, image: 'reg.io/app:1', pullPolicy: 'IfNotPresent', sandboxConfig: {}, lookedUp };
-    expect(await puller.ensureImage({ ...input, keyring })).toMatchObject({ imageRef: 'sha256:reg.io/app:1' });
+    const result = await puller.ensureImage({ ...input, keyring, signal: never });
+    expect(result).toMatchObject({ imageRef: 'sha256:reg.io/app:1' });
     expect(images.calls.filter((c) => c.startsWith('pull'))).toEqual([]);
   });
 

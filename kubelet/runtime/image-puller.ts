@@ -3,17 +3,18 @@
 import type { ObjectReference } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
+import { TokenBucket } from '../../client/token-bucket.ts';
 import { KeyedBackoff } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { formatGoDuration } from '../../core/go-duration.ts';
+import { Slots } from '../../core/slots.ts';
 import type { Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { ImageService, Init } from '../../cri/runtime-service.ts';
 import type { CredentialSource } from '../images/pull-access.ts';
 import type { PullRecorder } from '../images/pull-records.ts';
 import type { KubeletObserver } from '../metrics/observer.ts';
 import { applyDefaultTag, defaultPullPolicy } from './image-ref.ts';
-import { Slots, TokenBucket } from './pull-limits.ts';
 import { authConfigOf, type CredentialLookup, type RegistryCredential } from './registry-auth.ts';
 
 const BACKOFF_INITIAL_MS = 10_000;
@@ -42,7 +43,7 @@ export interface EnsureImageInput {
   readonly keyring: () => Promise<CredentialLookup>;
   /** An answer that is already under way (`lookUp`), so that it costs no time here. */
   readonly lookedUp?: Promise<ImageLookup> | undefined;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal;
 }
 
 /** What is asked about an image before it is used. */
@@ -64,7 +65,8 @@ export class ImagePuller {
   readonly #records: PullRecorder | undefined;
   readonly #observer: Pick<KubeletObserver, 'imagePulled'> | undefined;
   readonly #slots: Slots;
-  readonly #rate: TokenBucket;
+  /** Undefined: as many as there are. */
+  readonly #rate: TokenBucket | undefined;
   readonly #backoff: KeyedBackoff<string>;
   /** Why the last pull of a key failed, shown again while backing off. */
   readonly #lastFailures = new Map<string, { reason: string; message: string }>();
@@ -86,7 +88,8 @@ export class ImagePuller {
     this.#records = deps.pullRecords;
     this.#observer = deps.observer;
     this.#slots = new Slots(Math.max(1, opts.maxParallelPulls));
-    this.#rate = new TokenBucket({ ratePerSecond: opts.pullsPerSecond, burst: opts.pullBurst }, deps);
+    const { pullsPerSecond: qps, pullBurst: burst } = opts;
+    this.#rate = qps === 0 ? undefined : new TokenBucket({ qps, burst }, deps);
     this.#backoff = new KeyedBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS }, deps);
   }
 
@@ -125,7 +128,7 @@ export class ImagePuller {
       found = await this.#lookUp(input, tagged);
     }
     if ('error' in found) {
-      input.signal?.throwIfAborted();
+      input.signal.throwIfAborted();
       const message = `Failed to inspect image "": ${errorMessage(found.error)}`;
       this.#recorder.event(input.about, 'Warning', 'InspectFailed', message);
       return { reason: 'ImageInspectError', message };
@@ -179,7 +182,7 @@ export class ImagePuller {
       this.#lastFailures.delete(key);
       return { imageRef: pulled.imageRef, image: local };
     } catch (err) {
-      input.signal?.throwIfAborted(); // the pod is to end: neither the image nor the registry is to blame
+      input.signal.throwIfAborted(); // the pod is to end: neither the image nor the registry is to blame
       const failure = pullFailure(image, err);
       this.#recorder.event(about, 'Warning', 'Failed', `Failed to pull image "${image}": ${failure.message}`);
       this.#backoff.next(key, this.#clock.now());
@@ -194,7 +197,7 @@ export class ImagePuller {
   }
 
   async #pullWithLimits(input: EnsureImageInput, tagged: string): Promise<{ imageRef: string; startMs: number }> {
-    if (!this.#rate.tryTake()) throw new Error('pull QPS exceeded');
+    if (this.#rate?.tryTake() === false) throw new Error('pull QPS exceeded');
     const credentials = await (await input.keyring()).lookup(tagged);
     await this.#records?.beginPull(tagged);
     try {
@@ -216,7 +219,7 @@ export class ImagePuller {
     using _slot = await this.#slots.take(input.signal);
     const startMs = this.#clock.monotonicMs();
     const spec = imageSpec(input.pod, input.image, tagged);
-    const opts = input.signal === undefined ? {} : { signal: input.signal };
+    const opts = { signal: input.signal };
     if (credentials.length === 0) {
       return { imageRef: await this.#images.pullImage(spec, undefined, input.sandboxConfig, opts), startMs };
     }
@@ -226,7 +229,7 @@ export class ImagePuller {
         const imageRef = await this.#images.pullImage(spec, authConfigOf(credential), input.sandboxConfig, opts);
         return { imageRef, startMs, source: credential.source };
       } catch (err) {
-        if (input.signal?.aborted) throw err;
+        if (input.signal.aborted) throw err;
         failures.push(errorMessage(err));
       }
     }
@@ -249,7 +252,7 @@ export class ImagePuller {
   }
 
   #imageStatus({ pod, image, signal }: ImageLookupInput, name: string): Promise<Image | undefined> {
-    return this.#images.imageStatus(imageSpec(pod, image, name), signal === undefined ? {} : { signal });
+    return this.#images.imageStatus(imageSpec(pod, image, name), { signal });
   }
 }
 

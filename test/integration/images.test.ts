@@ -101,8 +101,11 @@ describe.skipIf(missing !== undefined)('images from a registry', () => {
     const pullRecords = await openRecords();
     const limits = { maxParallelPulls: 1, pullsPerSecond: 0, pullBurst: 1, ...opts };
     const puller = new ImagePuller(limits, { images, recorder, clock: systemClock, pullRecords });
-    return (image: string, uid: string, keys: CredentialLookup = anonymous, pullPolicy = 'IfNotPresent') =>
-      puller.ensureImage({ pod: pod(uid), about: {}, image, pullPolicy, sandboxConfig: {}, keyring: async () => keys });
+    const signal = new AbortController().signal;
+    return (image: string, uid: string, keys: CredentialLookup = anonymous, pullPolicy = 'IfNotPresent') => {
+      const keyring = async () => keys;
+      return puller.ensureImage({ pod: pod(uid), about: {}, image, pullPolicy, sandboxConfig: {}, keyring, signal });
+    };
   }
 
   test('an image that everybody may pull, with how long it took and how large it is', async () => {
