@@ -8,6 +8,9 @@ interface PendingTimer {
   readonly fire: () => void;
 }
 
+/** Far longer than anything takes on a busy machine. */
+const REAL_LIMIT_MS = 60_000;
+
 export class FakeClock implements Clock {
   #monotonicMs = 0;
   #wallOffsetMs: number;
@@ -73,6 +76,15 @@ export class FakeClock implements Clock {
     }
     this.#monotonicMs = endMs;
     await settle();
+  }
+
+  /** Moves time on by `stepMs` again and again until `holds`, while files and sockets take the time that they take. */
+  async until(holds: () => boolean, stepMs = 0): Promise<void> {
+    for (const endMs = performance.now() + REAL_LIMIT_MS; !holds(); ) {
+      if (performance.now() > endMs) throw new Error(`it has not come to ${holds} within ${REAL_LIMIT_MS} ms`);
+      await this.advance(stepMs);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
   }
 }
 

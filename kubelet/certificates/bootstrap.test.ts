@@ -42,13 +42,7 @@ function start(signal = new AbortController().signal): { readonly ended: Promise
   return { ended, isOver: () => over };
 }
 
-async function until(good: () => boolean): Promise<void> {
-  for (let i = 0; i < 2000 && !good(); i++) {
-    await clock.advance(0);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  expect(good()).toBe(true);
-}
+const until = (good: () => boolean): Promise<void> => clock.until(good);
 
 const requests = () => api.all(certificateSigningRequests);
 

@@ -30,10 +30,7 @@ test('another bundle is used, what is none is not', async () => {
   expect(used).toEqual([]);
   await writeFile(`${file}.new`, second);
   await rename(`${file}.new`, file);
-  while (used.length === 0) {
-    await clock.advance(MINUTE_MS);
-    await new Promise(setImmediate); // reading the file is nobody's clock
-  }
+  await clock.until(() => used.length > 0, MINUTE_MS);
   expect(used).toEqual([second]);
   stop.abort();
   await ended;
@@ -49,10 +46,7 @@ test('a directory that cannot be watched ends nothing: the bundle is looked at f
   const ended = new ClientCaFile(late, first, { clock, log: silentLog }).run((pem) => used.push(pem), stop.signal);
   await mkdir(path.dirname(late));
   await writeFile(late, second);
-  while (used.length === 0) {
-    await clock.advance(MINUTE_MS);
-    await new Promise(setImmediate);
-  }
+  await clock.until(() => used.length > 0, MINUTE_MS);
   expect(used).toEqual([second]);
   stop.abort();
   await ended;

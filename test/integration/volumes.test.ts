@@ -240,7 +240,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes on a real host', () => {
     await vi.waitFor(async () => {
       await agent.volumes.mountPod(pod, signal);
       expect(await textOf(path.join(first.get('v')!.hostPath, 'a'))).toBe('2');
-    });
+    }, 60_000);
   });
 
   test('another agent finishes what one left at any step of mounting', async () => {
