@@ -492,11 +492,31 @@ describe('forms', () => {
     }
     const index = await call('GET', '/openapi/v3');
     const apps = await call('GET', index.body.paths['apis/apps/v1'].serverRelativeURL);
-    expect(JSON.stringify(apps.body)).toContain('"kind":"Deployment"');
+    const { schemas } = apps.body.components;
+    const named = (name: string) => ({ $ref: `#/components/schemas/io.k8s.${name}` });
+    expect(schemas['io.k8s.api.apps.v1.Deployment']).toMatchObject({
+      properties: {
+        metadata: named('apimachinery.pkg.apis.meta.v1.ObjectMeta'),
+        spec: named('api.apps.v1.DeploymentSpec'),
+      },
+      'x-kubernetes-group-version-kind': [{ group: 'apps', kind: 'Deployment', version: 'v1' }],
+    });
+    const container = schemas['io.k8s.api.core.v1.Container'].properties;
+    expect(container.args).toEqual({ type: 'array', items: { type: 'string' } });
+    const quantities = { type: 'object', additionalProperties: named('apimachinery.pkg.api.resource.Quantity') };
+    expect(schemas['io.k8s.api.core.v1.ResourceRequirements'].properties.limits).toEqual(quantities);
+    const references = [...apps.text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map(([, name]) => name!);
+    expect(references.filter((name) => schemas[name] === undefined)).toEqual([]);
+    // kubectl finds the kind of a resource by its GET.
+    expect(apps.body.paths['/apis/apps/v1/namespaces/{namespace}/deployments/{name}'].get).toMatchObject({
+      'x-kubernetes-group-version-kind': { group: 'apps', kind: 'Deployment', version: 'v1' },
+    });
     const v2 = await call('GET', '/openapi/v2', undefined, {
       accept: 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf',
     });
-    expect(v2.headers['content-length']).toBe('16');
+    expect(v2.text).toMatch(
+      /\/apis\/apps\/v1\/namespaces\/\{namespace\}\/deployments\/\{name\}[^/]*dryRun[^/]*kind: Deployment/,
+    );
   });
 });
 

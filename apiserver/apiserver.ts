@@ -22,7 +22,7 @@ import { evictionSubresource } from './eviction.ts';
 import schemaTable from './gen/schema.json' with { type: 'json' };
 import { LocalClient } from './local-client.ts';
 import { type HealthCheck, NonResourceHandler, type PathHandler } from './non-resource.ts';
-import { OpenApiV3 } from './openapi.ts';
+import { OpenApi } from './openapi.ts';
 import { allKinds, servedVersions } from './registry/kinds/all.ts';
 import { Registry } from './registry/registry.ts';
 import { DEFAULT_NODE_PORTS, ServiceAllocator } from './registry/service-allocator.ts';
@@ -159,7 +159,7 @@ export class ApiServer {
     ]);
     const nonResources = new NonResourceHandler({
       discovery,
-      openApi: new OpenApiV3(discovery),
+      openApi: new OpenApi(discovery, schemaTable as TypeTable),
       metrics: this.#deps.metrics ?? new MetricsRegistry(),
       livez: live,
       readyz: ready,

@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry as MetricsRegistry } from '../core/metrics.ts';
 import type { Discovery } from './discovery.ts';
-import { OPENAPI_V2_JSON, OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF_TYPE, type OpenApiV3 } from './openapi.ts';
+import { OPENAPI_V2_JSON, type OpenApi } from './openapi.ts';
+import { OPENAPI_V2_PROTOBUF_TYPE } from './openapi-v2.ts';
 import { isTrue, type RequestInfo } from './request.ts';
 import { sendText } from './responses.ts';
 import { StatusError } from './status-error.ts';
@@ -18,7 +19,7 @@ export interface PathHandler {
 
 export interface NonResourceDeps {
   readonly discovery: Discovery;
-  readonly openApi: OpenApiV3;
+  readonly openApi: OpenApi;
   readonly metrics: MetricsRegistry;
   readonly livez: ReadonlyMap<string, HealthCheck>;
   readonly readyz: ReadonlyMap<string, HealthCheck>;
@@ -64,7 +65,7 @@ export class NonResourceHandler {
     if (first === 'api' || first === 'apis') return this.#discovery(request, response, path);
     if (path === '/version') return text(`${JSON.stringify(VERSION, undefined, 2)}\n`);
     if (path === '/openapi/v2' || path === '/swagger-2.0.0.pb-v1') return this.#openApiV2(request, response);
-    if (path === '/openapi/v3') return text(this.#deps.openApi.index());
+    if (path === '/openapi/v3') return text(this.#deps.openApi.v3Index());
     if (path.startsWith('/openapi/v3/')) return this.#openApiV3(request, response, info);
     if (path === '/metrics') return text(await this.#deps.metrics.metrics(), this.#deps.metrics.contentType);
     if (path === '/') return text(`${JSON.stringify({ paths: this.#paths() }, undefined, 2)}\n`);
@@ -105,14 +106,14 @@ export class NonResourceHandler {
   /** Old clients take only protobuf; a plain or JSON Accept gets JSON. */
   async #openApiV2(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (/proto-openapi/.test(request.headers.accept ?? '')) {
-      return sendText(request, response, 200, OPENAPI_V2_PROTOBUF_TYPE, OPENAPI_V2_PROTOBUF);
+      return sendText(request, response, 200, OPENAPI_V2_PROTOBUF_TYPE, this.#deps.openApi.v2());
     }
     return sendText(request, response, 200, JSON_TYPE, OPENAPI_V2_JSON);
   }
 
   async #openApiV3(request: IncomingMessage, response: ServerResponse, info: RequestInfo): Promise<void> {
     const key = info.path.slice('/openapi/v3/'.length);
-    const document = this.#deps.openApi.document(key);
+    const document = this.#deps.openApi.v3(key);
     if (document === undefined) {
       return sendText(request, response, 404, 'text/plain; charset=utf-8', '404 page not found\n');
     }

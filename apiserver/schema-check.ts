@@ -5,12 +5,18 @@ import { isObject } from '../api/patch/json-value.ts';
 import { canonicalQuantity } from '../api/quantity.ts';
 import type { ResourceType } from '../api/resources.ts';
 import { badRequest } from './status-error.ts';
+import type { GroupVersionKind } from './subresource.ts';
 
 /**
  * Member → type. Types: `s` string, `i` integer, `n` number, `b` boolean, `q` quantity, `t` time, `u` microtime, `p`
  * integer or string, `y` base64 bytes, `*` anything; `[]T` a list, `{}T` a map of T, otherwise the name of a type.
  */
 export type TypeTable = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+/** Key of a kind in the table, e.g. `rbac/v1.Role`. */
+export function schemaKeyOf({ group, version, kind }: GroupVersionKind): string {
+  return `${group === '' ? 'core' : group.split('.')[0]!}/${version}.${kind}`;
+}
 
 export interface FieldReport {
   readonly unknown: readonly string[];

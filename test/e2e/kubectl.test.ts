@@ -314,6 +314,28 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         expect(asNobody).toMatchObject({ code: 1, stdout: 'no\n' });
         expect(await kubectl.run('api-resources', '--namespaced=true', '-o', 'name')).toMatch(/^deployments\.apps$/m);
       });
+
+      test('diff and a dry run show what apply would change, and change nothing', async () => {
+        const manifest = (colour: string) =>
+          JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'compared' }, data: { colour } });
+        await kubectl.apply(manifest('green'));
+        const { code, stdout } = await kubectl.result(['diff', '-f', '-'], { input: manifest('blue') });
+        expect(code).toBe(1);
+        expect(stdout).toMatch(/^-\s+colour: green\n\+\s+colour: blue$/m);
+        const dry = ['apply', '--dry-run=server', '-f', '-'];
+        expect(await kubectl.runWith({ input: manifest('blue') }, ...dry)).toBe(
+          'configmap/compared configured (server dry run)\n',
+        );
+        expect(await kubectl.run('get', 'configmap', 'compared', '-o', 'jsonpath={.data.colour}')).toBe('green');
+      });
+
+      // Older ones ask for definitions in OpenAPI v2, which are left out.
+      test.skipIf(version === '1.20')('explain tells the fields of a kind', async () => {
+        expect(await kubectl.run('explain', 'deployment')).toMatch(/^ {2}spec\t<DeploymentSpec>$/m);
+        const limits = await kubectl.run('explain', 'pod.spec.containers.resources');
+        expect(limits).toMatch(/^FIELD: resources <ResourceRequirements>$/m);
+        expect(limits).toMatch(/^ {2}limits\t<map\[string\]Quantity>$/m);
+      });
     });
   }
 

@@ -1,5 +1,6 @@
 // Shorthand for table entries.
 import type { ResourceType } from '../../../api/resources.ts';
+import { schemaKeyOf } from '../../schema-check.ts';
 import type { KindDefinition } from '../definition.ts';
 
 type Details = Omit<Partial<KindDefinition>, 'type'>;
@@ -13,7 +14,5 @@ export function clusterScoped(group: string, version: string, plural: string, ki
 }
 
 function build(type: ResourceType, details: Details): KindDefinition {
-  const room = type.group === '' ? 'core' : type.group.split('.')[0]!;
-  const schema = `${room}/${type.version}.${type.kind}`;
-  return { type: Object.freeze(type), root: `/registry/${type.plural}/`, schema, ...details };
+  return { type: Object.freeze(type), root: `/registry/${type.plural}/`, schema: schemaKeyOf(type), ...details };
 }
