@@ -377,6 +377,9 @@ describe('list and watch', () => {
     const rest = await call('GET', `${base}?limit=2&continue=${first.body.metadata.continue}`);
     expect(rest.body.items.map((i: Json) => i.metadata.name)).toEqual(['p3']);
     expect(rest.body.metadata.resourceVersion).toBe(first.body.metadata.resourceVersion);
+    const whole = await call('GET', `${base}?limit=-1`);
+    expect(whole.body.metadata.continue).toBeUndefined();
+    expect((await call('GET', `${base}?limit=two`)).status).toBe(400);
   });
 
   test('a watch from a list misses nothing and sees the selection change', async () => {

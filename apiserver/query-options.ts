@@ -37,7 +37,7 @@ export function listParameters(query: URLSearchParams, isWatch: boolean, random 
   const parameters: ListParameters = {
     labelSelector: query.get('labelSelector') ?? '',
     fieldSelector: query.get('fieldSelector') ?? '',
-    limit: wholeNumber(query, 'limit'),
+    limit: bound(query, 'limit'),
     continue: query.get('continue') ?? '',
     resourceVersion: wholeNumber(query, 'resourceVersion'),
     match,
@@ -85,18 +85,24 @@ function checkList(p: ListParameters): void {
 }
 
 /** Undefined when absent or empty. @throws {StatusError} 400 */
-function wholeNumber(query: URLSearchParams, name: string): number | undefined {
+function wholeNumber(query: URLSearchParams, name: string, pattern = /^\d+$/): number | undefined {
   const text = query.get(name) ?? '';
   if (text === '') return undefined;
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw badRequest(`invalid ${name}: ${JSON.stringify(text)}`);
+  if (!pattern.test(text) || !Number.isSafeInteger(value)) throw badRequest(`invalid ${name}: ${JSON.stringify(text)}`);
   return value;
+}
+
+/** Undefined also when zero or below: clients say in so many words that there is none. @throws {StatusError} 400 */
+function bound(query: URLSearchParams, name: string): number | undefined {
+  const value = wholeNumber(query, name, /^-?\d+$/);
+  return value !== undefined && value > 0 ? value : undefined;
 }
 
 /** Asked for, or 30 to 60 minutes at random so that watches do not all end together. */
 function watchTimeoutMs(query: URLSearchParams, random: () => number): number {
-  const seconds = wholeNumber(query, 'timeoutSeconds');
-  return seconds !== undefined && seconds > 0 ? seconds * 1000 : WATCH_MIN_TIMEOUT_MS * (1 + random());
+  const seconds = bound(query, 'timeoutSeconds');
+  return seconds === undefined ? WATCH_MIN_TIMEOUT_MS * (1 + random()) : seconds * 1000;
 }
 
 export type FieldValidation = 'Ignore' | 'Warn' | 'Strict';
