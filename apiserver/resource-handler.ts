@@ -106,12 +106,19 @@ export class ResourceHandler {
   }
 
   /** @throws {StatusError} 504 when the store does not get there in time. */
-  async #waitForRevision({ resource }: Endpoint, wanted: number): Promise<void> {
+  async #waitForRevision(endpoint: Endpoint, wanted: number): Promise<void> {
+    const refusal = await this.#tooFarAhead(endpoint, wanted);
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** Waits for the store to get to `wanted`; 504 when it does not in time. */
+  async #tooFarAhead({ resource }: Endpoint, wanted: number): Promise<StatusError | undefined> {
     const deadline = this.#clock.monotonicMs() + FRESH_READ_WAIT_MS;
     while (resource.revision < wanted) {
-      if (this.#clock.monotonicMs() >= deadline) throw tooLargeVersion(wanted, resource.revision);
+      if (this.#clock.monotonicMs() >= deadline) return tooLargeVersion(wanted, resource.revision);
       await this.#clock.sleep(FRESH_READ_STEP_MS);
     }
+    return undefined;
   }
 
   async #watch(call: ResourceCall): Promise<void> {
@@ -119,6 +126,9 @@ export class ResourceHandler {
     const form = negotiate(call.request.headers.accept);
     const p = listParameters(info.query, true);
     const fresh = p.resourceVersion === undefined || p.resourceVersion === 0;
+    // What is there already is told as of that version or a later one.
+    const refusal =
+      p.sendInitialEvents === true ? await this.#tooFarAhead(endpoint, p.resourceVersion ?? 0) : undefined;
     const stream = new WatchStream(
       {
         endpoint,
@@ -129,6 +139,7 @@ export class ResourceHandler {
         initialEventsEnd: p.sendInitialEvents === true && p.allowWatchBookmarks,
         bookmarks: p.allowWatchBookmarks,
         timeoutMs: p.timeoutMs,
+        refusal,
         rendering: { form, includeObject: includeObjectOf(info) },
       },
       response,

@@ -235,7 +235,12 @@ export class ApiHttpServer {
       if (subresource?.type !== 'connect' || subresource.upgrade === undefined) throw unknownPath();
       // A websocket handshake is a GET, yet what follows is as powerful as a POST (v1.35).
       if (info.verb === 'get' && isStreaming(subresource)) await this.#authorize(info, 'create');
-      await subresource.upgrade(request, socket, head, upgradeContext(info, socket));
+      await subresource.upgrade(request, socket, head, {
+        info,
+        dryRun: false,
+        signal: goneSignal(socket),
+        warn: () => {},
+      });
     } catch (err) {
       if (!(err instanceof StatusError)) this.#log.error({ err }, 'upgrade failed');
       refuseUpgrade(socket, asStatusError(err));
@@ -255,16 +260,16 @@ function splitOnce(text: string, separator: string): [string, string] {
 }
 
 function contextOf(info: RequestInfo, response: ServerResponse, warnings: Warnings): CallContext {
-  const gone = new AbortController();
-  response.once('close', () => gone.abort(ABORTED));
   const dryRun = info.subresource === 'proxy' ? false : writeParameters(info.query, 'CreateOptions').dryRun;
-  return { info, dryRun, signal: gone.signal, warn: (text) => warnings.add(text) };
+  return { info, dryRun, signal: goneSignal(response), warn: (text) => warnings.add(text) };
 }
 
-function upgradeContext(info: RequestInfo, socket: Duplex): CallContext {
+/** Aborts when the client goes, or has gone already while it was asked who it is: no 'close' follows then. */
+function goneSignal(client: ServerResponse | Duplex): AbortSignal {
+  if (client.destroyed) return AbortSignal.abort(ABORTED);
   const gone = new AbortController();
-  socket.once('close', () => gone.abort(ABORTED));
-  return { info, dryRun: false, signal: gone.signal, warn: () => {} };
+  client.once('close', () => gone.abort(ABORTED));
+  return gone.signal;
 }
 
 function refuseUpgrade(socket: Duplex, err: StatusError): void {

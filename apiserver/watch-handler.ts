@@ -7,7 +7,7 @@ import { type Rendering, renderItem, tableOf } from './object-form.ts';
 import type { Endpoint } from './registry/registry.ts';
 import type { Change } from './registry/resource-reads.ts';
 import type { ItemFilter } from './registry/selectors.ts';
-import { expired } from './status-error.ts';
+import { expired, type StatusError } from './status-error.ts';
 import { CompactedError } from './store/store.ts';
 import type { StoredItem } from './store/stored-item.ts';
 
@@ -23,6 +23,8 @@ export interface WatchRequest {
   readonly initialEventsEnd: boolean;
   readonly bookmarks: boolean;
   readonly timeoutMs: number;
+  /** Why there is nothing to watch; told as an event, as kube-apiserver does. */
+  readonly refusal?: StatusError | undefined;
   readonly rendering: Omit<Rendering, 'nowMs'>;
 }
 
@@ -53,16 +55,26 @@ export class WatchStream {
   /** Resolves when the watch has ended, whoever ended it. */
   run(message: IncomingMessage): Promise<void> {
     const response = this.#response;
+    if (response.destroyed) return Promise.resolve(); // the client left while it was asked who it is: no 'close' follows
     response.setHeader('Content-Type', 'application/json');
     response.setHeader('Cache-Control', 'no-cache, private');
     response.writeHead(200);
     response.flushHeaders();
     message.socket.setNoDelay(true);
     response.once('close', () => this.#finish());
-    response.cork();
-    this.#start();
-    response.uncork();
+    const { refusal } = this.#request;
+    if (refusal !== undefined) this.#refuse(refusal);
+    else {
+      response.cork();
+      this.#start();
+      response.uncork();
+    }
     return this.#ended.promise;
+  }
+
+  #refuse(why: StatusError): void {
+    this.#write(`{"type":"ERROR","object":${JSON.stringify(why.toStatus())}}\n`);
+    this.#end();
   }
 
   #start(): void {
@@ -77,8 +89,7 @@ export class WatchStream {
       this.#watching = resource.watch(namespace, filter, revision, (change) => this.#send(change));
     } catch (err) {
       if (!(err instanceof CompactedError)) throw err;
-      this.#write(`{"type":"ERROR","object":${JSON.stringify(expired(err.message).toStatus())}}\n`);
-      this.#end();
+      this.#refuse(expired(err.message));
       return;
     }
     this.#schedule();
