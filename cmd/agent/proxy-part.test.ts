@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { EndpointSlice, Node, Service } from '../../api/kinds.ts';
 import { Store } from '../../client/store.ts';
@@ -10,10 +9,10 @@ import { createProxyPart } from './proxy-part.ts';
 import type { AgentContext } from './shared.ts';
 
 test.each([
-  ['served, once it has an address of it', ['2001:db8::10'], [], ['ip', 'ip6']],
-  ['served, where its Node has an address of it', ['192.0.2.10'], ['192.0.2.10', '2001:db8::10'], ['ip', 'ip6']],
-  ['not served without one', ['192.0.2.10'], ['192.0.2.10'], ['ip']],
-])('IPv6 of a host that boots is %s', async (_how, later, ofNode, wanted) => {
+  ['served on a host that has no address of it yet', '0', ['ip', 'ip6']],
+  ['not served where it is switched off', '1', ['ip']],
+  ['not served by a kernel without it', undefined, ['ip']],
+])('IPv6 is %s', async (_how, disabled, wanted) => {
   vi.stubEnv('KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK', '1');
   const tables = new Set<string>();
   const synced = Promise.withResolvers<void>();
@@ -24,7 +23,7 @@ test.each([
     const isThere = program === 'nft' && !isList;
     return { code: isThere ? 0 : 1, signal: undefined, stdout: '', stderr: isList ? 'No such file or directory' : '' };
   };
-  let own: readonly string[] = ['127.0.0.1', '::1'];
+  const started = Promise.withResolvers<void>();
   const services = new Store<Service>();
   const slices = new Store<EndpointSlice>();
   const nodes = new Store<Node>();
@@ -52,15 +51,12 @@ test.each([
     registry: new Registry(),
     clock: new FakeClock(),
     log: silentLog,
-    sysctl: { read: async () => undefined, set: async () => false },
-    addresses: {
-      look: async () => [],
-      get known() {
-        return own.map((address) => ({ address }));
-      },
-      ofDefaultRoute: async (family: 4 | 6) => own.slice(2).find((ip) => isIP(ip) === family),
+    sysctl: {
+      read: async (name: string) => (/disable_ipv6/.test(name) ? disabled : undefined),
+      set: async () => false,
     },
-    proxyRecorder: { event: () => {} },
+    addresses: { look: async () => [], known: [{ address: '127.0.0.1' }], ofDefaultRoute: async () => undefined },
+    proxyRecorder: { event: () => started.resolve() },
     ownNode: { store: nodes },
     services: () => ({ store: services }),
     endpointSlices: () => ({ store: slices }),
@@ -73,9 +69,8 @@ test.each([
     await ended;
     vi.unstubAllEnvs();
   });
-  own = [...own, ...later];
-  const addresses = ofNode.map((address) => ({ type: 'InternalIP', address }));
-  nodes.replace([{ metadata: { name: 'a' }, status: { addresses } }]);
+  await started.promise; // its servers answer before the API server does
+  nodes.replace([]);
   services.replace([]);
   slices.replace([]);
   await synced.promise;

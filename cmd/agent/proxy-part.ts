@@ -16,14 +16,7 @@ import type { RuleBackend } from '../../proxy/rule-backend.ts';
 import { type PodRanges, waitForNodeCidrs, watchNodeCidrs } from './node-cidrs.ts';
 import { setProxyLimits } from './proxy-limits.ts';
 import { otherModeRemoval } from './proxy-removal.ts';
-import {
-  hasIpv6,
-  localhostNodePorts,
-  type NodeFacts,
-  nodeAddresses,
-  primaryAddresses,
-  ruleOptions,
-} from './proxy-rules.ts';
+import { localhostNodePorts, type NodeFacts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
 import { followServiceCidrs } from './service-cidrs.ts';
 import type { AgentContext } from './shared.ts';
 
@@ -60,9 +53,8 @@ async function runProxy(
   signal: AbortSignal,
 ): Promise<void> {
   const { proxy: settings, nodeName } = ctx.config;
-  const facts = await settledFacts(ctx, podRanges, signal);
-  if (signal.aborted) return;
-  const families = await servedFamilies(ctx, facts, signal);
+  const facts = await nodeFacts(ctx, podRanges);
+  const families = await servedFamilies(ctx, signal);
   const backends = families.map((family) => makeBackend(family, facts, signal));
   const laterLimits = await setProxyLimits(ctx);
   const proxy = new ServiceProxy(
@@ -157,26 +149,19 @@ function statedAddresses({ config, ownNode }: AgentContext): readonly string[] {
   return stated.filter((a) => a.type === 'InternalIP').map((a) => a.address);
 }
 
-/** IPv6 where the node has an address of it that others can reach, and iptables mode the program. */
-async function servedFamilies(ctx: AgentContext, facts: NodeFacts, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
-  if (!hasIpv6([...facts.primary, ...facts.own, ...statedAddresses(ctx)])) return [4];
+/**
+ * Both where this host can do both, whatever addresses it has by now, as upstream: those of IPv6 may come hours later. In
+ * iptables mode it takes the program as well.
+ */
+async function servedFamilies(ctx: AgentContext, signal: AbortSignal): Promise<readonly (4 | 6)[]> {
+  // Not there either where the kernel has no IPv6.
+  if ((await ctx.sysctl.read('net/ipv6/conf/all/disable_ipv6')) !== '0') return [4];
   return ctx.config.proxy.mode === 'nftables' || (await isIptablesUsable(ctx.exec, 6, signal)) ? [4, 6] : [4];
 }
 
 /** The variable is upstream's, for distributions that carry what the mode needs in an older kernel. */
 function kernelFacts(): KernelFacts {
   return { release: release(), skipVersionCheck: !!process.env.KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK };
-}
-
-/**
- * While a host boots, addresses of IPv6 may come after those of IPv4. Where none is configured, and none is there, it is
- * looked again once the API server has answered, which knows the Node as it was before.
- */
-async function settledFacts(ctx: AgentContext, podRanges: PodRanges, signal: AbortSignal): Promise<NodeFacts> {
-  const facts = await nodeFacts(ctx, podRanges);
-  if (hasIpv6([...facts.primary, ...facts.own]) || configuredAddresses(ctx.config).length > 0) return facts;
-  await Promise.all([ctx.services().store, ctx.ownNode.store].map((store) => store.waitForSync(signal)));
-  return signal.aborted ? facts : await nodeFacts(ctx, podRanges);
 }
 
 /** The node's own address of each family: as configured, else that of the way out. */

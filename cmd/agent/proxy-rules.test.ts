@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ProxySettings } from '../config/agent-config.ts';
-import { hasIpv6, localhostNodePorts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
+import { localhostNodePorts, nodeAddresses, primaryAddresses, ruleOptions } from './proxy-rules.ts';
 
 const settings = {
   mode: 'iptables',
@@ -30,13 +30,6 @@ test('each family has its own addresses, pod range and loopback', () => {
   });
   const of6 = { family: 6, nodeIps: ['2001:db8::10'], localhostNodePorts: false, localTraffic: undefined };
   expect(ruleOptions(6, settings, facts)).toMatchObject(of6);
-});
-
-test.each([
-  ['of a network, with or without a default route', ['192.0.2.10', 'fd00:12::10', 'fe80::1'], true],
-  ['that every host has', ['127.0.0.1', '::1', '192.0.2.10', 'fe80::1'], false],
-])('IPv6 addresses %s', (_what, addresses, served) => {
-  expect(hasIpv6(addresses)).toBe(served);
 });
 
 test('the ranges of the Node tell local traffic as those of the cluster do', () => {

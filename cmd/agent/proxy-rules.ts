@@ -1,6 +1,5 @@
 // From the configuration and the node's addresses to what the rules of one IP family depend on, pure.
 import { cidrContains, parseCidr, parseIp } from '../../api/cidr.ts';
-import { isUsableNodeIp } from '../../host/network-interfaces.ts';
 import type { LocalTraffic, NodeAddresses, RuleOptions } from '../../proxy/options.ts';
 import type { ProxySettings } from '../config/agent-config.ts';
 
@@ -40,11 +39,6 @@ export function nodeAddresses(family: Family, settings: ProxySettings, facts: No
   if (ranges === undefined) return { nodeIps, nodePortIps: undefined };
   const own = facts.own.filter((ip) => familyOf(ip) === family);
   return { nodeIps, nodePortIps: own.filter((ip) => ranges.some((range) => cidrContains(range, parseIp(ip)))) };
-}
-
-/** An address of IPv6 at which others can reach this host, by whatever route; link-local ones are on every host. */
-export function hasIpv6(addresses: readonly string[]): boolean {
-  return addresses.some((ip) => familyOf(ip) === 6 && isUsableNodeIp(ip));
 }
 
 export interface AddressSources {
