@@ -77,6 +77,14 @@ test('without the root nothing can be said', async () => {
   await expect(sampler.sample('use', 0)).resolves.toBeDefined();
 });
 
+test('a pod on the network of the host shows the interfaces of the host, which are read once', async () => {
+  targets = [fakeTarget(['c'], { spec: { containers: [], hostNetwork: true } })];
+  const { root, pods } = await sampler.sample('live', 0);
+  expect(root.live!.network).toBeDefined();
+  expect(pods[0]!.sandbox!.row.live!.network).toBe(root.live!.network);
+  expect(pods[0]!.containers[0]!.row.live!.network).toBeUndefined();
+});
+
 test('a rate needs two looks', async () => {
   await clock.advance(10_000_000); // the groups are old
   const first = await sampler.sample('use', 0);

@@ -103,7 +103,9 @@ export class CgroupSampler {
           row.spec = row.reader.spec();
           row.specReadMs = clock.monotonicMs();
         }
-        if (depth !== 'use' && (stale.live || row.live === undefined)) this.#readLive(row, network);
+        if (depth !== 'use' && (stale.live || row.live === undefined)) {
+          this.#readLive(row, (pids) => (network === 'root' ? sample.root.live?.network : networkOf(network, pids)));
+        }
         if (depth === 'details' && (row.details === undefined || (stale.details && !this.#isIdle(row, isSandbox))))
           this.#readDetails(row, slow);
       } catch (err) {
@@ -120,12 +122,12 @@ export class CgroupSampler {
     return { ...withoutRows(sample, gone), atMs: this.#newestMs };
   }
 
-  #readLive(row: Row, network: NetworkOf): void {
+  #readLive(row: Row, networkOf: (pids: readonly number[]) => readonly InterfaceStats[] | undefined): void {
     const pids = row.reader.pids();
     row.live = {
       atMs: this.#deps.clock.now(),
       pids,
-      network: network === undefined ? undefined : networkOf(network, pids),
+      network: networkOf(pids),
       pressure: row.reader.pressure(),
     };
   }
@@ -204,25 +206,25 @@ export class CgroupSampler {
   }
 }
 
-/** Whose interfaces a row shows: this process's, those of the group's first process, or none. */
-type NetworkOf = 'self' | 'first process' | undefined;
+/** Whose interfaces a row shows: this process's, those of the group's first process, what the root has, or none. */
+type NetworkOf = 'self' | 'first process' | 'root' | undefined;
 
 function* rowsOf(sample: Sample): Generator<{ row: Row; network: NetworkOf; isSandbox: boolean }> {
   yield { row: sample.root, network: 'self', isSandbox: false };
   for (const { row } of sample.groups) yield { row, network: undefined, isSandbox: false };
   for (const { target, row, sandbox, containers } of sample.pods) {
     if (row !== undefined) yield { row, network: undefined, isSandbox: false };
-    // The agent runs in the host's namespace, whose many interfaces need to be read only once.
+    // A pod on the host's network shows the host's interfaces, as with cAdvisor: many, and they need to be read only once.
     if (sandbox !== undefined) {
-      yield { row: sandbox.row, network: target.hostNetwork ? undefined : 'first process', isSandbox: true };
+      yield { row: sandbox.row, network: target.hostNetwork ? 'root' : 'first process', isSandbox: true };
     }
     for (const container of containers) yield { row: container.row, network: undefined, isSandbox: false };
   }
 }
 
-function networkOf(whose: NetworkOf, pids: readonly number[]): readonly InterfaceStats[] | undefined {
+function networkOf(whose: Exclude<NetworkOf, 'root'>, pids: readonly number[]): readonly InterfaceStats[] | undefined {
   if (whose === 'self') return networkStatsOf('self');
-  return pids[0] === undefined ? undefined : networkStatsOf(pids[0]);
+  return whose === undefined || pids[0] === undefined ? undefined : networkStatsOf(pids[0]);
 }
 
 function withoutRows(sample: Sample, gone: ReadonlySet<Row>): Sample {
