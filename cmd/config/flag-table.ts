@@ -131,7 +131,12 @@ function kubeletSetting(name: string, path: string, type?: ValueType<unknown>): 
   return LASTING.has(name) ? typed : deprecated(typed, `set ${path} in the file of --config`);
 }
 
-const taints: ValueType<unknown> = { ...list(taint), expected: 'key=value:Effect, separated by commas' };
+/** The last one counts: upstream's flag replaces what an earlier one gave (pkg/util/flag, RegisterWithTaintsVar). */
+const taints: ValueType<unknown> = {
+  ...list(taint),
+  expected: 'key=value:Effect, separated by commas',
+  fromFlag: (texts) => list(taint).fromFlag(texts.slice(-1)),
+};
 
 /** A name alone has an empty value. */
 const labels: ValueType<unknown> = {

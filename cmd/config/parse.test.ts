@@ -663,6 +663,14 @@ test('taints and labels are read', async () => {
   expect(config.node.labels).toEqual({ x: '1', 'topology.kubernetes.io/zone': 'z', 'example.com/bare': '' });
 });
 
+test.each([
+  ['d:NoExecute', [{ key: 'd', effect: 'NoExecute' }]],
+  ['', []],
+])('of taints given twice the last count: "%s"', async (last, wanted) => {
+  const args = ['--register-with-taints=a=b:NoSchedule', `--register-with-taints=${last}`];
+  expect((await parse([...STANDALONE, ...args])).config.node.taints).toEqual(wanted);
+});
+
 test('--help lists what has an effect and nothing else', async () => {
   const { printed } = await commandLine('agent', ['--help']);
   expect(printed).toContain('--cluster-cidr <value>');
