@@ -19,6 +19,7 @@ function makeNetwork(
   dir: string,
   ips: OwnSubnets,
   deps: Pick<PodNetworkDeps, 'source' | 'exec' | 'clock' | 'log' | 'warn'>,
+  publicIps = ips,
 ): PodNetwork {
   const { v4, v6 } = NETWORKS;
   return new PodNetwork(
@@ -26,7 +27,7 @@ function makeNetwork(
       networks: { ...(ips.v4 === undefined ? {} : { v4 }), ...(ips.v6 === undefined ? {} : { v6 }) },
       backend: { type: 'host-gw', vni: 1, port: 8472, mtu: undefined, directRouting: false },
       external: { device: 'eth0', mtu: 1500, ...ips },
-      publicIps: ips,
+      publicIps,
       rules: { form: 'iptables', masquerade: true, forward: true, randomFully: false },
       cniConfDir: dir,
       subnetFile: path.join(dir, 'subnet.env'),
@@ -173,6 +174,27 @@ test('a node without a subnet, its name mistyped perhaps, says once that it wait
     await ended;
     await rm(dir, { recursive: true });
   }
+});
+
+test('host-gw behind address translation is refused before anything is made: routes of peers would lead nowhere', async () => {
+  const refused = Promise.withResolvers<string>();
+  const never = async () => expect.fail('must not be called');
+  const source: SubnetSource = {
+    run: (_changed, signal) => aborted(signal),
+    publishedMac: never,
+    acquire: never,
+    publish: never,
+    peers: () => [],
+    markUp: never,
+  };
+  const warn = (reason: string, message: string) => refused.resolve(`${reason}: ${message}`);
+  const deps = { source, exec: never, clock: new FakeClock(), log: silentLog, warn };
+  const network = makeNetwork('/nowhere', { v4: '192.0.2.1' }, deps, { v4: '203.0.113.1' });
+  const stop = new AbortController();
+  const ended = network.run(stop.signal);
+  expect(await refused.promise).toMatch(/^PodNetworkFailed: host-gw .* 203\.0\.113\.1 .* 192\.0\.2\.1; use .* vxlan/);
+  stop.abort();
+  await ended;
 });
 
 test('a node that is given another range goes on with the one its pods have, and takes the new one when they have ended', async () => {

@@ -33,7 +33,7 @@ import type { MasqueradeOptions } from './masquerade.ts';
 import type { BackendConf } from './net-conf.ts';
 import { NetworkRules, type RuleForm } from './network-rules.ts';
 import { choosePeers, familiesOf, ofFamily } from './peers.ts';
-import { checkSubnets } from './subnet-check.ts';
+import { checkGateways, checkSubnets } from './subnet-check.ts';
 import type { Announcement, OwnSubnets, SubnetSource } from './subnet-source.ts';
 import { VxlanBackend, vxlanDevice } from './vxlan.ts';
 
@@ -216,6 +216,7 @@ export class PodNetwork {
   }
 
   async #syncOnce(signal: AbortSignal): Promise<void> {
+    if (this.#opts.backend.type === 'host-gw') checkGateways(this.#opts.external, this.#opts.publicIps);
     const subnets = await this.#takeSubnets(signal);
     if (subnets === undefined) {
       if (!this.#told.has('waits')) this.#log.info('no subnet is assigned to a node of this name yet, waiting');

@@ -15,3 +15,18 @@ export function checkSubnets(networks: OwnSubnets, subnets: OwnSubnets, external
     });
   }
 }
+
+/**
+ * Peers of host-gw have routes through this node's address: behind address translation there is none that they could use.
+ * @throws {AgentError} NODE_ADDRESS
+ */
+export function checkGateways(external: OwnSubnets, publicIps: OwnSubnets): void {
+  for (const family of ['v4', 'v6'] as const) {
+    const [ip, publicIp] = [external[family], publicIps[family]];
+    if (ip === undefined || publicIp === ip) continue;
+    throw new AgentError(`host-gw cannot be used: the public address ${publicIp} is not the interface's own, ${ip}`, {
+      code: 'NODE_ADDRESS',
+      hint: 'use the backend vxlan, or take --public-ip and the annotation node-public-ip away and start the agent anew',
+    });
+  }
+}
