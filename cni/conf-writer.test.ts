@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { earlierConfs, parseSubnetEnv, renderConflist, renderSubnetEnv } from './conf-writer.ts';
+import { earlierConfs, mtuOf, parseSubnetEnv, renderConflist, renderSubnetEnv } from './conf-writer.ts';
 
 const facts = {
   networks: { v4: '10.244.0.0/16', v6: '2001:cafe:42::/56' },
@@ -31,6 +31,15 @@ test('the conflist gives pods an address of each family, IPv4 first', () => {
   expect(ipam.ranges).toEqual([[{ subnet: '10.244.1.0/24' }], [{ subnet: '2001:cafe:42:1::/64' }]]);
   expect(ipam.routes).toEqual([{ dst: '10.244.0.0/16' }, { dst: '2001:cafe:42::/56' }]);
   expect(mtu).toBe(1430);
+});
+
+test('the MTU is read back, however somebody has laid the file out, and from nothing else', () => {
+  const text = renderConflist(facts);
+  expect(mtuOf(text)).toBe(1430);
+  expect(mtuOf(JSON.stringify(JSON.parse(text)))).toBe(1430);
+  for (const other of ['', '{}', text.slice(0, -10), text.replace('1430', '"1430"')]) {
+    expect(mtuOf(other)).toBeUndefined();
+  }
 });
 
 test('files that the runtime would take first are found', () => {

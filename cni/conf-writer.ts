@@ -25,6 +25,10 @@ export interface PodNetworkFacts {
 
 /** Pure. */
 export function renderConflist(facts: PodNetworkFacts): string {
+  return `${JSON.stringify(conflistOf(facts), null, 2)}\n`;
+}
+
+function conflistOf(facts: PodNetworkFacts) {
   const bridge = {
     type: 'bridge',
     bridge: facts.bridge,
@@ -42,13 +46,18 @@ export function renderConflist(facts: PodNetworkFacts): string {
     },
   };
   const portmap = { type: 'portmap', capabilities: { portMappings: true } };
-  return `${JSON.stringify({ cniVersion: '1.0.0', name: NETWORK_NAME, plugins: [bridge, portmap] }, null, 2)}\n`;
+  return { cniVersion: '1.0.0', name: NETWORK_NAME, plugins: [bridge, portmap] as const };
 }
 
-/** Pure: what a configuration of `renderConflist` says of it. */
+/** Pure: the MTU of pods in a configuration of `renderConflist`; undefined for what is none. */
 export function mtuOf(conflist: string): number | undefined {
-  const mtu = /"mtu": (\d+)/.exec(conflist)?.[1];
-  return mtu === undefined ? undefined : Number(mtu);
+  try {
+    const { plugins } = JSON.parse(conflist) as ReturnType<typeof conflistOf>;
+    const { mtu } = plugins[0];
+    return Number.isInteger(mtu) ? mtu : undefined;
+  } catch {
+    return undefined; // half written, or somebody else's
+  }
 }
 
 /** IPv4 first. */

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { expect, test } from 'vitest';
 import { aborted } from '../core/abort.ts';
+import { AgentError } from '../core/errors.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
 import type { ExternalChoice } from './external-interface.ts';
@@ -12,10 +13,10 @@ const choiceOf = (v4: string, device = 'eth0'): ExternalChoice => ({
 });
 
 /** A host whose choice is `host.now`, and networks that tell of their life. */
-function setUp() {
+function setUp(now: ExternalChoice | Error = choiceOf('192.0.2.1')) {
   const clock = new FakeClock();
   const stop = new AbortController();
-  const host = { now: choiceOf('192.0.2.1') as ExternalChoice | Error, looks: 0 };
+  const host = { now, looks: 0 };
   const life: string[] = [];
   let hear: (line: string) => void = () => {};
   let readies = 0;
@@ -82,6 +83,19 @@ test.each([
   await clock.advance(2_000);
   expect(host.looks).toBe(looks);
   expect(life).toEqual(['192.0.2.1 on eth0']); // nothing changed
+  stop.abort();
+  await clock.advance(10);
+  await ended;
+});
+
+test('a host whose routes come after the agent is waited for', async () => {
+  const { clock, stop, host, life, ended } = setUp(new AgentError('no default route', { code: 'NODE_ADDRESS' }));
+  await clock.advance(9_000);
+  expect(host.looks).toBe(4);
+  expect(life).toEqual([]);
+  host.now = choiceOf('192.0.2.1');
+  await clock.advance(3_000);
+  expect(life).toEqual(['192.0.2.1 on eth0']);
   stop.abort();
   await clock.advance(10);
   await ended;

@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { aborted, linkedSignal } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { errorMessage } from '../core/errors.ts';
+import { errorMessage, isAgentError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { FollowNetwork } from '../host/ip-monitor.ts';
 import type { ExternalChoice } from './external-interface.ts';
@@ -27,19 +27,47 @@ export interface FollowingNetworkDeps {
 
 /** A change comes in several steps (an address goes, another one comes, then the routes); they are taken together, ms. */
 const SETTLE_MS = 1_000;
+/** While there is no way yet, it is looked again so often, ms: seldom for more than the seconds in which a host boots. */
+const NO_WAY_MS = 3_000;
 
 /**
  * Runs until `signal` aborts. A network that is made anew finds what the one before left, as after a restart of the agent.
- * @throws {AgentError} NODE_ADDRESS when there is nothing to begin with, and what the network throws.
+ * @throws what the network throws.
  */
 export async function runFollowingNetwork(deps: FollowingNetworkDeps, signal: AbortSignal): Promise<void> {
-  let choice = await deps.choose(undefined, signal);
-  while (!signal.aborted) {
+  let choice = await waitForWay((s) => deps.choose(undefined, s), deps, signal);
+  while (choice !== undefined && !signal.aborted) {
     const next = await runOver(choice, deps, signal);
-    if (next === undefined) return;
-    deps.log.warn({ before: choice.external, after: next.external }, 'the way to other nodes changed');
+    if (next !== undefined) {
+      deps.log.warn({ before: choice.external, after: next.external }, 'the way to other nodes changed');
+    }
     choice = next;
   }
+}
+
+/**
+ * The first choice there is; undefined when `signal` aborts before. Routes come late while a host boots: flanneld ends then,
+ * and is started again and again, but it is not its node's kubelet as well.
+ */
+export async function waitForWay(
+  choose: (signal: AbortSignal) => Promise<ExternalChoice>,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  signal: AbortSignal,
+): Promise<ExternalChoice | undefined> {
+  let told = '';
+  while (!signal.aborted) {
+    try {
+      return await choose(signal);
+    } catch (err) {
+      if (signal.aborted) return undefined;
+      if (!isAgentError(err) || err.code !== 'NODE_ADDRESS') throw err;
+      const { message: reason, hint } = err;
+      if (told !== reason) log.error({ reason, hint }, 'there is no way to other nodes yet: the pod network waits');
+      told = reason;
+    }
+    await clock.sleep(NO_WAY_MS, signal);
+  }
+  return undefined;
 }
 
 /** Undefined when the network ended; otherwise what has to be used from now on. */

@@ -1,11 +1,12 @@
 // The pod network: from the configuration and the host's interfaces to a PodNetwork that runs.
 
-import { formatCidr, isIp } from '../../api/cidr.ts';
+import { isIPv4, isIPv6 } from 'node:net';
+import { formatCidr, formatIp, parseIp } from '../../api/cidr.ts';
 import type { Node } from '../../api/kinds.ts';
 import { waitForNetConf } from '../../cni/etcd/stored-net-conf.ts';
 import { EtcdSubnets } from '../../cni/etcd-subnets.ts';
 import { chooseInterface, type ExternalChoice, readHostRouting } from '../../cni/external-interface.ts';
-import { runFollowingNetwork } from '../../cni/following-network.ts';
+import { runFollowingNetwork, waitForWay } from '../../cni/following-network.ts';
 import { DEFAULT_IPAM_DIRS } from '../../cni/ipam-leaks.ts';
 import { KubeSubnets } from '../../cni/kube-subnets.ts';
 import type { BackendConf, NetConf } from '../../cni/net-conf.ts';
@@ -56,8 +57,8 @@ async function runAssigned(ctx: AgentContext, onReady: () => void, signal: Abort
   const told = node.metadata?.annotations ?? {};
   const publicIps = {
     ...config.network.wishes.publicIps,
-    ...(isIp(told[annotations.nodePublicIp] ?? '') ? { v4: told[annotations.nodePublicIp]! } : {}),
-    ...(isIp(told[annotations.nodePublicIpv6] ?? '') ? { v6: told[annotations.nodePublicIpv6]! } : {}),
+    ...(isIPv4(told[annotations.nodePublicIp] ?? '') ? { v4: told[annotations.nodePublicIp]! } : {}),
+    ...(isIPv6(told[annotations.nodePublicIpv6] ?? '') ? { v6: canonical(told[annotations.nodePublicIpv6]!) } : {}),
   };
   const source = new KubeSubnets(
     { nodeName: config.nodeName, networks, annotations, setCondition: config.network.setCondition },
@@ -92,7 +93,9 @@ async function runLeased(ctx: AgentContext, onReady: () => void, signal: AbortSi
         hint: 'set Backend.Type to vxlan or host-gw',
       });
     }
-    const choice = await chooseExternal(ctx, networks, config.network.wishes.publicIps, signal);
+    const { publicIps } = config.network.wishes;
+    const choice = await waitForWay((s) => chooseExternal(ctx, networks, publicIps, s), { clock, log }, signal);
+    if (choice === undefined) return;
     const source = new EtcdSubnets(
       {
         prefix: settings.prefix,
@@ -185,6 +188,11 @@ async function networkToClean(ctx: AgentContext, signal: AbortSignal): Promise<P
     { client: ctx.client, nodes: ctx.ownNode.store, clock: ctx.clock },
   );
   return makeNetwork(ctx, networks, backend, choice, source);
+}
+
+/** As addresses of interfaces are written. */
+function canonical(ip: string): string {
+  return formatIp(parseIp(ip));
 }
 
 function configuredNetworks({ config }: AgentContext): OwnSubnets {
