@@ -1,6 +1,6 @@
 // Flags on the command line: registered with commander, read by pflag's rules (`_` is `-`, switches take `=false`), and
 // brought to the same values that files are read into.
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import { FLAGS, type Flag, type Which } from './flag-table.ts';
 import { type Report, suggestion } from './values.ts';
 
@@ -30,7 +30,8 @@ Takes the file and flags of kube-proxy. A flag that is given wins over the file.
 
   nodelet proxy --kubeconfig=/etc/kubernetes/proxy.conf --cluster-cidr=10.244.0.0/16`,
   network: `
-Makes the pod network as flanneld does, from the podCIDR of the Nodes, and takes its flags and its net-conf.json.
+Makes the pod network as flanneld does, from the podCIDR of the Nodes, and takes its flags, which may be given as
+$FLANNELD_<NAME>, and its net-conf.json.
 
   nodelet network --kubeconfig=/etc/kubernetes/network.conf --cluster-cidr=10.244.0.0/16`,
 };
@@ -44,6 +45,7 @@ export function addAgentOptions(command: Command, which: Which): void {
       flag.help ?? '',
     );
     option.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
+    if (which === 'network') setFromEnvironment(option, flag.name);
     command.addOption(flag.help === undefined ? option.hideHelp() : option);
   }
   command.addHelpText('after', NOTES[which]);
@@ -53,6 +55,12 @@ export function addAgentOptions(command: Command, which: Which): void {
   command.showSuggestionAfterError(false); // commander's own knows only the flags that --help lists
   command.configureOutput({ outputError: (text, write) => write(describeUsageError(text, names)) });
   command.showHelpAfterError(`  see nodelet ${which} --help`);
+}
+
+/** As with flanneld, a flag that is not given is looked for as `$FLANNELD_<NAME>`: its units keep the password of etcd there. */
+function setFromEnvironment(option: Option, name: string): void {
+  const variable = `FLANNELD_${name.toUpperCase().replaceAll('-', '_')}`;
+  if (process.env[variable]) option.env(variable); // an empty one counts as none
 }
 
 /** pflag's spelling in commander's: `--node_ip x` → `--node-ip x`, `--register-node` → `--register-node=true`. */

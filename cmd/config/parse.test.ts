@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { DEFAULT_KUBELET_CONFIG } from '../../kubelet/config.ts';
 import { agentArguments, nodePaths, renderAgentConfig } from '../../lab/node-config.ts';
 import { commandLine, faultsOf, KUBECONFIG, kubelet, nodelet, parse, proxy, STANDALONE } from './fake-command-line.ts';
@@ -661,6 +661,18 @@ test('taints and labels are read', async () => {
     { key: 'c', effect: 'NoExecute' },
   ]);
   expect(config.node.labels).toEqual({ x: '1', 'topology.kubernetes.io/zone': 'z', 'example.com/bare': '' });
+});
+
+test('flags of flanneld may stand in the environment, and given ones win', async () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  vi.stubEnv('FLANNELD_IFACE', 'eth7');
+  vi.stubEnv('FLANNELD_IP_MASQ', 'false');
+  vi.stubEnv('FLANNELD_PUBLIC_IPV6', '');
+  vi.stubEnv('FLANNELD_CLUSTER_CIDR', '10.1.0.0/16');
+  const { network } = (await parse([...KUBECONFIG, '--cluster-cidr=10.2.0.0/16'], {}, 'network')).config;
+  expect(network).toMatchObject({ clusterCidr: '10.2.0.0/16', rules: { masquerade: false } });
+  expect(network.wishes).toMatchObject({ ifaces: ['eth7'], publicIps: {} });
+  expect((await parse([...KUBECONFIG, '--cluster-cidr=10.2.0.0/16'])).config.network.wishes.ifaces).toEqual([]);
 });
 
 test.each([
