@@ -193,7 +193,7 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     await restartAs('nftables');
     await untilRouted('web', await readyAddresses('web'));
     await untilGone('iptables');
-    expect(await rulesOfServices()).toEqual({ iptables: 0, nftables: 1 });
+    expect(await rulesOfServices()).toEqual({ iptables: 0, nftables: 2 });
     expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
     expect(wanted).toContain(await answerOutside(`http://${nodes[0]!.ip}:30080/`));
   });
