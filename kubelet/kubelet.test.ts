@@ -354,6 +354,24 @@ test('after a failure the runtime is asked what it did: a call may have gone thr
   expect(runtime.countCalls('syncPod')).toBe(1);
 });
 
+test('what failed while the runtime was away is done as soon as it is back, not with the next try', async () => {
+  agent.start();
+  api.seed(pods, fakePod('web'));
+  await agent.untilReady('web');
+  const gone = new Error('connection lost');
+  runtime.failNext('killPod', gone);
+  await api.delete(pods, { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 5 });
+  await until(() => runtime.countCalls('killPod') === 1);
+  runtime.failNext('listPods', gone);
+  runtime.breakStream(gone);
+  await clock.advance(100);
+  expect(runtime.countCalls('killPod')).toBe(1);
+  const lists = runtime.countCalls('listPods');
+  await until(() => runtime.countCalls('listPods') > lists, 10);
+  await clock.advance(1);
+  expect(runtime.kills).toHaveLength(1);
+});
+
 test('a pod recreated under its name is a new pod', async () => {
   agent.start();
   api.seed(pods, fakePod('web'));

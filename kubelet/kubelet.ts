@@ -182,6 +182,7 @@ export class Kubelet {
       events: runtimeEvents,
       cache: this.#cache,
       onPodChanged: (uid) => this.#workers.poke(uid),
+      onRuntimeBack: () => this.#workers.retryFailed(),
       onListed: (listed) => {
         if (listed.some((p) => this.#workers.state(p.uid) === undefined)) this.#housekeeping.request();
       },

@@ -28,6 +28,8 @@ export interface PlegDeps {
   readonly onPodChanged: (podUid: string) => void;
   /** After each relist. Must not throw. */
   readonly onListed?: (pods: readonly RuntimePod[]) => void;
+  /** The runtime answers again after it had gone, also for the first time. Must not throw. */
+  readonly onRuntimeBack?: () => void;
   readonly observer?: Pick<KubeletObserver, 'relisted'>;
 }
 
@@ -61,6 +63,8 @@ export class Pleg {
   #listedAtMs: number | undefined;
   /** Also before the first list. */
   #listFailed = true;
+  /** Since the last list that went well the runtime has not answered, or its event stream has ended. */
+  #wasLost = true;
   #relistWanted = false;
   #relistStartMs: number | undefined;
   #wake: (() => void) | undefined;
@@ -133,6 +137,7 @@ export class Pleg {
         this.#log.warn({ err }, 'no runtime event stream, relisting every second until it is back');
       }
       this.#connected = false;
+      this.#wasLost = true;
       this.requestRelist();
       await this.#deps.clock.sleep(waitMs ?? backoff.next(), signal);
     }
@@ -237,7 +242,7 @@ export class Pleg {
         await this.#relist(signal);
         this.#listFailed = false;
       } catch (err) {
-        this.#listFailed = true;
+        [this.#listFailed, this.#wasLost] = [true, true];
         if (!signal.aborted) this.#log.warn({ err }, 'cannot list the pods of the runtime');
       }
       const mayWait = this.#connected && !this.#listFailed;
@@ -273,6 +278,8 @@ export class Pleg {
     for (const uid of gone) this.#deps.onPodChanged(uid);
     this.#firstList.resolve();
     this.#deps.onListed?.(pods);
+    if (this.#wasLost) this.#deps.onRuntimeBack?.();
+    this.#wasLost = false;
   }
 }
 

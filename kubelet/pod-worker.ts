@@ -73,6 +73,8 @@ interface Worker {
   reason: PodWork;
   /** An update or event came while work ran. */
   dirty: boolean;
+  /** The last work failed, and will be tried again after the error delay. */
+  failed: boolean;
   work: { readonly done: Promise<void>; readonly cancel: LinkedSignal } | undefined;
 }
 
@@ -108,7 +110,7 @@ export class PodWorkers {
     if (worker === undefined) {
       const { state } = startWorker(update, this.#deps.nothingRuns(uid));
       const madeAtMs = this.#deps.clock.monotonicMs();
-      this.#workers.set(uid, { state, madeAtMs, reason: 'create', dirty: false, work: undefined });
+      this.#workers.set(uid, { state, madeAtMs, reason: 'create', dirty: false, failed: false, work: undefined });
       this.poke(uid);
       return;
     }
@@ -125,6 +127,11 @@ export class PodWorkers {
     if (worker === undefined || worker.state.phase === 'finished') return;
     worker.dirty = true;
     if (worker.work === undefined) this.#start(uid, worker);
+  }
+
+  /** What work failed for may be over: it is done again now. */
+  retryFailed(): void {
+    for (const [uid, { failed }] of this.#workers) if (failed) this.poke(uid);
   }
 
   state(uid: string): WorkerState | undefined {
@@ -240,12 +247,15 @@ export class PodWorkers {
   /** Does the work of the present state once. Returns ms until it should be done again if nothing changes. */
   async #perform(worker: Worker, signal: AbortSignal): Promise<number> {
     const { state } = worker;
+    worker.failed = false;
     try {
       const outcome = await this.#effect(state, signal);
       // `state` may be newer by now; afterWork moves on only from the state whose work was done.
       const interrupted = signal.aborted && state.phase !== 'terminated';
       worker.state = afterWork(worker.state, state.phase, interrupted ? { ok: false } : { ok: true, ...outcome });
       if (outcome.again) return 0;
+      // A back-off has an end of its own.
+      worker.failed = outcome.failed === true && outcome.wakeAfterMs === undefined;
       const usualMs = this.#jittered(outcome.failed ? ERROR_RETRY_MS : this.#opts.syncFrequencyMs);
       const wakeMs = outcome.wakeAfterMs ?? Number.POSITIVE_INFINITY;
       // A known end of a back-off replaces the error delay; it never postpones the regular look.
@@ -253,6 +263,7 @@ export class PodWorkers {
         ? Math.min(Math.max(1, wakeMs), this.#opts.syncFrequencyMs)
         : Math.min(usualMs, Math.max(1, wakeMs));
     } catch (err) {
+      worker.failed = true;
       // Interrupted on purpose: whatever interrupted it has set `dirty`.
       if (!signal.aborted) this.#logFailure(err, state);
       return err instanceof RetrySoon ? this.#jittered(err.afterMs) : this.#jittered(ERROR_RETRY_MS);
