@@ -60,7 +60,9 @@ export class PodDevices {
   held(): Map<string, Set<string>> {
     const held = new Map<string, Set<string>>();
     for (const { resource, grant } of this.entries()) {
-      held.set(resource, (held.get(resource) ?? new Set<string>()).union(idsOf(grant)));
+      const ids = held.get(resource) ?? new Set<string>();
+      for (const id of idsOf(grant)) ids.add(id); // a union each time would copy all of them for every pod
+      held.set(resource, ids);
     }
     return held;
   }
