@@ -39,6 +39,17 @@ export function controllerOf(object: KubeObject): OwnerReference | undefined {
   return object.metadata?.ownerReferences?.find((o) => o.controller === true);
 }
 
+/**
+ * Negative, zero or positive, as for Array.sort: which of two states of one object is the older. Resource versions of one
+ * kind grow and may be compared since v1.35 (KEP-5504); before, etcd's revisions did as well. Undefined for other ones.
+ */
+export function compareVersions(a: KubeObject, b: KubeObject): number | undefined {
+  const [left, right] = [a.metadata?.resourceVersion ?? '', b.metadata?.resourceVersion ?? ''];
+  if (left === right) return 0;
+  if (!/^\d+$/.test(left) || !/^\d+$/.test(right)) return undefined;
+  return left.length - right.length || (left < right ? -1 : 1);
+}
+
 /** An RFC 3339 UTC time with whole seconds, as metav1.Time prints. */
 export function formatTime(wallMs: number): string {
   return `${new Date(wallMs).toISOString().slice(0, 19)}Z`;

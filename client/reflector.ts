@@ -1,6 +1,6 @@
 // Keeps a Store equal to a collection on the API server: list, then watch, for ever. After client-go
 // tools/cache/reflector.go. Nothing polls: between changes it waits on one open watch.
-import { type KubeObject, objectKey, type WatchEvent } from '../api/meta.ts';
+import { compareVersions, type KubeObject, objectKey, type WatchEvent } from '../api/meta.ts';
 import type { ResourceType } from '../api/resources.ts';
 import { linkedSignal } from '../core/abort.ts';
 import { Backoff } from '../core/backoff.ts';
@@ -314,13 +314,9 @@ function isRefused(err: unknown): boolean {
   return err instanceof ApiError && err.httpStatus !== 429;
 }
 
-/** True when `object` is an earlier state of `known`. Since v1.35 resourceVersions may be compared as integers. */
+/** `object` is an earlier state of `known`. */
 function isOlder(object: KubeObject, known: KubeObject): boolean {
-  const [a, b] = [object.metadata, known.metadata];
-  if (a?.uid !== b?.uid) return false;
-  const [version, knownVersion] = [a?.resourceVersion ?? '', b?.resourceVersion ?? ''];
-  if (!/^\d+$/.test(version) || !/^\d+$/.test(knownVersion)) return false;
-  return version.length === knownVersion.length ? version < knownVersion : version.length < knownVersion.length;
+  return object.metadata?.uid === known.metadata?.uid && (compareVersions(object, known) ?? 0) < 0;
 }
 
 /** No more than the longest back-off: nobody may keep the node from following its pods for hours. */

@@ -187,6 +187,18 @@ test('a server that came back with an older store is told within a round what it
   expect(readyOf(await node())).toBe('True');
 });
 
+test('of versions that nobody can compare our own last answer counts, without asking for the Node each time', async () => {
+  start();
+  await clock.advance(0);
+  const made = await node();
+  informed.replace([{ ...made, metadata: { ...made.metadata, resourceVersion: 'before-that' } }]);
+  api.requests.length = 0;
+  facts = factsOf();
+  loop.request();
+  await clock.advance(60);
+  expect(api.requests.map((r) => r.verb)).toEqual(['patch']);
+});
+
 test('a Node that somebody deleted is missed within a round, told of each time, and not made anew', async () => {
   const told: unknown[] = [];
   const log = { ...silentLog, child: () => log, error: (fields: { err: AgentError }) => told.push(fields.err.code) };

@@ -1,6 +1,7 @@
 // Keeps Node.status true on the API server: registers once, computes every 10 s and on request, sends when something
 // changed or the last report is old. After pkg/kubelet/kubelet_node_status.go.
 import type { Node, ObjectReference } from '../../api/kinds.ts';
+import { compareVersions } from '../../api/meta.ts';
 import { nodes } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
 import { isNotFound } from '../../client/errors.ts';
@@ -203,8 +204,7 @@ export class NodeStatusLoop {
     const isNew = this.#deps.clock.monotonicMs() - this.#lastWrittenMs < this.#opts.updateMs;
     if (informed === undefined) return isNew ? written : undefined; // deleted, or the news of it is still to come
     if (informed.metadata?.uid !== written.metadata?.uid) return undefined; // recreated: ask
-    const [a, b] = [informed, written].map((n) => BigInt(n.metadata?.resourceVersion ?? '0'));
-    if (a! >= b!) return informed;
+    if ((compareVersions(informed, written) ?? -1) >= 0) return informed;
     return isNew ? written : undefined;
   }
 

@@ -6,7 +6,7 @@
 // behind does no harm: the patch carries the uid, so the server refuses to touch a namesake; it names only fields that
 // the agent owns, and conditions merge by type, so others' writes stay; and when somebody wrote our own fields, the
 // informer's next event shows the difference and the pod is written again. That saves one round trip per write.
-import type { KubeObject } from '../../api/meta.ts';
+import { compareVersions } from '../../api/meta.ts';
 import { isMirrorPod, isTerminalPhase, type Pod, type PodStatus } from '../../api/pod.ts';
 import { pods } from '../../api/resources.ts';
 import type { ApiClient } from '../../client/api-client.ts';
@@ -294,13 +294,12 @@ export class StatusWriter {
   /** The answer to our last patch until the informer has caught up with it. */
   #newest(held: Held, copy: Pod): Pod {
     // A mirror that was made anew has another uid, and nothing of what was written to the one before.
-    const isSame = held.answer?.metadata?.uid === copy.metadata?.uid;
+    const { answer } = held;
+    const isSame = answer?.metadata?.uid === copy.metadata?.uid;
     const isRecent = this.#deps.clock.monotonicMs() - held.answeredAtMs < ANSWER_MS;
-    if (held.answer === undefined || !isSame || !isRecent || !isOlder(copy, held.answer)) {
-      held.answer = undefined;
-      return copy;
-    }
-    return held.answer;
+    if (answer !== undefined && isSame && isRecent && (compareVersions(copy, answer) ?? -1) < 0) return answer;
+    held.answer = undefined;
+    return copy;
   }
 }
 
@@ -312,13 +311,6 @@ function canBeDeleted(held: Held, written: Pod, copy: Pod): boolean {
 
 function isReady(status: PodStatus | undefined): boolean {
   return status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false;
-}
-
-/** Resource versions of one kind grow and may be compared since v1.35 (KEP-5504); before, etcd revisions did as well. */
-function isOlder(a: KubeObject, b: KubeObject): boolean {
-  const [left, right] = [a.metadata?.resourceVersion ?? '', b.metadata?.resourceVersion ?? ''];
-  if (!/^\d+$/.test(left) || !/^\d+$/.test(right)) return left !== right;
-  return BigInt(left) < BigInt(right);
 }
 
 function nameOf(pod: Pod): { namespace: string; name: string } {
