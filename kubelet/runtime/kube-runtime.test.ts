@@ -243,6 +243,17 @@ describe('start', () => {
     expect(events).toContain('Warning Failed Error: ErrImageNeverPull');
   });
 
+  test('a container whose image cannot be had left a file with every pass: of waiting nothing stays on the disk', async () => {
+    const messages = () => readdir(path.join(dir, 'root/pods/u/containers/a'));
+    const waiting = podOf({ containers: [spec('a', { image: 'later:1', imagePullPolicy: 'Never' })] });
+    cri.failNext('runPodSandbox', new CriError('RunPodSandbox', 'UNKNOWN', 'no network'));
+    for (const _pass of [1, 2, 3]) await sync(waiting);
+    expect(await messages()).toEqual([]);
+    cri.addImage('later:1');
+    expect((await sync(waiting)).started).toEqual(['a']);
+    expect(await messages()).toHaveLength(1);
+  });
+
   test.each(['runPodSandbox', 'startContainer'] as const)("runc's fault in %s is not seen", async (method) => {
     cri.failNext(method, eof(method));
     expect(await sync(podOf())).toMatchObject({ started: ['a'], failures: [] });

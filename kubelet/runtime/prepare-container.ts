@@ -1,5 +1,6 @@
 // Everything a container's configuration is made from: objects it refers to, files on the host, the image's user. What
 // needs no sandbox is begun while the sandbox is being made, since that takes most of a pod's start.
+import { rm } from 'node:fs/promises';
 import type { ConfigMap, Secret } from '../../api/kinds.ts';
 import type { Pod } from '../../api/pod.ts';
 import { errorMessage } from '../../core/errors.ts';
@@ -32,11 +33,18 @@ export interface ContainerPreparation {
   readonly lookedUp: Promise<ImageLookup> | undefined;
   readonly references: Outcome<References>;
   readonly files: Outcome<{ readonly restartCount: number; readonly terminationLogFile: string }>;
+  /** A container is made with it, or was tried to: its files are that container's from now on. */
+  inUse: boolean;
 }
 
-/** Resolves when nothing of it goes on any more: files must not be made behind the back of who removes the pod. */
+/**
+ * Resolves when nothing of it goes on any more: files must not be made behind the back of who removes the pod. What was
+ * made for no container is gone then: each pass over an image that cannot be had would leave another file.
+ */
 export async function settled(prepared: ContainerPreparation): Promise<void> {
-  await Promise.all([prepared.lookedUp, prepared.references, prepared.files]);
+  const [files] = await Promise.all([prepared.files, prepared.lookedUp, prepared.references]);
+  if (prepared.inUse || 'error' in files) return;
+  await rm(files.value.terminationLogFile, { force: true }).catch(() => undefined); // goes with the pod's directory
 }
 
 export interface FinishContext {
@@ -68,6 +76,7 @@ export class ContainerPreparer {
       lookedUp: looksUp ? this.#puller.lookUp({ pod, image, keyring: () => this.keyring(pod), signal }) : undefined,
       references: outcome(this.#fetchReferences(pod, container)),
       files: outcome(this.#makeFiles(pod, container, status)),
+      inUse: false,
     };
   }
 
@@ -120,6 +129,7 @@ export class ContainerPreparer {
       resources,
       security,
     });
+    prepared.inUse = true;
     return { config: withGrant(config, grant), restartCount };
   }
 
