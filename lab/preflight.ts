@@ -3,6 +3,7 @@ import { access, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf } from '../core/errors.ts';
 import { nodePaths } from './node-config.ts';
+import { CNI_STATE_DIR } from './shared-places.ts';
 
 /** Program or file → Debian package that brings it. */
 const NEEDS: readonly (readonly [string, string])[] = [
@@ -52,6 +53,9 @@ export async function preflight(input: PreflightInput): Promise<void> {
 const MAX_SOCKET_BYTES = 107;
 const LONGEST_USUAL_NODE = 'node-100';
 
+/** What a node mounts its own over (node.ts). */
+const NODES_OWN = ['/run', CNI_STATE_DIR];
+
 /** What the name of a lab's directory must be like; empty when it can be used. */
 export function directoryFaults(dir: string): string[] {
   const socket = `${nodePaths(dir, LONGEST_USUAL_NODE).containerdSocket}.ttrpc`;
@@ -62,6 +66,9 @@ export function directoryFaults(dir: string): string[] {
       ? []
       : [`${JSON.stringify(dir)} has blanks or unusual characters in its name: choose another directory with --dir`]),
     ...(/^\/proc(\/|$)/.test(dir) ? [`${dir} cannot hold files: choose another directory with --dir`] : []),
+    ...NODES_OWN.filter((place) => `${dir}/`.startsWith(`${place}/`)).map(
+      (place) => `each node has a ${place} of its own and would not see ${dir}: choose another directory with --dir`,
+    ),
     ...(excess > 0
       ? [`the path ${dir} is ${excess} bytes too long for the sockets in it: choose a shorter one with --dir`]
       : []),
