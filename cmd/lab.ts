@@ -17,6 +17,7 @@ import { withoutUndefined } from '../core/without-undefined.ts';
 import { systemExec } from '../host/exec.ts';
 import { execInherited } from '../host/exec-inherited.ts';
 import { Lab } from '../lab/lab.ts';
+import { canonicalDirectory } from '../lab/lab-directory.ts';
 import { preflight } from '../lab/preflight.ts';
 import { createProgress, type Progress, silentProgress } from '../lab/progress.ts';
 import { readLabState } from '../lab/state.ts';
@@ -54,7 +55,7 @@ export function addCommand(program: Command): void {
       process.umask(0o022);
     });
   const add = (name: string, description: string): Command =>
-    lab.command(name).description(description).option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
+    lab.command(name).description(description).addOption(dirOption());
 
   add('up', 'Bring up a lab. Runs in the foreground and takes it down on Ctrl-C, unless --detach is given.')
     .option('--nodes <n>', 'how many nodes', wholeNumber(1, 200), 2)
@@ -80,7 +81,7 @@ export function addCommand(program: Command): void {
   lab
     .command('kubectl')
     .description("Run kubectl with the lab's kubeconfig: nodelet lab kubectl [--dir DIR] -- get pods -A")
-    .option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR)
+    .addOption(dirOption())
     .allowUnknownOption()
     .passThroughOptions()
     .argument('[args...]')
@@ -88,10 +89,7 @@ export function addCommand(program: Command): void {
 
   const apiserver = lab.command('apiserver').description('Stop and start the API server of a running lab.');
   const addApiserver = (name: string, description: string): Command =>
-    apiserver
-      .command(name)
-      .description(description)
-      .option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
+    apiserver.command(name).description(description).addOption(dirOption());
   addApiserver('stop', 'Stop the API server alone. Nodes and pods go on.').action(({ dir }: DirOption) =>
     labIn(dir).stopApiserver(stopSignal()),
   );
@@ -101,30 +99,42 @@ export function addCommand(program: Command): void {
 
   const node = lab.command('node').description('Add, stop, start and remove nodes of a running lab.');
   const addNode = (name: string, description: string): Command =>
-    node.command(name).description(description).option('--dir <dir>', 'directory of the lab', directory, DEFAULT_DIR);
+    node.command(name).description(description).addOption(dirOption());
   addNode('add [name]', 'Add a node; resolves when it is Ready.').action(
     async (name: string | undefined, { dir }: DirOption) => {
-      await labIn(dir).addNode(name, stopSignal());
+      const lab = labIn(dir);
+      await lab.addNode(name, stopSignal());
+      await routePods(lab);
     },
   );
   addNode('stop <name>', 'Switch a node off, with all its pods. Its disk stays.').action(
     (name: string, { dir }: DirOption) => labIn(dir).stopNode(name, stopSignal()),
   );
   addNode('start <name>', 'Start what does not run of a node: the machine, its containerd, its agent.').action(
-    (name: string, { dir }: DirOption) => labIn(dir).startNode(name, stopSignal()),
+    async (name: string, { dir }: DirOption) => {
+      const lab = labIn(dir);
+      await lab.startNode(name, stopSignal());
+      await routePods(lab);
+    },
   );
   addNode('rm <name>', 'Stop a node, delete its Node object and remove its disk.').action(
     async (name: string, { dir }: DirOption) => {
-      await readLabState(path.resolve(dir)); // says that there is none, where there is none
+      await readLabState(dir); // says that there is none, where there is none
       const client = await labClient(dir);
       await labIn(dir).removeNode(name, (n) => deleteNode(client, n), stopSignal());
     },
   );
 }
 
+/** Already canonical for who takes it: so is whatever is named after it. */
+function dirOption(): Option {
+  return new Option('--dir <dir>', 'directory of the lab')
+    .argParser((text) => canonicalDirectory(directory(text)))
+    .default(canonicalDirectory(DEFAULT_DIR));
+}
+
 async function up(flags: UpFlags): Promise<void> {
-  const dir = path.resolve(flags.dir);
-  const { proxyMode, networkBackend, featureGates, v } = flags;
+  const { dir, proxyMode, networkBackend, featureGates, v } = flags;
   await preflight({ dir, port: flags.port, isLabAddress: (ip) => ip.startsWith('172.29.'), proxyMode });
   surviveLostOutput();
   const progress = createProgress(process.stdout, systemClock);
@@ -142,13 +152,12 @@ async function up(flags: UpFlags): Promise<void> {
     stop,
   );
   try {
-    const now = await currentStatus(dir);
-    for (const n of now.nodes) if (n.podCIDR !== null) await lab.routePods(n.name, n.podCIDR);
+    const now = await routePods(lab);
     progress.note(`\nThe lab is up (${((systemClock.monotonicMs() - startMs) / 1000).toFixed(1)} s).`);
     progress.note(formatLabStatus(now));
     if (flags.detach) {
       progress.note(
-        `\nTake it down with: ${path.relative('.', PROGRAM)} lab down${dir === DEFAULT_DIR ? '' : ` --dir ${dir}`}`,
+        `\nTake it down with: ${path.relative('.', PROGRAM)} lab down${dir === canonicalDirectory(DEFAULT_DIR) ? '' : ` --dir ${dir}`}`,
       );
       return;
     }
@@ -162,7 +171,7 @@ async function up(flags: UpFlags): Promise<void> {
 }
 
 async function down(opts: DirOption): Promise<void> {
-  const dir = path.resolve(opts.dir);
+  const { dir } = opts;
   const progress = createProgress(process.stderr, systemClock);
   if (statSync(dir, { throwIfNoEntry: false })?.isDirectory() !== true) {
     progress.note(`there is no lab in ${dir}`); // and no reason to make the directory now
@@ -183,8 +192,15 @@ async function load(tar: string, opts: DirOption & { node?: string }): Promise<v
 }
 
 async function status(opts: DirOption & { output: OutputFormat }): Promise<void> {
-  const now = await currentStatus(path.resolve(opts.dir));
+  const now = await currentStatus(opts.dir);
   console.log(opts.output === 'json' ? JSON.stringify(now, null, 2) : formatLabStatus(now));
+}
+
+/** Lets the host, and so the API server's proxy, reach the pods of the nodes that there are now. */
+async function routePods(lab: Lab): Promise<LabStatus> {
+  const now = await currentStatus(lab.dir);
+  for (const { name, podCIDR } of now.nodes) if (podCIDR !== null) await lab.routePods(name, podCIDR);
+  return now;
 }
 
 async function currentStatus(dir: string): Promise<LabStatus> {
@@ -194,7 +210,7 @@ async function currentStatus(dir: string): Promise<LabStatus> {
 }
 
 async function kubectl(args: readonly string[], opts: DirOption): Promise<void> {
-  const dir = path.resolve(opts.dir);
+  const { dir } = opts;
   await readLabState(dir);
   const env = { ...process.env, KUBECONFIG: path.join(dir, 'kubeconfig'), NO_PROXY: '*' };
   process.exitCode = await execInherited('kubectl', args, env);
@@ -206,7 +222,7 @@ function labIn(dir: string, progress: Progress = createProgress(process.stdout, 
 
 async function labClient(dir: string): Promise<RestClient> {
   // A lab is on this host: the proxies of its shell do not lead there.
-  const config = await loadKubeconfig(path.join(path.resolve(dir), 'kubeconfig'), undefined, {});
+  const config = await loadKubeconfig(path.join(dir, 'kubeconfig'), undefined, {});
   return new RestClient(config, { userAgent: 'nodelet-lab' }, { clock: systemClock, log: silentLog });
 }
 

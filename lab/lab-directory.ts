@@ -1,4 +1,5 @@
 // The directory of a lab. One that `lab up` made goes with the lab; one that was there before stays.
+import { realpathSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../core/errors.ts';
@@ -8,6 +9,21 @@ import { writeFileAtomic } from '../host/files.ts';
 const MARKER = 'lab.made';
 /** As of `rmdir`: somebody has put something there, or is in it. */
 const IN_USE = ['ENOTEMPTY', 'EEXIST', 'EBUSY', 'ENOENT'];
+
+/**
+ * `dir`, absolute and without symbolic links, be it there or not: all that a lab makes in the kernel is named after it, and
+ * the same lab may be spoken of through a link and without.
+ */
+export function canonicalDirectory(dir: string): string {
+  const absolute = path.resolve(dir);
+  try {
+    return realpathSync(absolute);
+  } catch (err) {
+    // Other faults are told, with their remedies, by who goes on to use the directory.
+    if (errnoOf(err) !== 'ENOENT') return absolute;
+    return path.join(canonicalDirectory(path.dirname(absolute)), path.basename(absolute));
+  }
+}
 
 /** Makes `dir` where it is missing, and notes that. */
 export async function makeLabDirectory(dir: string): Promise<void> {

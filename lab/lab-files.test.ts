@@ -1,5 +1,5 @@
 // The pieces of a lab that need no kernel: names, addresses, the state file and its lock, preflight, progress.
-import { mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
 import { identifyProcess } from '../host/process.ts';
 import { Lab } from './lab.ts';
-import { makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
+import { canonicalDirectory, makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
 import {
   freeLabIndex,
   isNodeName,
@@ -252,6 +252,16 @@ test('a directory that was there stays, with what is in it', async () => {
   expect(await readdir(dir)).toEqual([]);
 });
 
+test('a lab is the same one through a symbolic link, before and after its directory is there', async () => {
+  const link = path.join(dir, 'link');
+  await symlink(dir, link);
+  const [real, linked] = [path.join(canonicalDirectory(dir), 'a', 'b'), path.join(link, 'a', 'b')];
+  expect(canonicalDirectory(linked)).toBe(real);
+  await mkdir(real, { recursive: true });
+  expect(canonicalDirectory(linked)).toBe(real);
+  expect(canonicalDirectory(path.relative('.', linked))).toBe(real);
+});
+
 test('no command but up makes the directory of a lab', async () => {
   const lab = new Lab(path.join(dir, 'none'), {
     exec: async () => expect.unreachable(),
@@ -274,6 +284,10 @@ test('no command but up makes the directory of a lab', async () => {
 
 test('a lab is not made where no directory can be, and none is found in a file', async () => {
   expect(directoryFaults('/proc/lab')).toEqual(['/proc/lab cannot hold files: choose another directory with --dir']);
+  expect(directoryFaults('/run/lab')).toEqual([
+    'each node has a /run of its own and would not see /run/lab: choose another directory with --dir',
+  ]);
+  expect(directoryFaults('/runs')).toEqual([]);
   await writeFile(path.join(dir, 'file'), '');
   await expect(readLabState(path.join(dir, 'file'))).rejects.toMatchObject({ code: 'LAB_NOT_FOUND' });
 });

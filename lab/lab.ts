@@ -14,7 +14,7 @@ import { buildImages } from './images.ts';
 import { makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
 import { LabNodes } from './lab-nodes.ts';
 import { isNodeName, type LabAddresses, type LabNames, labAddresses, labNames } from './names.ts';
-import { chooseLabIndex, createLabNetwork, removeLabNetwork, routePods } from './network.ts';
+import { chooseLabIndex, createLabNetwork, removeLabNetwork, routePods, unroutePods } from './network.ts';
 import { importImage } from './node.ts';
 import { removeAllButLogs } from './node-logs.ts';
 import { createClusterPki, type LabFiles, labFiles } from './pki.ts';
@@ -61,6 +61,7 @@ export class Lab {
   readonly #apiserver: LabApiserver;
   readonly #nodes: LabNodes;
 
+  /** `dir`: without symbolic links, see `canonicalDirectory`. */
   constructor(dir: string, deps: LabDeps) {
     this.dir = path.resolve(dir);
     this.files = labFiles(this.dir);
@@ -193,6 +194,7 @@ export class Lab {
     const node = findNode(state, name);
     await this.#deps.progress.step(`${name} removed`, async () => {
       await this.#nodes.takeAway(node);
+      await unroutePods(this.#deps.exec, this.#names, node.ip);
       await this.#nodes.removeDisk(node);
       await deleteNodeObject(name);
     });

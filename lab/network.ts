@@ -77,6 +77,11 @@ export async function routePods(exec: Exec, names: LabNames, podCidr: string, no
   await ipBatch(exec, undefined, [`route replace ${podCidr} via ${nodeIp} dev ${names.hostLink}`]);
 }
 
+/** Takes these routes away. Idempotent. */
+export async function unroutePods(exec: Exec, names: LabNames, nodeIp: string): Promise<void> {
+  await deleteIfThere(exec, ['route', 'flush', 'via', nodeIp, 'dev', names.hostLink]);
+}
+
 function portOf(node: NodeWire): string {
   return `node${node.ordinal}`;
 }

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { execOk, systemExec } from '../../host/exec.ts';
 import { dockerArchive } from '../../lab/images.ts';
 import { freePort, labMissing, NODELET, TestCluster } from '../harness/cluster.ts';
 import { findLeaks, LAB_MARK_ENV, processesOf, snapshotHost } from '../harness/host-snapshot.ts';
@@ -84,8 +85,12 @@ describe.skipIf(missing !== undefined)('lab', () => {
     await kubectl.run('wait', '--for=condition=Ready', 'pod/server', 'pod/client', '--timeout=60s');
     const ip = await kubectl.run('get', 'pod', 'server', '-o', 'jsonpath={.status.podIP}');
     expect(await kubectl.run('exec', 'client', '--', 'timeout', '10', 'wget', '-qO-', `http://${ip}/`)).toBe('hi\n');
+    // The API server is on the host.
+    const proxied = '/api/v1/namespaces/default/pods/server/proxy/';
+    expect(await kubectl.run('get', '--raw', proxied)).toBe('hi\n');
 
     await first.lab('node', 'rm', 'node-2');
+    expect(await execOk(systemExec, 'ip', ['route', 'show', 'via', joined.ip])).toBe('');
     expect((await first.status()).nodes.map((n) => n.name)).toEqual(['node-1']);
     expect((await kubectl.result(['get', 'node', 'node-2'])).stderr).toContain('nodes "node-2" not found');
     expect((await processesOf(first.dir)).filter((p) => p.includes('node-2'))).toEqual([]);
