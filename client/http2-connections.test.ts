@@ -106,23 +106,25 @@ test('watches share connections up to what the server allows, calls have others'
 });
 
 test('an end of the server is an end, everything else is a failure', async () => {
-  const started = Promise.withResolvers<Response>();
   const server = await serve((req, res) => {
     res.write(line('a'));
     if (req.url.includes('/namespaces/end/')) res.end();
     else if (req.url.includes('/namespaces/reset/')) res.stream.close(http2.constants.NGHTTP2_CANCEL);
-    else started.resolve(res);
   });
   const client = connect(server.port);
-  const read = async (namespace: string) => {
+  const read = async (namespace: string, onEvent = () => {}) => {
     let events = 0;
-    for await (const _ of client.watch(pods, { namespace, signal: SIGNAL })) events++;
+    for await (const _ of client.watch(pods, { namespace, signal: SIGNAL })) {
+      events++;
+      onEvent();
+    }
     return events;
   };
   expect(await read('end')).toBe(1);
   await expect(read('reset')).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
-  const cut = expect(read('cut')).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
-  await started.promise;
+  const answered = Promise.withResolvers<void>(); // before, it would be asked for anew
+  const cut = expect(read('cut', answered.resolve)).rejects.toMatchObject({ code: 'API_UNREACHABLE' });
+  await answered.promise;
   server.sessions[0]!.destroy();
   await cut;
   expect(await read('end')).toBe(1); // over a new connection
