@@ -78,6 +78,8 @@ class Session {
   #lock: Inhibitor | undefined;
   /** Of the shutdown that is under way. */
   #shutdown: AbortController | undefined;
+  /** Nothing is left to be held up: the pods have ended. */
+  #mayGoDown = false;
   #isOver = false;
 
   constructor(opts: LogindOptions, handlers: LogindHandlers, deps: { readonly clock: Clock; readonly log: Logger }) {
@@ -110,7 +112,7 @@ class Session {
 
   async #hold(onLost: () => void): Promise<void> {
     const lock = await (this.#opts.takeLock ?? takeInhibitor)();
-    if (this.#isOver) return lock.release();
+    if (this.#isOver || this.#mayGoDown || this.#lock !== undefined) return lock.release();
     this.#lock = lock;
     void lock.gone.then(() => {
       if (this.#lock === lock) onLost(); // else we let it go ourselves
@@ -143,11 +145,13 @@ class Session {
     if (this.#shutdown === undefined) return;
     this.#shutdown.abort();
     this.#shutdown = undefined;
+    this.#mayGoDown = false;
     this.#handlers.onCancelled();
     if (this.#lock === undefined) await this.#hold(onLost);
   }
 
   #letGo(): void {
+    this.#mayGoDown = true; // a lock may still be on its way
     const lock = this.#lock;
     this.#lock = undefined;
     lock?.release();

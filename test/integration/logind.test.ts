@@ -37,12 +37,16 @@ describe.skipIf(missing !== undefined)('a shutdown of the node', () => {
     await rm(dir, { recursive: true });
   });
 
-  function watch(delaySeconds = 30, signal = stop.signal): Promise<void> {
+  function watch(delaySeconds = 30, signal = stop.signal, given: () => Promise<void> = async () => {}): Promise<void> {
     const options = {
       busSocket: path.join(dir, 'bus'),
       delaySeconds,
       configDir: path.join(dir, 'logind.conf.d'),
-      takeLock: () => takeInhibitor([logind.lockProgram]),
+      takeLock: async () => {
+        const lock = await takeInhibitor([logind.lockProgram]);
+        await given();
+        return lock;
+      },
     };
     const handlers = {
       onShutdown: async (cancelled: AbortSignal) => {
@@ -73,6 +77,18 @@ describe.skipIf(missing !== undefined)('a shutdown of the node', () => {
     await free();
     expect(told).toEqual(['shutdown']);
     expect(logind.calls.map(([member]) => member)).not.toContain('KillUnit');
+  });
+
+  test('goes on although the lock was still on its way when the pods had ended', async () => {
+    const given = Promise.withResolvers<void>();
+    ended = watch(30, stop.signal, () => given.promise);
+    await held();
+    logind.prepareForShutdown(true);
+    await until(() => told.length > 0);
+    podsEnded();
+    await new Promise(setImmediate); // that is heard of
+    given.resolve();
+    await free();
   });
 
   test('that is called off is watched for again, with a lock', async () => {
