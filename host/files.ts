@@ -1,12 +1,19 @@
 // Files that other programs read: written whole or not at all.
-import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/** By file: the last of the writes that are under way in this process. */
+const writes = new Map<string, Promise<void>>();
 
 /**
  * Replaces `file` atomically: a dot-file beside it (readers of directories ignore those), fsync, rename, fsync of the
  * directory. `mode` is set exactly, whatever the umask. With `durable: false` nothing is synced: the file outlives this
- * process, but after a power cut it may be an older one, or empty.
+ * process, but after a power cut it may be an older one, or empty. Writes of one file in this process have their turns;
+ * two processes must not write one file at a time: the dot-file has the same name each time, so that the next write
+ * takes the place of what one that was killed left.
  */
 export async function writeFileAtomic(
   file: string,
@@ -14,10 +21,23 @@ export async function writeFileAtomic(
   mode = 0o644,
   { durable = true }: { readonly durable?: boolean } = {},
 ): Promise<void> {
-  const dir = path.dirname(file);
-  const temporary = path.join(dir, `.${path.basename(file)}.${randomBytes(6).toString('hex')}`);
+  const before = writes.get(file);
+  const mine = (before ?? Promise.resolve()).catch(() => {}).then(() => replace(file, content, mode, durable));
+  writes.set(file, mine);
   try {
-    await using handle = await open(temporary, 'wx', mode);
+    await mine;
+  } finally {
+    if (writes.get(file) === mine) writes.delete(file);
+  }
+}
+
+/** Beside `file`; what a write that was killed leaves. */
+export const temporaryOf = (file: string): string => path.join(path.dirname(file), `.${path.basename(file)}.tmp`);
+
+async function replace(file: string, content: string | Uint8Array, mode: number, durable: boolean): Promise<void> {
+  const temporary = temporaryOf(file);
+  try {
+    await using handle = await open(temporary, FLAGS, mode);
     await handle.writeFile(content);
     await handle.chmod(mode);
     if (durable) await handle.sync();
@@ -27,6 +47,6 @@ export async function writeFileAtomic(
     throw err;
   }
   if (!durable) return;
-  await using dirHandle = await open(dir, 'r');
+  await using dirHandle = await open(path.dirname(file), 'r');
   await dirHandle.sync();
 }

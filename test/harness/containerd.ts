@@ -91,7 +91,9 @@ export class TestContainerd implements AsyncDisposable {
     await mkdir(CACHE, { recursive: true });
     await withFileLock(path.join(CACHE, 'orphans.lock'), removeOrphans);
     const binDir = opts.version === undefined ? undefined : await containerdPrograms(opts.version);
-    const { archives } = await buildImages(path.join(CACHE, 'images'));
+    const { archives } = await withFileLock(path.join(CACHE, 'images.lock'), () =>
+      buildImages(path.join(CACHE, 'images')),
+    );
     const self = new TestContainerd(await mkdtemp(DIR_PREFIX), binDir, opts);
     try {
       await chmod(self.dir, 0o711); // pods with user namespaces enter their root file system as nobody

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { errnoOf } from '../../../core/errors.ts';
 import type { Logger } from '../../../core/log.ts';
 import { once } from '../../../core/once.ts';
-import { writeFileAtomic } from '../../../host/files.ts';
+import { temporaryOf, writeFileAtomic } from '../../../host/files.ts';
 import { CsiPaths, uniqueVolumeName, VOLUME_DATA_FILE, type VolumeData } from './csi-paths.ts';
 
 /** A pod's use of a volume. */
@@ -87,9 +87,7 @@ export class CsiRecords {
     if (use.isBlock) {
       await rm(this.paths.podDeviceLink(use.podUid, use.specName), { force: true });
     } else {
-      const dir = this.paths.podVolumeDir(use.podUid, use.specName);
-      await rm(path.join(dir, VOLUME_DATA_FILE), { force: true });
-      await removeEmptyDir(dir);
+      await removeDataDir(this.paths.podVolumeDir(use.podUid, use.specName));
     }
     this.#uses.delete(keyOf(use));
   }
@@ -109,8 +107,7 @@ export class CsiRecords {
   async removeStaged({ driver, handle, blockSpecName }: StagedVolume): Promise<void> {
     if (blockSpecName === undefined) {
       await removeEmptyDir(this.paths.stagingTarget(driver, handle));
-      await rm(path.join(this.paths.stagingDir(driver, handle), VOLUME_DATA_FILE), { force: true });
-      await removeEmptyDir(this.paths.stagingDir(driver, handle));
+      await removeDataDir(this.paths.stagingDir(driver, handle));
     } else {
       await removeEmptyDir(this.paths.blockStagingTarget(blockSpecName));
     }
@@ -119,15 +116,9 @@ export class CsiRecords {
 
   /** Of a block volume that no pod uses any more. */
   async removeBlockData(specName: string): Promise<void> {
-    await rm(path.join(this.paths.blockDataDir(specName), VOLUME_DATA_FILE), { force: true });
-    const publishDir = path.dirname(this.paths.blockPublishTarget('x', specName));
-    for (const dir of [
-      publishDir,
-      this.paths.blockDataDir(specName),
-      path.dirname(this.paths.blockDataDir(specName)),
-    ]) {
-      await removeEmptyDir(dir);
-    }
+    await removeEmptyDir(path.dirname(this.paths.blockPublishTarget('x', specName)));
+    await removeDataDir(this.paths.blockDataDir(specName));
+    await removeEmptyDir(path.dirname(this.paths.blockDataDir(specName)));
   }
 
   async #load(): Promise<void> {
@@ -160,8 +151,12 @@ export class CsiRecords {
     for (const driver of await namesIn(csiDir)) {
       if (driver === 'volumeDevices') continue;
       for (const name of await namesIn(path.join(csiDir, driver))) {
-        const data = await this.#read(path.join(csiDir, driver, name));
-        if (data === undefined) continue;
+        const dir = path.join(csiDir, driver, name);
+        const data = await this.#read(dir);
+        if (data === undefined) {
+          await this.#tidy(dir, () => removeUnstaged(dir));
+          continue;
+        }
         const staged = { driver: data.driverName, handle: data.volumeHandle, blockSpecName: undefined };
         this.#staged.set(uniqueVolumeName(staged.driver, staged.handle), staged);
       }
@@ -172,6 +167,19 @@ export class CsiRecords {
       const staged = { driver: data.driverName, handle: data.volumeHandle, blockSpecName: specName };
       this.#staged.set(uniqueVolumeName(staged.driver, staged.handle), staged);
     }
+    const kept = new Set([
+      'staging',
+      'publish',
+      ...[...this.#uses.values(), ...this.#staged.values()].map(blockNameOf),
+    ]);
+    for (const specName of await namesIn(path.join(csiDir, 'volumeDevices'))) {
+      if (!kept.has(specName)) await this.#tidy(specName, () => this.removeBlockData(specName));
+    }
+  }
+
+  /** Directories of a volume that is neither used nor staged: the agent was killed before it was, or when it was no more. */
+  async #tidy(volume: string, remove: () => Promise<void>): Promise<void> {
+    await remove().catch((err: unknown) => this.#log.warn({ err, volume }, 'directories of a CSI volume stay'));
   }
 
   /** Undefined without a file, or with one that is damaged: nothing is known of such a volume. */
@@ -191,6 +199,29 @@ export class CsiRecords {
 
 const keyOf = (use: Pick<VolumeUse, 'podUid' | 'specName' | 'isBlock'>): string =>
   `${use.podUid}/${use.isBlock ? 'block' : 'mount'}/${use.specName}`;
+
+const blockNameOf = (volume: VolumeUse | StagedVolume): string | undefined =>
+  'blockSpecName' in volume ? volume.blockSpecName : volume.specName;
+
+/** Unless something is mounted there, or the record cannot be read: then a driver may have it staged. */
+async function removeUnstaged(dir: string): Promise<void> {
+  if ((await namesIn(dir)).includes(VOLUME_DATA_FILE)) return;
+  await removeEmptyDir(path.join(dir, 'globalmount'));
+  await removeDataDir(dir);
+}
+
+/** A directory that has nothing but the data of a volume. @throws ENOTEMPTY as below. */
+async function removeDataDir(dir: string): Promise<void> {
+  const file = path.join(dir, VOLUME_DATA_FILE);
+  await rm(file, { force: true });
+  try {
+    await removeEmptyDir(dir);
+  } catch (err) {
+    if (errnoOf(err) !== 'ENOTEMPTY') throw err;
+    await rm(temporaryOf(file), { force: true }); // of a write that was killed
+    await removeEmptyDir(dir);
+  }
+}
 
 /** Gone already is success. @throws ENOTEMPTY: what is in it is not ours to remove. */
 export async function removeEmptyDir(dir: string): Promise<void> {
