@@ -12,7 +12,7 @@ import type { PodClaims } from './dra/pod-claims.ts';
 import type { PodResourceAdmission } from './managers/pod-resources.ts';
 import type { KubeletObserver } from './metrics/observer.ts';
 import type { ResizeObserver } from './metrics/resize-metrics.ts';
-import type { PodDispatchDeps } from './pod-dispatch.ts';
+import type { PodDispatchDeps } from './pod-dispatch-deps.ts';
 import type { PodCgroups, PodLifecycleDeps } from './pod-lifecycle.ts';
 import type { Allocations } from './resize/allocations.ts';
 import type { SwapSettings } from './resources/swap.ts';

@@ -3,8 +3,6 @@
 import type { Node } from '../api/kinds.ts';
 import { isMirrorPod, isTerminalPhase, type Pod, podFullName } from '../api/pod.ts';
 import { claimStatusesDiffer } from '../api/resource-claims.ts';
-import type { EventRecorder } from '../client/event-recorder.ts';
-import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { withoutUndefined } from '../core/without-undefined.ts';
 import {
@@ -18,56 +16,15 @@ import {
 } from './admission.ts';
 import { AdmissionTurns } from './managers/admission-turns.ts';
 import { withHeldAmounts } from './managers/held-amounts.ts';
-import type { PodResourceAdmission } from './managers/pod-resources.ts';
-import type { KubeletObserver } from './metrics/observer.ts';
-import type { ResizeObserver } from './metrics/resize-metrics.ts';
-import { isStaticPod, type PodManager } from './pod-manager.ts';
+import type { PodDispatchDeps } from './pod-dispatch-deps.ts';
+import { isStaticPod } from './pod-manager.ts';
 import type { PodChange, PodSourceHandler } from './pod-source.ts';
-import type { PodWorkers } from './pod-worker.ts';
 import { PREEMPTION_MESSAGE, preemptedStatus } from './preemption.ts';
-import type { Allocations } from './resize/allocations.ts';
 import { type ResizeRefusal, refuseResize } from './resize/resize-admission.ts';
-import type { ResizeConditions } from './resize/resize-conditions.ts';
 import { ResizeQueue } from './resize/resize-queue.ts';
-import { type SwapSettings, swapResizeRefusal } from './resources/swap.ts';
+import { swapResizeRefusal } from './resources/swap.ts';
 import { podReference } from './runtime/runtime-deps.ts';
 import { readinessGatesDiffer } from './status/conditions.ts';
-import type { StatusWriter } from './status/status-writer.ts';
-
-export interface PodDispatchDeps {
-  readonly pods: PodManager;
-  readonly workers: Pick<PodWorkers, 'update' | 'poke' | 'isTerminationRequested' | 'mayBeRunning' | 'state' | 'uids'>;
-  readonly statuses: Pick<StatusWriter, 'get' | 'set' | 'podChanged'>;
-  readonly getNode: () => Node | undefined;
-  /** This node as the API server has it now. */
-  readonly readNode?: () => Promise<Node>;
-  readonly allowedUnsafeSysctls: readonly string[];
-  readonly appArmorEnabled?: boolean;
-  readonly declaredFeatures?: readonly string[];
-  /** What the node is short of; nothing when absent. */
-  readonly pressure?: () => readonly string[];
-  /** Absent where containers cannot have a limit of swap. */
-  readonly swap?: SwapSettings;
-  /** The node goes down. */
-  readonly shuttingDown?: () => boolean;
-  /** CPUs, devices and the like that pods have for themselves; absent where nothing is managed. */
-  readonly resources?: PodResourceAdmission;
-  /** Why the pod can never have what it asks for now, given what it has. */
-  readonly resizeRefusal?: (pod: Pod, allocated: Pod) => ResizeRefusal | undefined;
-  readonly allocations: Allocations;
-  readonly resizeConditions: ResizeConditions;
-  /** Every source has said what its pods are. */
-  readonly allPodsKnown: () => boolean;
-  /** The runtime has no running container and no ready sandbox for the pod. */
-  readonly nothingRuns: (podUid: string) => boolean;
-  readonly observer?: Pick<KubeletObserver, 'podSeen' | 'podRejected' | 'podPreempted' | 'podGone'>;
-  readonly resizes?: ResizeObserver;
-  readonly events: EventRecorder;
-  /** Something ended or vanished: there may be something to clean up. */
-  readonly requestHousekeeping: () => void;
-  readonly clock: Clock;
-  readonly log: Logger;
-}
 
 /** Upstream counts what it refuses among the pods that only the runtime knows. */
 const STOP_GRACE_SECONDS = 1;
@@ -98,14 +55,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     this.#log = deps.log.child({ component: 'pods' });
     this.#resizes = new ResizeQueue({
       getPod: (uid) => (deps.workers.isTerminationRequested(uid) ? undefined : deps.pods.get(uid)),
-      refuse: (pod) => {
-        const never = deps.resizeRefusal?.(pod, deps.allocations.apply(pod));
-        if (never !== undefined) return never;
-        const refusal = refuseResize(this.#admissionInput(pod, deps.getNode()));
-        if (refusal !== undefined) return refusal;
-        const message = swapResizeRefusal(pod, deps.allocations.apply(pod), deps.swap);
-        return message === undefined ? undefined : { reason: 'Infeasible', message, detail: 'swap_limitation' };
-      },
+      refuse: (pod) => this.#refuseResize(pod, deps.allocations.apply(pod)),
       allPodsKnown: deps.allPodsKnown,
       onChanged: (uid) => {
         if (uid !== this.#updating) deps.workers.poke(uid);
@@ -141,6 +91,15 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     if (happened('REMOVE')) this.#resizes.retry('pods_removed');
     else if (happened('ADD')) this.#resizes.retry('pods_added');
     else if (changes.some((c) => c.op !== 'RECONCILE')) this.#resizes.retry('pod_updated');
+  }
+
+  #refuseResize(pod: Pod, allocated: Pod): ResizeRefusal | undefined {
+    const { resizeRefusal, swap, getNode } = this.#deps;
+    return (
+      resizeRefusal?.(pod, allocated) ??
+      refuseResize(this.#admissionInput(pod, getNode(), this.#placedPods())) ??
+      swapResizeRefusal(pod, allocated, swap)
+    );
   }
 
   /** Pods that were refused and whose objects are still there. */
@@ -237,6 +196,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       this.#allocate(held.pod); // what was allocated for it, whatever it has come to ask for meanwhile
     } else if (this.#deps.nothingRuns(uid)) resources?.forget(uid); // else it has them until it has been stopped
     if (now !== undefined) this.#settle(now.pod, rejection, now.freshNode);
+    this.#resizes.retry('pods_added');
   }
 
   /** Pods that are over have nothing for themselves any more. */
@@ -277,11 +237,17 @@ export class PodDispatch implements PodSourceHandler, Disposable {
     return active.map((pod) => allocations.apply(pod));
   }
 
-  #admissionInput(pod: Pod, node: Node | undefined): AdmissionInput {
+  /** With those that have not been asked about yet: after a restart of the agent they may run already. */
+  #placedPods(): Pod[] {
+    const waiting = [...this.#held.values()].filter(({ hasPlace }) => !hasPlace);
+    return [...this.activePods(), ...waiting.map(({ pod }) => this.#deps.allocations.apply(pod))];
+  }
+
+  #admissionInput(pod: Pod, node: Node | undefined, placed = this.activePods()): AdmissionInput {
     const { allowedUnsafeSysctls, appArmorEnabled, declaredFeatures, pressure, shuttingDown, resources } = this.#deps;
     return {
       pod,
-      activePods: this.activePods().filter((other) => other.metadata?.uid !== pod.metadata?.uid),
+      activePods: placed.filter((other) => other.metadata?.uid !== pod.metadata?.uid),
       node: resources === undefined ? node : withHeldAmounts(node, resources.heldAmounts()),
       pressure: pressure?.() ?? [],
       shuttingDown: shuttingDown?.() ?? false,
@@ -334,6 +300,7 @@ export class PodDispatch implements PodSourceHandler, Disposable {
       this.#held.delete(uid);
       if (node === undefined) this.#refuse(held.pod, rejection);
       else this.start(held.pod, node);
+      this.#resizes.retry('pods_added');
     };
     void readNode().then(answered, () => answered(undefined));
   }

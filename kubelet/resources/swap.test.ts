@@ -49,5 +49,5 @@ test.each<[string, Pod, Pod | undefined, typeof LIMITED | undefined, string | un
   ['no swap that can be limited', pod('3Gi'), pod('2Gi'), undefined, undefined],
   ['a pod that was given nothing yet', pod('3Gi'), undefined, LIMITED, undefined],
 ])('resize: %s', (_name, desired, allocated, settings, refusal) => {
-  expect(swapResizeRefusal(desired, allocated, settings)).toBe(refusal);
+  expect(swapResizeRefusal(desired, allocated, settings)?.message).toBe(refusal);
 });

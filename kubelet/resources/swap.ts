@@ -4,6 +4,7 @@ import { amountsOf } from '../../api/pod-resources.ts';
 import { podQosClass } from '../../api/qos.ts';
 import { quantityValue } from '../../api/quantity.ts';
 import { isCriticalPod } from '../pod-manager.ts';
+import type { ResizeRefusal } from '../resize/resize-admission.ts';
 import type { AnyContainer } from '../runtime/labels.ts';
 
 export interface SwapSettings {
@@ -34,7 +35,7 @@ export function swapResizeRefusal(
   desired: Pod,
   allocated: Pod | undefined,
   settings: SwapSettings | undefined,
-): string | undefined {
+): ResizeRefusal | undefined {
   if (allocated === undefined || settings?.limited !== true) return undefined;
   const isRefused = desired.spec?.containers.some((wanted) => {
     const given = allocated.spec?.containers.find((c) => c.name === wanted.name);
@@ -43,8 +44,14 @@ export function swapResizeRefusal(
     if (policy === 'RestartContainer') return false;
     return swapLimitBytes(desired, wanted, settings) > 0 || swapLimitBytes(allocated, given, settings) > 0;
   });
-  return isRefused ? 'In-place resize of containers with swap is not supported.' : undefined;
+  return isRefused ? REFUSAL : undefined;
 }
+
+const REFUSAL: ResizeRefusal = {
+  reason: 'Infeasible',
+  message: 'In-place resize of containers with swap is not supported.',
+  detail: 'swap_limitation',
+};
 
 function memoryRequest(container: AnyContainer): number {
   const amount = amountsOf('resources' in container ? container.resources : undefined, 'requests').get('memory');
