@@ -44,6 +44,7 @@ function act(c: Case) {
   };
 }
 
+const CUT_OFF = 'failed to create containerd task: failed to create shim task: context canceled: unknown';
 const idle = { killPod: false, create: false, start: '', init: '', ephemeral: '', kill: [] };
 const notReady = (attempt: number) => fakeSandbox({ attempt, state: 'SANDBOX_NOTREADY' });
 const hostNetworkSandbox = fakeSandbox({
@@ -223,6 +224,16 @@ describe('regular containers', () => {
     });
     expect(got).toMatchObject({ ephemeral: 'd2', start: '', init: '' });
   });
+
+  test.each<[string, RuntimeContainer, string]>([
+    ['that was made and never started is started', fakeContainer({ name: 'd', state: 'created' }), 'd'],
+    ['whose start was cut off is started', exited('d', 128, { reason: 'StartError', message: CUT_OFF }), 'd'],
+    ['that could not be started is not tried again', exited('d', 128, { reason: 'StartError', message: 'no sh' }), ''],
+    ['of which nothing is known may have run', fakeContainer({ name: 'd', state: 'unknown' }), ''],
+  ])('an ephemeral container %s', (_, container, ephemeral) => {
+    const pod = { ephemeralContainers: [{ name: 'd' }] };
+    expect(act({ pod, containers: [container, fakeContainer({ name: 'a' })] })).toMatchObject({ ephemeral });
+  });
 });
 
 describe('init containers', () => {
@@ -377,7 +388,7 @@ describe('worked examples', () => {
     const pod = { restartPolicy: 'Never' };
 
     test.each([
-      'failed to create containerd task: failed to create shim task: context canceled: unknown',
+      CUT_OFF,
       'failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown',
       'failed to create containerd task: failed to get task pid: context canceled: unknown',
       `failed to create containerd task: task ${'e5'.repeat(32)}: already exists`,

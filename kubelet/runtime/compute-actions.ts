@@ -18,6 +18,7 @@ import { findContainer, type PodRuntimeStatus, type RuntimeContainer } from './p
 import { resizeStep } from './resize-actions.ts';
 import {
   effectiveRestartPolicy,
+  hasNeverRun,
   matchRestartRule,
   restartsAfterProbeKill,
   shouldBeRestarted,
@@ -92,8 +93,8 @@ function actionsForNewSandbox(pod: Pod, status: PodRuntimeStatus, base: PodActio
 
 function actionsInSandbox(input: ComputeActionsInput, base: PodActions): PodActions {
   const { pod, status } = input;
-  const ephemeralContainersToStart = (pod.spec?.ephemeralContainers ?? []).filter(
-    (c) => findContainer(status, c.name) === undefined,
+  const ephemeralContainersToStart = (pod.spec?.ephemeralContainers ?? []).filter((c) =>
+    hasNeverRun(findContainer(status, c.name)),
   );
   const init = computeInitActions(input, base.sandboxId);
   const withInit: PodActions = {

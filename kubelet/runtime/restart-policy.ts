@@ -53,6 +53,11 @@ export function wasCutOff({ reason, message = '' }: ContainerEnd): boolean {
   return reason === 'StartError' && CUT_OFF.test(message);
 }
 
+/** Nothing of the container has ever run, and nobody is about to start it: whoever had made it is gone. */
+export function hasNeverRun(newest: RuntimeContainer | undefined): boolean {
+  return newest === undefined || newest.state === 'created' || (newest.state === 'exited' && wasCutOff(newest));
+}
+
 /** Whether such an end is followed by a restart, whatever else happens to the pod. */
 export function restartsAfterExit(pod: Pod, container: RestartSpec, end: ContainerEnd): boolean {
   const { exitCode } = end;
