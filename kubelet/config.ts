@@ -1,7 +1,7 @@
 // The configuration of the kubelet part: names of KubeletConfiguration v1beta1, values parsed, units in the names.
-// cmd/ fills it from flags and files; nothing below reads either. Defaults: pkg/kubelet/apis/config/v1beta1/defaults.go.
+// cmd/ fills it from flags and files, and with defaults (cmd/config/kubelet-fields.ts); nothing below reads either.
 import type { VerificationPolicy } from './images/pull-access.ts';
-import { type ManagerSettings, NO_MANAGERS } from './managers/settings.ts';
+import type { ManagerSettings } from './managers/settings.ts';
 import type { MemoryQosSettings } from './resources/memory-qos.ts';
 
 export interface KubeletConfig {
@@ -101,60 +101,4 @@ export const DEFAULT_CONTAINER_GC: ContainerGcPolicy = Object.freeze({
   minAgeMs: 0,
   maxPerContainer: 1,
   maxContainers: -1,
-});
-
-/** Everything but the node's name. */
-export const DEFAULT_KUBELET_CONFIG: Omit<KubeletConfig, 'nodeName'> = Object.freeze({
-  rootDir: '/var/lib/kubelet',
-  podLogsDir: '/var/log/pods',
-  containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
-  runtimeRequestTimeoutMs: 120_000,
-  syncFrequencyMs: 60_000,
-  maxPods: 110,
-  limitedSwap: false,
-  podsPerCore: 0,
-  podPidsLimit: -1,
-  clusterDomain: '',
-  clusterDNS: Object.freeze([]),
-  resolvConf: '/etc/resolv.conf',
-  podCidr: '',
-  cgroupDriver: 'cgroupfs',
-  cgroupRoot: '/',
-  cgroupsPerQOS: true,
-  cpuCFSQuota: true,
-  makeIptablesUtilChains: true,
-  cpuCFSQuotaPeriodUs: 100_000,
-  serializeImagePulls: true,
-  registryPullQPS: 5,
-  registryBurst: 10,
-  crashLoopMaxContainerRestartPeriodMs: 300_000,
-  crashLoopInitialRestartDelayMs: 10_000,
-  seccompDefault: false,
-  allowedUnsafeSysctls: Object.freeze([]),
-  userNamespaceIdsPerPod: 65_536,
-  nodeStatusUpdateFrequencyMs: 10_000,
-  nodeStatusReportFrequencyMs: 300_000,
-  nodeLeaseDurationSeconds: 40,
-  nodeStatusMaxImages: 50,
-  registerNode: true,
-  declaredFeatures: Object.freeze([
-    'ExtendWebSocketsToKubelet',
-    'InPlacePodLevelResourcesVerticalScaling',
-    'InPlacePodVerticalScalingInitContainers',
-    'RestartAllContainersOnContainerExits',
-  ]),
-  containerLogMaxSizeBytes: 10 * 1024 * 1024,
-  containerLogMaxFiles: 5,
-  containerLogMaxWorkers: 1,
-  containerLogMonitorIntervalMs: 10_000,
-  volumeStatsAggPeriodMs: 60_000,
-  imagePullCredentialsVerificationPolicy: 'NeverVerifyPreloadedImages',
-  preloadedImagesVerificationAllowlist: Object.freeze([]),
-  imageMinimumGCAgeMs: 120_000,
-  staticPods: { path: '', url: '', urlHeaders: {}, fileCheckFrequencyMs: 20_000, urlCheckFrequencyMs: 20_000 },
-  imageMaximumGCAgeMs: 0,
-  imageGCHighThresholdPercent: 85,
-  imageGCLowThresholdPercent: 80,
-  containerGc: DEFAULT_CONTAINER_GC,
-  managers: NO_MANAGERS,
 });

@@ -7,7 +7,8 @@ import { FakeApi } from '../client/fake-client.ts';
 import { Store } from '../client/store.ts';
 import { FakeClock } from '../core/fake-clock.ts';
 import { silentLog } from '../core/log.ts';
-import { DEFAULT_KUBELET_CONFIG, type KubeletConfig } from './config.ts';
+import type { KubeletConfig } from './config.ts';
+import { FAKE_KUBELET_CONFIG } from './fake-config.ts';
 import { FakeEvents, FakeProbes, FakeVolumes } from './fake-managers.ts';
 import { FakeRuntimeManager } from './fake-runtime-manager.ts';
 import { Kubelet } from './kubelet.ts';
@@ -53,7 +54,7 @@ export class FakeAgent implements AsyncDisposable {
     if (deps.nodes === undefined) this.nodes.replace([FAKE_NODE]);
     this.runtime.actuated = this.allocations;
     const kubelet = new Kubelet(
-      { ...DEFAULT_KUBELET_CONFIG, nodeName: 'node-1', ...config },
+      { ...FAKE_KUBELET_CONFIG, nodeName: 'node-1', ...config },
       {
         client: this.api,
         runtime: this.runtime,

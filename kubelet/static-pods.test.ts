@@ -10,8 +10,8 @@ import { pods } from '../api/resources.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import { NoApi } from '../client/no-api.ts';
 import { Store } from '../client/store.ts';
-import { DEFAULT_KUBELET_CONFIG } from './config.ts';
 import { FAKE_NODE, FakeAgent, fakePod } from './fake-agent.ts';
+import { FAKE_KUBELET_CONFIG } from './fake-config.ts';
 import type { Kubelet } from './kubelet.ts';
 import type { KubeletDeps } from './kubelet-deps.ts';
 
@@ -33,7 +33,7 @@ afterEach(async () => {
 
 function start(deps: Partial<KubeletDeps> = {}): Kubelet {
   const rules = { checkTypes: () => {}, setDefaults: () => {}, faultsOf: () => [] };
-  const staticPods = { ...DEFAULT_KUBELET_CONFIG.staticPods, path: dir };
+  const staticPods = { ...FAKE_KUBELET_CONFIG.staticPods, path: dir };
   return agent.start({ staticPods }, { staticPodRules: async () => rules, ...deps });
 }
 

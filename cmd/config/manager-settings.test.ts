@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { NO_MANAGERS } from '../../kubelet/managers/settings.ts';
+import { NO_MANAGERS } from '../../kubelet/fake-config.ts';
 import { faultsOf, kubelet, parse, STANDALONE } from './fake-command-line.ts';
 
 const run = (text: string) => faultsOf([...STANDALONE, '--config=/c'], { '/c': kubelet(text) });

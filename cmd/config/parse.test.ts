@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { DEFAULT_KUBELET_CONFIG } from '../../kubelet/config.ts';
+import { FAKE_KUBELET_CONFIG } from '../../kubelet/fake-config.ts';
 import { agentArguments, nodePaths, renderAgentConfig } from '../../lab/node-config.ts';
 import { commandLine, faultsOf, KUBECONFIG, kubelet, nodelet, parse, proxy, STANDALONE } from './fake-command-line.ts';
 import type { Which } from './flag-table.ts';
@@ -49,7 +49,7 @@ preloadedImagesVerificationAllowlist: [reg.io/*]`;
 describe('defaults', () => {
   test("a file gives the kubelet's secure defaults", async () => {
     const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet('') });
-    expect(config.kubelet).toEqual({ ...DEFAULT_KUBELET_CONFIG, nodeName: 'host-a' });
+    expect(config.kubelet).toEqual({ ...FAKE_KUBELET_CONFIG, nodeName: 'host-a' });
     expect(config.server).toMatchObject({
       enabled: true,
       port: 10_250,
@@ -73,7 +73,7 @@ describe('defaults', () => {
     const text = 'singleProcessOOMKill: false\nimageServiceEndpoint: unix:///run/images.sock\n';
     const { config, warnings } = await parse([...STANDALONE, '--config=/c'], { '/c': kubelet(text) });
     const set = { singleProcessOomKill: false, imageServiceEndpoint: 'unix:///run/images.sock' };
-    expect(config.kubelet).toEqual({ ...DEFAULT_KUBELET_CONFIG, ...set, nodeName: 'host-a' });
+    expect(config.kubelet).toEqual({ ...FAKE_KUBELET_CONFIG, ...set, nodeName: 'host-a' });
     expect(warnings).toEqual([]);
   });
 

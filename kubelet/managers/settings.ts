@@ -1,9 +1,9 @@
-// What the managers of exclusive resources are told, from the KubeletConfiguration. Types and defaults alone: nothing of
-// the managers is loaded for a node that has none.
-import { type CpuPolicyOptions, NO_CPU_POLICY_OPTIONS } from './cpu/cpu-policy-options.ts';
+// What the managers of exclusive resources are told, from the KubeletConfiguration. Types alone: nothing of the managers is
+// loaded for a node that has none.
+import type { CpuPolicyOptions } from './cpu/cpu-policy-options.ts';
 import type { MemoryReservation } from './memory/reserved-memory.ts';
 import type { TopologyPolicy } from './merge-hints.ts';
-import { NO_TOPOLOGY_OPTIONS, type TopologyOptions } from './topology-options.ts';
+import type { TopologyOptions } from './topology-options.ts';
 
 export interface ManagerSettings {
   readonly cpuPolicy: 'none' | 'static';
@@ -19,16 +19,3 @@ export interface ManagerSettings {
   readonly topologyScope: 'container' | 'pod';
   readonly topologyOptions: TopologyOptions;
 }
-
-export const NO_MANAGERS: ManagerSettings = Object.freeze({
-  cpuPolicy: 'none',
-  cpuPolicyOptions: NO_CPU_POLICY_OPTIONS,
-  cpuReconcilePeriodMs: 10_000,
-  reservedSystemCpus: '',
-  keepCpuQuota: false,
-  memoryPolicy: 'None',
-  reservedMemory: Object.freeze([]),
-  topologyPolicy: 'none',
-  topologyScope: 'container',
-  topologyOptions: NO_TOPOLOGY_OPTIONS,
-});
