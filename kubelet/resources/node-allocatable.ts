@@ -2,6 +2,7 @@
 // pkg/kubelet/cm/node_container_manager_linux.go.
 import { parseQuantity, type Quantity, quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import type { CgroupLimits } from '../../host/cgroup.ts';
+import { cpuShares } from './cpu-shares.ts';
 
 type Amounts = Readonly<Record<string, string>>;
 
@@ -25,14 +26,6 @@ export interface NodeCapacity {
   readonly hugetlbBytes: Readonly<Record<string, number>>;
 }
 
-const MIN_SHARES = 2;
-const MAX_SHARES = 262_144;
-
-/** 0 → the minimum of 2; 1000 → 1024. */
-export function millisToShares(millis: number): number {
-  return Math.min(Math.max(Math.floor((millis * 1024) / 1000), MIN_SHARES), MAX_SHARES);
-}
-
 /**
  * Of the cgroup of all pods. What eviction wants free is inside: the kernel would else kill before anything is evicted.
  * Huge pages cannot be reserved.
@@ -51,7 +44,7 @@ export function allPodsLimits(capacity: NodeCapacity, settings: AllocatableSetti
     );
   return {
     memoryBytes: left(capacity.memoryBytes, 'memory', quantityValue),
-    cpuShares: millisToShares(left(capacity.cpuMillis, 'cpu', quantityMilliValue)),
+    cpuShares: cpuShares(left(capacity.cpuMillis, 'cpu', quantityMilliValue)),
     pids: left(capacity.pids, 'pid', quantityValue),
     hugetlbBytes: capacity.hugetlbBytes,
   };
@@ -83,7 +76,7 @@ export function reservedCgroups(
 }
 
 function cpuOf({ cpu }: Amounts): CgroupLimits {
-  return cpu === undefined ? {} : { cpuShares: millisToShares(quantityMilliValue(parseQuantity(cpu))) };
+  return cpu === undefined ? {} : { cpuShares: cpuShares(quantityMilliValue(parseQuantity(cpu))) };
 }
 
 /** Who is not given huge pages may use none. With the gate MemoryQoS what is reserved is kept as well. */

@@ -2,11 +2,9 @@ import { expect, test } from 'vitest';
 import type { Pod, ResourceRequirements } from '../../api/pod.ts';
 import { silentLog } from '../../core/log.ts';
 import type { CgroupFs, CgroupLimits } from '../../host/cgroup.ts';
-import { millisToShares } from './node-allocatable.ts';
 import {
   cgroupName,
   expandSlice,
-  millisToQuotaUs,
   type PodCgroupOptions,
   PodCgroups,
   podCgroupLimits,
@@ -37,11 +35,6 @@ test.each([
   ['systemd', '/', 'BestEffort', '/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_1.slice'],
 ] as const)('%s below %s, %s', (driver, root, qos, expected) => {
   expect(cgroupName(driver, root, podCgroupParts(qos, 'a-1'))).toBe(expected);
-});
-
-test('CPU conversions', () => {
-  expect([0, 1, 1000, 10_000_000].map(millisToShares)).toEqual([2, 2, 1024, 262_144]);
-  expect([0, 1, 500].map((m) => millisToQuotaUs(m, 100_000))).toEqual([0, 1000, 50_000]);
 });
 
 test('limits by QoS class', () => {

@@ -7,8 +7,8 @@ import { quantityMilliValue, quantityValue } from '../../api/quantity.ts';
 import { isAgentError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { type CgroupLimits, type CgroupTree, sharesToWeight } from '../../host/cgroup.ts';
+import { cpuQuotaUs, cpuShares, MIN_SHARES } from './cpu-shares.ts';
 import { memoryProtection } from './memory-qos.ts';
-import { millisToShares } from './node-allocatable.ts';
 import { type PodShare, QosLevels, type QosReserved } from './qos-levels.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
@@ -34,15 +34,8 @@ export interface PodCgroupOptions {
   readonly hasUnlimitedCpus?: (pod: Pod) => boolean;
 }
 
-const MIN_SHARES = 2;
-const MIN_QUOTA_US = 1000;
 /** What groups of pods may have of huge pages: their pods are limited. */
 const NO_HUGETLB_LIMIT = 2n ** 62n;
-
-/** 0 when there is no limit. */
-export function millisToQuotaUs(millis: number, periodUs: number): number {
-  return millis === 0 ? 0 : Math.max(Math.floor((millis * periodUs) / 1000), MIN_QUOTA_US);
-}
 
 /** Components of the cgroup of a pod below the root: `['kubepods', 'burstable', 'pod<uid>']`. */
 export function podCgroupParts(qos: QosClass, podUid: string): string[] {
@@ -88,9 +81,9 @@ export function podCgroupLimits(pod: Pod, opts: PodCgroupOptions): CgroupLimits 
   const limits = podLimits(pod);
   const cpuLimit = isPodLimited(pod, 'cpu') ? limits.get('cpu') : undefined;
   const memoryLimit = isPodLimited(pod, 'memory') ? limits.get('memory') : undefined;
-  const quotaUs = cpuLimit === undefined ? 0 : millisToQuotaUs(quantityMilliValue(cpuLimit), opts.cpuPeriodUs);
+  const quotaUs = cpuLimit === undefined ? 0 : cpuQuotaUs(quantityMilliValue(cpuLimit), opts.cpuPeriodUs);
   return {
-    cpuShares: millisToShares(cpuMillisOf(pod)),
+    cpuShares: cpuShares(cpuMillisOf(pod)),
     ...(quotaUs > 0 ? { cpuQuotaUs: enforcesQuota(pod, opts) ? quotaUs : -1, cpuPeriodUs: opts.cpuPeriodUs } : {}),
     ...(memoryLimit === undefined ? {} : { memoryBytes: quantityValue(memoryLimit) }),
     ...others,

@@ -2,7 +2,7 @@
 // After pkg/kubelet/cm/qos_container_manager_linux.go.
 import type { QosClass } from '../../api/qos.ts';
 import type { CgroupLimits } from '../../host/cgroup.ts';
-import { millisToShares } from './node-allocatable.ts';
+import { cpuShares } from './cpu-shares.ts';
 
 /** Components below the root: all pods, or those of one class. */
 export type QosLevel = readonly ['kubepods'] | readonly ['kubepods', 'burstable' | 'besteffort'];
@@ -145,7 +145,7 @@ export class QosLevels {
       [
         ['kubepods', 'burstable'],
         {
-          cpuShares: millisToShares(this.#burstableMillis),
+          cpuShares: cpuShares(this.#burstableMillis),
           ...(reservesMemory ? { memoryLowBytes: this.#burstableBytes } : {}),
           ...(may === undefined ? {} : { memoryBytes: may.burstableBytes }),
         },

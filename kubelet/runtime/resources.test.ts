@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Container, Pod } from '../../api/pod.ts';
-import { containerResources, cpuQuota, cpuShares, oomScoreAdj, type ResourceSettings } from './resources.ts';
+import { containerResources, oomScoreAdj, type ResourceSettings } from './resources.ts';
 
 const GiB = 2 ** 30;
 const settings: ResourceSettings = {
@@ -11,25 +11,6 @@ const settings: ResourceSettings = {
   singleProcessOomKill: true,
   hugepageSizes: [],
 };
-
-test.each([
-  [0, 2],
-  [1, 2],
-  [100, 102],
-  [1000, 1024],
-  [300_000, 262_144],
-])('%d millis are %d shares', (millis, shares) => {
-  expect(cpuShares(millis)).toBe(shares);
-});
-
-test.each([
-  [0, 0],
-  [1, 1000],
-  [500, 50_000],
-  [1500, 150_000],
-])('%d millis are a quota of %d µs', (millis, quota) => {
-  expect(cpuQuota(millis, 100_000)).toBe(quota);
-});
 
 const resources = (
   own: Container['resources'],

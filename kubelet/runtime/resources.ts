@@ -7,6 +7,7 @@ import { type Quantity, quantityMilliValue, quantityValue } from '../../api/quan
 import type { LinuxContainerResources } from '../../cri/gen/messages.ts';
 import type { Init } from '../../cri/runtime-service.ts';
 import { isCriticalPod } from '../pod-manager.ts';
+import { cpuQuotaUs, cpuShares } from '../resources/cpu-shares.ts';
 import { containerMemoryQos, type MemoryQosSettings } from '../resources/memory-qos.ts';
 import { type SwapSettings, swapLimitBytes } from '../resources/swap.ts';
 import type { AnyContainer } from './labels.ts';
@@ -14,9 +15,6 @@ import { isSidecar } from './restart-policy.ts';
 
 type ResourceAmounts = ReadonlyMap<string, Quantity>;
 
-const MIN_SHARES = 2;
-const MAX_SHARES = 262_144;
-const MIN_QUOTA_US = 1_000;
 const GUARANTEED_OOM_SCORE = -997;
 const BEST_EFFORT_OOM_SCORE = 1000;
 const NODE_CRITICAL_CLASS = 'system-node-critical';
@@ -38,16 +36,6 @@ export interface ResourceSettings {
   readonly memoryQos?: MemoryQosSettings;
   /** E.g. `2MB`, `1GB`: every size the host has gets a limit, 0 unless asked for. */
   readonly hugepageSizes: readonly string[];
-}
-
-/** CPU weight of cgroup v1; requests below 2 shares are rounded up to what the kernel accepts. */
-export function cpuShares(milliCpu: number): number {
-  return Math.min(MAX_SHARES, Math.max(MIN_SHARES, Math.trunc((milliCpu * 1024) / 1000)));
-}
-
-/** µs of CPU time per period; 0 is no limit. */
-export function cpuQuota(milliCpu: number, periodUs: number): number {
-  return milliCpu === 0 ? 0 : Math.max(MIN_QUOTA_US, Math.trunc((milliCpu * periodUs) / 1000));
 }
 
 export function containerResources(
@@ -106,7 +94,7 @@ function linuxResources(
   return {
     cpuShares: cpuShares(milliCpu(requests) ?? limitMillis),
     ...(settings.enforceCpuLimits
-      ? { cpuPeriod: settings.cpuPeriodUs, cpuQuota: cpuQuota(limitMillis, settings.cpuPeriodUs) }
+      ? { cpuPeriod: settings.cpuPeriodUs, cpuQuota: cpuQuotaUs(limitMillis, settings.cpuPeriodUs) }
       : {}),
     memoryLimitInBytes: bytes(limits, 'memory'),
   };
