@@ -74,11 +74,9 @@ export class ResizeQueue implements Disposable {
     if (this.#pending.size === 0 || !this.#deps.allPodsKnown()) return;
     const pods = [...this.#pending].flatMap((uid) => this.#deps.getPod(uid) ?? []);
     const waiting = new Set<string>();
-    for (const { uid } of pods.map((pod) => this.#rank(pod)).sort(byUrgency)) {
-      // Asked for anew: what was given to one changes what is left for the next.
-      const pod = pods.find((p) => p.metadata?.uid === uid);
-      if (pod !== undefined && this.#tryResize(uid, pod, trigger) === 'deferred') waiting.add(uid);
-    }
+    const ranked = pods.map((pod) => ({ pod, ...this.#rank(pod) })).sort(byUrgency);
+    // One after the other: what one is given is not left for the next.
+    for (const { uid, pod } of ranked) if (this.#isDeferred(uid, pod, trigger)) waiting.add(uid);
     this.#pending = waiting;
     this.#arm();
   }
@@ -88,23 +86,24 @@ export class ResizeQueue implements Disposable {
     this.#timer?.[Symbol.dispose]();
   }
 
-  #tryResize(uid: string, pod: Pod, trigger: ResizeTrigger): 'done' | 'deferred' | 'infeasible' {
+  /** Gives the pod what it asks for, or says why not. True when it may have it later. */
+  #isDeferred(uid: string, pod: Pod, trigger: ResizeTrigger): boolean {
     const { allocations, conditions, onChanged, refuse, resizes } = this.#deps;
     if (!allocations.isResizeWanted(pod)) {
       if (conditions.clearPending(uid)) onChanged(uid);
-      return 'done';
+      return false;
     }
     const refusal = refuse(pod);
     if (refusal !== undefined) {
       if (conditions.setPending(pod, refusal.reason, refusal.message, refusal.detail)) onChanged(uid);
-      return refusal.reason === 'Infeasible' ? 'infeasible' : 'deferred';
+      return refusal.reason !== 'Infeasible';
     }
     if (conditions.pendingSinceMs(uid) !== undefined) resizes?.deferredResizeAccepted(trigger);
     allocations.allocate(pod);
     conditions.started(pod);
     this.#log.info({ pod: `${pod.metadata?.namespace}/${pod.metadata?.name}`, podUid: uid }, 'pod resized');
     onChanged(uid);
-    return 'done';
+    return false;
   }
 
   #rank(pod: Pod): PendingResize {

@@ -18,8 +18,7 @@ export interface MountInput {
   /** Volumes that the runtime mounts itself, by name; absent: none. */
   readonly images?: ReadonlyMap<string, Init<ImageSpec>>;
   readonly etcHostsFile: string;
-  /** Undefined when the file could not be made. */
-  readonly terminationLogFile: string | undefined;
+  readonly terminationLogFile: string;
   /** The runtime handler can make a mount read-only with everything below it. */
   readonly supportsRecursiveReadOnly: boolean;
 }
@@ -54,9 +53,7 @@ export function makeMounts(input: MountInput): Init<Mount>[] {
   const mounts = (container.volumeMounts ?? []).map((m, index) => volumeMount(m, index, input));
   const paths = new Set((container.volumeMounts ?? []).map((m) => path.posix.resolve(absolute(m.mountPath))));
   if (!paths.has('/etc/hosts')) mounts.push(plainMount('/etc/hosts', input.etcHostsFile));
-  if (input.terminationLogFile !== undefined) {
-    mounts.push(plainMount(container.terminationMessagePath || DEFAULT_TERMINATION_PATH, input.terminationLogFile));
-  }
+  mounts.push(plainMount(container.terminationMessagePath || DEFAULT_TERMINATION_PATH, input.terminationLogFile));
   return mounts;
 }
 
