@@ -87,6 +87,45 @@ test('a readiness probe runs as soon as its container has started, then once per
   expect(verdictsOf('readiness')).toEqual(['failure', 'success']);
 });
 
+test('a probe that says no period runs every 10 s', async () => {
+  prober.addPod(podWith({ liveness: { httpGet: { path: '/l', port: 80 } } }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(20_000);
+  expect(attempts).toEqual(['0 c/l', '10000 c/l', '20000 c/l']);
+});
+
+test('new statuses make liveness and startup probes run no earlier than their period says', async () => {
+  prober.addPod(podWith({ liveness: probe('/l'), startup: probe('/s') }));
+  outcomes.set('/s', bad);
+  prober.updatePodStatus('u1', running({ started: false }));
+  await clock.advance(1000);
+  prober.updatePodStatus('u1', running({ started: false, restartCount: 1 }));
+  await clock.advance(1000);
+  expect(attempts).toEqual(['0 c/s']);
+  outcomes.set('/s', ok);
+  await clock.advance(3000);
+  prober.updatePodStatus('u1', running({ started: true }));
+  await clock.advance(1000);
+  prober.updatePodStatus('u1', running({ started: true, restartCount: 2 }));
+  await clock.advance(1000);
+  expect(attempts).toEqual(['0 c/s', '5000 c/s', '5000 c/l']);
+});
+
+test('a container that has been made and does not run yet has not failed, nor has one that is not made', async () => {
+  prober.addPod(podWith({ liveness: probe('/l') }));
+  prober.updatePodStatus('u1', running({ containerID: '', state: { waiting: { reason: 'ContainerCreating' } } }));
+  await clock.advance(1000);
+  expect(changes).toEqual([]);
+  prober.updatePodStatus('u1', running({ state: { waiting: { reason: 'ContainerCreating' } } }));
+  await clock.advance(1000);
+  expect(verdictsOf('liveness')).toEqual(['success']);
+  prober.updatePodStatus('u1', running());
+  await clock.advance(1000);
+  prober.updatePodStatus('u1', running({ state: { waiting: { reason: 'CrashLoopBackOff' } } }));
+  await clock.advance(5000);
+  expect(verdictsOf('liveness')).toEqual(['success', 'failure']);
+});
+
 test('initialDelaySeconds counts from the start of the container', async () => {
   prober.addPod(podWith({ readiness: probe('/r', { initialDelaySeconds: 3 }) }));
   prober.updatePodStatus('u1', running());

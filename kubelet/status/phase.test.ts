@@ -18,7 +18,7 @@ function status(name: string, state: ContainerStatus['state'], more: Partial<Con
 interface Case {
   readonly policy?: 'Always' | 'OnFailure' | 'Never';
   readonly init?: readonly ContainerStatus[];
-  readonly sidecar?: ContainerStatus;
+  readonly sidecar?: ContainerStatus | 'unknown';
   readonly regular: readonly ContainerStatus[];
   readonly isTerminal?: boolean;
   readonly regularStarted?: boolean;
@@ -35,13 +35,13 @@ function phaseOf({
   isStatic = false,
 }: Case) {
   const initSpecs = init.map((s) => ({ name: s.name, image: 'i' }));
-  const sidecarSpecs = sidecar === undefined ? [] : [{ name: sidecar.name, image: 'i', restartPolicy: 'Always' }];
+  const sidecarSpecs = sidecar === undefined ? [] : [{ name: 's', image: 'i', restartPolicy: 'Always' }];
   const spec: PodSpec = {
     restartPolicy: policy,
     initContainers: [...initSpecs, ...sidecarSpecs],
     containers: [{ name: 'a' }, { name: 'b' }].slice(0, Math.max(1, regular.length)),
   };
-  const allInit = sidecar === undefined ? init : [...init, sidecar];
+  const allInit = sidecar === undefined || sidecar === 'unknown' ? init : [...init, sidecar];
   const annotations = isStatic ? { 'kubernetes.io/config.source': 'file' } : {};
   return computePhase({ pod: { metadata: { annotations }, spec }, init: allInit, regular, isTerminal, regularStarted });
 }
@@ -52,6 +52,7 @@ describe('phase', () => {
     ['waiting', { regular: [status('a', waiting)] }, 'Pending'],
     ['running', { regular: [status('a', running)] }, 'Running'],
     ['one runs, one waits', { regular: [status('a', running), status('b', waiting)] }, 'Pending'],
+    ['one runs, of one nothing is known', { regular: [status('a', running), status('b', undefined)] }, 'Pending'],
     ['one runs, one ended', { regular: [status('a', running), status('b', exit(1))] }, 'Running'],
     ['crash loop', { regular: [status('a', waiting, { lastState: exit(1) })] }, 'Running'],
     ['Always, ended', { regular: [status('a', exit(0))] }, 'Running'],
@@ -86,6 +87,7 @@ describe('phase', () => {
       'Running',
     ],
     ['init runs', { init: [status('i', running)], regular: [status('a', waiting)] }, 'Pending'],
+    ['init not known, after a reboot', { init: [status('i', undefined)], regular: [status('a', running)] }, 'Pending'],
     ['init failed, retried', { init: [status('i', exit(1))], regular: [status('a', waiting)] }, 'Pending'],
     [
       'init failed, Never',
@@ -103,6 +105,27 @@ describe('phase', () => {
       { sidecar: status('s', running, { started: false }), regular: [status('a', running)], regularStarted: true },
       'Running',
     ],
+    [
+      'sidecar starts up once more after a reboot that ended the work',
+      { policy: 'Never', sidecar: status('s', running, { started: false }), regular: [status('a', exit(255))] },
+      'Pending',
+    ],
+    [
+      'sidecar still to be made after a reboot that ended the work',
+      { policy: 'Never', sidecar: status('s', waiting), regular: [status('a', exit(255))] },
+      'Pending',
+    ],
+    [
+      'sidecar crashes beside a running container',
+      { sidecar: status('s', waiting, { lastState: exit(1) }), regular: [status('a', running)], regularStarted: true },
+      'Running',
+    ],
+    [
+      'sidecar runs on after the work is done',
+      { policy: 'Never', sidecar: status('s', running, { started: true }), regular: [status('a', exit(0))] },
+      'Running',
+    ],
+    ['nothing known of the sidecar', { sidecar: 'unknown', regular: [status('a', running)] }, 'Pending'],
     [
       'sidecar fails after the work is done',
       { policy: 'Never', sidecar: status('s', exit(137)), regular: [status('a', exit(0))], regularStarted: true },
