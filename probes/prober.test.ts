@@ -387,6 +387,48 @@ test('a probe that ends after its pod is gone is not counted: nobody would take 
   expect(counted).toEqual(['readiness of u1: success']);
 });
 
+test('a container that is replaced while the old one is asked is asked as soon as that ends', async () => {
+  const answers: ((outcome: ProbeOutcome) => void)[] = [];
+  const starts: string[] = [];
+  prober = new Prober({
+    attempt: ({ containerId }) => {
+      starts.push(`${clock.monotonicMs()} ${containerId}`);
+      return new Promise((resolve) => answers.push(resolve));
+    },
+    report: () => {},
+    clock,
+    log: silentLog,
+  });
+  prober.onChange((c) => changes.push(c));
+  prober.addPod(podWith({ readiness: probe('/r') }));
+  prober.updatePodStatus('u1', running());
+  await clock.advance(1000);
+  prober.updatePodStatus('u1', running({}, 'id2'));
+  await clock.advance(1000);
+  answers.shift()!(ok);
+  await clock.advance(0);
+  expect(starts).toEqual(['0 id1', '2000 id2']);
+  expect(prober.verdict('readiness', 'id2')).toBe('failure');
+});
+
+test('a static pod that ended and comes back under its uid is probed like a new one', async () => {
+  const removed: string[] = [];
+  const onRemoved = (uid: string) => removed.push(uid);
+  prober = new Prober({ attempt, report: () => {}, clock, log: silentLog, onRemoved });
+  const pod = podWith({ liveness: probe('/l') });
+  prober.addPod(pod);
+  prober.updatePodStatus('u1', running());
+  await clock.advance(0);
+  prober.removePod('u1');
+  prober.removePod('u1');
+  await clock.advance(1000);
+  prober.addPod(pod);
+  prober.updatePodStatus('u1', running({}, 'id2'));
+  await clock.advance(0);
+  expect(attempts).toEqual(['0 c/l', '1000 c/l']);
+  expect(removed).toEqual(['u1']);
+});
+
 describe('spreading', () => {
   test('containers that ran before the agent are asked at different moments of a period', async () => {
     const startedAt = new Date(clock.now() - 60_000).toISOString();
