@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { conversation, systemExec } from './exec.ts';
+import { execInherited } from './exec-inherited.ts';
 
 test('a program that outlives its time is killed', async () => {
   const running = systemExec('sleep', ['600'], { timeoutMs: 50 });
@@ -33,4 +34,14 @@ test('a program that cannot be killed, for it hangs in the kernel: nobody waits 
   child.kill = () => true; // the signal is taken, and nothing comes of it
   await expect(conversation(child, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'EXEC_TIMEOUT' });
   expect(child.stdout.destroyed).toBe(true);
+});
+
+test('a program that has our terminal ends with us, and how it ended is told as a shell does', async () => {
+  const before = process.listeners('SIGTERM');
+  const running = execInherited('sleep', ['600']);
+  const added = process.listeners('SIGTERM').filter((listener) => !before.includes(listener));
+  expect(added).toHaveLength(1);
+  added[0]!('SIGTERM');
+  expect(await running).toBe(143);
+  expect(process.listeners('SIGTERM')).toEqual(before);
 });
