@@ -282,6 +282,23 @@ test('no command but up makes the directory of a lab', async () => {
   expect(await readdir(dir)).toEqual([]);
 });
 
+test('what needs the API server or a node is refused while that is off, and not waited for', async () => {
+  const lab = new Lab(dir, {
+    exec: async () => expect.unreachable(),
+    clock: new FakeClock(),
+    progress: silentProgress,
+    self: ['nodelet'],
+  });
+  await writeLabState(dir, { ...state, nodes: [node] });
+  const { signal } = new AbortController();
+  const off = { code: 'LAB_APISERVER_OFF', hint: `nodelet lab apiserver start --dir ${dir}` };
+  await expect(lab.addNode('x', signal)).rejects.toMatchObject(off);
+  await expect(lab.startNode('n1', signal)).rejects.toMatchObject(off);
+  await expect(lab.removeNode('n1', async () => {}, signal)).rejects.toMatchObject(off);
+  await expect(lab.load('image.tar', undefined, signal)).rejects.toMatchObject({ code: 'LAB_NODE_OFF' });
+  expect((await readLabState(dir)).nodes).toEqual([node]);
+});
+
 test('a lab is not made where no directory can be, and none is found in a file', async () => {
   expect(directoryFaults('/proc/lab')).toEqual(['/proc/lab cannot hold files: choose another directory with --dir']);
   expect(directoryFaults('/run/lab')).toEqual([

@@ -142,7 +142,7 @@ export class Lab {
 
   async addNode(name: string | undefined, signal: AbortSignal): Promise<string> {
     await using _lock = await this.#lockExisting(signal);
-    const state = await readLabState(this.dir);
+    const state = await this.#stateWithApiserver();
     const node = name ?? freeNodeName(state);
     if (!isNodeName(node)) {
       throw new AgentError(`${JSON.stringify(node)} cannot be the name of a node`, {
@@ -163,16 +163,23 @@ export class Lab {
   /** Starts what does not run of a node that was stopped or whose agent ended. */
   async startNode(name: string, signal: AbortSignal): Promise<void> {
     await using _lock = await this.#lockExisting(signal);
-    const state = await readLabState(this.dir);
+    const state = await this.#stateWithApiserver();
     findNode(state, name);
     await this.#bringUpNode(name, state, signal);
   }
 
   async #bringUpNode(name: string, state: LabState, signal: AbortSignal): Promise<void> {
-    const images = await buildImages(this.files.images);
-    await this.#deps.progress.step(`${name} boot`, () => this.#nodes.boot(name, images, signal));
-    const addresses = labAddresses(state.index);
-    await this.#deps.progress.step(`${name} Ready`, () => this.#nodes.join(name, addresses, signal));
+    const { progress } = this.#deps;
+    try {
+      const images = await buildImages(this.files.images);
+      await progress.step(`${name} boot`, () => this.#nodes.boot(name, images, signal));
+      await progress.step(`${name} Ready`, () => this.#nodes.join(name, labAddresses(state.index), signal));
+    } catch (err) {
+      progress.note(
+        `${name} stays as it is: \`lab node start ${name}\` goes on with it, \`lab node rm ${name}\` removes it`,
+      );
+      throw err;
+    }
   }
 
   /** Switches a node off, as if its power were cut after the agent's clean stop. Its disk stays. */
@@ -190,8 +197,7 @@ export class Lab {
     signal: AbortSignal,
   ): Promise<void> {
     await using _lock = await this.#lockExisting(signal);
-    const state = await readLabState(this.dir);
-    const node = findNode(state, name);
+    const node = findNode(await this.#stateWithApiserver(), name);
     await this.#deps.progress.step(`${name} removed`, async () => {
       await this.#nodes.takeAway(node);
       await unroutePods(this.#deps.exec, this.#names, node.ip);
@@ -205,6 +211,13 @@ export class Lab {
   async load(tar: string, only: string | undefined, signal: AbortSignal): Promise<void> {
     const state = await readLabState(this.dir);
     const nodes = only === undefined ? state.nodes : [findNode(state, only)];
+    for (const { name, containerd } of nodes) {
+      if (containerd !== undefined && (await isRunning(containerd))) continue;
+      throw new AgentError(`node ${name} is switched off and can be given no image`, {
+        code: 'LAB_NODE_OFF',
+        hint: `nodelet lab node start ${name}, or name another node with --node`,
+      });
+    }
     await settleAll(
       nodes.map((node) =>
         this.#deps.progress.step(`${path.basename(tar)} → ${node.name}`, () =>
@@ -218,6 +231,16 @@ export class Lab {
   async #lockExisting(signal: AbortSignal): Promise<AsyncDisposable> {
     await readLabState(this.dir);
     return await lockLab(this.dir, this.#deps.clock, signal);
+  }
+
+  /** What a command waits for that holds the lock could otherwise not be started. @throws {AgentError} LAB_APISERVER_OFF */
+  async #stateWithApiserver(): Promise<LabState> {
+    const state = await readLabState(this.dir);
+    if (await this.#apiserver.isRunning()) return state;
+    throw new AgentError(`the API server of the lab in ${this.dir} does not run`, {
+      code: 'LAB_APISERVER_OFF',
+      hint: `nodelet lab apiserver start --dir ${this.dir}`,
+    });
   }
 
   /** A lab whose processes are all gone (a reboot, say) is cleared away; one that runs is left alone. */
