@@ -34,6 +34,8 @@ const JUMP = {
   nat: `-A POSTROUTING ${MASQ} -j FLANNEL-POSTRTG`,
 } as const;
 
+const OWN_JUMPS = (['filter', 'nat'] as const).map((table) => ({ table, rule: JUMP[table] }));
+
 type Table = 'filter' | 'nat';
 
 function ownRules(opts: MasqueradeOptions): Readonly<Record<Table, readonly string[]>> {
@@ -85,12 +87,12 @@ export async function isMasqueradeInPlace(exec: Exec, opts: MasqueradeOptions, s
 /** Puts the rules in place, whatever is there. */
 export async function applyMasquerade(exec: Exec, opts: MasqueradeOptions, signal: AbortSignal): Promise<void> {
   const family = { family: familyOf(opts), signal };
-  await applyRestore(exec, renderMasquerade(opts, await saveRules(exec, family)), family);
+  await applyRestore(exec, renderMasquerade(opts, await saveRules(exec, { ...family, jumps: OWN_JUMPS })), family);
 }
 
 /** Removes both chains of a family and the jumps to them. Idempotent. */
 export async function removeMasquerade(exec: Exec, family: IptablesFamily, signal: AbortSignal): Promise<void> {
-  const saved = await saveRules(exec, { family, signal });
+  const saved = await saveRules(exec, { family, signal, jumps: OWN_JUMPS });
   const tables = (['filter', 'nat'] as const).map((table) => {
     const [hook, chain] = OWN[table];
     if (!saved.get(table)?.chains.has(chain)) return { table, chains: [], rules: [] };

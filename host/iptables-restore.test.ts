@@ -32,6 +32,23 @@ test('of a large ruleset, only the rules of chains that are asked for are kept, 
   expect([...saved.get('nat')!.chains]).toEqual(['OUTPUT', 'X']);
 });
 
+test('in a table that iptables cannot show, rules are asked for; one that is cut off is not taken for whole', async () => {
+  const jumps = ['X', 'Y'].map((to) => ({ table: 'nat' as const, rule: `-A OUTPUT -j ${to}` }));
+  const asked: string[] = [];
+  const exec: Exec = async (program, _args, opts) => {
+    if (program === 'iptables-save')
+      return { code: 0, signal: undefined, stdout: "# Table `nat' is incompatible, use 'nft' tool.\n", stderr: '' };
+    asked.push(String(opts?.input));
+    return { code: asked.length - 1, signal: undefined, stdout: '', stderr: '' };
+  };
+  const saved = await saveRules(exec, { jumps: [...jumps, { table: 'filter', rule: '-A INPUT -j Z' }] });
+  expect(asked).toEqual(['X', 'Y'].map((to) => `*nat\n-C OUTPUT -j ${to}\nCOMMIT\n`));
+  expect([...saved]).toEqual([['nat', { chains: new Set(['X']), rules: ['-A OUTPUT -j X'] }]]);
+
+  const cut: Exec = async () => ({ code: 0, signal: undefined, stdout: '*nat\n:OUTPUT ACCEPT', stderr: '' });
+  await expect(saveRules(cut)).rejects.toMatchObject({ code: 'RULES_UNREADABLE' });
+});
+
 test('a ruleset is read as it comes, wherever it is cut', async () => {
   const text = '*nat\n:OUTPUT ACCEPT [1:2]\n:X - [0:0]\n-A OUTPUT -m comment --comment "für Übung" -j X\nCOMMIT\n';
   const bytes = Buffer.from(text);

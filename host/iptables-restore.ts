@@ -146,6 +146,12 @@ export interface SavedTable {
   readonly rules: readonly string[];
 }
 
+export interface Jump {
+  readonly table: TablePayload['table'];
+  /** `-A CHAIN … -j OWN` */
+  readonly rule: string;
+}
+
 /** What the kernel holds, by table; only tables in use appear. @throws {AgentError} RULES_UNREADABLE. */
 export async function saveRules(
   exec: Exec,
@@ -154,6 +160,8 @@ export async function saveRules(
     readonly signal?: AbortSignal;
     /** Rules of these chains only; default all. */
     readonly rulesOf?: ReadonlySet<string>;
+    /** `-A CHAIN … -j OWN` rules to ask for one by one where the tool lists a table not at all. */
+    readonly jumps?: readonly Jump[];
   } = {},
 ): Promise<ReadonlyMap<string, SavedTable>> {
   const program = opts.family === 6 ? 'ip6tables-save' : 'iptables-save';
@@ -170,7 +178,25 @@ export async function saveRules(
     });
   }
   parser.push(Buffer.from(r.stdout));
-  return parser.end();
+  const tables = new Map(parser.end());
+  if (!parser.isWhole) {
+    throw new AgentError(`${program} ended in the middle of a table`, { code: 'RULES_UNREADABLE', retryable: true });
+  }
+  for (const table of parser.unlisted) tables.set(table, await askFor(exec, table, opts));
+  return tables;
+}
+
+/**
+ * iptables-nft says of a table in which somebody put a rule by `nft` that it cannot show no more than that, with exit code
+ * 0, but goes on changing it: taken for empty, it would get another set of jumps each time.
+ */
+async function askFor(exec: Exec, table: string, opts: Parameters<typeof saveRules>[1] = {}): Promise<SavedTable> {
+  const found: string[] = [];
+  for (const jump of opts.jumps ?? []) {
+    if (jump.table !== table) continue;
+    if (await areRulesInPlace(exec, [{ table: jump.table, rules: [jump.rule] }], opts)) found.push(jump.rule);
+  }
+  return { chains: new Set(found.map((rule) => rule.slice(rule.lastIndexOf(' ') + 1))), rules: found };
 }
 
 /** Pure: the output of `iptables-save`; of rules, those of the chains `rulesOf`, or all. */
@@ -186,6 +212,10 @@ class SaveParser {
   readonly #decoder = new StringDecoder('utf8');
   readonly #tables = new Map<string, { chains: Set<string>; rules: string[] }>();
   #table: { chains: Set<string>; rules: string[] } | undefined;
+  /** Tables of which the tool says that it cannot show them. */
+  readonly unlisted: string[] = [];
+  /** False while a table has not ended. */
+  isWhole = true;
   /** A line whose end has not come. */
   #rest = '';
 
@@ -212,12 +242,17 @@ class SaveParser {
   /** Lines that are not wanted are not even cut out. */
   #line(text: string, at: number, end: number): void {
     if (text.startsWith('*', at)) {
+      this.isWhole = false;
       this.#table = { chains: new Set(), rules: [] };
       this.#tables.set(text.slice(at + 1, end).trim(), this.#table);
     } else if (text.startsWith(':', at)) {
       this.#table?.chains.add(copyOf(text.slice(at + 1, end).split(' ', 1)[0]!));
     } else if (text.startsWith('-A ', at) && this.#wants(text.slice(at + 3, text.indexOf(' ', at + 3)))) {
       this.#table?.rules.push(copyOf(text.slice(at, end)));
+    } else if (text.startsWith('COMMIT', at)) this.isWhole = true;
+    else if (text.startsWith('# Table `', at)) {
+      const table = /^# Table `(\w+)' is incompatible/.exec(text.slice(at, end))?.[1];
+      if (table !== undefined) this.unlisted.push(table);
     }
   }
 

@@ -1,6 +1,6 @@
 // Rules of all Services → restore documents, pure: everything, or the difference between two states.
 import { Turns } from '../../core/turns.ts';
-import { findJump, hasJump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
+import { findJump, hasJump, type Jump, renderRestore, type SavedTable } from '../../host/iptables-restore.ts';
 import { markText, type RuleOptions } from '../options.ts';
 import { counterMatch, INVALID_DROPPED } from './counter-match.ts';
 import {
@@ -27,7 +27,7 @@ const TOP_CHAINS: Readonly<Record<Table, readonly string[]>> = {
   nat: ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', MARK_CHAIN],
 };
 
-interface Jump {
+interface HookJump {
   readonly table: Table;
   readonly from: string;
   readonly to: string;
@@ -40,7 +40,7 @@ const EXTERNAL = '-m comment --comment "kubernetes externally-visible service po
 const FIREWALL = '-m comment --comment "kubernetes load balancer firewall"';
 
 /** Inserted at the head one after the other, so that the last of a hook comes first. */
-const JUMPS: readonly Jump[] = [
+const JUMPS: readonly HookJump[] = [
   { table: 'filter', from: 'INPUT', to: 'KUBE-EXTERNAL-SERVICES', match: NEW + EXTERNAL },
   { table: 'filter', from: 'FORWARD', to: 'KUBE-EXTERNAL-SERVICES', match: NEW + EXTERNAL },
   {
@@ -66,6 +66,11 @@ const JUMPS: readonly Jump[] = [
   { table: 'filter', from: 'INPUT', to: 'KUBE-FIREWALL', match: '' },
   { table: 'filter', from: 'OUTPUT', to: 'KUBE-FIREWALL', match: '' },
 ];
+
+/** What leads from built-in chains to ours. */
+export function jumpsFromHooks(): readonly Jump[] {
+  return JUMPS.map((j) => ({ table: j.table, rule: jumpRule('-A', j) }));
+}
 
 const SHARED_WITH_KUBELET = 'KUBE-FIREWALL';
 
@@ -215,7 +220,7 @@ function missingJumps(table: Table, saved: SavedRules): string[] {
   );
 }
 
-function jumpRule(op: '-A' | '-I', j: Jump): string {
+function jumpRule(op: '-A' | '-I', j: HookJump): string {
   return `${op} ${j.from} ${j.match}${j.match === '' ? '' : ' '}-j ${j.to}`;
 }
 

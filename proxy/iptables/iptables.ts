@@ -11,6 +11,7 @@ import { renderDelta, type ServiceChange, splitTopChain } from './delta.ts';
 import {
   type CleanupOptions,
   fixedRules,
+  jumpsFromHooks,
   type Landmark,
   landmarks,
   nodePortJumps,
@@ -94,7 +95,7 @@ export class IptablesBackend implements RuleBackend {
     const packetCounters = (await this.#deps.packetCounters?.ensure(signal)) ?? new Set();
     this.#opts = { ...this.#opts, ...this.#deps.addresses?.(), packetCounters };
     const to = { family: this.family, signal };
-    const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS });
+    const saved = await saveRules(this.#exec, { ...to, rulesOf: BUILT_IN_CHAINS, jumps: jumpsFromHooks() });
     this.#kept.clear();
     this.#counts.clear();
     this.#long.clear();
@@ -249,7 +250,7 @@ export async function cleanupIptables(
   opts: CleanupOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const saved = await saveRules(exec, { family, signal });
+  const saved = await saveRules(exec, { family, signal, jumps: jumpsFromHooks() });
   for (const document of renderCleanup(saved, opts, LINES_PER_DOCUMENT)) {
     await applyRestore(exec, document, { family, signal });
   }

@@ -17,7 +17,12 @@ interface Table {
 class Refused extends Error {}
 
 export class FakeNft {
+  readonly #name: string;
   #table: Table | undefined;
+
+  constructor(family: 4 | 6 = 4) {
+    this.#name = `${family === 4 ? 'ip' : 'ip6'} kube-proxy`;
+  }
 
   readonly exec: Exec = async (_program, args, { input = '' } = {}) => {
     if (args.includes('list')) return this.#list(args);
@@ -52,17 +57,18 @@ export class FakeNft {
   }
 
   #apply(line: string): void {
-    const [, verb = '', kind = '', name = '', rest = ''] =
-      /^(\w+) (\w+) ip kube-proxy ?(\S*) ?(.*)$/.exec(line) ?? unknown(line);
+    const [, verb = '', kind = '', table = '', name = '', rest = ''] =
+      /^(\w+) (\w+) (ip6? kube-proxy) ?(\S*) ?(.*)$/.exec(line) ?? unknown(line);
+    if (table !== this.#name) unknown(line);
     if (kind === 'table') {
       this.#table = verb === 'delete' ? undefined : (this.#table ?? { chains: new Map(), sets: new Map() });
       return;
     }
-    const table = this.#table ?? refuse('No such file or directory');
-    if (kind === 'chain') changeChain(table, verb, name);
-    else if (kind === 'rule') addRule(table, name, rest);
-    else if (kind === 'element') changeElements(table, verb, name, rest);
-    else changeSet(table, verb, kind as Named['kind'], name, rest);
+    const there = this.#table ?? refuse('No such file or directory');
+    if (kind === 'chain') changeChain(there, verb, name);
+    else if (kind === 'rule') addRule(there, name, rest);
+    else if (kind === 'element') changeElements(there, verb, name, rest);
+    else changeSet(there, verb, kind as Named['kind'], name, rest);
   }
 
   #list(args: readonly string[]): ExecResult {
@@ -71,7 +77,7 @@ export class FakeNft {
     if (what !== 'table') {
       const { elements } = this.#table.sets.get(name) ?? refuse('No such file or directory');
       const texts = [...elements].map(([key, e]) => elementText(key, e));
-      return answer(0, `table ip kube-proxy {\n\t${what} ${name} {\n\t\telements = { ${texts.join(', ')} }\n\t}\n}\n`);
+      return answer(0, `table ${this.#name} {\n\t${what} ${name} {\n\t\telements = { ${texts.join(', ')} }\n\t}\n}\n`);
     }
     const { chains, sets } = this.#table;
     const lines = [
@@ -82,7 +88,7 @@ export class FakeNft {
       ]),
       ...[...chains].flatMap(([chain, rules]) => [`\tchain ${chain} {`, ...rules.map((r) => `\t\t${r}`), '\t}']),
     ];
-    return answer(0, `table ip kube-proxy {\n${lines.join('\n')}\n}\n`);
+    return answer(0, `table ${this.#name} {\n${lines.join('\n')}\n}\n`);
   }
 }
 
@@ -123,7 +129,7 @@ function uses(rule: string, set: string): boolean {
 function changeElements({ chains, sets }: Table, verb: string, name: string, text: string): void {
   const { elements } = sets.get(name) ?? refuse('No such file or directory');
   for (const part of text.replace(/^\{ (.*) \}$/, '$1').split(' , ')) {
-    const [, key = '', comment = '', value = ''] = /^([^":]*?)(?: comment "([^"]*)")?(?: : (.+))?$/.exec(part)!;
+    const [, key = '', comment = '', value = ''] = /^([^"]*?)(?: comment "([^"]*)")?(?: : (.+))?$/.exec(part)!;
     const known = elements.get(key);
     if (comment.length > 128) refuse('comment too long, 128 characters maximum allowed');
     if (verb === 'delete') {
