@@ -47,8 +47,10 @@ describe('pressure', () => {
 
   test('a condition outlasts its cause by the transition period', () => {
     const fine = { 'memory.available': 900 };
-    expect(stateAfter([[0, { 'memory.available': 99 }], [299_999, fine]]).conditions).toEqual(['MemoryPressure']); // biome-ignore format: one history per line
-    expect(stateAfter([[0, { 'memory.available': 99 }], [300_000, fine]]).conditions).toEqual([]); // biome-ignore format: one history per line
+    const short = { 'memory.available': 99 };
+    const conditionsAt = (nowMs: number) => stateAfter([[0, short], [200_000, short], [nowMs, fine]]).conditions; // biome-ignore format: one history per line
+    expect(conditionsAt(499_999)).toEqual(['MemoryPressure']);
+    expect(conditionsAt(500_000)).toEqual([]);
   });
 
   test('what cannot be seen is not short', () => {

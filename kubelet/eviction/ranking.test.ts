@@ -78,6 +78,15 @@ describe('who is evicted first', () => {
     expect(ranked(signal, disk, hasImageFs)).toBe(order);
   });
 
+  test('short of inodes who has many files goes first, short of bytes who has large ones', () => {
+    const logs = (usedBytes: number, inodesUsed: number): Sample => ({
+      use: { storage: { ...storageOf({}), logs: new Map([['c', { usedBytes, inodesUsed }]]) } },
+    });
+    const samples = { large: logs(900, 1), many: logs(5, 50) };
+    expect(ranked('nodefs.inodesFree', samples)).toBe('many large');
+    expect(ranked('nodefs.available', samples)).toBe('large many');
+  });
+
   test('disk: a request for ephemeral storage protects, one for inodes cannot be made', () => {
     const use = { storage: storageOf({ logs: { c: 500 } }) };
     const samples = { asked: { use, requests: { 'ephemeral-storage': '1000' } }, not: { use } };

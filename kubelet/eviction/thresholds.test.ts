@@ -58,6 +58,14 @@ describe('eviction thresholds', () => {
     ).toEqual(['pid.available']);
   });
 
+  test.each<[string, Partial<ThresholdSettings>]>([
+    ['a grace of nothing', { soft: { 'memory.available': '1Gi' }, softGraceMs: { 'memory.available': 0 } }],
+    ['a minimum reclaim of nothing', { hard: { 'pid.available': '5' }, minReclaim: { 'pid.available': '0' } }],
+    ['a minimum reclaim of little', { hard: { 'pid.available': '5' }, minReclaim: { 'pid.available': '0.5%' } }],
+  ])('%s is one', (_, more) => {
+    expect(signalsOf(more)).toHaveLength(1);
+  });
+
   test('a share is one of what there is, rounded down; an amount is told as it was given', () => {
     const [share, amount] = parseThresholds(
       settings({ hard: { 'nodefs.available': '10%', 'imagefs.available': '1G' } }),
