@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { ContainerStatus, Pod, PodCondition, PodPhase, PodSpec } from '../../api/pod.ts';
 import { exited, fakeContainer, fakeStatus } from '../runtime/fake-pod-status.ts';
 import type { PodRuntimeStatus } from '../runtime/pod-runtime-status.ts';
-import { computeConditions } from './conditions.ts';
+import { computeConditions, readinessGatesDiffer } from './conditions.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const running = { running: { startedAt: '2026-01-01T00:00:00Z' } };
@@ -30,6 +30,8 @@ interface Given {
   readonly init?: readonly ContainerStatus[];
   readonly regular?: readonly ContainerStatus[];
   readonly previous?: readonly PodCondition[];
+  /** Written by others. */
+  readonly foreign?: readonly PodCondition[];
   readonly runtime?: PodRuntimeStatus;
 }
 
@@ -42,7 +44,7 @@ function told(type: string, given: Given): string {
     init: given.init ?? [],
     regular: given.regular ?? [],
     previous: given.previous ?? [],
-    foreign: [],
+    foreign: given.foreign ?? [],
     nowMs: NOW,
   });
   const c = conditions.find((x) => x.type === type);
@@ -128,5 +130,46 @@ describe('AllContainersRestarting', () => {
     const previous = [{ type: 'Initialized', status: 'True' }];
     expect(told('Initialized', { ...given, runtime, previous })).toBe('True');
     expect(told('Initialized', { ...given, runtime })).toContain('ContainersNotInitialized');
+  });
+});
+
+describe('readiness gates', () => {
+  const spec: PodSpec = { containers: containers('a'), readinessGates: [{ conditionType: 'x/lb' }, { conditionType: 'x/dns' }] }; // biome-ignore format: one spec per line
+  const ready = [status('a', running, { ready: true })];
+  const gate = (type: string, state: 'True' | 'False'): PodCondition => ({ type, status: state });
+  const NOT_READY = 'False | ReadinessGatesNotReady | ';
+  const NO_LB = 'corresponding condition of pod readiness gate "x/lb" does not exist.';
+  const NO_DNS = 'corresponding condition of pod readiness gate "x/dns" does not exist.';
+  const LB_FALSE = 'the status of pod readiness gate "x/lb" is not "True", but False';
+
+  test.each<[string, Given, string]>([
+    ['nobody has written any', { spec, regular: ready }, `${NOT_READY}${NO_LB}, ${NO_DNS}`],
+    ['one is not true', { spec, regular: ready, foreign: [gate('x/lb', 'False'), gate('x/dns', 'True')] }, `${NOT_READY}${LB_FALSE}`], // biome-ignore format: one case per line
+    ['all are true', { spec, regular: ready, foreign: [gate('x/lb', 'True'), gate('x/dns', 'True')] }, 'True'],
+    [
+      'the containers come first',
+      { spec, regular: [status('a', running)], foreign: [gate('x/lb', 'True'), gate('x/dns', 'True')] },
+      'False | ContainersNotReady | containers with unready status: [a]',
+    ],
+  ])('%s', (_, given, expected) => expect(told('Ready', given)).toBe(expected));
+
+  const podWith = (readyMessage: string | undefined, containersReady: PodCondition, ...gates: PodCondition[]): Pod => {
+    const own =
+      readyMessage === undefined ? gate('Ready', 'True') : { ...gate('Ready', 'False'), message: readyMessage };
+    return { spec, status: { conditions: [gate('Initialized', 'True'), containersReady, own, ...gates] } };
+  };
+  const yes = gate('ContainersReady', 'True');
+  const unready = { ...gate('ContainersReady', 'False'), message: 'containers with unready status: [a]' };
+
+  test.each<[string, Pod, boolean]>([
+    ['the pod has none', { ...podWith('whatever', yes), spec: { containers: [] } }, false],
+    ['told as they are', podWith(`${NO_LB}, ${NO_DNS}`, yes), false],
+    ['told as they are, all true', podWith(undefined, yes, gate('x/lb', 'True'), gate('x/dns', 'True')), false],
+    ['one came to be true', podWith(`${NO_LB}, ${NO_DNS}`, yes, gate('x/dns', 'True')), true],
+    ['all came to be true', podWith(NO_LB, yes, gate('x/lb', 'True'), gate('x/dns', 'True')), true],
+    ['one ceased to be', podWith(undefined, yes, gate('x/lb', 'False'), gate('x/dns', 'True')), true],
+    ['the containers are not ready, as is told', podWith(unready.message, unready, gate('x/lb', 'True')), false],
+  ])('a pod whose gates changed is looked at anew: %s', (_, pod, differs) => {
+    expect(readinessGatesDiffer(pod)).toBe(differs);
   });
 });
