@@ -14,7 +14,8 @@ interface Case {
   readonly liveness?: Record<string, Verdict>;
   readonly startup?: Record<string, Verdict>;
   readonly meta?: Pod['metadata'];
-  readonly restartingAll?: boolean;
+  /** Of the pod's condition AllContainersRestarting. */
+  readonly restartingAll?: 'True' | 'False';
 }
 
 /** What happens, in one line of names: readable in a table. */
@@ -22,7 +23,7 @@ function act(c: Case) {
   const pod: Pod = {
     metadata: { name: 'p', namespace: 'ns', uid: 'u', ...c.meta },
     spec: { containers: [spec('a')], restartPolicy: 'Always', ...c.pod },
-    ...(c.restartingAll ? { status: { conditions: [{ type: 'AllContainersRestarting', status: 'True' }] } } : {}),
+    ...(c.restartingAll && { status: { conditions: [{ type: 'AllContainersRestarting', status: c.restartingAll }] } }),
   };
   const a = computeActions({
     pod,
@@ -67,8 +68,8 @@ describe('sandbox', () => {
     ],
     ['network mode differs', { sandboxes: [hostNetworkSandbox] }, { create: true, attempt: 1, sandboxId: '' }],
     [
-      'host network as wanted, without an address',
-      { pod: { hostNetwork: true }, sandboxes: [{ ...hostNetworkSandbox, network: undefined }] },
+      'host network as wanted, with an empty address as containerd tells it',
+      { pod: { hostNetwork: true }, sandboxes: [{ ...hostNetworkSandbox, network: { ip: '', additionalIps: [] } }] },
       { create: false, attempt: 0, sandboxId: 'sandbox', start: 'a' },
     ],
     [
@@ -286,6 +287,11 @@ describe('init containers', () => {
     ['last done, first removed', { containers: [exited('i1', 0)] }, { init: '', start: 'a' }],
     ['regular runs, init containers gone', { containers: [fakeContainer({ name: 'a' })] }, idle],
     [
+      'regular created, init containers gone: it is started',
+      { containers: [fakeContainer({ name: 'a', state: 'created' })] },
+      { init: '', start: 'a' },
+    ],
+    [
       'a failed one is ignored once regular ones run',
       { containers: [fakeContainer({ name: 'a' }), exited('i0', 1)] },
       idle,
@@ -461,7 +467,7 @@ describe('worked examples', () => {
   test('restart of all containers: regular before init, those that asked for it last', () => {
     const rule = { action: 'RestartAllContainers' as const, exitCodes: { operator: 'In' as const, values: [9] } };
     const got = act({
-      restartingAll: true,
+      restartingAll: 'True',
       pod: {
         containers: [spec('a', { restartPolicy: 'Never', restartPolicyRules: [rule] }), spec('b')],
         initContainers: [spec('i')],
@@ -469,5 +475,12 @@ describe('worked examples', () => {
       containers: [exited('a', 9), fakeContainer({ name: 'b' }), exited('b', 1, { id: 'id-b-old' }), exited('i', 0)],
     });
     expect(got).toMatchObject({ ...idle, reset: 'id-b id-b-old id-i id-a' });
+  });
+
+  test('the containers of a pod that have all been restarted stay', () => {
+    expect(act({ restartingAll: 'False', containers: [fakeContainer({ name: 'a' })] })).toMatchObject({
+      ...idle,
+      reset: '',
+    });
   });
 });

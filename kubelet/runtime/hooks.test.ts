@@ -183,17 +183,24 @@ test('exec: exit code and runtime errors', async () => {
   await expect(run({ exec: { command: ['a'] } }, deps(cri))).rejects.toThrow(`${failed} no such file, message: ""`);
 });
 
-test('sleep: to the end, or cancelled', async () => {
+test('sleep: to the end; one that is cut off has failed, and is counted', async () => {
   const clock = new FakeClock();
-  const whole = run({ sleep: { seconds: 5 } }, deps(undefined, clock));
-  await clock.advance(5_000);
+  let isOver = false;
+  const whole = run({ sleep: { seconds: 1 } }, deps(undefined, clock)).then(() => {
+    isOver = true;
+  });
+  await clock.advance(999);
+  expect(isOver).toBe(false);
+  await clock.advance(1);
   await whole;
+  counted.length = 0;
   const stop = new AbortController();
   const cut = run({ sleep: { seconds: 5 } }, deps(undefined, clock), stop.signal);
   stop.abort();
   await expect(cut).rejects.toThrow(
     `Sleep lifecycle hook (5) ${failed} container terminated before sleep hook finished`,
   );
+  expect(counted).toEqual(['kubelet_sleep_action_terminated_early_total']);
   await run({ sleep: { seconds: 0 } });
 });
 
