@@ -125,6 +125,7 @@ test('an inspection that fails', async () => {
     reason: 'ImageInspectError',
     message: 'Failed to inspect image "": no answer',
   });
+  expect(events).toEqual(['Warning InspectFailed Failed to inspect image "": no answer']);
 });
 
 test('a failed pull backs off, then tries again with a longer wait; another pod starts afresh', async () => {
@@ -189,6 +190,16 @@ test('each credential is tried until one works', async () => {
   ]);
   expect(await ensure('reg.io/team/x:1', 'Always', keys)).toMatchObject({ imageRef: 'sha256:reg.io/team/x:1' });
   expect(images.calls.slice(0, 2)).toEqual(['pull reg.io/team/x:1 as bad', 'pull reg.io/team/x:1 as good']);
+});
+
+test('of credentials that all fail each reason is told, once', async () => {
+  images.pull = async (_, auth) => {
+    throw new Error(auth?.username === 'old' ? 'expired' : 'denied');
+  };
+  const keys = (...usernames: string[]) =>
+    new Keyring(usernames.map((username) => ({ key: 'reg.io', credential: { username, password: '' } })));
+  expect(await ensure('reg.io/x:1', 'Always', keys('a', 'b'))).toMatchObject({ message: 'denied' });
+  expect(await ensure('reg.io/y:1', 'Always', keys('a', 'old', 'b'))).toMatchObject({ message: '[denied, expired]' });
 });
 
 test('pulls follow one another by default, and the waiting is told apart', async () => {

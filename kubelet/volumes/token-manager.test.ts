@@ -62,13 +62,18 @@ test('the request is bound to the pod', async () => {
   });
 });
 
-test('a failed renewal keeps a good token and refuses an expired one', async () => {
+test('a failed renewal keeps a good token, is tried again in half a minute, and refuses an expired one', async () => {
   await tokens.token(spec, signal);
   await clock.advance(3_000_000);
+  due.length = 0;
   const failure = new AgentError('connection refused', { code: 'API_UNREACHABLE' });
   api.failNext('create', failure);
   expect(await tokens.token(spec, signal)).toBe('t1');
-  await clock.advance(600_000);
+  await clock.advance(29_999);
+  expect(due).toEqual([]);
+  await clock.advance(1);
+  expect(due).toEqual(['u']);
+  await clock.advance(570_000);
   api.failNext('create', failure);
   await expect(tokens.token(spec, signal)).rejects.toThrow(/expired and refresh failed: connection refused/);
 });
