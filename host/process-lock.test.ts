@@ -70,6 +70,16 @@ test('one whose taker was killed in the middle is taken all the same', async () 
   expect(await readdir(dir)).toEqual(['lock']);
 });
 
+test('whoever has it clears away what those left who were killed on their way to it, and nothing else', async () => {
+  const other = await startOther();
+  const dead = JSON.stringify(DEAD);
+  for (const name of ['lock.new-7', 'lock.7-1', 'another.new-7']) await writeFile(path.join(dir, name), dead);
+  await writeFile(path.join(dir, `lock.new-${other.pid}`), JSON.stringify(other));
+  await writeFile(path.join(dir, 'lock.new-8'), ''); // about to be written
+  expect(await lock()).toBeUndefined();
+  expect((await readdir(dir)).sort()).toEqual(['another.new-7', 'lock', 'lock.new-8', `lock.new-${other.pid}`].sort());
+});
+
 test('of many that find it abandoned one gets it, however their steps fall', async () => {
   const all = await Promise.all(Array.from({ length: 8 }, startOther));
   for (let i = 0; i < 25; i++) {

@@ -2,7 +2,8 @@
 // names its holder: it is free when that process does not run any more, so that a process that is killed need not give it
 // back.
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { errnoOf } from '../core/errors.ts';
 import { identifyProcess, isRunning, type ProcessIdentity } from './process.ts';
@@ -49,6 +50,7 @@ export async function lockFor(
       else if (clock.monotonicMs() >= endMs || signal?.aborted) return holder;
       else await clock.sleep(POLL_MS, signal);
     }
+    await removeLeftovers(file);
     return undefined;
   } finally {
     await rm(mine, { force: true });
@@ -92,6 +94,18 @@ async function removeAbandoned(file: string, dead: LockHolder | 'nobody', mine: 
     if (isSame(await contentOf(file), dead)) await rm(file, { force: true });
   } finally {
     await rm(claim, { force: true });
+  }
+}
+
+/**
+ * What is beside our `file` of those that were killed on their way to it. One of somebody who runs, or that is being written,
+ * stays. As the lock is ours, a claim that names whom we followed, or one before, is of no use to anybody.
+ */
+async function removeLeftovers(file: string): Promise<void> {
+  const [dir, prefix] = [path.dirname(file), `${path.basename(file)}.`];
+  for (const name of (await readdir(dir)).filter((n) => n.startsWith(prefix))) {
+    const left = await contentOf(path.join(dir, name));
+    if (typeof left === 'object' && !(await isRunning(left))) await rm(path.join(dir, name), { force: true });
   }
 }
 
