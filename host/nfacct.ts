@@ -6,7 +6,8 @@ import type { Exec } from './exec.ts';
 export async function ensureCounter(exec: Exec, name: string, signal: AbortSignal): Promise<void> {
   if ((await readCounters(exec, signal)).has(name)) return;
   const r = await exec('nfacct', ['add', name], { signal });
-  if (r.code !== 0) throw failed(`add ${name}`, r.stderr);
+  if (r.code === 0 || (await readCounters(exec, signal)).has(name)) return; // somebody else was faster
+  throw failed(`add ${name}`, r.stderr);
 }
 
 /** Idempotent. A counter that some rule feeds stays. @throws {AgentError} EXEC_NOT_FOUND. */

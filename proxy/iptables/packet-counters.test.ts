@@ -57,6 +57,12 @@ test('counters are made once, keep what they have counted, and are told as metri
   expect(await registry.metrics()).toContain(`${METRIC} 5\n`);
 });
 
+test('both IP families ask for them at once, and both may feed them', async () => {
+  const { counters } = setUp();
+  const answers = await Promise.all([counters.ensure(signal), counters.ensure(signal)]);
+  for (const names of answers) expect(names).toEqual(new Set([INVALID_DROPPED, LOCALHOST_NODE_PORTS]));
+});
+
 test.each([
   ['the kernel has none', 'nfacct list'],
   ['none can be made', 'nfacct add'],
