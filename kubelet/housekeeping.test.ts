@@ -126,6 +126,16 @@ test('volumes that could not be taken back go with the next pass, though the las
   expect(steps).toEqual(['cgroup u1', 'directory u1']);
 });
 
+test('a container that somebody else is removing does not keep the directory, though the last relist still shows the pod', async () => {
+  const identity = { uid: 'u1', name: 'web', namespace: 'default' };
+  relisted = [{ ...identity, sandboxes: [{ id: 's', ready: true, createdAtMs: 0 }], containers: [] }];
+  dirs = ['u1'];
+  workers.set('u1', stateOf('u1', 'finished'));
+  runtime.failNext('removePod', new Error('container is already in removing state'));
+  await housekeeping.clean(new AbortController().signal);
+  expect(steps).toEqual(['cgroup u1', 'directory u1']);
+});
+
 test('a pod that still runs keeps its directory', async () => {
   const sandboxes = [{ id: 's', ready: true, createdAtMs: 0 }];
   relisted = [{ uid: 'u1', name: 'web', namespace: 'default', sandboxes, containers: [] }];

@@ -64,7 +64,7 @@ export class Housekeeping {
   readonly #deps: HousekeepingDeps;
   readonly #log: Logger;
   readonly #runner: SyncRunner;
-  /** Pods that the runtime has nothing of any more, whatever the last relist shows: of these only directories are left. */
+  /** Pods of which nothing runs any more, whatever the last relist shows: their directories may go. */
   readonly #leftovers = new Set<string>();
 
   constructor(deps: HousekeepingDeps) {
@@ -169,8 +169,8 @@ export class Housekeeping {
     probes.removePod(uid);
     volumes.forgetPod(uid);
     try {
-      await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
       this.#leftovers.add(uid);
+      await runtime.removePod(uid, signal); // with their logs: nobody can ask for them any more
       await cgroups?.removePodCgroup(uid); // an orphan's: nobody has been through its clean-up
       await volumes.removePodDir(uid, signal);
       this.#leftovers.delete(uid);
