@@ -3,6 +3,7 @@
 import type { ObjectReference } from '../../api/kinds.ts';
 import type { Container, Pod } from '../../api/pod.ts';
 import { AgentError, errorMessage } from '../../core/errors.ts';
+import { isCriError } from '../../cri/errors.ts';
 import { type HookTarget, runHook } from './hooks.ts';
 import { type AnyContainer, type ContainerMeta, type LifecycleHandler, parseContainerMeta } from './labels.ts';
 import type { KillReason } from './pod-actions.ts';
@@ -109,6 +110,8 @@ export class PodKiller {
     } catch (err) {
       // Superseded: the next kill joins the hook. Otherwise nobody will.
       if (!signal?.aborted) this.#forgetHook(container.id);
+      // The runtime has gone. Sidecars would wait out their grace for what nobody tells of, and the others for them.
+      if (isCriError(err, 'UNAVAILABLE')) input.order?.breakOff(err);
       throw err;
     }
     input.order?.terminated(container.name);

@@ -599,6 +599,17 @@ describe('kill', () => {
     expect(clock.sleeping).toBe(0);
   });
 
+  test('sidecars do not wait out their grace, nor end first, when the runtime goes while what they serve is stopped', async () => {
+    const pod = podOf({ initContainers: [spec('s', { ...local, restartPolicy: 'Always' })] });
+    for (let i = 0; i < 2; i++) await sync(pod);
+    cri.failNext('stopContainer', lost('StopContainer'));
+    await expect(kill(pod)).rejects.toThrow('connection lost');
+    expect(cri.calls).toEqual(['stopContainer c2 30']);
+    expect(clock.sleeping).toBe(0);
+    await kill(pod);
+    expect(cri.calls).toEqual(['stopContainer c2 30', 'stopContainer c1 30', 'stopPodSandbox s0']);
+  });
+
   test('an orphan is killed by what its annotations say', async () => {
     const pod = podOf({
       containers: [spec('a', { ...local, lifecycle: { preStop: { exec: { command: ['bye'] } } } })],
