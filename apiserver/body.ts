@@ -1,6 +1,6 @@
 // Request bodies: read with a limit, decoded by their content type, checked against the schema.
 import type { IncomingMessage } from 'node:http';
-import { parse as parseYaml } from 'yaml';
+import { parseDocument, visit, type YAMLMap } from 'yaml';
 import type { KubeObject } from '../api/meta.ts';
 import { isObject } from '../api/patch/json-value.ts';
 import { errorMessage } from '../core/errors.ts';
@@ -69,12 +69,33 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** @throws {StatusError} 400 */
+/** JSON, which kubectl sends as YAML, is read as such: that is faster by orders. @throws {StatusError} 400 */
 export function decodeYaml(text: string): unknown {
+  if (text.startsWith('{')) {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      // YAML may begin like that, too
+    }
+  }
   try {
-    return parseYaml(text, { maxAliasCount: 100 }) as unknown;
+    // The parser's own search for keys that occur twice takes the square of their number: minutes for one request.
+    const document = parseDocument(text, { uniqueKeys: false });
+    const [fault] = document.errors;
+    if (fault !== undefined) throw fault;
+    visit(document, { Map: (_, map) => requireUniqueKeys(map) });
+    return document.toJS({ maxAliasCount: 100 }) as unknown;
   } catch (err) {
     throw badRequest(`error converting YAML to JSON: ${errorMessage(err)}`);
+  }
+}
+
+function requireUniqueKeys({ items }: YAMLMap): void {
+  const seen = new Set<string>();
+  for (const { key } of items) {
+    const name = String(key);
+    if (seen.has(name)) throw new Error(`key ${JSON.stringify(name)} already set in map`);
+    seen.add(name);
   }
 }
 
