@@ -19,7 +19,7 @@ import {
   nodeAddress,
   nodeNetns,
 } from './names.ts';
-import { directoryFaults, missingTools, parseListeners, preflight } from './preflight.ts';
+import { directoryFaults, missingTools, parseListeners, preflight, roomFaults } from './preflight.ts';
 import { createProgress, silentProgress } from './progress.ts';
 import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
 
@@ -260,6 +260,16 @@ test('a lab is the same one through a symbolic link, before and after its direct
   await mkdir(real, { recursive: true });
   expect(canonicalDirectory(linked)).toBe(real);
   expect(canonicalDirectory(path.relative('.', linked))).toBe(real);
+});
+
+test('a full file system is told of before a lab ends in it without a word', () => {
+  const room = { bavail: 16_384, bsize: 4096, files: 10, ffree: 1 };
+  expect(roomFaults('/d', room)).toEqual([]);
+  expect(roomFaults('/d', { ...room, files: 0, ffree: 0 })).toEqual([]); // btrfs
+  const remedy = 'free some, or choose another directory with --dir';
+  const few = `63 MiB are free on the file system of /d, a lab needs 64: ${remedy}`;
+  expect(roomFaults('/d', { ...room, bavail: 16_383 })).toEqual([few]);
+  expect(roomFaults('/d', { ...room, ffree: 0 })).toEqual([`no inodes are free on the file system of /d: ${remedy}`]);
 });
 
 test('no command but up makes the directory of a lab', async () => {

@@ -1,5 +1,5 @@
 // Everything that would stop a lab, found before anything is changed and told in one go.
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, readFile, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { AgentError, errnoOf } from '../core/errors.ts';
 import { nodePaths } from './node-config.ts';
@@ -78,12 +78,27 @@ export function directoryFaults(dir: string): string[] {
 /** The directory, or what is nearest to it of what exists, must be a directory. */
 async function placeFaults(dir: string): Promise<string[]> {
   try {
-    if ((await stat(dir)).isDirectory()) return [];
+    if ((await stat(dir)).isDirectory()) return roomFaults(dir, await statfs(dir));
     return [`${dir} is not a directory: choose another one with --dir`];
   } catch (err) {
     if (errnoOf(err) === 'ENOENT') return await placeFaults(path.dirname(dir));
     return [`the directory ${dir} cannot be used (${errnoOf(err) ?? String(err)}): choose another one with --dir`];
   }
+}
+
+/** Three nodes with some pods and their logs were measured at 26. Without room the parts cannot even log why they end. */
+const ROOM_MIB = 64;
+
+/** Whether a lab fits where `dir` is. Pure. */
+export function roomFaults(
+  dir: string,
+  { bavail, bsize, files, ffree }: { bavail: number; bsize: number; files: number; ffree: number },
+): string[] {
+  const freeMib = Math.floor((bavail * bsize) / 2 ** 20);
+  const remedy = 'free some, or choose another directory with --dir';
+  if (freeMib < ROOM_MIB)
+    return [`${freeMib} MiB are free on the file system of ${dir}, a lab needs ${ROOM_MIB}: ${remedy}`];
+  return files > 0 && ffree === 0 ? [`no inodes are free on the file system of ${dir}: ${remedy}`] : []; // some count none
 }
 
 /** Tells which programs are not there, and what brings them. */
