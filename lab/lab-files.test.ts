@@ -86,6 +86,9 @@ test('the state is read as written; none, a broken or a newer one is told apart'
     await writeFile(path.join(dir, 'lab.json'), text);
     await expect(readLabState(dir)).rejects.toMatchObject({ code: 'LAB_STATE_INVALID' });
   }
+  await rm(path.join(dir, 'lab.json'));
+  await mkdir(path.join(dir, 'lab.json')); // or a file of root's, to others
+  await expect(readLabState(dir)).rejects.toMatchObject({ code: 'EISDIR' });
 });
 
 test('changes made at the same time all count, and a failed one stops no other', async () => {

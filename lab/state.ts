@@ -55,16 +55,23 @@ export async function readLabState(dir: string): Promise<LabState> {
   });
 }
 
+/** @throws {AgentError} LAB_STATE_INVALID; what the file system says, but that the file is not there. */
 export async function findLabState(dir: string): Promise<LabState | undefined> {
+  let text: string;
   try {
-    const state = JSON.parse(await readFile(stateFile(dir), 'utf8')) as LabState;
-    if (state.version !== 1) throw new Error(`version ${String(state.version)} is not known`);
-    return state;
+    text = await readFile(stateFile(dir), 'utf8');
   } catch (err) {
     if (errnoOf(err) === 'ENOENT' || errnoOf(err) === 'ENOTDIR') return undefined;
-    throw new AgentError(`cannot read ${stateFile(dir)}: ${errorMessage(err)}`, {
+    throw err;
+  }
+  try {
+    const state = JSON.parse(text) as LabState;
+    if (state.version !== 1) throw new Error(`version ${String(state.version)} is not known`);
+    return state;
+  } catch (cause) {
+    throw new AgentError(`cannot read ${stateFile(dir)}: ${errorMessage(cause)}`, {
       code: 'LAB_STATE_INVALID',
-      cause: err,
+      cause,
       hint: 'it was written by another version, or changed by hand',
     });
   }
