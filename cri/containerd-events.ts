@@ -60,27 +60,37 @@ export async function* containerdEvents(
 ): AsyncIterable<RuntimeEvent> {
   using stop = linkedSignal(signal);
   const queue = new AsyncQueue<RuntimeEvent>(MAX_QUEUED);
-  /** Ends that CRI does not show yet. */
-  const ending = new Map<string, { readonly event: RuntimeEvent; readonly wait: Disposable }>();
+  /** Ends that CRI does not show yet; `wait`: for the task to be deleted. */
+  const ending = new Map<string, { readonly event: RuntimeEvent; readonly wait?: Disposable }>();
+  /** Whose end was told before the task was deleted. */
+  const told = new Set<string>();
   const tellEnd = (id: string): void => {
     const end = ending.get(id);
     if (end === undefined) return;
     ending.delete(id);
-    end.wait[Symbol.dispose]();
+    end.wait?.[Symbol.dispose]();
+    if (end.wait !== undefined) told.add(id);
     queue.push(end.event);
   };
   const confirm = (id: string): void => {
-    ending.get(id)?.wait[Symbol.dispose]();
     void deps.confirmEnded(id, stop.signal).then(() => tellEnd(id)); // never rejects
+  };
+  // It may have ended before we listened, and been listed before CRI saw it: then nobody else tells.
+  const handleDeletion = ({ containerId: id, exitCode }: TaskDeleted): void => {
+    if (told.delete(id)) return;
+    ending.get(id)?.wait?.[Symbol.dispose]();
+    ending.set(id, { event: { type: 'stopped', containerId: id, exitCode } });
+    confirm(id);
   };
   const reading = readEvents(deps, stop.signal, onConnected, (event) => {
     const id = event.containerId;
     if (event.type === 'task-deleted') {
-      if (ending.has(id)) confirm(id);
+      handleDeletion(event);
       return;
     }
     // What comes next of the same container must not overtake its end. That memory ran out may: it explains the end.
     if (event.type !== 'oom') tellEnd(id);
+    if (event.type === 'deleted') told.delete(id);
     if (event.type !== 'stopped') {
       queue.push(event);
       return;
@@ -95,7 +105,7 @@ export async function* containerdEvents(
   } finally {
     stop.abort();
     await reading;
-    for (const { wait } of ending.values()) wait[Symbol.dispose]();
+    for (const { wait } of ending.values()) wait?.[Symbol.dispose]();
   }
 }
 
@@ -148,6 +158,7 @@ async function publishProof(channel: RpcChannel, clock: Clock, signal: AbortSign
 interface TaskDeleted {
   readonly type: 'task-deleted';
   readonly containerId: string;
+  readonly exitCode: number;
 }
 
 /** Undefined for what is not about a container: the end of an exec session has a task id of its own. */
@@ -161,8 +172,8 @@ function toRuntimeEvent({ topic, event }: msg.Envelope): RuntimeEvent | TaskDele
       return id === '' || id === containerId ? { type: 'stopped', containerId, exitCode: exitStatus } : undefined;
     }
     case '/tasks/delete': {
-      const { id, containerId } = decodeMessage<msg.TaskDelete>('TaskDelete', bytes);
-      return id === '' || id === containerId ? { type: 'task-deleted', containerId } : undefined;
+      const { id, containerId, exitStatus } = decodeMessage<msg.TaskDelete>('TaskDelete', bytes);
+      return id === '' || id === containerId ? { type: 'task-deleted', containerId, exitCode: exitStatus } : undefined;
     }
     case '/tasks/oom':
       return { type: 'oom', containerId: decodeMessage<msg.TaskOOM>('TaskOOM', bytes).containerId };

@@ -396,6 +396,22 @@ describe("containerd's events", () => {
     expect(seen.sort()).toEqual(['stopped early', 'stopped late', 'stopped never']);
   });
 
+  test('an end that came before anybody listened is told when its task is deleted', async () => {
+    const state = 'CONTAINER_EXITED' as const;
+    serve('ContainerStatus', (_, reply) =>
+      reply(null, encodeMessage('ContainerStatusResponse', { status: { state } })),
+    );
+    serveStream(EVENTS, (call) => {
+      for (const message of [proof, cleared('a', 'exec-1'), cleared('a', 'a')]) call.write(message);
+    });
+    await listen();
+    const stop = new AbortController();
+    for await (const event of remote.runtime.events(stop.signal, () => {})) {
+      expect(event).toEqual({ type: 'stopped', containerId: 'a', exitCode: 7 });
+      stop.abort();
+    }
+  });
+
   test('a garbled one breaks the stream, so that a relist follows', async () => {
     const garbled = envelope('/tasks/start', any('TaskStart', Buffer.from([0xff])));
     await expect(collect([garbled], 'last')).rejects.toThrow();
