@@ -6,6 +6,7 @@ import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeClock } from '../core/fake-clock.ts';
+import { temporaryOf } from '../host/files.ts';
 import { identifyProcess } from '../host/process.ts';
 import { Lab } from './lab.ts';
 import { canonicalDirectory, makeLabDirectory, removeMadeDirectory } from './lab-directory.ts';
@@ -19,6 +20,7 @@ import {
   nodeAddress,
   nodeNetns,
 } from './names.ts';
+import { labFiles } from './pki.ts';
 import { directoryFaults, missingTools, parseListeners, preflight, roomFaults } from './preflight.ts';
 import { createProgress, silentProgress } from './progress.ts';
 import { findLabState, findNode, type LabState, LabStateFile, lockLab, readLabState, writeLabState } from './state.ts';
@@ -273,6 +275,15 @@ test('a full file system is told of before a lab ends in it without a word', () 
   const few = `63 MiB are free on the file system of /d, a lab needs 64: ${remedy}`;
   expect(roomFaults('/d', { ...room, bavail: 16_383 })).toEqual([few]);
   expect(roomFaults('/d', { ...room, ffree: 0 })).toEqual([`no inodes are free on the file system of /d: ${remedy}`]);
+});
+
+test('what a command that was killed was writing goes with the lab', async () => {
+  const made = path.join(dir, 'made');
+  await makeLabDirectory(made);
+  await writeFile(temporaryOf(path.join(made, 'lab.json')), '{"vers');
+  for (const entry of labFiles(made).all) await rm(entry, { recursive: true, force: true });
+  await removeMadeDirectory(made);
+  expect(await readdir(dir)).toEqual([]);
 });
 
 test('no command but up makes the directory of a lab', async () => {

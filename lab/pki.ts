@@ -5,6 +5,7 @@ import path from 'node:path';
 import { stringify } from 'yaml';
 import { formatIp, nthAddress, parseCidr } from '../api/cidr.ts';
 import { createCa, createPrivateKeyPem, issueClientCert, issueServerCert, type KeyPair, YEAR_MS } from '../api/pki.ts';
+import { temporaryOf } from '../host/files.ts';
 import type { LabAddresses } from './names.ts';
 import type { NodePaths } from './node-config.ts';
 
@@ -45,7 +46,8 @@ export function labFiles(dir: string): LabFiles {
     nodes: at('nodes'),
   };
   const { kubeconfig, pki, store, apiserverLog, images, nodes } = files;
-  return { ...files, all: [kubeconfig, pki, store, apiserverLog, images, nodes, at('lab.json')] };
+  const state = at('lab.json');
+  return { ...files, all: [kubeconfig, pki, store, apiserverLog, images, nodes, state, temporaryOf(state)] };
 }
 
 /** Every API server certificate names these (kubeadm's defaults). */
