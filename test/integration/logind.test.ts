@@ -12,7 +12,7 @@ import { FakeLogind, logindMissing } from '../harness/fake-logind.ts';
 
 const missing = logindMissing();
 if (missing !== undefined) console.warn(`shutdown over D-Bus is skipped: ${missing}`);
-const WAIT = { timeout: 20_000, interval: 20 };
+const WAIT = { timeout: 60_000, interval: 20 };
 
 describe.skipIf(missing !== undefined)('a shutdown of the node', () => {
   let dir: string;

@@ -199,6 +199,10 @@ async function routes(node: TestNode, family: '-4' | '-6'): Promise<string> {
   return (await namespaces.exec(node.netns)('ip', [family, 'route'])).stdout;
 }
 
+/** A node is ready before it has heard of those that come up with it. */
+const routed = (node: TestNode, family: '-4' | '-6', route: string) =>
+  vi.waitFor(async () => expect(await routes(node, family)).toContain(route), 60_000);
+
 describe.each([
   ['vxlan', { type: 'vxlan', directRouting: false }, 1430, 'via 10.244.2.0 dev flannel.1 onlink'],
   ['vxlan with direct routing', { type: 'vxlan', directRouting: true }, 1430, 'via 192.0.2.2 dev eth0'],
@@ -220,11 +224,14 @@ describe.each([
 
 test('nodes go from direct routes to the tunnel, of which IPv6 refuses gateways that other routes lead to', async () => {
   const direct = await Promise.all([1, 2].map((i) => start(i, { type: 'host-gw', directRouting: false })));
-  expect(await routes(direct[0]!, '-6')).toContain('fd00:42:0:2::/64 via fd00:9::2 dev eth0');
+  await routed(direct[0]!, '-6', 'fd00:42:0:2::/64 via fd00:9::2 dev eth0');
   for (const node of direct) await node.stop();
   const tunnelled = await Promise.all([1, 2].map((i) => start(i, { type: 'vxlan', directRouting: false })));
+  for (const [i, node] of tunnelled.entries()) {
+    const peer = `fd00:42:0:${2 - i}::`;
+    await routed(node, '-6', `${peer}/64 via ${peer} dev flannel-v6.1`);
+  }
   await expectMesh(tunnelled, 1430);
-  expect(await routes(tunnelled[0]!, '-6')).toContain('fd00:42:0:2::/64 via fd00:42:0:2:: dev flannel-v6.1');
   expect(await routes(tunnelled[0]!, '-6')).not.toContain('via fd00:9::2');
 });
 

@@ -89,10 +89,10 @@ test('chains that somebody flushed come back', async () => {
     expect((await chains(exec)).sort()).toEqual([...CANARIES, ...GUARD].sort());
     expect((await chains(exec, 'ip6tables-save')).sort()).toEqual(CANARIES.toSorted());
   };
-  await vi.waitFor(areAllThere, { timeout: 20_000 });
+  await vi.waitFor(areAllThere, { timeout: 60_000 });
   for (const table of ['mangle', 'nat', 'filter']) {
     for (const args of [['-F'], ['-X']]) expect((await exec('iptables', ['-w', '-t', table, ...args])).stderr).toBe('');
-    await vi.waitFor(areAllThere, { timeout: 20_000 });
+    await vi.waitFor(areAllThere, { timeout: 60_000 });
   }
   stop.abort();
   await ended;

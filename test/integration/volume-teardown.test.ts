@@ -138,7 +138,7 @@ describe.skipIf(process.getuid?.() !== 0)('volumes that are taken away', () => {
     }
   });
 
-  test('an agent that is killed at any step leaves what the next one takes away', { timeout: 120_000 }, async () => {
+  test('an agent that is killed at any step leaves what the next one takes away', async () => {
     const signals: unknown[] = [];
     for (const step of [1, 2, 4, 6, 7, 9, 13, 18, 24, 1000]) {
       const volumes = await startVolumes();
