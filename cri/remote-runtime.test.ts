@@ -337,6 +337,21 @@ describe("containerd's events", () => {
     ]);
   });
 
+  test('an end that CRI shows half a minute late is told then', async () => {
+    const clock = new FakeClock();
+    serve('ContainerStatus', (_, reply) => {
+      const state = clock.monotonicMs() < 30_000 ? ('CONTAINER_RUNNING' as const) : ('CONTAINER_EXITED' as const);
+      reply(null, encodeMessage('ContainerStatusResponse', { status: { id: 'a', state } }));
+    });
+    let toldAtMs: number | undefined;
+    const collected = collect([exited('a', 'a')], 'a', runtimeBy(clock)).then(() => {
+      toldAtMs = clock.monotonicMs();
+    });
+    await clock.until(() => toldAtMs !== undefined, 500);
+    await collected;
+    expect(toldAtMs).toBeGreaterThanOrEqual(30_000);
+  });
+
   test("a sandbox's end is asked for as a sandbox's once it is known to be one", async () => {
     const asked: string[] = [];
     serve('ContainerStatus', (_, reply) => {

@@ -27,8 +27,9 @@ const EVENT_TYPES: Readonly<Record<msg.ContainerEventType, RuntimeEvent['type']>
   CONTAINER_DELETED_EVENT: 'deleted',
 };
 
-/** How long CRI may take to show what containerd's stream has told, ms. */
-const CONFIRM_LIMIT_MS = 5_000;
+/** How long CRI may take to show what containerd's stream has told, ms: on a node without a free processor, many seconds. */
+const CONFIRM_LIMIT_MS = 60_000;
+const CONFIRM_MAX_WAIT_MS = 1_000;
 
 export interface RemoteRuntimeOptions {
   /** `unix:///run/containerd/containerd.sock`, or a path. */
@@ -277,7 +278,7 @@ class RemoteRuntime extends CriService implements RuntimeService {
     const endMs = this.#clock.monotonicMs() + CONFIRM_LIMIT_MS;
     const runs = this.#runningState(id, signal);
     try {
-      for (let waitMs = 2; !signal.aborted && (await runs()); waitMs *= 2) {
+      for (let waitMs = 2; !signal.aborted && (await runs()); waitMs = Math.min(2 * waitMs, CONFIRM_MAX_WAIT_MS)) {
         if (this.#clock.monotonicMs() > endMs) return;
         await this.#clock.sleep(waitMs, signal);
       }

@@ -6,6 +6,7 @@ import type { ServedPods } from '../../kubelet/server/served-pods.ts';
 import type { TestContainerd } from './containerd.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 
+const RELIST_MS = 5_000;
 const IMAGE = 'docker.io/library/busybox:latest';
 
 /** Each has one container, `main`, on the network of the host. */
@@ -40,11 +41,20 @@ export class RealPods implements ServedPods {
     return pod.metadata?.uid === uid;
   }
 
-  /** The runtime's own events, of whichever container: a look too many does no harm. */
+  /**
+   * The runtime's own events, of whichever container, and now and then what a kubelet's relist is for: a look too many does no
+   * harm.
+   */
   onRuntimeChange(_podUid: string, listener: () => void): Disposable {
     const stop = new AbortController();
     void this.#follow(listener, stop.signal);
-    return { [Symbol.dispose]: () => stop.abort() };
+    const relist = setInterval(listener, RELIST_MS);
+    return {
+      [Symbol.dispose]() {
+        clearInterval(relist);
+        stop.abort();
+      },
+    };
   }
 
   async #follow(listener: () => void, signal: AbortSignal): Promise<void> {
