@@ -22,11 +22,11 @@ test('the types fit', async () => {
   // Half the processor time: checkers side by side check much twice, and memory need not be collected before the end.
   const env = { GOGC: 'off', GOMEMLIMIT: '2GiB' };
   expect(await output('tsc', ['--noEmit', '--singleThreaded'], env)).toBe('');
-}, 300_000);
+});
 
 test('format and lint are clean', async () => {
   expect(await output('biome', ['check', '--error-on-warnings', '.'])).toBe('');
-}, 300_000);
+});
 
 test('shell scripts parse', async () => {
   for (const script of ['deploy/bootstrap.sh', '.ci/run', 'bin/nodelet']) {

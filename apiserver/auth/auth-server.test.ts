@@ -413,7 +413,7 @@ describe.skipIf(kubectlVersion === undefined)(`kubectl ${kubectlVersion}`, () =>
     expect(await kubectl('get', 'deploy', 'web', '-o', 'jsonpath={.spec.replicas}')).toBe('2');
     expect(await kubectl('create', 'role', 'reader', '--verb=get,list', '--resource=pods')).toContain('reader created');
     await kubectl('create', 'rolebinding', 'bot-reads', '--role=reader', '--serviceaccount=default:bot');
-  }, 60_000);
+  });
 
   test.skipIf(kubectlMinor < 24)(
     'create token, which is good for what its account may do',
@@ -439,5 +439,5 @@ describe.skipIf(kubectlVersion === undefined)(`kubectl ${kubectlVersion}`, () =>
     const denied = kubectl('auth', 'can-i', 'list', 'pods', '--as=system:serviceaccount:default:bot', '-n', 'team');
     await expect(denied).rejects.toMatchObject({ stdout: expect.stringContaining('no') });
     expect(await kubectl('auth', 'can-i', '--list')).toMatch(/\*\.\*/);
-  }, 60_000);
+  });
 });

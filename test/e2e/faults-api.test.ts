@@ -87,7 +87,7 @@ describe.skipIf(missing !== undefined)('an API server that answers wrongly', () 
     expect((await podOf('steady')).status?.containerStatuses).toEqual(steady.status?.containerStatuses);
     await labPods.deletePods();
     await node.untilClean(WAIT_MS);
-  }, 300_000);
+  });
 });
 
 async function pem(source: PemSource | undefined): Promise<string> {

@@ -113,8 +113,8 @@ describe.skipIf(missing !== undefined)('figures of a node', { timeout: 300_000 }
     await kubectl.apply(POD);
     const ready = '{.status.conditions[?(@.type=="Ready")].status}';
     await kubectl.until('pod/worker', ready, /^True$/, WAIT_MS);
-  }, 300_000);
-  afterAll(async () => await cluster?.[Symbol.asyncDispose](), 120_000);
+  });
+  afterAll(async () => await cluster?.[Symbol.asyncDispose]());
 
   test('what containers do shows in the summary: CPU, memory, layers, logs, volumes, network', async () => {
     const of = (pod: PodStats, name: string) => pod.containers.find((c) => c.name === name);

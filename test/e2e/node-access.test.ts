@@ -42,7 +42,7 @@ describe.skipIf(missing !== undefined)('a node and its callers', () => {
       });
       tokens[name] = status!.token;
     }
-  }, 240_000);
+  });
 
   afterAll(async () => {
     await node?.[Symbol.asyncDispose]();

@@ -46,7 +46,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
     await node.changeAgentConfig((text) =>
       text.replace('kind: KubeletConfiguration', `kind: KubeletConfiguration${SETTINGS}`),
     );
-  }, 120_000);
+  });
   afterEach(async () => {
     await kubectl.run('delete', 'pods', '--all', '--wait', '--force', '--grace-period=0');
     // Their objects are gone at once, but they have their CPUs until they have ended.
@@ -55,7 +55,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   });
   afterAll(async () => {
     await node?.[Symbol.asyncDispose]();
-  }, 120_000);
+  });
 
   /** A Guaranteed pod with so many CPUs; `spec.nodeName` goes past the scheduler. */
   function exclusive(name: string, cpus: number): Pod {
@@ -132,7 +132,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
     await kubectl.run('delete', 'pod', 'own', '--wait');
     await untilAllowed(shared, formatCpuSet(online));
     await untilAllowed(late, formatCpuSet(online));
-  }, 120_000);
+  });
 
   test('a container with CPUs of its own is not throttled', async () => {
     await run(exclusive('own', 1));
@@ -183,5 +183,5 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
       await kubectl.run('delete', 'pod', name, '--wait');
       await untilAllowed(shared, formatCpuSet(online));
     }
-  }, 180_000);
+  });
 });

@@ -66,7 +66,7 @@ describe.skipIf(missing !== undefined)('a node that knows secrets', () => {
       },
     );
     token = await lab.exec(pod, 'cat /t/token');
-  }, 240_000);
+  });
 
   afterAll(async () => {
     await node?.[Symbol.asyncDispose]();

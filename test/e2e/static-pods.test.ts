@@ -138,5 +138,5 @@ describe.skipIf(missing !== undefined)('static pods', () => {
       await kubectl.run('wait', '--for=delete', `pod/${name}-node-1`, '--timeout=60s');
     }
     await node.untilClean(90_000);
-  }, 120_000);
+  });
 });

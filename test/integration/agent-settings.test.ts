@@ -85,7 +85,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
       '--pods-per-core=3',
       `--runtime-cgroups=${containerd.cgroupParent}/agent`, // one that is there
     ];
-  }, 120_000);
+  });
 
   afterEach(async () => {
     if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
 
   afterAll(async () => {
     await containerd?.[Symbol.asyncDispose]();
-  }, 120_000);
+  });
 
   function start(...more: string[]): ChildProcess {
     agent = spawn(NODELET, [...args, ...more], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -156,7 +156,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     });
     expect(lines.filter((line) => !/^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w-]+\] "/.test(line))).toEqual([]);
     expect(lines.join('\n')).toContain('--pods-per-core (set podsPerCore in the file of --config)');
-  }, 120_000);
+  });
 
   test('the agent moves itself into its cgroup, and shows what it and the runtime use there', async () => {
     const { pid } = start();
@@ -176,7 +176,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     );
     const figures = await until('/metrics/cadvisor', () => answer(`https://127.0.0.1:${port}/metrics/cadvisor`));
     expect(figures).toContain(`id="${group}"`);
-  }, 120_000);
+  });
 
   /** What `nodelet doctor` finds for the configuration of this node, by check. */
   async function doctor(): Promise<{ code: number; canRun: boolean; found: Map<string, Finding> }> {
@@ -210,7 +210,7 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     expect(taken).toMatchObject({ code: 1, canRun: false });
     expect(taken.found.get(`port ${port}`)).toMatchObject({ level: 'fail' });
     expect(taken.found.get(`port ${port}`)?.message).toContain(`(pid ${process.pid})`);
-  }, 120_000);
+  });
 
   test('a setting that is refused ends it before anything is done, with its place and reason', async () => {
     await writeFile(
@@ -227,5 +227,5 @@ describe.skipIf(missing !== undefined)('settings of the kubelet', () => {
     expect(told).toContain('invalid configuration: 2 faults:');
     expect(told).toContain('--max-pods=many: expected a whole number of at least 0');
     expect(told).toContain('20-no.conf: runOnce: cannot be set: running once was taken away upstream as well');
-  }, 120_000);
+  });
 });

@@ -208,4 +208,4 @@ test('iptables-nft: a chain of very many endpoints that is changed rule by rule 
   expect(await proxier.sync(signal)).toBe('full');
   expect(changed).toEqual(await chainOf());
   expect(changed.seps).toHaveLength(hosts.size);
-}, 60_000);
+});

@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
       kernelParameters: 'leave',
     };
     await writeFile(config, [kubelet, nodelet].map((doc) => stringify(doc)).join('---\n'));
-  }, 120_000);
+  });
 
   afterEach(async () => {
     await end('SIGKILL');
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined)('a node without an API server', () => {
 
   afterAll(async () => {
     await containerd?.[Symbol.asyncDispose]();
-  }, 120_000);
+  });
 
   function start(): void {
     const args = [`--config=${config}`, '--hostname-override=alone', '--node-ip=127.0.0.1', `--root-dir=${rootDir}`];
