@@ -15,7 +15,7 @@ import { Random } from '../harness/random.ts';
 import { box, says, stays, TracedPods, waitsFor } from '../harness/traced-pods.ts';
 
 const NAMESPACE = 'killed';
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 const missing = labMissing();
 if (missing !== undefined) console.warn(`tests of an agent that is killed are skipped: ${missing}`);
 

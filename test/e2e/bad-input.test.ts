@@ -198,8 +198,9 @@ describe.skipIf(missing !== undefined)('bad input', () => {
     });
 
     test('bad command: RunContainerError and CrashLoopBackOff', async () => {
+      await using seen = kubectl.follow('get', 'pods', '--watch', '--field-selector=metadata.name=no-command');
       await kubectl.apply(pod('no-command', ['/nonesuch']));
-      await kubectl.until('pod/no-command', WAITING, /^RunContainerError$/);
+      await seen.untilLine(/\sRunContainerError\s/);
       await untilEvent(
         'no-command',
         /Warning\s+Failed\s.*exec: "\/nonesuch": stat \/nonesuch: no such file or directory/,

@@ -56,7 +56,7 @@ describe.skipIf(missing !== undefined)('a dual-stack node', () => {
     const serve = 'mkdir /w; hostname > /w/index.html; exec httpd -f -p 8080 -h /w';
     await kubectl.apply(pod('server', ['sh', '-c', serve], { nodeName: NODE }));
     await kubectl.apply(pod('client', SLEEP, { nodeName: NODE }));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/server', 'pod/client', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/server', 'pod/client', '--timeout=120s');
     for (const [family, ip] of Object.entries(await podIps('server'))) await kubectl.apply(sliceOf(family, ip));
   });
   afterAll(async () => {
@@ -68,7 +68,7 @@ describe.skipIf(missing !== undefined)('a dual-stack node', () => {
     const endMs = systemClock.monotonicMs() + 60_000;
     for (let i = 0; systemClock.monotonicMs() < endMs; i++) {
       await kubectl.apply(pod(`probe-${i}`, SLEEP, { nodeName: NODE }));
-      await kubectl.run('wait', '--for=condition=Ready', `pod/probe-${i}`, '--timeout=60s');
+      await kubectl.run('wait', '--for=condition=Ready', `pod/probe-${i}`, '--timeout=120s');
       const { IPv6 } = await podIps(`probe-${i}`);
       await kubectl.run('delete', 'pod', `probe-${i}`);
       if (IPv6 !== undefined) return;
@@ -142,7 +142,7 @@ describe.skipIf(missing !== undefined)('a dual-stack node', () => {
           expect(await kubectl.run('exec', 'client', '--', 'timeout', '5', 'wget', '-qO-', url)).toBe('server\n');
           expect(await node.cluster.inNode(NODE, 'busybox', 'wget', '-qO-', url)).toBe('server\n');
         },
-        { timeout: 30_000, interval: 500 },
+        { timeout: 120_000, interval: 500 },
       );
     }
   }
@@ -173,7 +173,7 @@ describe.skipIf(missing !== undefined)('a dual-stack node', () => {
     const ofIptables = /KUBE-(SERVICES|SVC|SEP|EXT|NODEPORTS|POSTROUTING|FORWARD)|FLANNEL/g;
     for (const tool of ['iptables-save', 'ip6tables-save']) {
       await vi.waitFor(async () => expect((await saved(tool)).match(ofIptables)).toBeNull(), {
-        timeout: 30_000,
+        timeout: 120_000,
         interval: 250,
       });
     }

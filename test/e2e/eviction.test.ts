@@ -14,7 +14,7 @@ const missing = labMissing();
 if (missing !== undefined) console.warn(`eviction tests are skipped: ${missing}`);
 
 const MIB = 2 ** 20;
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 const OFF = { 'memory.available': '0%', 'nodefs.available': '0%', 'imagefs.available': '0%' };
 
 /** Holds on to `mib` of memory once it was given a file `go`. */

@@ -14,7 +14,7 @@ import { LabPods } from '../harness/lab-pods.ts';
 
 const NAMESPACE = 'answers';
 const FAULT_MS = 1_500;
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 const FAULTS: readonly ApiFault[] = ['page', 'empty', 'half', 'expired', 'doubled', 'strange', 'silent'];
 const missing = labMissing();
 if (missing !== undefined) console.warn(`tests of API faults are skipped: ${missing}`);

@@ -60,7 +60,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
       return { ...one, metadata: { name, labels: { group } } };
     });
     await kubectl.apply({ apiVersion: 'v1', kind: 'List', items: manifests });
-    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', `group=${group}`, '--timeout=90s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', `group=${group}`, '--timeout=120s');
   };
 
   const untilNode = (name: string, status: RegExp, timeoutMs = 60_000) =>
@@ -84,8 +84,8 @@ describe.skipIf(missing !== undefined)('faults', () => {
     expect((await cluster.node('node-1')).agentPid).toBeNull();
     await cluster.lab('node', 'start', 'node-1');
 
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/starts', '--timeout=60s');
-    await kubectl.run('wait', '--for=delete', 'pod/leaves', '--timeout=60s').catch(async (err: unknown) => {
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/starts', '--timeout=120s');
+    await kubectl.run('wait', '--for=delete', 'pod/leaves', '--timeout=120s').catch(async (err: unknown) => {
       // kubectl before 1.30 fails when it is gone already.
       if ((await kubectl.run('get', 'pod', 'leaves', '--ignore-not-found')) !== '') throw err;
     });
@@ -131,7 +131,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
     await cluster.lab('node', 'start', 'node-2');
     await untilNode('node-2', /^True$/);
     await kubectl.until('pod/dies', '{.status.containerStatuses[0].restartCount}', /^1$/);
-    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'group=runtime', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'group=runtime', '--timeout=120s');
     const after = await containersOf('group=runtime');
     for (const name of ['lives-1', 'lives-2']) expect(after.get(name)).toEqual(before.get(name));
     expect(after.get('dies')!.id).not.toBe(before.get('dies')!.id);
@@ -161,7 +161,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
     for (const [name, { id }] of before) {
       await kubectl.until(`pod/${name}`, '{.status.containerStatuses[0].containerID}', new RegExp(`^(?!.*${id}).+`));
     }
-    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'group=lost', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'group=lost', '--timeout=120s');
     const now = await sleeping();
     expect(now).toHaveLength(2);
     expect(now.filter((pid) => old.includes(pid))).toEqual([]);
@@ -208,7 +208,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
         template: { metadata: { labels: { app: 'moving' } }, spec },
       },
     });
-    await kubectl.run('rollout', 'status', 'deployment/moving', '--timeout=60s');
+    await kubectl.run('rollout', 'status', 'deployment/moving', '--timeout=120s');
     const nodes = '{range .items[*]}{.spec.nodeName}{"\\n"}{end}';
     const placed = () => kubectl.run('get', 'pods', '-l', 'app=moving', '-o', `jsonpath=${nodes}`);
     expect(await placed()).toContain('node-2');
@@ -231,7 +231,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
     // The pods that were replaced were only marked; now the agent confirms that they are gone.
     await kubectl.run('delete', 'deployment', 'moving');
     await kubectl
-      .run('wait', '--for=delete', 'pod', '-l', 'app=moving', '--timeout=60s')
+      .run('wait', '--for=delete', 'pod', '-l', 'app=moving', '--timeout=120s')
       .catch(async (err: unknown) => {
         if ((await kubectl.run('get', 'pods', '-l', 'app=moving')) !== '') throw err;
       });

@@ -35,7 +35,7 @@ describe.skipIf('missing' in found).concurrent('a user with kubectl', () => {
   const start = async (manifest: Pod): Promise<Pod> => {
     const name = manifest.metadata!.name!;
     await kubectl.apply(manifest);
-    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
     return await kubectl.json<Pod>('get', 'pod', name);
   };
   const mainOf = (p: Pod) => p.status!.containerStatuses!.find((c) => c.name === 'main')!;
@@ -79,7 +79,7 @@ describe.skipIf('missing' in found).concurrent('a user with kubectl', () => {
   test('debug --copy-to makes another pod of it, with another image and a view of all processes', async () => {
     const original = await start(pod('original'));
     await kubectl.run('debug', 'original', '--copy-to=copy', `--set-image=main=${TAGGED}`, '--share-processes');
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/copy', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/copy', '--timeout=120s');
     const copy = await kubectl.json<Pod>('get', 'pod', 'copy');
     expect(copy.spec).toMatchObject({ shareProcessNamespace: true, containers: [{ name: 'main', image: TAGGED }] });
     expect(await kubectl.run('exec', 'copy', '--', 'ps', '-o', 'args')).toContain('/pause');
@@ -108,7 +108,7 @@ describe.skipIf('missing' in found).concurrent('a user with kubectl', () => {
     await kubectl.run('set', 'image', 'pod/changed', `main=${TAGGED}`);
     const restarts = '{.status.containerStatuses[?(@.name=="main")].restartCount}';
     await kubectl.until('pod/changed', restarts, /^1$/);
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/changed', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/changed', '--timeout=120s');
     const after = await kubectl.json<Pod>('get', 'pod', 'changed');
     expect(after.metadata!.uid).toBe(before.metadata!.uid);
     expect(after.status!.podIP).toBe(before.status!.podIP);

@@ -44,7 +44,7 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
 
       const start = async (name: string, command?: readonly string[]) => {
         await kubectl.apply(pod(name, command));
-        await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+        await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
       };
 
       test('get nodes -o wide has the columns of Kubernetes', async () => {
@@ -217,7 +217,7 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         );
         expect(await kubectl.run('annotate', 'pod', 'marked', 'note=a b')).toBe('pod/marked annotated\n');
         expect(await kubectl.run('get', 'pod', 'marked', '-o', 'jsonpath={.metadata.annotations.note}')).toBe('a b');
-        const waiting = kubectl.result(['wait', '--for=delete', 'pod/marked', '--timeout=30s']);
+        const waiting = kubectl.result(['wait', '--for=delete', 'pod/marked', '--timeout=120s']);
         expect(await kubectl.run('delete', 'pod', 'marked')).toMatch(/^pod "marked" deleted/);
         const gone = await waiting;
         // The pod may be gone before the other program has looked for the first time, which old ones call an error.
@@ -271,14 +271,14 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
         expect(second).toContain(
           'exceeded quota: q, requested: limits.cpu=60m, used: limits.cpu=60m, limited: limits.cpu=100m',
         );
-        await limited.run('wait', '--for=condition=Ready', 'pod/kept', '--timeout=60s');
+        await limited.run('wait', '--for=condition=Ready', 'pod/kept', '--timeout=120s');
         await limited.until('pdb/b', '{.status.currentHealthy}', /^1$/);
         const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: 'kept' } };
         const evict = ['create', '--raw', '/api/v1/namespaces/limited/pods/kept/eviction', '-f', '-'];
         expect(await limited.refused(JSON.stringify(eviction), ...evict)).toContain('disruption budget');
         await limited.run('delete', 'pdb', 'b');
         await limited.runWith({ input: JSON.stringify(eviction) }, ...evict);
-        await limited.run('wait', '--for=delete', 'pod/kept', '--timeout=60s');
+        await limited.run('wait', '--for=delete', 'pod/kept', '--timeout=120s');
         await limited.until('quota/q', '{.status.used.pods}', /^0$/);
       });
 
@@ -291,14 +291,14 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
 
         // Two commands make it a server; `create deployment -- command` came after 1.18.
         await kubectl.run('create', 'deployment', 'idle', `--image=${IMAGE}:1.36`, '--replicas=2', '--', 'httpd', '-f');
-        expect(await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=60s')).toContain(
+        expect(await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=120s')).toContain(
           'successfully rolled out',
         );
         const patch =
           '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1,"containers":[{"name":"busybox","imagePullPolicy":"IfNotPresent"}]}}}}';
         await kubectl.run('patch', 'deployment', 'idle', '-p', patch);
         await kubectl.run('set', 'image', 'deployment/idle', `busybox=${IMAGE}`);
-        await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=60s');
+        await kubectl.run('rollout', 'status', 'deployment/idle', '--timeout=120s');
         expect(await kubectl.run('get', 'deployment', 'idle', '-o', 'wide')).toMatch(
           /^NAME\s+READY\s+UP-TO-DATE\s+AVAILABLE\s+AGE\s+CONTAINERS\s+IMAGES\s+SELECTOR\nidle\s+2\/2\s+2\s+2\s+\S+\s+busybox\s+busybox\s+app=idle\n$/,
         );
@@ -346,12 +346,12 @@ describe.skipIf(missing !== undefined)('kubectl', () => {
       if (each.skip) ctx.skip();
       const kubectl = await cluster.kubectl(each.version);
       expect(await kubectl.run('apply', '-f', WEB)).toBe('deployment.apps/web created\nservice/web created\n');
-      const status = await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+      const status = await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=120s');
       expect(status).toMatch(/deployment "web" successfully rolled out\n$/);
       expect(await kubectl.run('apply', '-f', WEB)).toBe('deployment.apps/web unchanged\nservice/web unchanged\n');
       const placed = await kubectl.run('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].spec.nodeName}');
       expect(placed.split(' ').sort()).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
-      await using gone = kubectl.follow('wait', '--for=delete', 'pod', '-l', 'app=web', '--timeout=30s');
+      await using gone = kubectl.follow('wait', '--for=delete', 'pod', '-l', 'app=web', '--timeout=120s');
       await kubectl.run('delete', '-f', WEB);
       expect((await gone.ended()).code).toBe(0);
     },

@@ -40,7 +40,7 @@ describe.skipIf(missing !== undefined)('lab', () => {
       [first, second].map(async (lab) => {
         const kubectl = await lab.kubectl();
         await kubectl.apply(pod('same-name'));
-        await kubectl.run('wait', '--for=condition=Ready', 'pod/same-name', '--timeout=60s');
+        await kubectl.run('wait', '--for=condition=Ready', 'pod/same-name', '--timeout=120s');
       }),
     );
     await (await second.kubectl()).run('delete', 'pod', 'same-name');
@@ -82,7 +82,7 @@ describe.skipIf(missing !== undefined)('lab', () => {
     const serve = ['sh', '-c', 'mkdir /w; echo hi > /w/index.html; exec httpd -f -p 80 -h /w'];
     await kubectl.apply(pod('server', serve, { nodeName: 'node-2', terminationGracePeriodSeconds: 0 }));
     await kubectl.apply(pod('client', SLEEP, { nodeName: 'node-1' }));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/server', 'pod/client', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/server', 'pod/client', '--timeout=120s');
     const ip = await kubectl.run('get', 'pod', 'server', '-o', 'jsonpath={.status.podIP}');
     expect(await kubectl.run('exec', 'client', '--', 'timeout', '10', 'wget', '-qO-', `http://${ip}/`)).toBe('hi\n');
     // The API server is on the host.

@@ -90,11 +90,11 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
       ],
     ])('that fails (%s) ends the container, which is started again with back-off', async (kind, postStart, message) => {
       const name = `fails-${kind}`;
-      await traced.apply(name, hooked({ postStart }, { terminationGracePeriodSeconds: 1 }));
+      const made = await traced.apply(name, hooked({ postStart }, { terminationGracePeriodSeconds: 1 }));
       await traced.untilEvent(name, /^Warning FailedPostStartHook PostStartHook failed$/);
       await traced.untilEvent(name, /^Normal Killing FailedPostStartHook$/);
       await traced.untilEvent(name, /^Warning BackOff Back-off restarting failed container main in pod fails-/);
-      const failed = await traced.lab.until(name, (p) => main(p)?.state?.waiting?.reason === 'PostStartHookError');
+      const failed = await traced.lab.untilSeen(made, (p) => main(p)?.state?.waiting?.reason === 'PostStartHookError');
       expect(main(failed)?.state?.waiting?.message).toMatch(message);
       const again = await traced.lab.until(name, (p) => (main(p)?.restartCount ?? 0) >= 2);
       expect(main(again)?.lastState?.terminated?.finishedAt).toBeTruthy();

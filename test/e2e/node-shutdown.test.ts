@@ -11,7 +11,7 @@ import type { Kubectl } from '../harness/kubectl.ts';
 import { pod } from '../harness/manifests.ts';
 
 const missing = labMissing() ?? logindMissing();
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 const READY = '{.status.conditions[?(@.type=="Ready")].message}';
 
 describe.skipIf(missing !== undefined)('a shutdown of the node', () => {

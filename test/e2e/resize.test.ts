@@ -57,7 +57,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     const main = plain.spec!.containers[0]!;
     plain.spec!.containers = containers.map((c) => ({ ...main, ...c }));
     await kubectl.apply(plain);
-    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
     return await get(name);
   }
 
@@ -163,7 +163,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
       allocatedResources: big.requests,
     });
     expect(grown.status?.qosClass).toBe('Burstable');
-    await expect.poll(shown, { timeout: 30_000 }).toBe('500');
+    await expect.poll(shown, { timeout: 120_000 }).toBe('500');
     kubectl = older ?? kubectl;
     const shrunk = await resized('plain', { main: small });
     kubectl = newest;
@@ -175,7 +175,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     const summary = (generation: number, r: ResourceRequirements) =>
       JSON.stringify({ containers: [{ name: 'main', resources: r }], generation });
     await expect
-      .poll(() => events('plain'), { timeout: 30_000 })
+      .poll(() => events('plain'), { timeout: 120_000 })
       .toEqual(
         expect.arrayContaining([
           `ResizeStarted: Pod resize started: ${summary(2, big)}`,
@@ -210,7 +210,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     expect(await kubectl.run('exec', 'policy', '--container=main', '--', 'sh', '-c', 'echo $MEMORY')).toBe('40\n');
     const killing = 'jsonpath={.items[?(@.reason=="Killing")].message}';
     await expect
-      .poll(() => kubectl.run('events', '--for=pod/policy', '-o', killing), { timeout: 30_000 })
+      .poll(() => kubectl.run('events', '--for=pod/policy', '-o', killing), { timeout: 120_000 })
       .toBe('Container main resize requires restart');
     await gone('policy');
   });
@@ -234,7 +234,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     const ofSide = resources({ cpu: '10m' }, { memory: '24Mi' });
     many.spec!.initContainers = [{ ...main, name: 'side', restartPolicy: 'Always', resources: ofSide }];
     await kubectl.apply(many);
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/many', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/many', '--timeout=120s');
     const body = {
       spec: {
         containers: Object.entries(then).map(([name, r]) => ({ name, resources: r })),
@@ -260,7 +260,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     plain.spec!.containers = [main, { ...main, name: 'own', resources: resources({}, { memory: '24Mi' }) }];
     plain.spec!.resources = resources({ cpu: '100m', memory: '48Mi' }, { cpu: '200m', memory: '64Mi' });
     await kubectl.apply(plain);
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/whole', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/whole', '--timeout=120s');
     expect((await limits('whole')).memory).toEqual(both(`${64 << 20}`));
     const wanted = resources({ cpu: '200m', memory: '64Mi' }, { cpu: '300m', memory: '96Mi' });
     const body = JSON.stringify({ spec: { resources: wanted } });
@@ -299,7 +299,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     expect(await limits('begins', 'init')).toMatchObject({ memory: both(`${24 << 20}`) });
     const gave = await kubectl.result(['exec', 'begins', '--container=init', '--', 'touch', '/tmp/go']);
     expect([0, 137]).toContain(gave.code); // the container, which ends at once, may take the command with it
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/begins', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/begins', '--timeout=120s');
     expect(resizeConditions(await get('begins'))).toEqual([]);
     await gone('begins');
   });

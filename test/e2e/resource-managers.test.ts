@@ -17,7 +17,7 @@ import { Random, seedFrom } from '../harness/random.ts';
 const found = labMissing() === undefined ? await findKubectl('1.36') : { missing: labMissing()! };
 if ('missing' in found) console.warn(`tests of resource managers are skipped: ${found.missing}`);
 
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 const ASK_AGAIN_MS = 100;
 const KILLS = 2;
 const SEED = seedFrom('NODELET_MANAGERS_SEED');
@@ -68,7 +68,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
   async function run(wanted: Pod): Promise<string> {
     const name = wanted.metadata!.name!;
     await kubectl.apply(wanted);
-    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s').catch(async (err: unknown) => {
+    await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s').catch(async (err: unknown) => {
       throw new Error(`${name} does not run: ${JSON.stringify(await status(name))}`, { cause: err });
     });
     return name;
@@ -125,7 +125,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
     expect(await allowed(late)).toBe(without(cpu)); // from its first moment on
     const before = JSON.parse(await readFile(stateFile, 'utf8'));
     await restart();
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/own', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/own', '--timeout=120s');
     expect(JSON.parse(await readFile(stateFile, 'utf8'))).toEqual(before);
     expect([await allowed(own), await allowed(shared)]).toEqual([cpu, without(cpu)]);
     expect((await kubectl.json<Pod>('get', 'pod', 'own')).status?.containerStatuses?.[0]?.restartCount).toBe(0);
@@ -176,7 +176,7 @@ describe.skipIf('missing' in found)('CPUs and memory for containers alone', () =
       await kubectl.apply(exclusive(name, 1));
       await systemClock.sleep(random.int(0, LONGEST_LIFE_MS));
       await restart();
-      await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+      await kubectl.run('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
       const cpu = await allowed(name);
       expect(parseCpuSet(cpu).size).toBe(1);
       await untilAllowed(shared, without(cpu));

@@ -39,8 +39,8 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     nodes = (await cluster.status()).nodes;
     await kubectl.run('apply', '-f', WEB);
     await kubectl.apply(pod('client', SLEEP, { nodeName: 'node-1' }));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/client', '--timeout=60s');
-    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/client', '--timeout=120s');
+    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=120s');
     webIp = await clusterIp('web');
   });
   afterAll(async () => {
@@ -124,7 +124,7 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     const first = await answersInPod(url, 10);
     expect(first).toHaveLength(1);
     await kubectl.run('delete', 'pod', first[0]!);
-    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=120s');
     await kubectl.until('deployment/web', '{.status.readyReplicas}', /^4$/);
     await untilRouted('sticky', await readyAddresses('web'));
     const second = await answersInPod(url, 10);
@@ -149,7 +149,7 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     }
     const serve = 'mkdir /w; hostname > /w/index.html; exec httpd -f -p 8080 -h /w';
     await kubectl.apply(pod('late', ['sh', '-c', serve], { nodeName: 'node-2' }));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/late', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/late', '--timeout=120s');
     await untilRouted('late', [await kubectl.run('get', 'pod', 'late', '-o', 'jsonpath={.status.podIP}')]);
     expect(await answersInPod(`http://${ip}/`, 4)).toEqual(['late']);
     for (const node of nodes) expect(await answerOutside(`http://${node.ip}:30081/`)).toBe('late');
@@ -176,25 +176,26 @@ describe.skipIf(missing !== undefined)('a cluster in nftables mode', () => {
     };
   };
 
-  /** The rules of the other mode go once there are rules of the new one. */
-  const untilGone = async (mode: 'iptables' | 'nftables') =>
-    await vi.waitFor(async () => expect(await rulesOfServices()).toMatchObject({ [mode]: 0 }), {
-      timeout: 30_000,
-      interval: 250,
-    });
+  /** An agent that starts probes pods anew that are younger than ten seconds, and they are no endpoints until then. */
+  const untilAnswering = async (wanted: readonly string[]) =>
+    await vi.waitFor(async () => expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted), 120_000);
 
   test('a node that changes to iptables mode and back leaves nothing of the other one, and serves on', async () => {
     const wanted = await webPods();
     await restartAs('iptables');
     await cluster.untilRules('node-1', (rules) => rules.split('default/web:http -> ').length === 5);
-    await untilGone('nftables');
+    // The rules of the other mode go once there are rules of the new one.
+    await vi.waitFor(async () => expect(await rulesOfServices()).toMatchObject({ nftables: 0 }), {
+      timeout: 120_000,
+      interval: 250,
+    });
     expect((await rulesOfServices()).iptables).toBeGreaterThan(0);
-    expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
+    await untilAnswering(wanted);
     await restartAs('nftables');
     await untilRouted('web', await readyAddresses('web'));
-    await untilGone('iptables');
-    expect(await rulesOfServices()).toEqual({ iptables: 0, nftables: 2 });
-    expect(await answersInPod(`http://${webIp}/`, 40)).toEqual(wanted);
+    const only = { iptables: 0, nftables: 2 }; // the table of the other family may come later
+    await vi.waitFor(async () => expect(await rulesOfServices()).toEqual(only), { timeout: 120_000, interval: 250 });
+    await untilAnswering(wanted);
     expect(wanted).toContain(await answerOutside(`http://${nodes[0]!.ip}:30080/`));
   });
 

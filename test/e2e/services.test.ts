@@ -22,8 +22,8 @@ describe.skipIf(missing !== undefined)('services', () => {
     kubectl = await cluster.kubectl();
     await kubectl.run('apply', '-f', WEB);
     await kubectl.apply(pod('client', SLEEP, { nodeName: 'node-1' }));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/client', '--timeout=60s');
-    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/client', '--timeout=120s');
+    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=120s');
   });
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
@@ -127,7 +127,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     const before = await livingPods('app=web');
     const gone = before[0]!.metadata!.name!;
     await kubectl.run('delete', 'pod', gone);
-    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=60s');
+    await kubectl.run('rollout', 'status', 'deployment/web', '--timeout=120s');
     await kubectl.until('deployment/web', '{.status.readyReplicas}', /^4$/);
     const after = await livingPods('app=web');
     expect(after).toHaveLength(4);
@@ -146,7 +146,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     for (const name of ['ready-1', 'ready-2']) {
       await kubectl.apply({ ...pod(name, SLEEP, { containers }), metadata: { name, labels: { app: 'rotation' } } });
     }
-    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'app=rotation', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', 'app=rotation', '--timeout=120s');
     await kubectl.apply({
       apiVersion: 'v1',
       kind: 'Service',
@@ -165,7 +165,7 @@ describe.skipIf(missing !== undefined)('services', () => {
     await cluster.untilRules('node-1', (rules) => rules.split('default/rotation -> ').length === 2);
     expect(await answersInPod(`http://${ip}/`, 10)).toEqual(['ready-2']);
     await kubectl.run('exec', 'ready-1', '--', 'touch', '/w/ready');
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/ready-1', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/ready-1', '--timeout=120s');
     expect(await readyAddresses('rotation')).toHaveLength(2);
   });
 
@@ -204,7 +204,7 @@ describe.skipIf(missing !== undefined)('services', () => {
 
   test('a process killed from outside is restarted at once, in the same pod', async () => {
     await kubectl.apply(pod('killed', ['sh', '-c', 'sleep 100000']));
-    await kubectl.run('wait', '--for=condition=Ready', 'pod/killed', '--timeout=60s');
+    await kubectl.run('wait', '--for=condition=Ready', 'pod/killed', '--timeout=120s');
     const before = await kubectl.json<Pod>('get', 'pod', 'killed');
     const id = before.status!.containerStatuses![0]!.containerID!.replace('containerd://', '');
     await cluster.ctr(before.spec!.nodeName!, 'tasks', 'kill', '--signal', 'SIGKILL', id);

@@ -109,7 +109,7 @@ describe.skipIf(missing !== undefined)('static pods', () => {
     await node.killAgent();
     await rm(path.join(manifests, 'changing.yaml'));
     await (await node.startAgent())();
-    await kubectl.run('wait', '--for=delete', 'pod/changing-node-1', '--timeout=60s');
+    await kubectl.run('wait', '--for=delete', 'pod/changing-node-1', '--timeout=120s');
     expect(await get('good-node-1', '{.status.containerStatuses[0].containerID}')).toBe(container);
   });
 
@@ -135,7 +135,7 @@ describe.skipIf(missing !== undefined)('static pods', () => {
     for (const name of ['early', 'twin', 'good', 'broken', 'secret', 'alone'])
       await rm(path.join(manifests, `${name}.yaml`));
     for (const name of ['early', 'good', 'alone']) {
-      await kubectl.run('wait', '--for=delete', `pod/${name}-node-1`, '--timeout=60s');
+      await kubectl.run('wait', '--for=delete', `pod/${name}-node-1`, '--timeout=120s');
     }
     await node.untilClean(90_000);
   });

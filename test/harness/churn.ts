@@ -11,7 +11,7 @@ import type { Random } from './random.ts';
 
 const CONFIG = 'settings';
 const MOST_PODS = 7;
-const SERVICE_ACCOUNT_MS = 30_000;
+const SERVICE_ACCOUNT_MS = 120_000;
 /** Ends at once when asked to. */
 const STAY = 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done';
 

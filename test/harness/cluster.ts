@@ -14,7 +14,7 @@ import { findKubectl, Kubectl, type KubectlVersion } from './kubectl.ts';
 
 export const NODELET = path.resolve(import.meta.dirname, '../../bin/nodelet');
 const COMMAND_MS = 120_000;
-const RULES_MS = 30_000;
+const RULES_MS = 120_000;
 const RULES_POLL_MS = 50;
 
 export interface ClusterOptions {

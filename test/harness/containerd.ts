@@ -43,7 +43,7 @@ export interface TestContainerdOptions {
   readonly observe?: CallObserver;
 }
 
-const START_MS = 30_000;
+const START_MS = 120_000;
 const STOP_MS = 10_000;
 const RETRY_MS = 10;
 const DIR_PREFIX = path.join(tmpdir(), 'nodelet-cd-');

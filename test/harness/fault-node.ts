@@ -19,7 +19,7 @@ import { type ClusterOptions, TestCluster } from './cluster.ts';
 
 export const NODE = 'node-1';
 const EXIT_MS = 10_000;
-const READY_MS = 60_000;
+const READY_MS = 120_000;
 const ASK_AGAIN_MS = 100;
 
 export class FaultNode implements AsyncDisposable {

@@ -14,7 +14,7 @@ const PACKAGES: Readonly<Record<KubectlVersion, readonly [DebianSuite, string]>>
   '1.32': ['trixie', 'kubectl'],
   '1.36': ['sid', 'kubectl'],
 };
-const COMMAND_MS = 60_000;
+const COMMAND_MS = 150_000;
 /** Most runs are short: a fifth of their processor time would go into collecting garbage that the end collects anyway. */
 const GO_MEMORY: NodeJS.ProcessEnv = { GOGC: 'off', GOMEMLIMIT: '200MiB' };
 

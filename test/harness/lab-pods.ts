@@ -6,7 +6,7 @@ import { events, namespaces, pods, type ResourceType, serviceAccounts } from '..
 import { isNotFound } from '../../client/errors.ts';
 import { type FaultNode, until } from './fault-node.ts';
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 const EXEC_SECONDS = 30;
 /** Ends at once when asked to. */
 export const STAY = 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done';
@@ -114,6 +114,20 @@ export class LabPods {
     if (good(pod)) return pod;
     const log = await this.#node.agentLog();
     throw new Error(`${name} does not come to be as wanted: ${JSON.stringify(pod.status)}\nagent:\n${log}`);
+  }
+
+  /** Of all that the API has shown of the pod since `made`, what is so for a moment too. @throws when nothing was */
+  async untilSeen(made: Pod, good: (pod: Pod) => boolean): Promise<Pod> {
+    const { name, resourceVersion } = made.metadata!;
+    const about = {
+      namespace: this.#namespace,
+      fieldSelector: `metadata.name=${name}`,
+      resourceVersion: resourceVersion!,
+    };
+    for await (const { object } of this.#node.client.watch(pods, { ...about, signal: AbortSignal.timeout(WAIT_MS) })) {
+      if (good(object as Pod)) return object as Pod;
+    }
+    throw new Error(`${name} is never as wanted: ${JSON.stringify((await this.get(name!)).status)}`);
   }
 
   /** What a script writes inside a running container. @throws when its exit code is not 0. */

@@ -8,7 +8,7 @@ import type { RuntimeEvent, RuntimeService } from '../../cri/runtime-service.ts'
 import { until } from './fault-node.ts';
 
 /** How long the API may take to tell of an exit, ms. */
-const TOLD_MS = 60_000;
+const TOLD_MS = 120_000;
 const UID_LABEL = 'io.kubernetes.pod.uid';
 const NAME_LABEL = 'io.kubernetes.container.name';
 

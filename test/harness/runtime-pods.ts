@@ -25,7 +25,7 @@ import { TokenManager } from '../../kubelet/volumes/token-manager.ts';
 import { TestContainerd, type TestContainerdOptions } from './containerd.ts';
 import { TestNamespaces } from './netns.ts';
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 const IDS_PER_POD = 65_536;
 const POLL_MS = 20;
 export const BUSYBOX = 'docker.io/library/busybox:1.36';

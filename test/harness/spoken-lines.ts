@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 /** Also sees that the process has ended, which says nothing more. */
 const LOOK_AGAIN_MS = 200;
 
@@ -36,7 +36,7 @@ export class SpokenLines<Line> {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Asked again with every line. @throws when the process ends before, or a minute has gone; with what it said. */
+  /** Asked again with every line. @throws when the process ends before, or two minutes have gone; with what it said. */
   async until(good: (lines: readonly Line[]) => boolean, what: string): Promise<void> {
     const endMs = Date.now() + WAIT_MS;
     while (!good(this.#lines)) {

@@ -15,7 +15,7 @@ import { freePort, NODELET } from '../harness/cluster.ts';
 import { containerdMissing, TestContainerd } from '../harness/containerd.ts';
 
 const missing = containerdMissing();
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 const ASK_AGAIN_MS = 50;
 const validity = { nowMs: Date.now(), lifetimeMs: 3_600_000 };
 const ca = createCa('ca', validity);

@@ -34,7 +34,7 @@ const NAMESPACE = 'default';
 const LOOK_MS = 75_000;
 const mounter = systemMounter(systemExec);
 const signal = new AbortController().signal;
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 const NO_GROWTH = 'Expander.NodeExpand failed to expand the volume : rpc error:';
 

@@ -20,7 +20,7 @@ const missing = containerdMissing();
 if (missing !== undefined) console.warn(`tests of dynamic resources are skipped: ${missing}`);
 
 const DRIVER = 'gpu.example.com';
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 describe.skipIf(missing !== undefined)('containerd 1.7 with CDI', () => {
   const stop = new AbortController();

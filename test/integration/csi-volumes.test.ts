@@ -31,7 +31,7 @@ const NODE = 'n1';
 const DRIVER = 'dir.csi.test';
 const mounter = systemMounter(systemExec);
 const signal = new AbortController().signal;
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 let root = '';
 let api: FakeApi;

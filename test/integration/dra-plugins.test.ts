@@ -12,7 +12,7 @@ import { type DraPluginOptions, TestDraPlugin } from '../harness/dra-plugin.ts';
 
 const DRIVER = 'gpu.example.com';
 const signal = AbortSignal.timeout(300_000);
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 const claim = { namespace: 'ns', uid: 'u', name: 'c' };
 
 let dir = '';

@@ -20,7 +20,7 @@ const GROWTH_MB = 20;
 /** Of other streams: what is read from sockets is garbage until V8 looks, 10 to 15 MB of it. */
 const STREAM_GROWTH_MB = 40;
 const FOLLOWERS = 200;
-const WAIT_MS = 60_000;
+const WAIT_MS = 120_000;
 
 vi.setConfig({ testTimeout: 180_000 }); // a gigabyte takes seconds, on a busy machine many
 

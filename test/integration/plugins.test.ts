@@ -30,7 +30,7 @@ class RecordingHandler implements PluginHandler {
   }
 }
 
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 let dir = '';
 let handler: RecordingHandler;
 let stop: AbortController;

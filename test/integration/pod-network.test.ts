@@ -186,7 +186,7 @@ async function expectMesh(nodesOf: readonly TestNode[], mtu: number): Promise<vo
   for (const from of nodesOf) {
     for (const to of nodesOf.filter((n) => n !== from)) {
       for (const ip of to.podIps) {
-        await vi.waitFor(async () => expect(await ping(from, ip, mtu), `${from.name} to ${ip}`).toBe(true), 30_000);
+        await vi.waitFor(async () => expect(await ping(from, ip, mtu), `${from.name} to ${ip}`).toBe(true), 60_000);
       }
     }
   }
@@ -245,7 +245,7 @@ test('a node that comes back with another address is reached there', async () =>
   await ipBatch(systemExec, moved, { netns: b.netns });
   const again = await start(2, backend, 'iptables', 77);
   for (const ip of again.podIps) {
-    await vi.waitFor(async () => expect(await ping(a, ip, 1430)).toBe(true), 30_000);
+    await vi.waitFor(async () => expect(await ping(a, ip, 1430)).toBe(true), 60_000);
   }
   expect(nodes.get('node-2')!.metadata!.annotations![annotation.publicIp]).toBe('192.0.2.77');
 });
@@ -270,13 +270,13 @@ test('a node whose address changes while its agent runs is reached there', async
   );
   const publicIp = () => nodes.get('node-2')!.metadata!.annotations?.[annotation.publicIp];
   try {
-    await vi.waitFor(async () => expect(await ping(a, '10.244.2.10', 1400)).toBe(true), 30_000);
+    await vi.waitFor(async () => expect(await ping(a, '10.244.2.10', 1400)).toBe(true), 60_000);
     expect(publicIp()).toBe('192.0.2.2');
     const moved = ['address delete 192.0.2.2/24 dev eth0', 'address add 192.0.2.77/24 dev eth0'];
     await ipBatch(systemExec, moved, { netns });
-    await vi.waitFor(() => expect(publicIp()).toBe('192.0.2.77'), 30_000);
+    await vi.waitFor(() => expect(publicIp()).toBe('192.0.2.77'), 60_000);
     for (const ip of ['10.244.2.10', 'fd00:42:0:2::10']) {
-      await vi.waitFor(async () => expect(await ping(a, ip, 1400)).toBe(true), 30_000);
+      await vi.waitFor(async () => expect(await ping(a, ip, 1400)).toBe(true), 60_000);
     }
   } finally {
     stop.abort();
@@ -320,7 +320,7 @@ test('nftables rules come back when somebody deletes them, and replace those of 
   const listed = async () => (await exec('nft', ['list', 'ruleset'])).stdout;
   expect(await listed()).toContain('ip saddr 10.244.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random');
   await exec('nft', ['flush', 'chain', 'ip6', 'flannel-ipv6', 'postrtg']);
-  await vi.waitFor(async () => expect(await listed()).toContain('ip6 daddr != ff00::/8 masquerade'), 30_000);
+  await vi.waitFor(async () => expect(await listed()).toContain('ip6 daddr != ff00::/8 masquerade'), 60_000);
   await second.stop();
   await second.network.cleanup(AbortSignal.timeout(120_000));
   expect(await listed()).not.toContain('flannel');

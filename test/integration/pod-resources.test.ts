@@ -41,7 +41,7 @@ beforeEach(async () => {
   stop = new AbortController();
   running = task(stop.signal);
   const socket = path.join(rootDir, 'pod-resources/kubelet.sock');
-  await vi.waitFor(() => stat(socket), { timeout: 30_000, interval: 10 });
+  await vi.waitFor(() => stat(socket), { timeout: 120_000, interval: 10 });
   expect((await stat(path.dirname(socket))).mode & 0o777).toBe(0o750);
   client = new Client(`unix://${socket}`, credentials.createInsecure());
 });

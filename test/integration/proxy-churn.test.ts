@@ -107,7 +107,7 @@ test.concurrent.each(['iptables', 'nftables'] as const)(
     running.setSlice(sliceOf(HELD, STABLE));
     const wanted = services.map((s) => (OTHERS.includes(s) ? [A.remoteEndpoint] : STABLE));
     await vi.waitFor(async () => expect(await reached(net, services)).toEqual(wanted), {
-      timeout: 30_000,
+      timeout: 120_000,
       interval: 500,
     });
   },

@@ -91,7 +91,7 @@ test.each<[Mode, IptablesVariant]>([
   running.setService(serviceOf(second, 4));
   running.setSlice(sliceOf(second, 4)!);
   await vi.waitFor(async () => expect(await reached(exec, second)).toEqual([ADDRESSES[4].remoteEndpoint]), {
-    timeout: 30_000,
+    timeout: 120_000,
     interval: 100,
   });
   expect(hangs).toBe(1);
@@ -114,7 +114,7 @@ test('iptables-legacy: a change is written although somebody holds the lock of t
   const holder = exec('flock', [path.join(dir, 'lock.lock'), 'sh', '-c', `touch ${held}; read _ < ${fifo}`], {
     timeoutMs: 120_000,
   });
-  await vi.waitFor(() => access(held), { timeout: 30_000 });
+  await vi.waitFor(() => access(held), { timeout: 120_000 });
   const untilMs = systemClock.monotonicMs() + HELD_MS;
   running.setService(serviceOf(second, 4));
   running.setSlice(sliceOf(second, 4)!);
@@ -126,7 +126,7 @@ test('iptables-legacy: a change is written although somebody holds the lock of t
   expect((await holder).code).toBe(0);
   await release.close();
   await vi.waitFor(async () => expect(await reached(exec, second)).toEqual([ADDRESSES[4].remoteEndpoint]), {
-    timeout: 30_000,
+    timeout: 120_000,
     interval: 100,
   });
   expect(await reached(exec, first)).toEqual([ADDRESSES[4].localEndpoint]);
