@@ -71,8 +71,8 @@ describe.skipIf(missing !== undefined).concurrent('before and beside the contain
         initContainers: [once('i0'), box('i1', 'exit 1'), once('i2')],
         containers: [once('main')],
       });
-      const pod = await traced.lab.until(
-        'init-always',
+      const pod = await traced.lab.untilSeen(
+        made,
         (p) => (of(p, 'i1')?.restartCount ?? 0) >= 2 && of(p, 'i1')?.state?.waiting?.reason === 'CrashLoopBackOff',
       );
       expect(of(pod, 'i1')?.state?.waiting?.message).toBe(
