@@ -96,12 +96,12 @@ test.concurrent.each(['iptables', 'nftables'] as const)(
         seen.filter((answer) => !/^(local|remote) /.test(answer)),
         `from ${place}`,
       ).toEqual([]);
-      expect(count).toBeGreaterThan(SECONDS);
+      expect(count).toBeGreaterThan(SECONDS / 4); // ten each second, on a machine that is not busy
     }
     const reports = await Promise.all(held.map((connections) => connections.close()));
     expect(reports.flatMap((r) => r.broken)).toEqual([]);
-    for (const { exchanges } of reports) expect(exchanges).toBeGreaterThan(targets.length * SECONDS);
-    expect(await running.metric('sync_partial_proxy_rules_duration_seconds')).toBeGreaterThan(SECONDS / 4);
+    for (const { exchanges } of reports) expect(exchanges).toBeGreaterThan((targets.length * SECONDS) / 4);
+    expect(await running.metric('sync_partial_proxy_rules_duration_seconds')).toBeGreaterThan(SECONDS / 10);
 
     for (const service of OTHERS) running.setSlice(sliceOf(service, [A.remoteEndpoint]));
     running.setSlice(sliceOf(HELD, STABLE));
@@ -111,7 +111,7 @@ test.concurrent.each(['iptables', 'nftables'] as const)(
       interval: 500,
     });
   },
-  (SECONDS + 120) * 1000,
+  (SECONDS + 300) * 1000,
 );
 
 /** Endpoints that the rules in the kernel lead to, for each Service. */

@@ -105,7 +105,8 @@ export function describeSwap(node: () => VmNode): void {
     expect(status?.nodeInfo).toMatchObject({ swap: { capacity: total } });
     // tmpfs of this kernel knows no noswap.
     const about = `involvedObject.name=${node().name},reason=PossibleMemoryBackedVolumesOnDisk`;
-    expect(await node().run('get', 'events', `--field-selector=${about}`)).toContain('might be swapped to disk');
+    const told = () => node().run('get', 'events', `--field-selector=${about}`); // behind all that the start had to tell
+    await expect.poll(told, soon).toContain('might be swapped to disk');
   });
 
   test('an agent that is not told to run with swap refuses to', async () => {
