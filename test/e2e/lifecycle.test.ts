@@ -185,6 +185,7 @@ describe.skipIf(missing !== undefined).concurrent('the life of a container', () 
         livenessProbe: {
           exec: { command: says('! grep -q up /trace/log || grep -q term /trace/log') },
           periodSeconds: 1,
+          timeoutSeconds: 20,
         },
       });
       container.livenessProbe!.failureThreshold = 1;

@@ -53,7 +53,7 @@ const POD = {
          ping -c 3 "$(ip route | awk '/^default/ { print $3 }')"; seq 20000; touch /done; sleep 3600`,
         {
           volumeMounts: ['data', 'shared', 'claimed'].map((name) => ({ name, mountPath: `/${name}` })),
-          readinessProbe: { exec: { command: ['test', '-e', '/done'] }, periodSeconds: 1 },
+          readinessProbe: { exec: { command: ['test', '-e', '/done'] }, periodSeconds: 1, timeoutSeconds: 20 },
         },
       ),
     ],

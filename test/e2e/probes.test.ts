@@ -14,7 +14,8 @@ if (missing !== undefined) console.warn(`probe tests are skipped: ${missing}`);
 
 const MAIN = '{.status.containerStatuses[0]';
 const READY = '{.status.conditions[?(@.type=="Ready")].status}';
-const exec = (...command: string[]): Probe => ({ exec: { command }, periodSeconds: 1 });
+/** Of a second, which is the default, a busy machine needs more to start a command. */
+const exec = (...command: string[]): Probe => ({ exec: { command }, periodSeconds: 1, timeoutSeconds: 20 });
 const ended = 'sleep 1000000 & wait';
 
 /** A server whose answers are shell scripts: path → script behind /cgi-bin/. */
@@ -103,6 +104,7 @@ describe.skipIf(missing !== undefined)('probes and status', () => {
     test('whose readiness probe fails is not Ready and is left alone', async () => {
       await kubectl.apply(probed('unready', SLEEP, { readinessProbe: { ...exec('false'), failureThreshold: 1 } }));
       await untilEvent('unready', /^Warning Unhealthy Readiness probe failed: $/m);
+      await kubectl.until('pod/unready', `${MAIN}.started}`, /^true$/);
       const { status } = await kubectl.json<Pod>('get', 'pod', 'unready');
       expect(status?.conditions?.find((c) => c.type === 'Ready')).toMatchObject({
         status: 'False',

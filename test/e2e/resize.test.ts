@@ -365,7 +365,7 @@ describe.skipIf('missing' in found)('resizing a pod that runs', () => {
     const has = resources({ memory: '96Mi' }, { memory: '96Mi' });
     // Files in memory count as the container's.
     const script = `dd if=/dev/zero of=/dev/shm/held bs=1M count=40 2>/dev/null; touch /tmp/held; ${SLEEP[2]}`;
-    const readinessProbe = { exec: { command: ['test', '-e', '/tmp/held'] }, periodSeconds: 1 };
+    const readinessProbe = { exec: { command: ['test', '-e', '/tmp/held'] }, periodSeconds: 1, timeoutSeconds: 20 };
     await start('holding', [{ resources: has, command: ['sh', '-c', script], readinessProbe }]);
     await patch('holding', { main: resources({ memory: '16Mi' }, { memory: '16Mi' }) });
     const refused = await untilPod('holding', (p) => resizeConditions(p)[0]?.reason === 'Error');

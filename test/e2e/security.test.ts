@@ -42,7 +42,7 @@ describe.skipIf(missing !== undefined)('a node that knows secrets', () => {
     });
     await lab.make(configMaps, { metadata: { name: 'plain' }, data: { key: 'value' } });
     await lab.make(serviceAccounts, { metadata: { name: 'holder' } });
-    const probe = { exec: { command: ['test', '-e', '/s/password'] }, periodSeconds: 1 };
+    const probe = { exec: { command: ['test', '-e', '/s/password'] }, periodSeconds: 1, timeoutSeconds: 20 };
     pod = await lab.start(
       'holder',
       {

@@ -67,7 +67,7 @@ const MAKES: Readonly<Record<string, (random: Random) => PodSpec>> = {
           postStart: { exec: { command: ['sh', '-c', 'echo started > /tmp/hook'] } },
           preStop: { exec: { command: ['sleep', '0.2'] } },
         },
-        readinessProbe: { exec: { command: ['test', '-s', '/tmp/hook'] }, periodSeconds: 1 },
+        readinessProbe: { exec: { command: ['test', '-s', '/tmp/hook'] }, periodSeconds: 1, timeoutSeconds: 20 },
       }),
     ],
   }),
@@ -87,8 +87,8 @@ const MAKES: Readonly<Record<string, (random: Random) => PodSpec>> = {
   unhealthy: () => ({
     containers: [
       shell('main', STAY, {
-        livenessProbe: { exec: { command: ['false'] }, periodSeconds: 1, failureThreshold: 1 },
-        startupProbe: { exec: { command: ['true'] }, periodSeconds: 1 },
+        livenessProbe: { exec: { command: ['false'] }, periodSeconds: 1, timeoutSeconds: 20, failureThreshold: 1 },
+        startupProbe: { exec: { command: ['true'] }, periodSeconds: 1, timeoutSeconds: 20 },
       }),
     ],
   }),
