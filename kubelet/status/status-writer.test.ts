@@ -16,6 +16,9 @@ let api: FakeApi;
 let rush: Rush;
 let writer: StatusWriter;
 let pod: Pod;
+let mayBeRunning: boolean;
+let isEnding: boolean;
+let waitedSeconds: number[];
 let stop: AbortController;
 let ended: Promise<void>;
 
@@ -24,12 +27,16 @@ beforeEach(async () => {
   api = new FakeApi({ now: () => clock.now() });
   rush = new Rush(0, clock);
   pod = await api.create(pods, name, { metadata: { ...name, uid: 'u1' }, spec: { containers: [] } } as Pod);
+  mayBeRunning = true;
+  isEnding = false;
+  waitedSeconds = [];
   writer = new StatusWriter({
     client: api,
     getPod: () => pod,
-    mayBeRunning: () => true,
-    isTerminationRequested: () => false,
+    mayBeRunning: () => mayBeRunning,
+    isTerminationRequested: () => isEnding,
     rush,
+    observer: { statusWritten: (seconds) => void waitedSeconds.push(seconds) },
     clock,
     log: silentLog,
   });
@@ -45,6 +52,7 @@ afterEach(async () => {
 });
 
 const written = () => (api.all(pods)[0] as Pod).status?.phase;
+const patches = () => api.requests.filter((r) => r.verb === 'patch');
 
 /** Urgent work that goes on until it is ended. */
 function startWork(): () => void {
@@ -61,7 +69,72 @@ test('changes on the way are folded, readiness is written at once', async () => 
   await clock.advance(0);
   expect(written()).toBe('Running');
   await clock.advance(60_000);
-  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(1);
+  expect(patches()).toHaveLength(1);
+});
+
+test('an end is written at once, but not while something runs or the pod is being stopped', async () => {
+  const over: PodStatus = { ...pending, phase: 'Succeeded' };
+  writer.set(pod, over);
+  await clock.advance(0);
+  expect(patches()).toEqual([]);
+  mayBeRunning = false;
+  isEnding = true;
+  writer.set(pod, { ...over, reason: 'A' });
+  await clock.advance(0);
+  expect(patches()).toEqual([]);
+  isEnding = false;
+  writer.set(pod, { ...over, reason: 'B' });
+  await clock.advance(0);
+  expect(written()).toBe('Succeeded');
+});
+
+test('how long a change waited is told once, in seconds, and every status to who listens', async () => {
+  const heard: (string | undefined)[] = [];
+  using _listening = writer.onStored((uid, { phase }) => heard.push(`${uid} ${phase}`));
+  writer.set(pod, pending);
+  await clock.advance(500);
+  pod = api.all(pods)[0] as Pod;
+  writer.podChanged(pod);
+  await clock.advance(60_000);
+  expect(waitedSeconds).toEqual([0.5]);
+  expect(heard).toEqual(['u1 Pending']);
+});
+
+test('a probe makes a container ready, of a pod whose status is known', async () => {
+  const c = { name: 'c', image: 'i', imageID: '', restartCount: 0, containerID: 'containerd://1' };
+  pod = { ...pod, spec: { containers: [{ name: 'c' }] } };
+  writer.setContainerField(pod, c.containerID, 'ready', true);
+  expect(writer.get('u1')).toBeUndefined();
+  const conditions = [{ type: 'Ready', status: 'False' }];
+  writer.set(pod, { ...ready, conditions, containerStatuses: [{ ...c, ready: false, started: true }] });
+  writer.setContainerField(pod, c.containerID, 'ready', true);
+  await clock.advance(0);
+  expect((api.all(pods)[0] as Pod).status?.containerStatuses?.[0]?.ready).toBe(true);
+});
+
+test('a write says what changed since the one before, also when the informer has not seen that yet', async () => {
+  writer.set(pod, pending);
+  await clock.advance(500);
+  writer.set(pod, ready);
+  await clock.advance(0);
+  const said = patches().map((r) => Object.keys((r.body as Pod).status ?? {}).filter((key) => !key.startsWith('$')));
+  expect(said).toEqual([expect.arrayContaining(['phase', 'startTime']), expect.not.arrayContaining(['startTime'])]);
+});
+
+test('the object of a pod that is over is deleted when that is asked for, and no other that has its name', async () => {
+  writer.set(pod, ready);
+  await clock.advance(0);
+  pod = api.all(pods)[0] as Pod;
+  mayBeRunning = false;
+  writer.finish(pod);
+  await clock.advance(1_000);
+  expect(api.requests.filter((r) => r.verb === 'delete')).toEqual([]);
+  pod = { ...(api.all(pods)[0] as Pod), metadata: { ...pod.metadata, deletionTimestamp: '2026-01-01T00:00:01Z' } };
+  writer.podChanged(pod);
+  await clock.advance(0);
+  const deletes = api.requests.filter((r) => r.verb === 'delete');
+  expect(deletes).toMatchObject([{ body: { gracePeriodSeconds: 0, preconditions: { uid: 'u1' } } }]);
+  expect(writer.uids()).toEqual([]);
 });
 
 test('in a rush changes on the way wait until it is over, readiness does not', async () => {
@@ -94,7 +167,7 @@ test('a write that fails is made again, later each time', async () => {
   writer.set(pod, ready);
   await clock.advance(500 + 1_000 + 2_000);
   expect(written()).toBe('Running');
-  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(4);
+  expect(patches()).toHaveLength(4);
 });
 
 test('a pod that the server does not know is written again as long as the informer has it', async () => {
@@ -153,7 +226,7 @@ test('an equal status is not written again', async () => {
   writer.podChanged(pod);
   writer.set(pod, { ...ready });
   await clock.advance(60_000);
-  expect(api.requests.filter((r) => r.verb === 'patch')).toHaveLength(1);
+  expect(patches()).toHaveLength(1);
 });
 
 test('a static pod is written to its mirror once there is one, and again when that was made anew', async () => {
@@ -173,6 +246,6 @@ test('a static pod is written to its mirror once there is one, and again when th
   await api.delete(pods, name, { gracePeriodSeconds: 0 });
   pod = await api.create(pods, name, { metadata: { ...name, uid: 'mirror-2' }, spec: { containers: [] } } as Pod);
   writer.podChanged(pod, 'static');
-  await clock.advance(10_000);
+  await clock.advance(200);
   expect(written()).toBe('Running');
 });
