@@ -15,6 +15,8 @@ test('a terminal phase is withheld while containers may run', () => {
   expect(mergeStatus(POD, api, held, true, 0)).toMatchObject({ phase: 'Running' });
   expect(mergeStatus(POD, api, held, true, 0).reason).toBeUndefined();
   expect(mergeStatus(POD, api, held, false, 0)).toMatchObject({ phase: 'Failed', reason: 'Evicted' });
+  const told: PodStatus = { ...api, reason: 'Starting', message: 'as told before' };
+  expect(mergeStatus(POD, told, held, true, 0)).toMatchObject(told);
 });
 
 test('why a pod was disrupted is told together with its end, and not before', () => {
@@ -27,15 +29,14 @@ test('why a pod was disrupted is told together with its end, and not before', ()
   expect(told({ phase: 'Running', conditions: [byOthers] }, true)).toEqual([byOthers]);
 });
 
-test('a pod that is over is written as not ready', () => {
-  const merged = mergeStatus(
-    POD,
-    {},
-    { phase: 'Failed', conditions: [READY], containerStatuses: [main({})] },
-    false,
-    0,
-  );
-  expect(merged.conditions).toMatchObject([{ type: 'Ready', status: 'False', reason: 'PodFailed' }]);
+test.each([
+  ['Failed', 'PodFailed', [main({})]],
+  ['Succeeded', 'PodCompleted', [main({})]],
+  ['Failed', 'UnknownContainerStatuses', []],
+] as const)('a pod that is over is written as not ready: %s, %s', (phase, reason, containerStatuses) => {
+  const held: PodStatus = { phase, conditions: [READY], containerStatuses: [...containerStatuses] };
+  const { conditions } = mergeStatus(POD, {}, held, false, 0);
+  expect(conditions).toMatchObject([{ type: 'Ready', status: 'False', reason }]);
 });
 
 test("others' conditions are neither counted nor touched", () => {
@@ -79,6 +80,18 @@ test('a container that ended for good may not run again', () => {
   expect(illegalTransition(POD, before, after)).toBe('main');
   const always: Pod = { spec: { restartPolicy: 'Always', containers: [{ name: 'main' }] } };
   expect(illegalTransition(always, before, after)).toBeUndefined();
+});
+
+test.each([
+  ['Never', undefined, 'i'],
+  ['Never', 'Always', undefined], // a sidecar
+  ['OnFailure', undefined, undefined], // in a new sandbox
+  ['Always', undefined, undefined],
+])('under %s an init container of policy %s that succeeded may run again, or is named', (policy, own, named) => {
+  const spec = { name: 'i', ...(own === undefined ? {} : { restartPolicy: own }) };
+  const pod: Pod = { spec: { restartPolicy: policy, initContainers: [spec], containers: [{ name: 'main' }] } };
+  const status = (state: object): PodStatus => ({ initContainerStatuses: [{ ...main(state), name: 'i' }] });
+  expect(illegalTransition(pod, status({ terminated: { exitCode: 0 } }), status({ running: {} }))).toBe(named);
 });
 
 test('an init container that succeeded under OnFailure and runs once more is shown as ended: the rest is told', () => {

@@ -119,16 +119,14 @@ function pickOutcome(status: PodStatus): PodStatus {
 function unreadyWhenTerminal(pod: Pod, status: PodStatus, nowMs: number): PodCondition[] {
   const conditions = status.conditions ?? [];
   if (!isTerminalPhase(status.phase)) return conditions;
-  const verdict = containersReadyVerdict({
+  const unready = containersReadyVerdict({
     pod,
     phase: status.phase as PodPhase,
     init: status.initContainerStatuses ?? [],
     regular: status.containerStatuses ?? [],
   });
-  const reason = status.phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed';
   return conditions.map((c) => {
     if ((c.type !== 'Ready' && c.type !== 'ContainersReady') || c.status !== 'True') return c;
-    const unready = verdict.status === 'False' ? verdict : { status: 'False' as const, reason };
     return stampCondition(c.type, unready, { pod, previous: conditions, nowMs });
   });
 }
