@@ -134,6 +134,21 @@ test('an immutable object is read once and not watched', async () => {
   cache.registerPod(podOf('a'));
   expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
   await clock.advance(0);
-  expect(clock.sleeping).toBe(0);
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '2' } } });
+  await clock.advance(60_000);
+  expect(changed).toEqual([]);
   expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '1' });
+});
+
+test('an object that becomes immutable is told of, and not watched any more', async () => {
+  await api.create(configMaps, { namespace: 'ns' }, configMap('1'));
+  cache.registerPod(podOf('a'));
+  await cache.getConfigMap('ns', 'cm');
+  await clock.advance(0);
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '2' }, immutable: true } });
+  await clock.advance(0);
+  await api.patch(configMaps, at, { type: 'merge', body: { data: { k: '3' } } });
+  await clock.advance(60_000);
+  expect(changed).toEqual(['a']);
+  expect((await cache.getConfigMap('ns', 'cm'))?.data).toEqual({ k: '2' });
 });
