@@ -16,8 +16,14 @@ interface State {
   readonly message: string;
   /** Of the pod whose wish this is about. */
   readonly generation: number;
-  /** Wall ms. */
-  readonly sinceMs: number;
+  readonly since: Moment;
+}
+
+interface Moment {
+  /** As told to users. */
+  readonly wallMs: number;
+  /** For how long it took: the clock may be set meanwhile. */
+  readonly monotonicMs: number;
 }
 
 interface PodState {
@@ -55,7 +61,7 @@ export class ResizeConditions {
 
   /** Wall ms since which a resize waits; undefined when none does. */
   pendingSinceMs(podUid: string): number | undefined {
-    return this.#pods.get(podUid)?.pending?.sinceMs;
+    return this.#pods.get(podUid)?.pending?.since.wallMs;
   }
 
   /** True when that is news. `detail`: why it can never be. */
@@ -64,8 +70,7 @@ export class ResizeConditions {
     const before = this.#pods.get(uid)?.pending;
     const generation = generationOf(pod);
     if (before?.reason === reason && before.message === message && before.generation === generation) return false;
-    const sinceMs = before?.sinceMs ?? this.#clock.now();
-    this.#change(uid, { pending: { reason, message, generation, sinceMs } });
+    this.#change(uid, { pending: { reason, message, generation, since: before?.since ?? this.#now() } });
     if (detail !== undefined) this.#observer?.resizeInfeasible(detail);
     this.#tell(pod, 'Warning', `Resize${reason}`, resizeText(reason, pod, generation, message));
     return true;
@@ -81,7 +86,7 @@ export class ResizeConditions {
   /** The pod was given what it asked for. An error of a resize before it is forgotten. */
   started(pod: Pod): void {
     const generation = generationOf(pod);
-    const inProgress = { reason: '', message: '', generation, sinceMs: this.#clock.now() };
+    const inProgress = { reason: '', message: '', generation, since: this.#now() };
     this.#change(pod.metadata?.uid ?? '', { pending: undefined, inProgress });
     this.#tell(pod, 'Normal', 'ResizeStarted', resizeText('started', pod, generation));
   }
@@ -92,11 +97,11 @@ export class ResizeConditions {
     const before = this.#pods.get(uid)?.inProgress;
     if (isInProgress === (before !== undefined)) return;
     if (isInProgress) {
-      const inProgress = { reason: '', message: '', generation: generationOf(pod), sinceMs: this.#clock.now() };
+      const inProgress = { reason: '', message: '', generation: generationOf(pod), since: this.#now() };
       this.#change(uid, { inProgress });
     } else if (before !== undefined) {
       this.#change(uid, { inProgress: undefined });
-      this.#observer?.resizeMade(this.#clock.now() - before.sinceMs, true);
+      this.#observer?.resizeMade(this.#msSince(before.since), true);
       this.#tell(pod, 'Normal', 'ResizeCompleted', resizeText('completed', pod, before.generation));
     }
   }
@@ -107,14 +112,22 @@ export class ResizeConditions {
     const before = this.#pods.get(uid)?.inProgress;
     if (before?.reason === 'Error' && before.message === message) return;
     const generation = before?.generation ?? generationOf(pod);
-    const sinceMs = before?.sinceMs ?? this.#clock.now();
-    this.#change(uid, { inProgress: { reason: 'Error', message, generation, sinceMs } });
-    this.#observer?.resizeMade(this.#clock.now() - sinceMs, false);
+    const since = before?.since ?? this.#now();
+    this.#change(uid, { inProgress: { reason: 'Error', message, generation, since } });
+    this.#observer?.resizeMade(this.#msSince(since), false);
     this.#tell(pod, 'Warning', 'ResizeError', resizeText('error', pod, generation, message));
   }
 
   forget(podUid: string): void {
     if (this.#pods.delete(podUid)) this.#count();
+  }
+
+  #now(): Moment {
+    return { wallMs: this.#clock.now(), monotonicMs: this.#clock.monotonicMs() };
+  }
+
+  #msSince({ monotonicMs }: Moment): number {
+    return this.#clock.monotonicMs() - monotonicMs;
   }
 
   #change(uid: string, part: PodState): void {
@@ -141,13 +154,13 @@ function generationOf(pod: Pod): number {
   return pod.metadata?.generation ?? 0;
 }
 
-function conditionOf(type: string, { reason, message, generation, sinceMs }: State): PodCondition {
+function conditionOf(type: string, { reason, message, generation, since }: State): PodCondition {
   return {
     type,
     status: 'True',
     ...(generation === 0 ? {} : { observedGeneration: generation }),
-    lastProbeTime: formatTime(sinceMs),
-    lastTransitionTime: formatTime(sinceMs),
+    lastProbeTime: formatTime(since.wallMs),
+    lastTransitionTime: formatTime(since.wallMs),
     ...(reason === '' ? {} : { reason }),
     ...(message === '' ? {} : { message }),
   };
