@@ -2,7 +2,7 @@ import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeF
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { diskFiles, memoryFiles } from '../../host/file-calls.ts';
+import { diskFiles, type FileCalls, memoryFiles } from '../../host/file-calls.ts';
 import { cleanPayloadPath, type Payload, writeAtomically } from './atomic-writer.ts';
 
 let dir = '';
@@ -64,6 +64,31 @@ describe.each([
       await rm(outside, { recursive: true });
     }
   });
+});
+
+test('modes and owners are set whatever the umask, and all ownership before a pod sees anything', async () => {
+  const set: string[] = [];
+  const short = (file: unknown) => path.relative(dir, String(file)).replace(/^\.\.2026[^/]*/, 'data');
+  const files: FileCalls = {
+    ...memoryFiles,
+    chmod: async (file, mode) => void set.push(`${short(file)} ${mode.toString(8)}`),
+    lchown: async (file, uid, gid) => void set.push(`${short(file)} ${uid}:${gid}`),
+    symlink: async (target, link) => {
+      set.push(`link ${short(link)}`);
+      await memoryFiles.symlink(target, link);
+    },
+  };
+  const token = { data: Buffer.from('t'), mode: 0o600, uid: 1000 };
+  const beforePublish = async (data: string) => void set.push(`${short(data)} to its group`);
+  await writeAtomically(dir, new Map([['token', token]]), NOW, { beforePublish, files });
+  expect(set).toEqual([
+    'data 755',
+    'data/token 600',
+    'data/token 1000:-1',
+    'data to its group',
+    'link ..data_tmp',
+    'link token',
+  ]);
 });
 
 test.each(['', '/etc/passwd', '../x', 'a/../../x', '..data', '..', '.', 'a\0b', 'x'.repeat(256), 'a/'.repeat(2100)])(
