@@ -152,6 +152,7 @@ test.each<[1 | 2, CgroupLimits, Record<string, DBusValue>]>([
   [1, { cpuShares: 512, memoryBytes: 5 }, { CPUShares: 512, MemoryLimit: 5 }],
   [2, { memoryMinBytes: 5, memoryLowBytes: 0 }, { MemoryMin: 5, MemoryLow: 0 }],
   [2, { hugetlbBytes: { '2MB': 5 } }, {}],
+  [2, { cpus: '0-1,9' }, { AllowedCPUs: [3, 2] }],
 ])('properties of v%i %j', (version, limits, wanted) => {
   const found = Object.fromEntries(sliceProperties(version, limits).map(([name, { value }]) => [name, value]));
   expect(found).toMatchObject(wanted);

@@ -4,6 +4,7 @@
 import path from 'node:path';
 import { AgentError, isAgentError } from '../core/errors.ts';
 import { type CgroupFs, type CgroupLimits, type CgroupTree, sharesToWeight } from './cgroup.ts';
+import { parseCpuList } from './cpu-list.ts';
 import type { DBusCall, DBusConnection, DBusSignal } from './dbus.ts';
 import { type DBusValue, Variant } from './dbus-wire.ts';
 
@@ -29,7 +30,7 @@ export function sliceProperties(version: 1 | 2, limits: CgroupLimits): Property[
   const found: Property[] = [];
   const put = (name: string, value: number | bigint) => found.push([name, new Variant('t', value)]);
   const { cpuShares = 0, cpuQuotaUs, cpuPeriodUs = 100_000, memoryBytes, pids } = limits;
-  const { memoryMinBytes, memoryLowBytes } = limits;
+  const { memoryMinBytes, memoryLowBytes, cpus } = limits;
   if (cpuShares > 0)
     put(version === 2 ? 'CPUWeight' : 'CPUShares', version === 2 ? sharesToWeight(cpuShares) : cpuShares);
   if (cpuQuotaUs !== undefined) {
@@ -41,7 +42,15 @@ export function sliceProperties(version: 1 | 2, limits: CgroupLimits): Property[
   if (version === 2 && memoryMinBytes !== undefined) put('MemoryMin', memoryMinBytes);
   if (version === 2 && memoryLowBytes !== undefined) put('MemoryLow', memoryLowBytes);
   if (pids !== undefined) put('TasksMax', pids < 0 ? INFINITY : pids);
+  if (version === 2 && cpus !== undefined) found.push(['AllowedCPUs', new Variant('ay', cpuBytes(parseCpuList(cpus)))]);
   return found;
+}
+
+/** One bit for each CPU, the lowest first. */
+function cpuBytes(cpus: readonly number[]): number[] {
+  const bytes = new Array<number>(Math.floor(Math.max(-1, ...cpus) / 8) + 1).fill(0);
+  for (const cpu of cpus) bytes[Math.floor(cpu / 8)]! |= 1 << (cpu % 8);
+  return bytes;
 }
 
 /** Rounded up, so that nobody gets less than the file will say. */

@@ -42,6 +42,7 @@ test('limits in the words of v1', () => {
     memoryBytes: 64 << 20,
     memoryMinBytes: 4096, // v1 has nothing of the kind
     pids: 100,
+    cpus: '0-3',
   });
   expect(writes.map((w) => `${w.file}=${w.value}`)).toEqual([
     '/sys/fs/cgroup/cpu,cpuacct/kubepods/podx/cpu.shares=512',
@@ -59,6 +60,7 @@ test('limits in the words of v2, with max for none', () => {
     memoryMinBytes: 4096,
     memoryLowBytes: 0,
     pids: 7,
+    cpus: '0-3',
     hugetlbBytes: { '2MB': 0 },
   });
   expect(writes.map((w) => `${path.basename(w.file)}=${w.value}`)).toEqual([
@@ -68,6 +70,7 @@ test('limits in the words of v2, with max for none', () => {
     'memory.min=4096',
     'memory.low=0',
     'pids.max=7',
+    'cpuset.cpus=0-3',
     'hugetlb.2MB.max=0',
   ]);
 });

@@ -20,6 +20,8 @@ export interface CgroupLimits {
   readonly memoryLowBytes?: number;
   /** −1 lifts the limit. */
   readonly pids?: number;
+  /** `0-3,7`: on these alone; v2 alone, v1's are left to the runtime. */
+  readonly cpus?: string;
   /** Bytes by page size as the kernel names it (`2MB`, `1GB`). Sizes the kernel does not have are skipped. */
   readonly hugetlbBytes?: Readonly<Record<string, number | bigint>>;
 }
@@ -138,6 +140,7 @@ export function renderLimits(hierarchies: CgroupHierarchies, name: string, limit
   if (v2 && limits.memoryMinBytes !== undefined) put('memory', 'memory.min', limits.memoryMinBytes);
   if (v2 && limits.memoryLowBytes !== undefined) put('memory', 'memory.low', limits.memoryLowBytes);
   if (limits.pids !== undefined) put('pids', 'pids.max', orMax(limits.pids), true);
+  if (v2 && limits.cpus !== undefined) put('cpuset', 'cpuset.cpus', limits.cpus, true);
   for (const [size, bytes] of Object.entries(limits.hugetlbBytes ?? {})) {
     put('hugetlb', v2 ? `hugetlb.${size}.max` : `hugetlb.${size}.limit_in_bytes`, bytes, true);
   }

@@ -26,6 +26,7 @@ test('a whole machine', async () => {
   await put('usr/lib/os-release', 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n');
   expect(await readMachineInfo(root)).toEqual({
     cores: 5,
+    onlineCpus: '0-3,8',
     memoryBytes: 16_384_256 * 1024,
     swapBytes: 1024 * 1024,
     hugePages: [{ pageBytes: 2 << 20, count: 4 }],
@@ -42,7 +43,14 @@ test('what a restricted environment hides becomes empty, not an error', async ()
   await put('proc/meminfo', 'MemTotal: 1 kB\n');
   await put('proc/cpuinfo', 'processor\t: 0\nprocessor\t: 1\n');
   const info = await readMachineInfo(root);
-  expect(info).toMatchObject({ cores: 2, swapBytes: 0, hugePages: [], machineId: '', osImage: 'Linux' });
+  expect(info).toMatchObject({
+    cores: 2,
+    onlineCpus: '',
+    swapBytes: 0,
+    hugePages: [],
+    machineId: '',
+    osImage: 'Linux',
+  });
 });
 
 test('names and quoting', () => {

@@ -5,9 +5,13 @@ import path from 'node:path';
 import { parseCpuList } from './cpu-list.ts';
 import { type HugePages, readHugePages } from './huge-pages.ts';
 
+const ONLINE = 'sys/devices/system/cpu/online';
+
 export interface MachineInfo {
   /** Online logical CPUs. */
   readonly cores: number;
+  /** The same as the kernel lists them: `0-3`; '' where sysfs is hidden. */
+  readonly onlineCpus: string;
   readonly memoryBytes: number;
   /** 0 without swap. */
   readonly swapBytes: number;
@@ -30,6 +34,7 @@ export async function readMachineInfo(root = '/'): Promise<MachineInfo> {
   const memory = parseMemInfo(await readFile(at('proc/meminfo'), 'utf8'));
   return {
     cores: await readCores(at),
+    onlineCpus: await readFirst([at(ONLINE)]),
     memoryBytes: memory.totalBytes,
     swapBytes: memory.swapTotalBytes,
     hugePages: await readHugePages(at('sys/kernel/mm/hugepages')),
@@ -68,7 +73,7 @@ export function goArchitecture(arch: string): string {
 }
 
 async function readCores(at: (file: string) => string): Promise<number> {
-  const online = await readFirst([at('sys/devices/system/cpu/online')]);
+  const online = await readFirst([at(ONLINE)]);
   if (online !== '') return parseCpuList(online).length;
   const text = await readFile(at('proc/cpuinfo'), 'utf8'); // containers without /sys still have /proc
   return text.match(/^processor\s*:/gm)?.length ?? 1;

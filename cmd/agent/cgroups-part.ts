@@ -68,6 +68,7 @@ export async function createCgroupsPart(
     cpuMillis: machine.cores * 1000,
     memoryBytes: machine.memoryBytes,
     pids: processCounts().max,
+    cpus: settings.managers.cpuPolicy === 'none' ? machine.onlineCpus : '',
     hugetlbBytes: Object.fromEntries(
       machine.hugePages.map(({ pageBytes, count }) => [hugepageSizeName(pageBytes), pageBytes * count]),
     ),

@@ -10,6 +10,7 @@ export function factsOf(more: Partial<NodeFacts> = {}): NodeFacts {
     ],
     machine: {
       cores: 2,
+      onlineCpus: '0-1',
       memoryBytes: 4 * 2 ** 30,
       swapBytes: 0,
       hugePages: [{ pageBytes: 2 << 20, count: 8 }],

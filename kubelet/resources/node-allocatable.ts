@@ -24,6 +24,8 @@ export interface NodeCapacity {
   readonly pids: number;
   /** Bytes by page size as the kernel names it: `2MB`. */
   readonly hugetlbBytes: Readonly<Record<string, number>>;
+  /** Where no pod has CPUs of its own: systemd takes away what it was not told of. '' leaves them alone. */
+  readonly cpus: string;
 }
 
 /**
@@ -47,6 +49,7 @@ export function allPodsLimits(capacity: NodeCapacity, settings: AllocatableSetti
     cpuShares: cpuShares(left(capacity.cpuMillis, 'cpu', quantityMilliValue)),
     pids: left(capacity.pids, 'pid', quantityValue),
     hugetlbBytes: capacity.hugetlbBytes,
+    ...(capacity.cpus === '' ? {} : { cpus: capacity.cpus }),
   };
 }
 

@@ -7,7 +7,7 @@ import { type AllocatableSettings, allPodsLimits, reservedCgroups } from './node
 import { NodeCgroups } from './node-cgroups.ts';
 
 const GIB = 2 ** 30;
-const CAPACITY = { cpuMillis: 4000, memoryBytes: 8 * GIB, pids: 32_768, hugetlbBytes: { '2MB': 16 << 20 } };
+const CAPACITY = { cpuMillis: 4000, memoryBytes: 8 * GIB, pids: 32_768, hugetlbBytes: { '2MB': 16 << 20 }, cpus: '' };
 const settings = (more: Partial<AllocatableSettings> = {}): AllocatableSettings => ({
   systemReserved: { cpu: '500m', memory: '1Gi', pid: '1000' },
   kubeReserved: { cpu: '500m', memory: '512Mi', 'ephemeral-storage': '1Gi' },
@@ -32,6 +32,11 @@ describe('what all pods together may use', () => {
     ['nothing where more is reserved than there is', { kubeReserved: { memory: '80Gi' } }, { memoryBytes: 0 }],
   ])('%s', (_, more, limits) => {
     expect(allPodsLimits(CAPACITY, settings(more))).toMatchObject(limits);
+  });
+
+  test('all CPUs where no pod has its own', () => {
+    expect(allPodsLimits(CAPACITY, settings())).not.toHaveProperty('cpus');
+    expect(allPodsLimits({ ...CAPACITY, cpus: '0-3' }, settings())).toMatchObject({ cpus: '0-3' });
   });
 });
 

@@ -226,10 +226,12 @@ export function describeCgroups(node: () => VmNode, pods: () => QosPods): void {
   });
 
   test('limits outlive that systemd reads its units again', async () => {
-    const ofAll = await read('kubepods.slice', 'cpu.weight', 'memory.max');
+    const ofAll = await read('kubepods.slice', 'cpu.weight', 'memory.max', 'cpuset.cpus');
+    const { online } = await read('/sys/devices/system/cpu', 'online');
+    expect(ofAll['cpuset.cpus']).toBe(online);
     await node().script('systemctl daemon-reload');
     expect(await limitsOfPods()).toEqual(WANTED_OF_PODS);
-    expect(await read('kubepods.slice', 'cpu.weight', 'memory.max')).toEqual(ofAll);
+    expect(await read('kubepods.slice', 'cpu.weight', 'memory.max', 'cpuset.cpus')).toEqual(ofAll);
   });
 
   test('a pod that is resized while it runs keeps its container', async () => {
