@@ -80,8 +80,12 @@ async function runAgent(
   signal: AbortSignal,
 ): Promise<void> {
   await checkKubeconfig(given, kubeconfig);
-  const config = given.parts.has('kubelet') ? await (await driver()).withRuntimeDriver(given, systemClock, log) : given;
+  const settled = given.parts.has('kubelet')
+    ? await (await driver()).withRuntimeDriver(given, systemClock, log)
+    : { config: given, isRuntimeOld: false };
+  const { config } = settled;
   const ctx = await createContext(config, kubeconfig, log, signal);
+  if (settled.isRuntimeOld) (await driver()).registerOldRuntime(ctx.registry);
   const kubelet = config.parts.has('kubelet') ? await (await kubeletPart()).createKubeletPart(ctx) : undefined;
   const network = config.parts.has('network') ? (await networkPart()).createNetworkPart(ctx) : undefined;
   const proxy = config.parts.has('proxy') ? await (await proxyPart()).createProxyPart(ctx, signal) : undefined;
