@@ -11,6 +11,8 @@ const POD = {
   metadata: { name: 'p', namespace: 'ns', uid: 'u' },
   spec: { containers: [{ name: 'main', image: 'image' }] },
 };
+/** After the stream began: from now on the runtime is listed once a minute. */
+const SETTLED_MS = 2_000;
 const IDENTITY = { uid: 'u', name: 'p', namespace: 'ns' };
 
 let clock: FakeClock;
@@ -160,7 +162,7 @@ test('a mark that comes while the status is being read makes it be read again', 
 
 test('events of a container that nobody knows lead to a relist', async () => {
   start();
-  await clock.advance(0);
+  await clock.advance(SETTLED_MS);
   const lists = runtime.countCalls('listPods');
   runtime.adopt(POD, 0); // made by somebody else
   await clock.advance(500);
@@ -209,7 +211,7 @@ test('a list that fails is tried again after a second, with an event stream too'
 
 test('events that have not waited long lead to no relist, whatever waited before them', async () => {
   start();
-  await clock.advance(0);
+  await clock.advance(SETTLED_MS);
   const lists = runtime.countCalls('listPods');
   runtime.emit({ type: 'started', containerId: 'first' });
   runtime.emit({ type: 'deleted', containerId: 'first' });
@@ -240,8 +242,16 @@ test('a pod without anything in the runtime needs no question', async () => {
   expect(runtime.countCalls('getPodStatus')).toBe(0);
 });
 
+test('what a list shows only a moment after its event, which came before the stream, is not waited for a minute', async () => {
+  await adoptAndRead();
+  await runtime.removePod('u'); // no event
+  await clock.advance(SETTLED_MS);
+  expect(changed).toEqual(['u']);
+});
+
 test('a pod that vanished from the runtime is noticed', async () => {
   await adoptAndRead();
+  await clock.advance(SETTLED_MS);
   await runtime.removePod('u'); // no event
   await clock.advance(60_000);
   expect(changed).toEqual(['u']);

@@ -35,6 +35,11 @@ export interface PlegDeps {
 
 const RELIST_WITH_EVENTS_MS = 60_000;
 const RELIST_WITHOUT_EVENTS_MS = 1000;
+/**
+ * An end is told, and then CRI writes it down, which takes as long as the disk does: a list may show it late. What the
+ * stream told just before we listened is in a list that begins so much later, ms.
+ */
+const SETTLE_MS = 2_000;
 /** Events of unknown containers wait this long for the pod's own worker to learn of them before all is relisted. */
 const UNKNOWN_EVENT_WAIT_MS = 1000;
 const MAX_UNKNOWN_EVENTS = 1000;
@@ -59,7 +64,8 @@ export class Pleg {
   readonly #kills: DueQueue<string>;
   /** Running containers whose notice has come: their end need not wait for it. */
   readonly #ranOut = new Set<string>();
-  #connected = false;
+  /** Undefined while there is no event stream. */
+  #connectedAtMs: number | undefined;
   #listedAtMs: number | undefined;
   /** Also before the first list. */
   #listFailed = true;
@@ -126,7 +132,7 @@ export class Pleg {
       let waitMs: number | undefined;
       try {
         const onConnected = () => {
-          this.#connected = true;
+          this.#connectedAtMs = this.#deps.clock.monotonicMs();
           backoff.reset();
           this.requestRelist(); // what happened while there was no stream
         };
@@ -136,7 +142,7 @@ export class Pleg {
         if (isCriError(err, 'UNIMPLEMENTED') || isAgentError(err, 'CRI_UNIMPLEMENTED')) waitMs = NO_STREAM_RETRY_MS;
         this.#log.warn({ err }, 'no runtime event stream, relisting every second until it is back');
       }
-      this.#connected = false;
+      this.#connectedAtMs = undefined;
       this.#wasLost = true;
       this.requestRelist();
       await this.#deps.clock.sleep(waitMs ?? backoff.next(), signal);
@@ -238,6 +244,7 @@ export class Pleg {
   async #relistLoop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       this.#relistWanted = false;
+      const startMs = this.#deps.clock.monotonicMs();
       try {
         await this.#relist(signal);
         this.#listFailed = false;
@@ -245,7 +252,8 @@ export class Pleg {
         [this.#listFailed, this.#wasLost] = [true, true];
         if (!signal.aborted) this.#log.warn({ err }, 'cannot list the pods of the runtime');
       }
-      const mayWait = this.#connected && !this.#listFailed;
+      const sinceMs = startMs - (this.#connectedAtMs ?? Number.POSITIVE_INFINITY);
+      const mayWait = sinceMs >= SETTLE_MS && !this.#listFailed;
       await this.#waitForRelist(mayWait ? RELIST_WITH_EVENTS_MS : RELIST_WITHOUT_EVENTS_MS, signal);
     }
   }
