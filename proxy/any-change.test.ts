@@ -1,5 +1,6 @@
 // Whatever becomes of Services from one sync to the next (other types, ports and protocols, addresses that one gives up as
-// another takes them, endpoints that change slices), both modes end where the last state alone would have led them.
+// another takes them, endpoints that change slices), however syncs fail and whoever meddles between them, both modes end
+// where the last state alone would have led them, in either family.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { EndpointSlice, Service } from '../api/kinds.ts';
@@ -15,19 +16,29 @@ import { NftablesBackend } from './nftables/nftables.ts';
 import type { RuleBackend } from './rule-backend.ts';
 
 const signal = new AbortController().signal;
-const NAMES = ['a', 'b', 'c'];
+const NAMES = ['a', 'b', 'c'.repeat(63)];
 
-const rules = { ...RULES, serviceCidrs: ['10.96.0.0/16'], hasObjectComments: true };
+type Family = 4 | 6;
+
+const rulesOf = (family: Family) => ({
+  ...RULES,
+  family,
+  serviceCidrs: ['10.96.0.0/16', 'fd00:96::/112'],
+  hasObjectComments: true,
+  ...(family === 4 ? {} : { localTraffic: { by: 'cidr', cidr: 'fd00:244::/56' } as const, localhostNodePorts: false }),
+});
 
 /** A host whose tools are in `exec`, and a new proxy on it. */
 interface Host {
   readonly exec: Exec;
   readonly state: () => unknown;
   readonly backend: (exec: Exec, clock: FakeClock) => RuleBackend;
+  /** Somebody empties everything, or the nth chain. */
+  readonly meddle: (n: number | 'everything') => Promise<void>;
 }
 
-function iptables(): Host {
-  const fake = new FakeIptables(['192.0.2.10']);
+function iptables(family: Family): Host {
+  const fake = new FakeIptables(['192.0.2.10', '2001:db8::10']);
   const top = /^KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|PROXY-FIREWALL)$/; // where the order cannot matter
   const state = () =>
     ['filter', 'nat'].map((table) =>
@@ -36,22 +47,55 @@ function iptables(): Host {
         return [chain, top.test(chain) ? list.sort() : list];
       }),
     );
-  return { exec: fake.exec, state, backend: (exec) => new IptablesBackend(rules, { exec }) };
+  const meddle: Host['meddle'] = async (n) => {
+    const own = fake.chains('nat').filter((chain) => chain.startsWith('KUBE-'));
+    if (n === 'everything') fake.flush('nat');
+    else if (own.length > 0) fake.restore(`*nat\n:${own[n % own.length]} - [0:0]\nCOMMIT\n`);
+  };
+  return { exec: fake.exec, state, backend: (exec) => new IptablesBackend(rulesOf(family), { exec }), meddle };
 }
 
-function nftables(): Host {
-  const fake = new FakeNft();
-  const backend: Host['backend'] = (exec, clock) => new NftablesBackend(rules, { exec, clock });
-  return { exec: fake.exec, state: () => fake.state(), backend };
+function nftables(family: Family): Host {
+  const fake = new FakeNft(family);
+  const backend: Host['backend'] = (exec, clock) => new NftablesBackend(rulesOf(family), { exec, clock });
+  const meddle: Host['meddle'] = async (n) => {
+    const at = `${family === 4 ? 'ip' : 'ip6'} kube-proxy`;
+    const chains = fake.chains();
+    const command = n === 'everything' ? `delete table ${at}` : `flush chain ${at} ${chains[n % chains.length]}`;
+    if (chains.length > 0) await fake.exec('nft', ['-f', '-'], { input: `${command}\n` });
+  };
+  return { exec: fake.exec, state: () => fake.state(), backend, meddle };
 }
 
-/** A proxy on `host`, whose tools refuse what is written while `fails`. */
-function start(host: Host, fails: () => boolean = () => false): FamilyProxier {
+const FAULTS = ['refused', 'first table only', 'killed when done', 'hangs', 'unreadable', 'garbled'] as const;
+type Fault = (typeof FAULTS)[number];
+
+/** A proxy on `host`, whose tools have the `fault` of the moment. */
+function start(host: Host, fault: () => Fault | undefined = () => undefined): FamilyProxier {
   const clock = new FakeClock();
-  const exec: Exec = async (program, args, opts) =>
-    fails() && opts?.input !== undefined
-      ? { code: 1, signal: undefined, stdout: '', stderr: 'line 3 failed' }
-      : await host.exec(program, args, opts);
+  const failed = { code: 1, signal: undefined, stdout: '', stderr: 'line 3 failed' };
+  const exec: Exec = async (program, args, opts) => {
+    const isList = opts?.input === undefined;
+    switch (fault()) {
+      case 'refused':
+        return isList ? await host.exec(program, args, opts) : failed;
+      case 'first table only':
+        if (isList) break;
+        await host.exec(program, args, { ...opts, input: String(opts.input).replace(/(?<=^COMMIT\n)[\s\S]*/m, '') });
+        return failed;
+      case 'killed when done':
+        return { ...(await host.exec(program, args, opts)), code: -1, signal: 'SIGKILL' };
+      case 'hangs':
+        throw new Error(`${program} took too long`);
+      case 'unreadable':
+        if (isList) return failed;
+        break;
+      case 'garbled':
+        if (isList) return { ...failed, code: 0, stdout: 'table {{\n*nat\n-A' };
+        break;
+    }
+    return await host.exec(program, args, opts);
+  };
   const options = { nodeName: 'node-a', fullSyncIntervalMs: 3_600_000 };
   const proxier = new FamilyProxier(options, { backend: host.backend(exec, clock), exec, clock, log: silentLog });
   proxier.setZone('z1');
@@ -77,6 +121,8 @@ interface EndpointShape {
   readonly serving: boolean;
   readonly terminating: boolean;
   readonly zone: string | undefined;
+  /** Instead of one address of the host: none, or what no slice of the family may hold. */
+  readonly odd: readonly string[] | undefined;
 }
 
 /** Every Service of the cluster, and which of three addresses and ranges of node ports each has. */
@@ -91,9 +137,12 @@ const endpoint: fc.Arbitrary<EndpointShape> = fc.record({
   serving: fc.boolean(),
   terminating: fc.boolean(),
   zone: fc.constantFrom(undefined, 'z1', 'z2'),
+  odd: fc.constantFrom(undefined, undefined, undefined, [], ['10.244.1.9'], ['fd00:244::9'], ['127.0.0.1'], ['x']),
 });
 
 const SHARED_IP = '198.51.100.1';
+const SHARED_IP6 = '2001:db8:1::1';
+const LONG = 'l'.repeat(63);
 
 const shape: fc.Arbitrary<Shape> = fc.record({
   type: fc.constantFrom<Shape['type'][]>(
@@ -111,6 +160,7 @@ const shape: fc.Arbitrary<Shape> = fc.record({
     [['p', 80, 'TCP']],
     [['q', 80, 'TCP']],
     [['p', 80, 'UDP']],
+    [[LONG, 80, 'TCP']],
     [['p', 81, 'TCP']],
     [
       ['p', 80, 'TCP'],
@@ -125,9 +175,9 @@ const shape: fc.Arbitrary<Shape> = fc.record({
   affinitySeconds: fc.constantFrom(undefined, 10, 20),
   internalLocal: fc.boolean(),
   externalLocal: fc.boolean(),
-  externalIps: fc.constantFrom([], [SHARED_IP], ['198.51.100.2', SHARED_IP]),
-  vips: fc.constantFrom([], [SHARED_IP], ['203.0.113.1'], ['203.0.113.1', '203.0.113.2']),
-  ranges: fc.constantFrom([], ['192.0.2.0/24'], ['203.0.113.0/24', '198.18.0.0/15']),
+  externalIps: fc.constantFrom([], [SHARED_IP, SHARED_IP6], ['198.51.100.2', SHARED_IP, SHARED_IP]),
+  vips: fc.constantFrom([], [SHARED_IP, SHARED_IP6], ['203.0.113.1'], ['203.0.113.1', '203.0.113.2', '2001:db8:2::1']),
+  ranges: fc.constantFrom([], ['192.0.2.0/24'], ['203.0.113.0/24', '198.18.0.0/15', '2001:db8:3::/64']),
   slices: fc.array(fc.array(endpoint, { maxLength: 3 }), { maxLength: 2 }),
 });
 
@@ -148,6 +198,8 @@ function serviceOf(name: string, s: Shape, number: number): Service | undefined 
     spec: {
       type,
       clusterIP: hasIp ? `10.96.0.${number}` : 'None',
+      ipFamilies: ['IPv4', 'IPv6'],
+      clusterIPs: hasIp ? [`10.96.0.${number}`, `fd00:96::${number}`] : ['None'],
       externalIPs: [...s.externalIps],
       externalTrafficPolicy: s.externalLocal ? 'Local' : 'Cluster',
       internalTrafficPolicy: s.internalLocal ? 'Local' : 'Cluster',
@@ -162,14 +214,14 @@ function serviceOf(name: string, s: Shape, number: number): Service | undefined 
   };
 }
 
-function sliceOf(name: string, i: number, s: Shape): EndpointSlice {
+function sliceOf(name: string, i: number, s: Shape, family: Family): EndpointSlice {
   return {
-    metadata: { namespace: 'ns', name: `${name}-${i}`, labels: { 'kubernetes.io/service-name': name } },
-    addressType: 'IPv4',
+    metadata: { namespace: 'ns', name: `${name}-${i}-${family}`, labels: { 'kubernetes.io/service-name': name } },
+    addressType: `IPv${family}`,
     ports: s.ports.map(([portName, port, protocol]) => ({ name: portName, port: port + 8000, protocol })),
-    endpoints: (s.slices[i] ?? []).map(({ host, ready, serving, terminating, zone }) => ({
-      addresses: [`10.244.1.${host}`],
-      nodeName: host % 2 ? 'node-a' : 'node-b',
+    endpoints: (s.slices[i] ?? []).map(({ host, ready, serving, terminating, zone, odd }) => ({
+      addresses: [...(odd ?? [family === 4 ? `10.244.1.${host}` : `fd00:244::${host}`])],
+      nodeName: host % 2 ? 'node-a' : 'a node that nobody knows',
       conditions: { ready, serving, terminating },
       ...(zone === undefined ? {} : { hints: { forZones: [{ name: zone }] } }),
     })),
@@ -181,43 +233,57 @@ function put(proxier: FamilyProxier, { shapes, numbers }: ClusterState): void {
     const name = NAMES[at]!;
     proxier.handleService(`ns/${name}`, serviceOf(name, s, numbers[at]!));
     for (const i of [0, 1]) {
-      const slice = sliceOf(name, i, s);
-      if (i < s.slices.length) proxier.handleSlice(slice);
-      else proxier.endpoints.handleGone(slice);
+      for (const family of [4, 6] as const) {
+        const slice = sliceOf(name, i, s, family);
+        if (i < s.slices.length) proxier.handleSlice(slice);
+        else proxier.endpoints.handleGone(slice);
+      }
     }
   }
 }
 
 test.each([
-  ['iptables', iptables],
-  ['nftables', nftables],
-])('%s: any way to a state leaves no trace in it, and each sync what it took itself to leave', async (_mode, host) => {
-  const step = fc.record({
-    cluster,
-    next: fc.constantFrom('sync', 'sync', 'sync', 'nothing', 'fail', 'restart'),
-  });
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 6 }), async (steps) => {
-      const stepped = host();
-      let isFailing = false;
-      let proxier = start(stepped, () => isFailing);
-      for (const { cluster: wanted, next } of steps) {
-        if (next === 'restart') proxier = start(stepped, () => isFailing);
-        put(proxier, wanted);
-        isFailing = next === 'fail';
-        if (isFailing) await proxier.sync(signal).catch(() => {});
-        isFailing = false;
-        if (next !== 'sync') continue;
-        await proxier.sync(signal); // must be taken: nothing else is at work
-        expect(await proxier.detectFlush(signal)).toBe(false);
-      }
-      await proxier.sync(signal);
-      const direct = host();
-      const reference = start(direct);
-      put(reference, steps.at(-1)!.cluster);
-      await reference.sync(signal);
-      expect(stepped.state()).toEqual(direct.state());
-    }),
-    { numRuns: 100 },
-  );
-});
+  ['iptables', 4, iptables],
+  ['iptables', 6, iptables],
+  ['nftables', 4, nftables],
+  ['nftables', 6, nftables],
+] as const)(
+  '%s, IPv%i: any way to a state leaves no trace in it, and each sync what it took itself to leave',
+  async (_mode, family, host) => {
+    const step = fc.record({
+      cluster,
+      next: fc.constantFrom('sync', 'sync', 'sync', 'nothing', 'restart', 'meddle', ...FAULTS),
+      chain: fc.oneof(fc.nat(40), fc.constant('everything' as const)),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 6 }), async (steps) => {
+        const stepped = host(family);
+        let fault: Fault | undefined;
+        let proxier = start(stepped, () => fault);
+        for (const { cluster: wanted, next, chain } of steps) {
+          if (next === 'restart') proxier = start(stepped, () => fault);
+          put(proxier, wanted);
+          if (next === 'meddle') {
+            await stepped.meddle(chain);
+            await proxier.sync(signal).catch(() => {}); // may meet what is missing
+            proxier.forceFull(); // as each hour, for what no look finds
+            await proxier.sync(signal);
+          }
+          fault = FAULTS.find((one) => one === next);
+          if (fault !== undefined) await proxier.sync(signal).catch(() => {});
+          fault = undefined;
+          if (next !== 'sync') continue;
+          await proxier.sync(signal); // must be taken: nothing else is at work
+          expect(await proxier.detectFlush(signal)).toBe(false);
+        }
+        await proxier.sync(signal);
+        const direct = host(family);
+        const reference = start(direct);
+        put(reference, steps.at(-1)!.cluster);
+        await reference.sync(signal);
+        expect(stepped.state()).toEqual(direct.state());
+      }),
+      { numRuns: 80 },
+    );
+  },
+);

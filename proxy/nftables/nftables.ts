@@ -124,7 +124,7 @@ export class NftablesBackend implements RuleBackend {
     transaction.changeElements(removed, added);
     await applyNft(this.#exec, transaction.render(), { signal });
     this.#isFirst = false;
-    this.#hasUncleared = false;
+    this.#hasUncleared = !there.isWhole;
   }
 
   async writeChanges(changed: ReadonlyMap<string, ServicePlan | undefined>, signal: AbortSignal): Promise<void> {

@@ -9,6 +9,8 @@ export interface TableState extends TableListing {
   readonly elements: ReadonlyMap<Container, ReadonlyMap<string, ListedElement>>;
   /** Containers that are there, as far as can be told, with content that cannot be read. */
   readonly unreadable: readonly Container[];
+  /** False when chains or sets may be there that could not be read. */
+  readonly isWhole: boolean;
 }
 
 /**
@@ -20,13 +22,14 @@ export async function readTable(exec: Exec, opts: NftOptions, signal: AbortSigna
   const table = await listOrFailure(exec, ['list', 'table', ...at], signal);
   const elements = new Map<Container, ReadonlyMap<string, ListedElement>>();
   const unreadable: Container[] = [];
-  if (table === undefined) return { ...(await parseTable(undefined)), elements, unreadable };
+  const isWhole = table !== FAILED;
+  if (table === undefined) return { ...(await parseTable(undefined)), elements, unreadable, isWhole };
   for (const name of CONTAINER_NAMES) {
     const text = await listOrFailure(exec, ['list', containerKind(name), ...at, name], signal, 'with elements');
     if (text === FAILED) unreadable.push(name);
     else if (text !== undefined) elements.set(name, await parseElements(text));
   }
-  return { ...(await parseTable(table === FAILED ? undefined : table)), elements, unreadable };
+  return { ...(await parseTable(isWhole ? table : undefined)), elements, unreadable, isWhole };
 }
 
 const FAILED = Symbol('the listing failed');
@@ -38,7 +41,11 @@ async function listOrFailure(
   what: 'terse' | 'with elements' = 'terse',
 ): Promise<string | undefined | typeof FAILED> {
   try {
-    return await listNft(exec, args, { signal, withElements: what === 'with elements' });
+    const text = await listNft(exec, args, { signal, withElements: what === 'with elements' });
+    // What is cut off must not be taken for all there is: the rest would stay, and lead connections astray.
+    const isWhole =
+      text === undefined || (/^table /m.test(text.slice(0, 1_000)) && text.slice(-8).trimEnd().endsWith('}'));
+    return isWhole ? text : FAILED;
   } catch (err) {
     if (signal.aborted) throw err;
     return FAILED; // a full sync that can only write is still better than none
