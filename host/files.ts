@@ -1,9 +1,7 @@
 // Files that other programs read: written whole or not at all.
-import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-
-const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+import { errnoOf } from '../core/errors.ts';
 
 /** By file: the last of the writes that are under way in this process. */
 const writes = new Map<string, Promise<void>>();
@@ -37,7 +35,7 @@ export const temporaryOf = (file: string): string => path.join(path.dirname(file
 async function replace(file: string, content: string | Uint8Array, mode: number, durable: boolean): Promise<void> {
   const temporary = temporaryOf(file);
   try {
-    await using handle = await open(temporary, FLAGS, mode);
+    await using handle = await openNew(temporary, mode);
     await handle.writeFile(content);
     await handle.chmod(mode);
     if (durable) await handle.sync();
@@ -49,4 +47,15 @@ async function replace(file: string, content: string | Uint8Array, mode: number,
   if (!durable) return;
   await using dirHandle = await open(path.dirname(file), 'r');
   await dirHandle.sync();
+}
+
+/** In the place of what is there: that may be a link, or open to others than `mode` allows. */
+async function openNew(file: string, mode: number): Promise<FileHandle> {
+  try {
+    return await open(file, 'wx', mode);
+  } catch (err) {
+    if (errnoOf(err) !== 'EEXIST') throw err;
+    await rm(file);
+    return await open(file, 'wx', mode);
+  }
 }
