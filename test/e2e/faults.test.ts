@@ -63,8 +63,8 @@ describe.skipIf(missing !== undefined)('faults', () => {
     await kubectl.run('wait', '--for=condition=Ready', 'pod', '-l', `group=${group}`, '--timeout=120s');
   };
 
-  const untilNode = (name: string, status: RegExp, timeoutMs = 60_000) =>
-    kubectl.until(`node/${name}`, '{.status.conditions[?(@.type=="Ready")].status}', status, timeoutMs);
+  const untilNode = (name: string, status: RegExp) =>
+    kubectl.until(`node/${name}`, '{.status.conditions[?(@.type=="Ready")].status}', status);
 
   test('agent killed while pods run, one starts and one is deleted: none restarted, doubled or lost', async () => {
     const names = Array.from({ length: 10 }, (_, i) => `stay-${i}`);
@@ -182,7 +182,7 @@ describe.skipIf(missing !== undefined)('faults', () => {
     expect(running).not.toContain(before.get('restarts')!.id);
     await cluster.lab('apiserver', 'start');
 
-    await kubectl.until('pod/restarts', '{.status.containerStatuses[0].restartCount}', /^[1-9]/, 60_000);
+    await kubectl.until('pod/restarts', '{.status.containerStatuses[0].restartCount}', /^[1-9]/);
     await untilNode('node-1', /^True$/);
     await startPods('api-again', ['afterwards'], 'node-1');
     const after = await containersOf('group=api');
@@ -214,16 +214,18 @@ describe.skipIf(missing !== undefined)('faults', () => {
     expect(await placed()).toContain('node-2');
 
     await cluster.lab('node', 'stop', 'node-2');
-    await untilNode('node-2', /^(Unknown|False)$/, 60_000);
+    await untilNode('node-2', /^(Unknown|False)$/);
     expect(await kubectl.run('get', 'node', 'node-2')).toMatch(/^node-2\s+NotReady\s/m);
+    const alive = async () => {
+      const { items } = await kubectl.json<{ items: Pod[] }>('get', 'pods', '-l', 'app=moving');
+      return items.filter((p) => p.metadata?.deletionTimestamp === undefined).map((p) => p.spec?.nodeName);
+    };
+    await expect.poll(alive, { timeout: 120_000 }).toEqual(['node-1', 'node-1', 'node-1', 'node-1']);
     await kubectl.until(
       'deployment/moving',
       '{.status.conditions[?(@.type=="Available")].status} {.status.readyReplicas}',
       /^True 4$/,
     );
-    const running = await kubectl.json<{ items: Pod[] }>('get', 'pods', '-l', 'app=moving');
-    const alive = running.items.filter((p) => p.metadata?.deletionTimestamp === undefined);
-    expect(alive.map((p) => p.spec?.nodeName)).toEqual(['node-1', 'node-1', 'node-1', 'node-1']);
 
     await cluster.lab('node', 'start', 'node-2');
     await untilNode('node-2', /^True$/);

@@ -42,6 +42,7 @@ const SHARED: ReadonlySet<string> = new Set([
   'file /run/containerd',
   'file /run/containerd/fifo',
   'file /run/containerd/s',
+  'file /run/xtables.lock', // of the first iptables-legacy on the machine
   'file /var/lib/cni',
   'file /var/lib/cni/networks',
   'file /var/lib/cni/results',
@@ -97,6 +98,8 @@ function namesAnotherLab(line: string, id: string): boolean {
   return (
     /\b(nodelet-[0-9a-f]{6}-|nodelet-lab-[0-9a-f]{6}|ndl-[0-9a-f]{6}|t-[a-z0-9]+-[0-9a-f]{6}-)/.test(line) ||
     line.includes('/nodelet-cd-') ||
+    // Those of suites that try cgroups alone, by their process ids.
+    /^cgroup \S+\/(nodelet-cgroups|volumes-test)-\d+/.test(line) ||
     // What the network plugins remember of the sandboxes of suites without a lab, whose network is `test-…`.
     /^file \/var\/lib\/cni\/results\/(test-[0-9a-f]|cni-loopback-)/.test(line) ||
     SHARED.has(line) ||
