@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { Elements } from './elements.ts';
 import type { Element } from './service-rules.ts';
 
-const OWNERS = ['ns/a', 'ns/b', 'ns/c'];
+const OWNERS = ['ns/a', 'ns/ab', 'ns/c']; // one's name may begin with another's
 
 const elementArbitrary: fc.Arbitrary<Element> = fc.record({
   container: fc.constantFrom('service-ips' as const, 'service-nodeports' as const),
@@ -50,6 +50,23 @@ test('whoever comes, changes and goes, the kernel holds what the Service first b
       }
     }),
   );
+});
+
+test('a Service of a thousand ports is looked into a few times, not once for each element', () => {
+  let looks = 0;
+  const wishes = (value: string): Element[] =>
+    Array.from({ length: 2_000 }, (_, i) => ({ container: 'service-ips', key: `k${i}`, value, comment: '' }));
+  let now = wishes('goto x');
+  const elements = new Elements(() => {
+    looks++;
+    return now;
+  });
+  elements.claim('ns/a', now);
+  const before = now;
+  now = wishes('goto y');
+  expect(elements.update([{ owner: 'ns/a', before, after: now }]).added).toEqual(now);
+  expect([...elements.all()]).toEqual(now);
+  expect(looks).toBeLessThan(5);
 });
 
 test('elements can be gone through in parts', () => {

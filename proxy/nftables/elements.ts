@@ -38,10 +38,11 @@ export class Elements {
   /** Every element that the kernel should hold, but the first `skipped`. */
   *all(skipped = 0): Generator<Element> {
     let left = skipped;
+    const now = new Lookup(this.#elementsOf);
     for (const [container, keys] of this.#owners) {
       for (const [key, owners] of keys) {
         if (left-- > 0) continue;
-        const element = find(this.#elementsOf(firstOf(owners)), { container, key });
+        const element = now.find(firstOf(owners), { container, key });
         if (element !== undefined) yield element;
       }
     }
@@ -49,7 +50,9 @@ export class Elements {
 
   /** Services want other elements than before: what differs in the kernel. `elementsOf` already tells of the new state. */
   update(changes: readonly OwnerChange[]): ElementDelta {
-    const former = new Map(changes.map((c) => [c.owner, c.before]));
+    const befores = new Map(changes.map((c) => [c.owner, c.before]));
+    const former = new Lookup((owner) => befores.get(owner) ?? this.#elementsOf(owner));
+    const now = new Lookup(this.#elementsOf);
     const touched = new Map<string, { readonly at: Place; readonly before: Element | undefined }>();
     const touch = (at: Place) => {
       const id = `${at.container} ${at.key}`;
@@ -63,7 +66,7 @@ export class Elements {
     const removed: Element[] = [];
     const added: Element[] = [];
     for (const { at, before } of touched.values()) {
-      const after = this.#holder(at);
+      const after = this.#holder(at, now);
       if (before?.value === after?.value && before?.comment === after?.comment) continue;
       if (before !== undefined) removed.push(before);
       if (after !== undefined) added.push(after);
@@ -76,11 +79,9 @@ export class Elements {
     for (const element of elements) this.#claim(owner, element);
   }
 
-  #holder(at: Place, former?: ReadonlyMap<string, readonly Element[]>): Element | undefined {
+  #holder(at: Place, lookup: Lookup): Element | undefined {
     const owners = this.#owners.get(at.container)?.get(at.key);
-    if (owners === undefined) return undefined;
-    const first = firstOf(owners);
-    return find(former?.get(first) ?? this.#elementsOf(first), at);
+    return owners === undefined ? undefined : lookup.find(firstOf(owners), at);
   }
 
   #claim(owner: string, { container, key }: Place): void {
@@ -91,7 +92,7 @@ export class Elements {
     }
     const owners = keys.get(key);
     if (owners === undefined) keys.set(flatText(key), owner);
-    else if (owners !== owner && !owners.includes(owner)) keys.set(key, [...listOf(owners), owner].sort());
+    else if (!listOf(owners).includes(owner)) keys.set(key, [...listOf(owners), owner].sort());
   }
 
   #unclaim(owner: string, { container, key }: Place): void {
@@ -112,6 +113,26 @@ function firstOf(owners: string | readonly string[]): string {
   return typeof owners === 'string' ? owners : owners[0]!;
 }
 
-function find(elements: readonly Element[], { container, key }: Place): Element | undefined {
-  return elements.find((e) => e.container === container && e.key === key);
+/** Finds elements of one owner after another: of one with a thousand ports, each would otherwise be searched for in all. */
+class Lookup {
+  readonly #elementsOf: ElementsOf;
+  #owner: string | undefined;
+  #elements: ReadonlyMap<string, Element> = new Map();
+
+  constructor(elementsOf: ElementsOf) {
+    this.#elementsOf = elementsOf;
+  }
+
+  find(owner: string, { container, key }: Place): Element | undefined {
+    if (owner !== this.#owner) {
+      this.#owner = owner;
+      // Backwards: of two with one key the first counts.
+      this.#elements = new Map(
+        this.#elementsOf(owner)
+          .toReversed()
+          .map((e) => [`${e.container} ${e.key}`, e]),
+      );
+    }
+    return this.#elements.get(`${container} ${key}`);
+  }
 }
