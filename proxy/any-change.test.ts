@@ -16,7 +16,7 @@ import { NftablesBackend } from './nftables/nftables.ts';
 import type { RuleBackend } from './rule-backend.ts';
 
 const signal = new AbortController().signal;
-const NAMES = ['a', 'b', 'c'.repeat(63)];
+const NAMES = ['a', 'ab', 'c'.repeat(63)];
 
 type Family = 4 | 6;
 
