@@ -125,7 +125,8 @@ function nftEndpoint(i: number, n: number): string[] {
   const chain = `endpoint-${i}-${n}`;
   return [
     `add chain ip kube-proxy ${chain}`,
-    `add rule ip kube-proxy ${chain} ip saddr ${endpointIp(i, n)} jump mark-for-masquerade`,
+    // Marked in place: it is put beside the proxy's rules too, which have no chain for it.
+    `add rule ip kube-proxy ${chain} ip saddr ${endpointIp(i, n)} meta mark set meta mark or 0x4000`,
     `add rule ip kube-proxy ${chain} meta l4proto tcp dnat to ${endpointIp(i, n)}:${ENDPOINT_PORT}`,
   ];
 }
