@@ -1,6 +1,6 @@
 // iproute2 in bulk: one `ip -batch` or `bridge -batch` for all changes of a kind.
 import { AgentError } from '../core/errors.ts';
-import type { Exec } from './exec.ts';
+import type { Exec, ExecResult } from './exec.ts';
 
 export interface BatchOptions {
   /** Name of a network namespace to work in, see netns.ts; the process's own when absent. */
@@ -50,8 +50,7 @@ export async function readJson<T>(
   args: readonly string[],
   opts: BatchOptions = {},
 ): Promise<readonly T[] | undefined> {
-  const signal = opts.signal === undefined ? {} : { signal: opts.signal };
-  const r = await exec(program, [...netnsArgs(opts), '-j', ...args], { maxOutputBytes: 64 << 20, ...signal });
+  const r = await settledAnswer(exec, program, [...netnsArgs(opts), '-j', ...args], opts);
   if (r.code === 0) return r.stdout.trim() === '' ? [] : (JSON.parse(r.stdout) as T[]);
   if (/does not exist|Cannot find device/i.test(r.stderr)) return undefined;
   throw new AgentError(`${program} ${args.join(' ')} failed (${r.signal ?? `exit ${r.code}`}): ${r.stderr.trim()}`, {
@@ -67,11 +66,36 @@ export async function readJsonBatch<T>(
   opts: BatchOptions = {},
 ): Promise<readonly T[]> {
   if (lines.length === 0) return [];
-  const signal = opts.signal === undefined ? {} : { signal: opts.signal };
   const args = [...netnsArgs(opts), '-j', '-force', '-batch', '-'];
-  const r = await exec('ip', args, { input: `${lines.join('\n')}\n`, maxOutputBytes: 64 << 20, ...signal });
+  const r = await settledAnswer(exec, 'ip', args, opts, `${lines.join('\n')}\n`);
   const answers = r.stdout.split('\n').filter((line) => line.startsWith('['));
   return answers.flatMap((line) => JSON.parse(line) as T[]);
+}
+
+const READ_ATTEMPTS = 5;
+
+/**
+ * The kernel lists links, addresses and routes in pieces. Where one comes or goes meanwhile, iproute2 says so and its
+ * answer may lack others, too: a node that starts many pods would not find its own address. So it is asked again, as it
+ * is when it failed without a word. What still comes and goes at the last attempt is taken as it is.
+ */
+async function settledAnswer(
+  exec: Exec,
+  program: 'ip' | 'bridge',
+  args: readonly string[],
+  { signal }: BatchOptions,
+  input?: string,
+): Promise<ExecResult> {
+  const opts = {
+    maxOutputBytes: 64 << 20,
+    ...(input === undefined ? {} : { input }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+  for (let attempt = 1; ; attempt++) {
+    const r = await exec(program, args, opts);
+    const silent = r.code !== 0 && r.signal === undefined && r.stderr.trim() === '';
+    if (attempt === READ_ATTEMPTS || !(silent || r.stderr.includes('Dump was interrupted'))) return r;
+  }
 }
 
 function netnsArgs(opts: BatchOptions): string[] {
