@@ -66,6 +66,12 @@ test.each([
   await expect(starting).rejects.toThrow(`/bin/sh ended before it was ready: ${said}`);
 });
 
+test('its last words are not those of one that ran before it with the same log', async () => {
+  const run = (script: string) => start(script).then(({ ready }) => ready(signal));
+  await expect(run('echo "nodelet: no such flag"; exit 3')).rejects.toThrow('no such flag');
+  await expect(run('kill -KILL $$')).rejects.toThrow(/before it was ready$/);
+});
+
 test('waiting for readiness ends with its signal', async () => {
   const { ready } = await start('exec sleep 60');
   const stop = new AbortController();

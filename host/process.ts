@@ -2,9 +2,10 @@
 // command stops them. A pid alone may have been given to somebody else by then, so a process is known by its pid and
 // the time at which it started.
 import { spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import type { Clock } from '../core/clock.ts';
 import { AgentError, errnoOf, errorMessage } from '../core/errors.ts';
 
@@ -39,6 +40,7 @@ export async function spawnDetached(
   opts: DetachedOptions,
 ): Promise<DetachedProcess> {
   const log = openSync(opts.logFile, 'a', 0o644);
+  const said: OwnLog = { file: opts.logFile, start: fstatSync(log).size };
   try {
     const child = spawn(program, args, {
       detached: true,
@@ -56,8 +58,8 @@ export async function spawnDetached(
     const readyPipe = child.stdio[3] as Socket;
     readyPipe.unref(); // only somebody who waits for it keeps this process alive
     const name = opts.name ?? program;
-    if (identity === undefined) throw await endedAtOnce(name, opts.logFile);
-    return { identity, ready: (signal) => waitReady(name, readyPipe, exited, opts.logFile, signal) };
+    if (identity === undefined) throw await endedAtOnce(name, said);
+    return { identity, ready: (signal) => waitReady(name, readyPipe, exited, said, signal) };
   } catch (cause) {
     if (cause instanceof AgentError) throw cause;
     throw new AgentError(`cannot start ${program}: ${errorMessage(cause)}`, { code: 'EXEC_FAILED', cause });
@@ -70,7 +72,7 @@ async function waitReady(
   program: string,
   pipe: Socket,
   exited: Promise<void>,
-  logFile: string,
+  log: OwnLog,
   signal: AbortSignal,
 ): Promise<void> {
   pipe.ref();
@@ -86,14 +88,20 @@ async function waitReady(
     stopped.then(() => 'stopped' as const),
   ]);
   pipe.destroy();
-  if (first === 'closed') throw await endedAtOnce(program, logFile);
+  if (first === 'closed') throw await endedAtOnce(program, log);
   if (first === 'stopped') throw signal.reason;
 }
 
-async function endedAtOnce(program: string, logFile: string): Promise<AgentError> {
-  const lastWords = lastWordsIn(await readFile(logFile, 'utf8').catch(() => ''));
+/** What a process has written: its log from where it began, before that are the words of those that ran earlier. */
+interface OwnLog {
+  readonly file: string;
+  readonly start: number;
+}
+
+async function endedAtOnce(program: string, { file, start }: OwnLog): Promise<AgentError> {
+  const lastWords = lastWordsIn(await text(createReadStream(file, { start })).catch(() => ''));
   const what = `${program} ended before it was ready${lastWords === '' ? '' : `: ${lastWords}`}`;
-  return new AgentError(what, { code: 'PROCESS_ENDED', hint: `see ${logFile}` });
+  return new AgentError(what, { code: 'PROCESS_ENDED', hint: `see ${file}` });
 }
 
 const MAX_LAST_WORDS = 400;
