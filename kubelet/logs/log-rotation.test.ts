@@ -84,6 +84,14 @@ describe('one log', () => {
     expect(await readFile(log, 'utf8')).toBe('text');
   });
 
+  test('is not put over the new one when only the answer of the runtime was lost', async () => {
+    await writeFile(log, 'old');
+    const lost = () => writeFile(log, 'new').then(() => Promise.reject(new Error('connection lost')));
+    await expect(rotateLog(log, at(1), lost, never)).rejects.toThrow('connection lost');
+    expect(await names()).toEqual(['0.log', '0.log.20260101-000001']);
+    expect(await readFile(log, 'utf8')).toBe('new');
+  });
+
   test('leftovers of a killed rotation are cleared away', async () => {
     await writeFile(log, 'live');
     await writeFile(`${log}.20260101-000001`, 'a');

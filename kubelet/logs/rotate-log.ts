@@ -48,7 +48,7 @@ export function rotationStamp(nowMs: number): string {
 }
 
 /**
- * Rotates `log` whatever its size. `reopen` makes the runtime create the file anew; when it fails, the log gets its
+ * Rotates `log` whatever its size. `reopen` makes the runtime create the file anew; when it has not, the log gets its
  * name back, so that nothing is written to a file that is no longer read.
  * @throws what `reopen` or the file system throws.
  */
@@ -70,7 +70,8 @@ export async function rotateLog(
   try {
     await reopen();
   } catch (err) {
-    await rename(rotated, log);
+    // Where only the answer was lost, or the agent ends and waits for none, the runtime writes to the new file already.
+    if (!(await exists(log))) await rename(rotated, log);
     throw err;
   }
 }
