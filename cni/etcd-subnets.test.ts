@@ -130,6 +130,29 @@ test('a lease is renewed an hour before its end; one that was deleted is asked f
   await ended;
 });
 
+/** Two members of etcd: the first one's answers to writes that replace are lost, and the second is asked. */
+class AnswersLost extends FakeEtcd {
+  override async replace(...args: Parameters<FakeEtcd['replace']>): Promise<boolean> {
+    await super.replace(...args);
+    return await super.replace(...args);
+  }
+}
+
+test('a node keeps its key when an answer of etcd is lost, as it starts again and as it renews its lease', async () => {
+  const clock = new FakeClock();
+  const kv = new AnswersLost(clock);
+  const { key, end } = await running(clock, kv);
+  const made = kv.entry(key)!;
+  await end();
+  const again = await running(clock, kv);
+  const adopted = kv.entry(key)!;
+  await clock.advance(DAY_SECONDS * 1000 - HOUR_MS + 1);
+  const renewed = kv.entry(key)!;
+  expect([adopted.createRevision, renewed.createRevision]).toEqual([made.createRevision, made.createRevision]);
+  expect(new Set([made.leaseId, adopted.leaseId, renewed.leaseId]).size).toBe(3);
+  await again.end();
+});
+
 /** A source that runs and holds 10.5.9.0/24. */
 async function running(clock: FakeClock, kv: FakeEtcd) {
   const stop = new AbortController();

@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import { AgentError, errorMessage } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { SubnetLease } from './backend.ts';
-import type { EtcdKv, KeyEvent } from './etcd/kv.ts';
+import type { EtcdKv, KeyEvent, KeyValue } from './etcd/kv.ts';
 import { cidrsOf, type LeaseEntry, overlap, readEntry, renderEntryValue, toLease } from './etcd/lease-entry.ts';
 import { leaseName } from './etcd/lease-record.ts';
 import { netConfKey, tellNetConfChange } from './etcd/stored-net-conf.ts';
@@ -156,10 +156,7 @@ export class EtcdSubnets implements SubnetSource {
       return kept ? { key: kv.key, subnets, value, leaseId: '0', expiresMs: Number.POSITIVE_INFINITY } : undefined;
     }
     const lease = await this.#grant(signal);
-    if (!(await this.#kv.replace(kv, value, lease.leaseId, signal))) {
-      await this.#revoke(lease.leaseId, signal);
-      return undefined;
-    }
+    if (!(await this.#rebind(kv, value, lease.leaseId, signal))) return undefined;
     await this.#revoke(kv.leaseId, signal); // holds nothing any more
     return { key: kv.key, subnets, value, ...lease };
   }
@@ -190,6 +187,18 @@ export class EtcdSubnets implements SubnetSource {
     const askedMs = this.#clock.monotonicMs(); // before the call: the lease cannot end earlier than we think
     const leaseId = await this.#kv.grantLease(this.#opts.ttlSeconds, signal);
     return { leaseId, expiresMs: askedMs + this.#opts.ttlSeconds * 1000 };
+  }
+
+  /**
+   * Binds a key to a lease that was just granted. False when somebody changed the key meanwhile: the lease is revoked.
+   * A member of etcd that is asked because another one's answer was lost finds the key changed by us: to revoke the
+   * lease would then take the node's own key along.
+   */
+  async #rebind(kv: KeyValue, value: string, leaseId: string, signal: AbortSignal): Promise<boolean> {
+    if (await this.#kv.replace(kv, value, leaseId, signal)) return true;
+    if ((await this.#kv.get(kv.key, signal))?.leaseId === leaseId) return true;
+    await this.#revoke(leaseId, signal);
+    return false;
   }
 
   async #revoke(leaseId: string, signal: AbortSignal): Promise<void> {
@@ -256,8 +265,7 @@ export class EtcdSubnets implements SubnetSource {
       return;
     }
     const lease = await this.#grant(signal);
-    if (!(await this.#kv.replace(there, there.value, lease.leaseId, signal))) {
-      await this.#revoke(lease.leaseId, signal);
+    if (!(await this.#rebind(there, there.value, lease.leaseId, signal))) {
       throw new AgentError(`the lease ${held.key} changed while it was renewed`, {
         code: 'SUBNET_LOST',
         retryable: true,
