@@ -96,6 +96,18 @@ describe('files', () => {
   });
 });
 
+test('an image that a pull without an answer may have brought is open to nobody, until one succeeds', async () => {
+  await records.beginPull(IMAGE);
+  await records.pullUnanswered(IMAGE);
+  expect(await mustPull()).toBe(true);
+  await records.beginPull(IMAGE);
+  await records.pullFailed(IMAGE);
+  expect(await mustPull()).toBe(true);
+  await pull(secret('a', 'h'));
+  expect([await mustPull(), await mustPull(secret('a', 'h'))]).toEqual([true, false]);
+  expect(await readdir(dir('pulling'))).toEqual([]);
+});
+
 describe('access', () => {
   test('an image that this node never pulled is open', async () => {
     expect(await mustPull()).toBe(false);

@@ -14,7 +14,7 @@ export interface PullRecordsDeps {
 }
 
 /** What pulling needs of the records. */
-export type PullRecorder = Pick<PullRecords, 'mustPull' | 'beginPull' | 'pulled' | 'pullFailed'>;
+export type PullRecorder = Pick<PullRecords, 'mustPull' | 'beginPull' | 'pulled' | 'pullFailed' | 'pullUnanswered'>;
 
 export class PullRecords {
   readonly #files: PullRecordFiles;
@@ -23,6 +23,8 @@ export class PullRecords {
   readonly #log: Logger;
   /** Pulls of an image that go on now: its intent stays until the last has ended. */
   readonly #pulling = new Map<string, number>();
+  /** Images of which a pull may have succeeded unseen: their intents stay until one is seen to. */
+  readonly #unanswered = new Set<string>();
   /** One change of a record, or of an intent, at a time. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -67,6 +69,15 @@ export class PullRecords {
     await this.#endPull(image);
   }
 
+  /**
+   * After a pull of which nobody knows how it ended. The image may be there: without an intent it would count as one that
+   * this node never pulled, and be open to pods without credentials.
+   */
+  async pullUnanswered(image: string): Promise<void> {
+    this.#unanswered.add(image);
+    await this.#endPull(image);
+  }
+
   /** After a pull with the credential from `source`. What cannot be written leaves the intent, which is as strict. */
   async pulled(image: string, imageRef: string, source: CredentialSource): Promise<void> {
     try {
@@ -76,6 +87,7 @@ export class PullRecords {
       this.#countDown(image);
       return;
     }
+    this.#unanswered.delete(image);
     await this.#endPull(image);
   }
 
@@ -126,7 +138,7 @@ export class PullRecords {
 
   async #endPull(image: string): Promise<void> {
     await this.#inTurn(image, async () => {
-      if (this.#countDown(image)) await this.#files.removeIntent(image);
+      if (this.#countDown(image) && !this.#unanswered.has(image)) await this.#files.removeIntent(image);
     }).catch((err: unknown) => this.#log.warn({ err, image }, 'pull intent not removed'));
   }
 

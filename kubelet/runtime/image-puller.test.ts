@@ -251,6 +251,7 @@ describe('images that are present but were pulled with credentials', () => {
       pulled: async (image: string, ref: string, from: object) =>
         void steps.push(`pulled ${image} ${ref} ${JSON.stringify(from)}`),
       pullFailed: async (image: string) => void steps.push(`failed ${image}`),
+      pullUnanswered: async (image: string) => void steps.push(`unanswered ${image}`),
     };
     const recorder = {
       event: (_: unknown, type: string, reason: string, m: string) => void events.push(`${type} ${reason} ${m}`),
@@ -291,6 +292,15 @@ describe('images that are present but were pulled with credentials', () => {
     images.pull = () => Promise.reject(new CriError('PullImage', 'UNKNOWN', 'no basic auth'));
     expect(await ensure('reg.io/app:1', 'IfNotPresent')).toMatchObject({ reason: 'ErrImagePull' });
     expect(steps.slice(1)).toEqual(['begin reg.io/app:1', 'failed reg.io/app:1']);
+  });
+
+  test.each([
+    ['with a credential', keys],
+    ['without', () => new Keyring([])],
+  ])('an answer that is lost is no refusal: the image may be there by now, pulled %s', async (_name, keyring) => {
+    images.pull = () => Promise.reject(new CriError('PullImage', 'UNAVAILABLE', 'error reading from server: EOF'));
+    expect(await ensure('reg.io/app:1', 'IfNotPresent', keyring())).toMatchObject({ reason: 'ErrImagePull' });
+    expect(steps.slice(1)).toEqual(['begin reg.io/app:1', 'unanswered reg.io/app:1']);
   });
 
   test('with policy Never it is as if it were not there', async () => {

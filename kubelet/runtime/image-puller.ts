@@ -9,6 +9,7 @@ import type { Clock } from '../../core/clock.ts';
 import { errorMessage } from '../../core/errors.ts';
 import { formatGoDuration } from '../../core/go-duration.ts';
 import { Slots } from '../../core/slots.ts';
+import { isCriError } from '../../cri/errors.ts';
 import type { Image, PodSandboxConfig } from '../../cri/gen/messages.ts';
 import type { ImageService, Init } from '../../cri/runtime-service.ts';
 import type { CredentialSource } from '../images/pull-access.ts';
@@ -205,7 +206,8 @@ export class ImagePuller {
       await this.#records?.pulled(tagged, pulled.imageRef, pulled.source ?? {});
       return pulled;
     } catch (err) {
-      await this.#records?.pullFailed(tagged);
+      if (isUnanswered(err)) await this.#records?.pullUnanswered(tagged);
+      else await this.#records?.pullFailed(tagged);
       throw err;
     }
   }
@@ -223,18 +225,19 @@ export class ImagePuller {
     if (credentials.length === 0) {
       return { imageRef: await this.#images.pullImage(spec, undefined, input.sandboxConfig, opts), startMs };
     }
-    const failures: string[] = [];
+    const failures: unknown[] = [];
     for (const credential of credentials) {
       try {
         const imageRef = await this.#images.pullImage(spec, authConfigOf(credential), input.sandboxConfig, opts);
         return { imageRef, startMs, source: credential.source };
       } catch (err) {
         if (input.signal.aborted) throw err;
-        failures.push(errorMessage(err));
+        failures.push(err);
       }
     }
-    const distinct = [...new Set(failures)];
-    throw new Error(distinct.length === 1 ? distinct[0] : `[${distinct.join(', ')}]`);
+    const distinct = [...new Set(failures.map(errorMessage))];
+    const cause = failures.find(isUnanswered);
+    throw new Error(distinct.length === 1 ? distinct[0] : `[${distinct.join(', ')}]`, { cause });
   }
 
   async #lookUp(input: ImageLookupInput, tagged: string): Promise<ImageLookup> {
@@ -272,4 +275,10 @@ function pullFailure(image: string, err: unknown): { reason: string; message: st
     }
   }
   return { reason: 'ErrImagePull', message: text };
+}
+
+/** The runtime has not said how it ended: it may have gone on, or have been done. */
+function isUnanswered(err: unknown): boolean {
+  if (isCriError(err)) return ['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'CANCELLED'].includes(err.grpcCode);
+  return err instanceof Error && isCriError(err.cause) && isUnanswered(err.cause);
 }
